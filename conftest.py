@@ -1,0 +1,48 @@
+"""What holds for every test of the workspace."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+_ON_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def _forbid(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Turn a skip into a failure that repeats the reason."""
+    where = report.longrepr
+    reason = where[2] if isinstance(where, tuple) else str(where)
+    report.outcome = "failed"
+    report.longrepr = f"skipped on CI, where every peer must be installed: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """On CI a skipped interop test is a failure: there the peer has to be installed."""
+    report = yield
+    if (
+        _ON_CI
+        and report.skipped
+        and not hasattr(report, "wasxfail")
+        and item.get_closest_marker("interop") is not None
+    ):
+        _forbid(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole module of interop tests that skips itself."""
+    report = yield
+    if _ON_CI and report.skipped and "interop" in collector.path.parts:
+        _forbid(report)
+    return report

@@ -1,0 +1,3 @@
+"""What the workspace is kept with: checks, template, release, benchmarks. Not published."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Where to listen and connect, said as URLs."""

@@ -1,0 +1,1 @@
+"""Connections, by what carries them: sockets, memory, and TLS over any of these."""

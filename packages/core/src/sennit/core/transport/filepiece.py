@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 
 from sennit.core.deferred import Deferred
 
@@ -34,7 +33,7 @@ class FilePiece:
         sent: Octets sent so far.
     """
 
-    __slots__ = ("_count", "_fd", "_file", "_offset", "_rest", "done", "sent")
+    __slots__ = ("_count", "_fd", "_file", "_offset", "done", "sent")
 
     def __init__(self, file: IO[bytes], offset: int, count: int | None) -> None:
         if offset < 0 or (count is not None and count < 0):
@@ -42,7 +41,6 @@ class FilePiece:
         self._file = file
         self._offset = offset
         self._count = count
-        self._rest = b""
         self.sent = 0
         self.done: Deferred[int] = Deferred(_keep_sending)
         try:
@@ -50,53 +48,42 @@ class FilePiece:
         except (AttributeError, OSError):
             self._fd = -1  # nothing the kernel knows, such as a BytesIO
 
-    def send(self, out: int) -> bool:
-        """Send to socket descriptor `out`; whether something is left.
+    @property
+    def by_kernel(self) -> bool:
+        """Whether `send_by_kernel` is worth a try."""
+        return self._fd >= 0
+
+    def send_by_kernel(self, out: int) -> bool:
+        """Send to socket descriptor `out` with ``sendfile``; whether something is left.
 
         Raises:
             BlockingIOError: The kernel takes no more for now.
             OSError: The connection or the file is broken.
         """
-        if self._fd >= 0:
-            wanted = AT_ONCE if self._count is None else min(self._count - self.sent, AT_ONCE)
-            if wanted <= 0:
-                return False
-            try:
-                sent = os.sendfile(out, self._fd, self._offset + self.sent, wanted)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                    raise
-                # A file system or socket that cannot: read it ourselves.
-                self._fd = -1
-            else:
-                self.sent += sent
-                if sent == 0:
-                    return False
-                if self._count is not None and self.sent >= self._count:
-                    return False
-                raise BlockingIOError(errno.EAGAIN, "one piece a turn")
-        return self._read_and_send(out)
-
-    def _read_and_send(self, out: int) -> bool:
-        rest = self._rest or self.read(READ_AT_ONCE)
-        if not rest:
+        left = AT_ONCE if self._count is None else self._count - self.sent
+        if left <= 0:
             return False
-        self._rest = rest
-        # A view on the transport's descriptor, which it closes itself.
-        with socket.socket(fileno=os.dup(out)) as view:
-            sent = view.send(rest)
+        try:
+            sent = os.sendfile(out, self._fd, self._offset + self.sent, min(left, AT_ONCE))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                raise
+            self._fd = -1  # a file system or socket that cannot: it is read instead
+            return True
         self.sent += sent
-        self._rest = rest[sent:]
-        raise BlockingIOError(errno.EAGAIN, "one piece a turn")
+        return sent > 0 and (self._count is None or self.sent < self._count)
 
-    def read(self, most: int) -> bytes:
-        """The next octets of the piece, at most `most`; empty at its end."""
-        at = self.sent + len(self._rest)
-        wanted = most if self._count is None else min(self._count - at, most)
+    def next_block(self, most: int = READ_AT_ONCE) -> bytes:
+        """The next octets, not counted as sent; empty at the end of the piece."""
+        wanted = most if self._count is None else min(self._count - self.sent, most)
         if wanted <= 0:
             return b""
-        self._file.seek(self._offset + at)
+        self._file.seek(self._offset + self.sent)
         return self._file.read(wanted)
+
+    def advance(self, sent: int) -> None:
+        """So many octets of `next_block` have been taken."""
+        self.sent += sent
 
     def finish(self) -> None:
         """It has left, whole or up to the file's end."""

@@ -504,7 +504,15 @@ class SocketTransport(FlowControl):
 
     def _send_file_piece(self, piece: FilePiece) -> bool:
         """Send of a file what the kernel takes; whether the piece is done with."""
-        if piece.send(self._fd):
+        if piece.by_kernel:
+            left = piece.send_by_kernel(self._fd)
+        else:
+            block = piece.next_block()
+            if block:
+                piece.advance(self._send(block))
+            left = bool(block)
+        if left:
+            # One bite a turn, so that a fast peer does not keep the loop.
             return False
         self._out.pop(0)
         piece.finish()

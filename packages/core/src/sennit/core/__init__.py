@@ -1,0 +1,113 @@
+"""Sennit's core: reactor, Deferred, transports, and what every strand stands on.
+
+Everything is loaded when it is first used; importing this package loads nothing.
+"""
+
+from __future__ import annotations
+
+from sennit.core._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sennit.core.commit import commit
+    from sennit.core.deferred import (
+        Deferred,
+        Outcome,
+        fail,
+        gather,
+        maybe_deferred,
+        race,
+        shield,
+        succeed,
+    )
+    from sennit.core.driver import EngineProtocol, handles
+    from sennit.core.endpoint.connect import connect, open_stream
+    from sennit.core.endpoint.listen import Server, serve
+    from sennit.core.errors import (
+        ConfigError,
+        ConnectionLost,
+        ProtocolError,
+        SennitError,
+        TLSError,
+    )
+    from sennit.core.interfaces import adapt
+    from sennit.core.protocol import Protocol
+    from sennit.core.reactor.base import Reactor, current_reactor, run
+    from sennit.core.reactor.eventloop import new_event_loop
+    from sennit.core.stream import Stream, stream_handler
+    from sennit.core.transport.tls import ClientTLS, ServerTLS
+
+__all__ = [
+    "ClientTLS",
+    "ConfigError",
+    "ConnectionLost",
+    "Deferred",
+    "EngineProtocol",
+    "Outcome",
+    "Protocol",
+    "ProtocolError",
+    "Reactor",
+    "SennitError",
+    "Server",
+    "ServerTLS",
+    "Stream",
+    "TLSError",
+    "__version__",
+    "adapt",
+    "commit",
+    "connect",
+    "current_reactor",
+    "fail",
+    "gather",
+    "handles",
+    "maybe_deferred",
+    "new_event_loop",
+    "open_stream",
+    "race",
+    "run",
+    "serve",
+    "shield",
+    "stream_handler",
+    "succeed",
+]
+
+_ROOMS = {
+    "commit": ("commit",),
+    "deferred": (
+        "Deferred",
+        "Outcome",
+        "fail",
+        "gather",
+        "maybe_deferred",
+        "race",
+        "shield",
+        "succeed",
+    ),
+    "driver": ("EngineProtocol", "handles"),
+    "endpoint.connect": ("connect", "open_stream"),
+    "endpoint.listen": ("Server", "serve"),
+    "errors": ("ConfigError", "ConnectionLost", "ProtocolError", "SennitError", "TLSError"),
+    "interfaces": ("adapt",),
+    "protocol": ("Protocol",),
+    "reactor.base": ("Reactor", "current_reactor", "run"),
+    "reactor.eventloop": ("new_event_loop",),
+    "stream": ("Stream", "stream_handler"),
+    "transport.tls": ("ClientTLS", "ServerTLS"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a name from the room it lives in, the first time it is asked for."""
+        room = _HOME.get(name)
+        if room is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{room}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

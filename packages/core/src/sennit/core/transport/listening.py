@@ -1,0 +1,499 @@
+"""Listeners: descriptors that accept stream connections.
+
+Connections are accepted in batches that grow while the kernel's queue is long
+and shrink to one when it is not, so that a lone connection does not pay for
+finding out that there is no second. `TCP_NODELAY` is set on the listening
+socket, from which Linux hands it down; elsewhere on each connection.
+
+Out of descriptors (EMFILE, ENFILE): one is kept in reserve, given up to take the
+connection that waits, and taken again when that was closed; so the peer learns
+at once, and the loop does not spin. Failing that, accepting pauses for a second.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import sys
+from contextvars import copy_context
+
+from sennit.core._implements import implements
+from sennit.core.address import address_from_socket
+from sennit.core.reactor.pollers import READ
+from sennit.core.transport.stream import SocketTransport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextvars import Context
+    from typing import Any, Final
+
+    from sennit.core.address import Address
+    from sennit.core.deferred import Deferred
+    from sennit.core.interfaces import IListener, IPeerLimits, IStreamProtocol
+    from sennit.core.protocol import ProtocolFactory
+    from sennit.core.reactor.base import Reactor
+
+__all__ = ["Listener", "listen_tcp", "listen_unix", "tcp_sockets", "unix_socket"]
+
+ACCEPTS_PER_TURN: Final = 100
+"""Connections accepted in one turn, so that nobody who is connected starves."""
+PAUSE: Final = 1.0
+"""Seconds without accepting when the system has nothing left to accept with."""
+WARN_EVERY: Final = 10.0
+"""Seconds between two warnings about that."""
+
+RawSocket = socket.SocketType
+_INHERITS_NODELAY: Final = sys.platform == "linux"
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+_NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
+
+
+@implements("IListener")
+class Listener:
+    """Accepts the connections of one or more listening sockets.
+
+    Args:
+        reactor: Who waits for them.
+        sockets: Bound and listening, from now on this object's own.
+        factory: Makes a protocol per connection.
+        limits: Decides on each connection first; none when left out.
+        unlink: Path of a Unix socket to remove at the end.
+        paused: Wait for `resume_accepting` before the first is accepted.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sockets: Sequence[socket.socket],
+        factory: ProtocolFactory,
+        *,
+        limits: IPeerLimits | None = None,
+        unlink: str | None = None,
+        paused: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        self._sockets = list(sockets)
+        self._addresses = tuple(address_from_socket(each.getsockname()) for each in sockets)
+        self._limits = limits
+        self._unlink = (unlink, _inode(unlink)) if unlink is not None else None
+        self._context: Context | None = copy_context() or None
+        self._reserve = _open_reserve()
+        self._last_warning = -WARN_EVERY
+        self._resume_call: Any = None
+        self._accepting = False
+        self._closed = False
+        self.connections: set[SocketTransport] = set()
+        self.set_factory(factory)
+        self._acceptors = [_Acceptor(self, each) for each in self._sockets]
+        if not paused:
+            self.resume_accepting()
+
+    def __repr__(self) -> str:
+        """Where it listens."""
+        return f"<Listener {', '.join(map(str, self._addresses))}>"
+
+    def set_factory(self, factory: ProtocolFactory) -> None:
+        """Make the protocols of later connections with another factory (on reload)."""
+        build = getattr(factory, "build_protocol", None)
+        self._build: Callable[[Address], IStreamProtocol | None] | None = None
+        self._make: Callable[[], IStreamProtocol | None]
+        if build is not None and not isinstance(factory, type):
+            self._build = build
+        elif callable(factory):
+            self._make = factory
+        else:
+            raise TypeError(
+                f"{factory!r} builds no protocols: give a callable without arguments "
+                "or an object with build_protocol(peer)"
+            )
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens."""
+        return self._addresses
+
+    @property
+    def port(self) -> int:
+        """The port of the first address; 0 for a Unix socket."""
+        return int(getattr(self._addresses[0], "port", 0))
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening sockets, to hand to another process."""
+        return tuple(self._sockets)
+
+    def pause_accepting(self) -> None:
+        """Leave new connections in the kernel's queue."""
+        if self._resume_call is not None:
+            self._resume_call.cancel()
+            self._resume_call = None
+        if self._accepting:
+            self._accepting = False
+            for each in self._sockets:
+                self._reactor.unwatch(each.fileno())
+
+    def resume_accepting(self) -> None:
+        """Accept (again)."""
+        if not self._accepting and not self._closed:
+            self._accepting = True
+            for each in self._acceptors:
+                self._reactor.watch(each.fd, READ, each.on_event)
+
+    def close(self) -> None:
+        """Accept no more; connections that stand are not touched. Closing twice is harmless."""
+        if self._closed:
+            return
+        self.pause_accepting()
+        self._closed = True
+        if self._unlink is not None:
+            path, inode = self._unlink
+            # Only what we made: somebody else may listen there by now.
+            if inode is not None and _inode(path) == inode:
+                try:
+                    os.unlink(path)
+                except OSError:
+                    pass
+        for each in self._sockets:
+            each.close()
+        if self._reserve >= 0:
+            os.close(self._reserve)
+            self._reserve = -1
+
+    def reactor_stopped(self) -> None:
+        """The reactor ends, and so does the listener."""
+        self.close()
+
+    def connection_gone(self, transport: SocketTransport) -> None:
+        """A connection of ours has ended."""
+        self.connections.discard(transport)
+        if self._limits is not None:
+            self._limits.release(transport.peer)
+
+    # ── accepting ─────────────────────────────────────────────────────────────
+
+    def take(self, sock: RawSocket, peer: object) -> None:
+        """Make a connection of an accepted socket, or shed it."""
+        limits = self._limits
+        if limits is not None:
+            address = address_from_socket(peer)
+            if limits.admit(address) is not None:
+                sock.close()
+                return
+        transport: SocketTransport | None = None
+        try:
+            build = self._build
+            protocol = self._make() if build is None else build(address_from_socket(peer))
+            if protocol is not None:
+                sock.setblocking(False)
+                context = self._context
+                transport = SocketTransport(
+                    self._reactor,
+                    sock,
+                    protocol,
+                    peer=peer or None,
+                    owner=self,
+                    context=None if context is None else context.copy(),
+                )
+                self.connections.add(transport)
+                transport.start()
+                return
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            # One connection fails, not the listener.
+            self._reactor.report(error, f"while {self!r} took a connection")
+            if transport is not None:
+                self.connections.discard(transport)
+        if limits is not None:
+            limits.release(address)
+        sock.close()
+
+    def accept_failed(self, acceptor: _Acceptor, error: OSError) -> None:
+        """The system cannot accept; `error` says why."""
+        code = error.errno
+        if code in _NO_DESCRIPTORS:
+            shed = self._shed(acceptor)
+            self._warn(error, "a connection was shed" if shed else "accepting pauses")
+            if shed:
+                return
+        elif code in _NO_MEMORY:
+            self._warn(error, "accepting pauses")
+        elif code in (errno.EBADF, errno.EINVAL, errno.ENOTSOCK):
+            # Closed or shut down under our feet: it will not get better.
+            self._reactor.report(error, f"in {self!r}; it is closed")
+            self.close()
+            return
+        else:
+            # accept(2): errors of the connection that has just come. Try again.
+            return
+        self.pause_accepting()
+        self._resume_call = self._reactor.call_later(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        self._resume_call = None
+        if self._reserve < 0:
+            self._reserve = _open_reserve()
+        self.resume_accepting()
+
+    def _shed(self, acceptor: _Acceptor) -> bool:
+        """Take the waiting connection with the reserved descriptor, and close it."""
+        if self._reserve < 0:
+            return False
+        os.close(self._reserve)
+        self._reserve = -1
+        try:
+            sock, _ = acceptor.sock.accept()
+        except OSError:
+            pass
+        else:
+            sock.close()
+        self._reserve = _open_reserve()
+        return self._reserve >= 0
+
+    def _warn(self, error: OSError, outcome: str) -> None:
+        now = self._reactor.time()
+        if now - self._last_warning >= WARN_EVERY:
+            self._last_warning = now
+            import logging
+
+            logging.getLogger("sennit").warning(
+                "%r cannot accept: %s; %s", self, error.strerror, outcome
+            )
+
+
+class _Acceptor:
+    """One listening socket of a listener."""
+
+    __slots__ = ("_accept", "_batch", "_kind", "_listener", "_nodelay", "fd", "sock")
+
+    def __init__(self, listener: Listener, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._listener = listener
+        self.sock = sock
+        self.fd = sock.fileno()
+        # What `socket.accept` calls itself; without the Python object around it.
+        self._accept = sock._accept  # type: ignore[attr-defined]  # not in typeshed
+        self._kind = (sock.family, sock.type, sock.proto)
+        self._batch = 1
+        self._nodelay = False
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._nodelay = not _INHERITS_NODELAY
+
+    def on_event(self, mask: int) -> None:
+        listener = self._listener
+        family, kind, proto = self._kind
+        for taken in range(self._batch):
+            try:
+                fd, peer = self._accept()
+            except BlockingIOError:
+                self._batch = max(taken, 1)
+                return
+            except (ConnectionAbortedError, InterruptedError):
+                continue
+            except OSError as error:
+                listener.accept_failed(self, error)
+                return
+            sock = RawSocket(family, kind, proto, fileno=fd)
+            if self._nodelay:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.take(sock, peer)
+            if listener._closed:
+                return
+        self._batch = min(self._batch * 2, ACCEPTS_PER_TURN)
+
+
+def _open_reserve() -> int:
+    try:
+        return os.open(os.devnull, os.O_RDONLY)
+    except OSError:
+        return -1
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    if path.startswith(("@", "\0")):
+        return None
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def tcp_sockets(
+    host: str, port: int, *, backlog: int = 1024, reuse_port: bool = False
+) -> list[socket.socket]:
+    """Bound and listening sockets for a numeric `host`.
+
+    Args:
+        host: An IPv4 or IPv6 address; empty for every interface of both families.
+        port: 0 lets the system choose (the same for both families).
+        backlog: Connections the kernel keeps waiting.
+        reuse_port: Let other sockets listen there too (SO_REUSEPORT).
+
+    Raises:
+        OSError: The address is in use or not ours; `strerror` names it.
+    """
+    hosts = [host] if host else ["0.0.0.0", "::"]  # noqa: S104 - asked for by an empty host
+    sockets: list[socket.socket] = []
+    try:
+        for each in hosts:
+            family = socket.AF_INET6 if ":" in each else socket.AF_INET
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError:
+                if not host and sockets:
+                    continue  # a machine without IPv6
+                raise
+            sockets.append(sock)
+            if os.name == "posix":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                if family == socket.AF_INET6:
+                    address, _, scope = each.partition("%")
+                    number = (int(scope) if scope.isdigit() else socket.if_nametoindex(scope)) \
+                        if scope else 0
+                    sock.bind((address, port, 0, number))
+                else:
+                    sock.bind((each, port))
+                sock.listen(backlog)
+            except OSError as error:
+                if not host and len(sockets) > 1 and error.errno == errno.EADDRNOTAVAIL:
+                    sockets.pop().close()
+                    continue
+                shown = f"[{each}]:{port}" if ":" in each else f"{each}:{port}"
+                raise OSError(
+                    error.errno, f"cannot listen on {shown}: {os.strerror(error.errno or 0)}"
+                ) from error
+            port = port or sock.getsockname()[1]
+    except BaseException:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def unix_socket(path: str, *, backlog: int = 1024, mode: int = 0o666) -> socket.socket:
+    """A bound and listening Unix socket; a file that nobody listens on is replaced.
+
+    Args:
+        path: In the file system, or ``@name`` in Linux' abstract space.
+        backlog: Connections the kernel keeps waiting.
+        mode: Permissions of the socket file.
+
+    Raises:
+        OSError: Somebody listens there (EADDRINUSE), it is another kind of file
+            (EEXIST), or the directory does not let us.
+    """
+    abstract = path.startswith("@")
+    if not abstract:
+        _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind("\0" + path[1:] if abstract else path)
+        if not abstract:
+            os.chmod(path, mode)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise OSError(
+            error.errno, f"cannot listen on unix:{path}: {error.strerror or error}"
+        ) from error
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise OSError(errno.EEXIST, f"cannot listen on unix:{path}: a file of that name is there")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"cannot listen on unix:{path}: {error.strerror or error}"
+            ) from error
+        else:
+            raise OSError(errno.EADDRINUSE, f"cannot listen on unix:{path}: it is in use")
+
+
+def listen_tcp(
+    reactor: Reactor,
+    factory: ProtocolFactory,
+    port: int,
+    host: str = "",
+    *,
+    backlog: int = 1024,
+    reuse_port: bool = False,
+    limits: IPeerLimits | None = None,
+    paused: bool = False,
+) -> Deferred[IListener]:
+    """`Reactor.listen_tcp`; a name is looked up in a thread, and all its addresses are used."""
+    from sennit.core.deferred import maybe_deferred
+
+    def listen(hosts: Sequence[str]) -> Listener:
+        sockets: list[socket.socket] = []
+        try:
+            for each in hosts:
+                chosen = port or (sockets[0].getsockname()[1] if sockets else 0)
+                sockets += tcp_sockets(each, chosen, backlog=backlog, reuse_port=reuse_port)
+            return Listener(reactor, sockets, factory, limits=limits, paused=paused)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+
+    if not host or is_numeric(host):
+        return maybe_deferred(listen, [host])
+    from sennit.core.endpoint.names import look_up
+
+    return look_up(reactor, host, port).add_callback(
+        lambda found: listen(list(dict.fromkeys(each[4][0] for each in found)))
+    )
+
+
+def is_numeric(host: str) -> bool:
+    """Whether `host` is an address rather than a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host.partition("%")[0])
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def listen_unix(
+    reactor: Reactor,
+    factory: ProtocolFactory,
+    path: str,
+    *,
+    backlog: int = 1024,
+    mode: int = 0o666,
+    limits: IPeerLimits | None = None,
+    paused: bool = False,
+) -> Deferred[IListener]:
+    """`Reactor.listen_unix`."""
+    from sennit.core.deferred import maybe_deferred
+
+    def listen() -> Listener:
+        sock = unix_socket(path, backlog=backlog, mode=mode)
+        unlink = None if path.startswith("@") else path
+        return Listener(
+            reactor, [sock], factory, limits=limits, unlink=unlink, paused=paused
+        )
+
+    return maybe_deferred(listen)

@@ -58,10 +58,15 @@ class Listener:
     Args:
         reactor: Who waits for them.
         sockets: Bound and listening, from now on this object's own.
-        factory: Makes a protocol per connection.
+        factory: Makes a protocol per connection. If it has ``refusal(reason)``,
+            the octets that returns are sent to a connection that is shed.
         limits: Decides on each connection first; none when left out.
         unlink: Path of a Unix socket to remove at the end.
         paused: Wait for `resume_accepting` before the first is accepted.
+
+    Attributes:
+        connections: The transports that it accepted and that are still there.
+        on_empty: Called when the last of them has gone.
     """
 
     def __init__(
@@ -86,6 +91,7 @@ class Listener:
         self._accepting = False
         self._closed = False
         self.connections: set[SocketTransport] = set()
+        self.on_empty: Callable[[], object] | None = None
         self.set_factory(factory)
         self._acceptors = [_Acceptor(self, each) for each in self._sockets]
         if not paused:
@@ -98,6 +104,7 @@ class Listener:
     def set_factory(self, factory: ProtocolFactory) -> None:
         """Make the protocols of later connections with another factory (on reload)."""
         build = getattr(factory, "build_protocol", None)
+        self._refusal: Callable[[str], bytes] | None = getattr(factory, "refusal", None)
         self._build: Callable[[Address], IStreamProtocol | None] | None = None
         self._make: Callable[[], IStreamProtocol | None]
         if build is not None and not isinstance(factory, type):
@@ -171,6 +178,8 @@ class Listener:
         self.connections.discard(transport)
         if self._limits is not None:
             self._limits.release(transport.peer)
+        if self.on_empty is not None and not self.connections:
+            self.on_empty()
 
     # ── accepting ─────────────────────────────────────────────────────────────
 
@@ -179,8 +188,9 @@ class Listener:
         limits = self._limits
         if limits is not None:
             address = address_from_socket(peer)
-            if limits.admit(address) is not None:
-                sock.close()
+            reason = limits.admit(address)
+            if reason is not None:
+                self._refuse(sock, reason)
                 return
         transport: SocketTransport | None = None
         try:
@@ -209,6 +219,18 @@ class Listener:
                 self.connections.discard(transport)
         if limits is not None:
             limits.release(address)
+        sock.close()
+
+    def _refuse(self, sock: RawSocket, reason: str) -> None:
+        """Close a surplus connection, having told it why if its protocol has words for that."""
+        refusal = self._refusal
+        if refusal is not None:
+            try:
+                sock.setblocking(False)
+                sock.send(refusal(reason))
+                sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass
         sock.close()
 
     def accept_failed(self, acceptor: _Acceptor, error: OSError) -> None:

@@ -1,0 +1,446 @@
+"""Connecting: by URL, to the first address that answers.
+
+Happy Eyeballs (RFC 8305): IPv6 and IPv4 addresses are looked up side by side
+(an answer for IPv4 waits 50 ms for IPv6's, §3) and tried in turn, families
+alternating (§4), 250 ms apart (§5); when an attempt fails the next begins at
+once. The first that stands wins, the others are closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextvars import copy_context
+
+from sennit.core.deferred import Deferred, fail
+from sennit.core.endpoint.names import look_up
+from sennit.core.endpoint.parse import parse_endpoint
+from sennit.core.errors import ConnectError, EndpointSyntaxError
+from sennit.core.reactor.pollers import WRITE
+from sennit.core.transport.listening import is_numeric
+from sennit.core.transport.stream import SocketTransport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final, TypeVar, overload
+
+    from sennit.core.interfaces import IProtocolFactory, IStreamProtocol
+    from sennit.core.protocol import ProtocolFactory
+    from sennit.core.reactor.base import Reactor
+    from sennit.core.reactor.calls import DelayedCall
+    from sennit.core.stream import Stream
+    from sennit.core.transport.tls import ClientTLS
+
+    P = TypeVar("P", bound=IStreamProtocol)
+
+__all__ = ["connect", "connect_tcp", "connect_unix", "open_stream"]
+
+RESOLUTION_DELAY: Final = 0.05
+"""Seconds that IPv4's addresses wait for IPv6's (RFC 8305 §8)."""
+ATTEMPT_DELAY: Final = 0.25
+"""Seconds between the beginnings of two attempts (RFC 8305 §8)."""
+TIMEOUT: Final = 30.0
+"""Seconds for look-up and all attempts together."""
+
+
+class _Target:
+    """One address to try."""
+
+    __slots__ = ("address", "family", "shown")
+
+    def __init__(self, family: int, address: Any, shown: str) -> None:
+        self.family = family
+        self.address = address
+        self.shown = shown
+
+
+class _Race:
+    """The attempts of one connection; `done` fires with the socket that stands."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        what: str,
+        timeout: float,
+        local_address: tuple[str, int] | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._what = what
+        self._local = local_address
+        self._waiting: list[_Target] = []
+        self._open: dict[int, tuple[socket.socket, _Target]] = {}
+        self._errors: list[OSError] = []
+        self._lookups = 0
+        self._last_family = 0
+        self._next: DelayedCall | None = None
+        self._deadline: DelayedCall = reactor.call_later(timeout, self._timed_out, timeout)
+        self.done: Deferred[socket.socket] = Deferred(self._cancelled)
+
+    # ── names ─────────────────────────────────────────────────────────────────
+
+    def look_up(self, host: str, port: int) -> None:
+        """Try the addresses of a name as they become known."""
+        families = [socket.AF_INET6, socket.AF_INET] if socket.has_ipv6 else [socket.AF_INET]
+        self._lookups = len(families)
+        for family in families:
+            look_up(self._reactor, host, port, family).add_callbacks(
+                lambda found, family=family: self._found(found, family), self._not_found
+            )
+
+    def _found(self, found: Sequence[Any], family: int) -> None:
+        self._lookups -= 1
+        self.add([_target(family, each[4]) for each in found])
+        if self.done.called:
+            return
+        if self._lookups and family == socket.AF_INET:
+            if self._next is None:
+                self._next = self._reactor.call_later(RESOLUTION_DELAY, self._try_next)
+        elif not self._open or self._next is None:
+            self._try_next()
+
+    def _not_found(self, error: BaseException) -> None:
+        self._lookups -= 1
+        if not isinstance(error, OSError):
+            error = OSError(f"{self._what}: {error}")
+        self._errors.append(error)
+        if not self._open and not self.done.called:
+            self._try_next()
+
+    # ── attempts ──────────────────────────────────────────────────────────────
+
+    def add(self, targets: Sequence[_Target]) -> None:
+        """More addresses to try, after those that wait."""
+        self._waiting.extend(targets)
+
+    def start(self) -> None:
+        """Begin with the first address."""
+        self._try_next()
+
+    def _take(self) -> _Target:
+        """The next address: of the other family if there is one (RFC 8305 §4)."""
+        for at, target in enumerate(self._waiting):
+            if target.family != self._last_family:
+                return self._waiting.pop(at)
+        return self._waiting.pop(0)
+
+    def _try_next(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        while self._waiting and not self.done.called:
+            target = self._take()
+            self._last_family = target.family
+            if self._attempt(target):
+                # In case nothing is heard of it for a while.
+                self._next = self._reactor.call_later(ATTEMPT_DELAY, self._try_next)
+                return
+        if not self.done.called and not self._open and not self._lookups:
+            self._give_up()
+
+    def _attempt(self, target: _Target) -> bool:
+        """Begin to connect; whether it is under way (or done)."""
+        sock = None
+        try:
+            sock = socket.socket(target.family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            if self._local is not None and target.family != getattr(socket, "AF_UNIX", None):
+                sock.bind(self._local)
+            code = sock.connect_ex(target.address)
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            self._errors.append(_named(error.errno, error.strerror or str(error), target))
+            return False
+        if code == 0:
+            self._won(sock)
+        elif code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
+            fd = sock.fileno()
+            self._open[fd] = (sock, target)
+            self._reactor.watch(fd, WRITE, lambda mask: self._ready(fd))
+        else:
+            sock.close()
+            self._errors.append(_named(code, os.strerror(code), target))
+            return False
+        return True
+
+    def _ready(self, fd: int) -> None:
+        sock, target = self._open[fd]
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._reactor.unwatch(fd)
+        del self._open[fd]
+        if code:
+            sock.close()
+            self._errors.append(_named(code, os.strerror(code), target))
+            self._try_next()
+        else:
+            self._won(sock)
+
+    # ── the end ───────────────────────────────────────────────────────────────
+
+    def _won(self, sock: socket.socket) -> None:
+        self._clear()
+        if self.done.called:
+            sock.close()
+        else:
+            self.done.callback(sock)
+
+    def _clear(self) -> None:
+        self._deadline.cancel()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        self._waiting.clear()
+        for fd, (sock, _) in list(self._open.items()):
+            self._reactor.unwatch(fd)
+            sock.close()
+        self._open.clear()
+
+    def _give_up(self, why: str = "") -> None:
+        self._clear()
+        reasons = [str(each.strerror or each) for each in self._errors]
+        text = "; ".join(dict.fromkeys(filter(None, [why, *reasons]))) or "it has no address"
+        error = ConnectError(f"cannot connect to {self._what}: {text}", self._errors)
+        error.__cause__ = self._errors[-1] if self._errors else None
+        self.done.errback(error)
+
+    def _timed_out(self, timeout: float) -> None:
+        if not self.done.called:
+            tried = ", ".join(target.shown for _, target in self._open.values())
+            self._give_up(f"no answer within {timeout:g} s" + (f" from {tried}" if tried else ""))
+
+    def _cancelled(self, done: Deferred[socket.socket]) -> None:
+        self._clear()
+
+
+def _named(code: int | None, text: str, target: _Target) -> OSError:
+    return OSError(code, f"{target.shown}: {text}")
+
+
+def _target(family: int, address: Any) -> _Target:
+    host, port = address[0], address[1]
+    return _Target(family, address, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def _builder(factory: ProtocolFactory) -> Callable[[], IStreamProtocol]:
+    """The call that makes a client's protocol.
+
+    Raises:
+        TypeError: `factory` makes no protocols.
+    """
+    from sennit.core.protocol import adapt_factory
+
+    build = adapt_factory(factory)
+
+    def make() -> IStreamProtocol:
+        protocol = build(None)
+        if protocol is None:
+            raise ConnectError("the factory refused the connection")
+        return protocol
+
+    return make
+
+
+def _attach(
+    reactor: Reactor, racing: _Race, make: Callable[[], IStreamProtocol]
+) -> Deferred[IStreamProtocol]:
+    """Put a protocol on the socket that wins."""
+    context = copy_context() or None
+
+    def connected(sock: socket.socket) -> IStreamProtocol:
+        try:
+            protocol = make()
+            if sock.family != getattr(socket, "AF_UNIX", None):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            own = None if context is None else context.copy()
+            transport = SocketTransport(
+                reactor, _raw(sock), protocol, context=own
+            )
+        except BaseException:
+            sock.close()
+            raise
+        transport.start()
+        return protocol
+
+    return racing.done.add_callback(connected)
+
+
+def _raw(sock: socket.socket) -> socket.socket:
+    """The same descriptor without the Python object around the kernel's."""
+    family, kind, proto = sock.family, sock.type, sock.proto
+    return socket.SocketType(family, kind, proto, fileno=sock.detach())  # type: ignore[return-value]  # transports use what both have
+
+
+def connect_tcp(
+    reactor: Reactor,
+    factory: ProtocolFactory,
+    host: str,
+    port: int,
+    *,
+    timeout: float = TIMEOUT,
+    local_address: tuple[str, int] | None = None,
+) -> Deferred[IStreamProtocol]:
+    """Connect to the first address of `host` that answers.
+
+    Returns:
+        Fires with the protocol, after its `connection_made`. Fails with
+        `ConnectError`, whose `attempts` say what happened at each address.
+    """
+    make = _builder(factory)
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    racing = _Race(reactor, shown, timeout, local_address)
+    if is_numeric(host):
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+        )
+        racing.add([_target(each[0], each[4]) for each in found[:1]])
+        racing.start()
+    else:
+        racing.look_up(host, port)
+    return _attach(reactor, racing, make)
+
+
+def connect_unix(
+    reactor: Reactor, factory: ProtocolFactory, path: str, *, timeout: float = TIMEOUT
+) -> Deferred[IStreamProtocol]:
+    """Connect to a Unix socket, ``@name`` in the abstract space.
+
+    Returns:
+        Fires with the protocol. Fails with `ConnectError`.
+    """
+    make = _builder(factory)
+    racing = _Race(reactor, f"unix:{path}", timeout)
+    address = "\0" + path[1:] if path.startswith("@") else path
+    racing.add([_Target(socket.AF_UNIX, address, f"unix:{path}")])
+    racing.start()
+    return _attach(reactor, racing, make)
+
+
+if TYPE_CHECKING:
+
+    @overload
+    def connect(
+        url: str,
+        factory: Callable[[], P],
+        *,
+        tls: ClientTLS | None = None,
+        server_hostname: str | None = None,
+        timeout: float = TIMEOUT,
+        local_address: tuple[str, int] | None = None,
+        reactor: Reactor | None = None,
+    ) -> Deferred[P]: ...
+    @overload
+    def connect(
+        url: str,
+        factory: IProtocolFactory,
+        *,
+        tls: ClientTLS | None = None,
+        server_hostname: str | None = None,
+        timeout: float = TIMEOUT,
+        local_address: tuple[str, int] | None = None,
+        reactor: Reactor | None = None,
+    ) -> Deferred[IStreamProtocol]: ...
+
+
+def connect(
+    url: str,
+    factory: ProtocolFactory,
+    *,
+    tls: ClientTLS | None = None,
+    server_hostname: str | None = None,
+    timeout: float = TIMEOUT,
+    local_address: tuple[str, int] | None = None,
+    reactor: Reactor | None = None,
+) -> Deferred[Any]:
+    """Connect to an endpoint.
+
+    Args:
+        url: Such as ``tcp://example.org:80``, ``tls://example.org:443``, ``unix:run/x.sock``.
+        factory: Makes the protocol.
+        tls: How to talk TLS to a ``tls:`` endpoint; the system's trust when left out.
+        server_hostname: The name the certificate must carry, when not the URL's.
+        timeout: Seconds until the connection stands, TLS handshake included.
+        local_address: Host and port to connect from.
+        reactor: The current one when left out.
+
+    Returns:
+        Fires with the protocol once it is connected (over TLS: shaken hands).
+        Fails with `ConnectError`, or `TLSError` when the handshake fails.
+
+    Raises:
+        EndpointSyntaxError: The URL names no endpoint one can connect to.
+        ReactorNotRunningError: No `reactor` was given and none runs.
+    """
+    from sennit.core.reactor.base import current_reactor
+
+    endpoint = parse_endpoint(url)
+    chosen = reactor or current_reactor()
+    if endpoint.scheme not in ("tcp", "tls", "unix", "tls+unix"):
+        raise EndpointSyntaxError(url, "one connects to tcp://, tls://, unix: or tls+unix:")
+    if not endpoint.path and (not endpoint.host or not endpoint.port):
+        raise EndpointSyntaxError(url, "one connects to a host and a port")
+    if tls is not None and not endpoint.secure:
+        raise EndpointSyntaxError(url, "tls was given: write tls://, or use start_tls later")
+    shaken: Deferred[Any] | None = None
+    if endpoint.secure:
+        from sennit.core.transport.tls import ClientTLS, client_protocol
+
+        name = server_hostname or endpoint.host
+        if not name:
+            raise EndpointSyntaxError(url, "TLS needs server_hostname to verify")
+        make = _builder(factory)
+        lower, shaken = client_protocol(
+            make(), tls or ClientTLS(), name, handshake_timeout=timeout
+        )
+
+        def lower_factory() -> IStreamProtocol:
+            return lower
+    else:
+        lower_factory = factory  # type: ignore[assignment]  # both are factories
+    if endpoint.path:
+        opened = connect_unix(chosen, lower_factory, endpoint.path, timeout=timeout)
+    else:
+        opened = connect_tcp(
+            chosen,
+            lower_factory,
+            endpoint.host,
+            endpoint.port,
+            timeout=timeout,
+            local_address=local_address,
+        )
+    if shaken is None:
+        return opened
+    handshake = shaken
+
+    def shake(_: object) -> Deferred[Any]:
+        return handshake
+
+    def never(error: BaseException) -> Deferred[Any]:
+        # Nobody waits for a handshake that will not come.
+        handshake.add_errback(lambda _: None)
+        handshake.cancel()
+        return fail(error)
+
+    return opened.add_callbacks(shake, never)
+
+
+def open_stream(
+    url: str,
+    *,
+    tls: ClientTLS | None = None,
+    server_hostname: str | None = None,
+    timeout: float = TIMEOUT,
+    reactor: Reactor | None = None,
+) -> Deferred[Stream]:
+    """Connect to an endpoint and read and write it as a `Stream` (see `connect`)."""
+    from sennit.core.stream import StreamProtocol
+
+    return connect(
+        url,
+        StreamProtocol,
+        tls=tls,
+        server_hostname=server_hostname,
+        timeout=timeout,
+        reactor=reactor,
+    ).add_callback(lambda protocol: protocol.stream)

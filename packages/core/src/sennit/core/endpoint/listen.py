@@ -1,0 +1,348 @@
+"""Servers as scopes: what they accept is theirs, and ends with them.
+
+``async with serve("tcp://:8000", Echo) as server:`` accepts while the block runs;
+``server = await serve(…)`` until `Server.close`, or until the reactor stops.
+Closing stops accepting at once, asks each connection to come to an end
+(`IDrainable.drain`; one that cannot be asked is closed once what it wrote has
+left), and aborts what is left when the time for that is over.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from sennit.core.deferred import Deferred, gather, maybe_deferred, succeed
+from sennit.core.endpoint.parse import Endpoint, parse_endpoint
+from sennit.core.errors import ConfigError, EndpointSyntaxError
+from sennit.core.reactor.base import current_reactor
+from sennit.core.transport.listening import Listener, listen_tcp, listen_unix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+    from types import TracebackType
+    from typing import Any, Final
+
+    from sennit.core.address import Address
+    from sennit.core.interfaces import IPeerLimits
+    from sennit.core.protocol import ProtocolFactory
+    from sennit.core.reactor.base import Reactor
+    from sennit.core.reactor.calls import DelayedCall
+    from sennit.core.transport.stream import SocketTransport
+    from sennit.core.transport.tls import ServerTLS
+
+__all__ = ["Server", "serve"]
+
+DRAIN: Final = 30.0
+"""Seconds that connections have to come to an end by themselves."""
+FAREWELL: Final = 5.0
+"""Seconds that what was aborted has to let go (durable steps under `commit`)."""
+BACKLOG: Final = 1024
+"""Connections the kernel keeps waiting."""
+
+
+class Server:
+    """Listeners and their connections (made by `serve`)."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        factory: ProtocolFactory,
+        *,
+        reactor: Reactor,
+        tls: ServerTLS | None,
+        limits: IPeerLimits | None,
+        drain: float,
+        handshake_timeout: float,
+        paused: bool,
+    ) -> None:
+        self._endpoints = endpoints
+        self._factory = factory
+        self._reactor = reactor
+        self._tls = tls
+        self._limits = limits
+        self._drain = drain
+        self._handshake_timeout = handshake_timeout
+        self._paused = paused
+        self._listeners: list[Listener] = []
+        self._starting: Deferred[None] | None = None
+        self._closing: Deferred[None] | None = None
+        self._closed = False
+        self._waiting: list[Deferred[None]] = []
+        self._hook: DelayedCall | None = None
+        self._limit: DelayedCall | None = None
+
+    def __repr__(self) -> str:
+        """Where it listens."""
+        return f"<Server {', '.join(self.urls) or 'closed'}>"
+
+    # ── what it is ────────────────────────────────────────────────────────────
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens, with the real port where 0 was asked for."""
+        return tuple(address for each in self._listeners for address in each.addresses)
+
+    @property
+    def port(self) -> int:
+        """The port of the first address."""
+        return self._listeners[0].port
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The same as URLs one can connect to."""
+        found = []
+        for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
+            scheme = "tls" if endpoint.secure else "tcp"
+            for address in listener.addresses:
+                if isinstance(address, tuple) and hasattr(address, "port"):
+                    found.append(f"{scheme}://{address}")
+                else:
+                    found.append(f"{'tls+' if endpoint.secure else ''}{address}")
+        return tuple(found)
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """What accepts for it."""
+        return tuple(self._listeners)
+
+    @property
+    def connections(self) -> frozenset[SocketTransport]:
+        """The transports of the connections that stand."""
+        return frozenset(each for listener in self._listeners for each in listener.connections)
+
+    # ── beginning ─────────────────────────────────────────────────────────────
+
+    def start(self) -> Deferred[Server]:
+        """Bind and listen; fires with this server. All endpoints, or none.
+
+        Fails with `OSError` for an address that is in use or not ours.
+        """
+        if self._starting is None:
+            self._starting = self._start()
+        waiter: Deferred[Server] = Deferred()
+        self._starting.add_callbacks(
+            lambda _: waiter.callback(self), lambda error: waiter.errback(error)
+        )
+        return waiter
+
+    def _start(self) -> Deferred[None]:
+        self._hook = self._reactor.at_shutdown(self.close)
+        listening = [maybe_deferred(self._listen, each) for each in self._endpoints]
+
+        def check(outcomes: Sequence[Any]) -> None:
+            good = [each.value for each in outcomes if each.error is None]
+            bad = [each.error for each in outcomes if each.error is not None]
+            if bad or self._closed:
+                for listener in good:
+                    listener.close()
+                self._forget_hook()
+                raise bad[0] if bad else OSError("the server was closed while it started")
+            self._listeners.extend(good)
+            if not self._paused:
+                for listener in good:
+                    listener.resume_accepting()
+
+        return gather(*listening, return_outcomes=True).add_callback(check)
+
+    def _listen(self, endpoint: Endpoint) -> Deferred[Any] | Listener:
+        factory = self._factory
+        if endpoint.secure:
+            if self._tls is None:
+                raise ConfigError(f"{endpoint.url} needs tls=ServerTLS(certificate, key)")
+            from sennit.core.transport.tls import server_factory
+
+            factory = server_factory(
+                factory, self._tls, handshake_timeout=self._handshake_timeout
+            )
+        backlog = endpoint.number("backlog", BACKLOG)
+        if endpoint.scheme in ("tcp", "tls"):
+            return listen_tcp(
+                self._reactor,
+                factory,
+                endpoint.port,
+                endpoint.host,
+                backlog=backlog,
+                reuse_port=endpoint.flag("reuse_port"),
+                limits=self._limits,
+                paused=True,
+            )
+        if endpoint.scheme in ("unix", "tls+unix"):
+            return listen_unix(
+                self._reactor,
+                factory,
+                endpoint.path,
+                backlog=backlog,
+                mode=endpoint.number("mode", 0o666, base=8),
+                limits=self._limits,
+                paused=True,
+            )
+        if endpoint.scheme == "fd":
+            sock = socket.socket(fileno=endpoint.fd)
+            return Listener(self._reactor, [sock], factory, limits=self._limits, paused=True)
+        from sennit.core.plugin import find
+
+        listen = find("sennit.endpoints", endpoint.scheme)
+        return listen(  # type: ignore[no-any-return]  # a plugin's own
+            endpoint, factory, reactor=self._reactor, limits=self._limits
+        )
+
+    def resume_accepting(self) -> None:
+        """Accept (again), after `serve(paused=True)` or `pause_accepting`."""
+        for each in self._listeners:
+            each.resume_accepting()
+
+    def pause_accepting(self) -> None:
+        """Leave new connections in the kernel's queue."""
+        for each in self._listeners:
+            each.pause_accepting()
+
+    def __await__(self) -> Generator[Any, Any, Server]:
+        """Begin to listen; this server."""
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Server:
+        """Begin to listen."""
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Come to an end in good order."""
+        await self.close()
+
+    # ── ending ────────────────────────────────────────────────────────────────
+
+    def close(self, drain: float | None = None) -> Deferred[None]:
+        """Accept no more, and let what stands come to an end.
+
+        Args:
+            drain: Seconds for that; `serve`'s when left out, 0 to abort at once.
+
+        Returns:
+            Fires when the last connection has gone.
+        """
+        self._closed = True
+        for each in self._listeners:
+            each.close()
+        limit = self._drain if drain is None else drain
+        if self._closing is None:
+            self._closing = Deferred()
+            self._limit = self._reactor.call_later(limit, self._abort)
+            for each in self._listeners:
+                each.on_empty = self._look
+            for transport in self.connections:
+                self._ask_to_end(transport)
+            self._look()
+        elif not self._closing.called and drain is not None:
+            self._reactor.call_later(limit, self._abort)
+        return self.wait_closed()
+
+    def wait_closed(self) -> Deferred[None]:
+        """Fires when the server was closed and its last connection has gone."""
+        if self._closing is not None and self._closing.called:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiting_no_more)
+        self._waiting.append(waiter)
+        return waiter
+
+    def _waiting_no_more(self, waiter: Deferred[None]) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+
+    def _ask_to_end(self, transport: SocketTransport) -> None:
+        drain = getattr(transport.get_protocol(), "drain", None)
+        try:
+            if drain is None:
+                transport.close("drained")
+            else:
+                drain()
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._reactor.report(error, f"while {transport!r} was drained")
+            transport.abort("drained")
+
+    def _look(self) -> None:
+        if not self.connections:
+            self._finished()
+
+    def _abort(self) -> None:
+        """The time to end by itself is over for every connection that is left."""
+        if self._closing is None or self._closing.called:
+            return
+        for transport in self.connections:
+            transport.abort("drained")
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = self._reactor.call_later(FAREWELL, self._finished)
+        self._look()
+
+    def _finished(self) -> None:
+        self._forget_hook()
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+        closing = self._closing
+        if closing is not None and not closing.called:
+            closing.callback(None)
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
+
+    def _forget_hook(self) -> None:
+        if self._hook is not None:
+            self._hook.cancel()
+            self._hook = None
+
+
+def serve(
+    url: str | Iterable[str],
+    factory: ProtocolFactory,
+    *,
+    tls: ServerTLS | None = None,
+    limits: IPeerLimits | None = None,
+    drain: float = DRAIN,
+    handshake_timeout: float = 10.0,
+    paused: bool = False,
+    reactor: Reactor | None = None,
+) -> Server:
+    """A server at one or more endpoints: ``await`` it, or enter it with ``async with``.
+
+    Args:
+        url: Such as ``tcp://127.0.0.1:8080``, ``tls://:443``, ``unix:run/x.sock``; or several.
+        factory: Makes a protocol per connection: a callable without arguments, or
+            an `IProtocolFactory`.
+        tls: Certificates, for ``tls:`` endpoints.
+        limits: Connections per address and in total; `ConnectionLimits` with its
+            defaults (50 and 10 000) when left out.
+        drain: Seconds that connections have to end by themselves at `close`.
+        handshake_timeout: Seconds a TLS handshake may take in all.
+        paused: Bind, but accept nothing before `Server.resume_accepting`.
+        reactor: The current one when left out.
+
+    Raises:
+        EndpointSyntaxError: A URL names no endpoint.
+        ConfigError: A ``tls:`` endpoint without `tls`.
+        ReactorNotRunningError: No `reactor` was given and none runs.
+    """
+    urls = [url] if isinstance(url, str) else list(url)
+    if not urls:
+        raise EndpointSyntaxError("", "a server needs at least one endpoint")
+    if limits is None:
+        from sennit.core.policy.limits import ConnectionLimits
+
+        limits = ConnectionLimits()
+    return Server(
+        [parse_endpoint(each) for each in urls],
+        factory,
+        reactor=reactor or current_reactor(),
+        tls=tls,
+        limits=limits,
+        drain=drain,
+        handshake_timeout=handshake_timeout,
+        paused=paused,
+    )

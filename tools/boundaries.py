@@ -24,7 +24,7 @@ from tools.workspace import ROOT, Package, packages, read_toml, table
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CHECKS", "main"]
+__all__ = ["CHECKS", "main", "unlisted"]
 
 Problems = Iterator[str]
 
@@ -220,7 +220,8 @@ def _sort_key(name: str) -> tuple[int, str]:
     return (1, name) if name[:1].isupper() else (2, name)
 
 
-def _offered(path: Path) -> Problems:
+def unlisted(path: Path) -> Problems:
+    """What is wrong with the `__all__` of one module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     where = path.relative_to(ROOT)
     names = _listed_names(tree)
@@ -265,7 +266,7 @@ def offered(found: list[Package]) -> Problems:
     )
     for package in found:
         for _, path in package.modules():
-            yield from _offered(path)
+            yield from unlisted(path)
         if package.module is None:
             continue
         ran = _python(code, package.module, *HEAVY, "OpenSSL", "zope.interface")

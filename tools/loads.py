@@ -232,15 +232,18 @@ def _accepts(operations: int, concurrency: int, *, client_first: bool) -> Load:
             # A batch at a time, so that the server has several to accept in one turn.
             batch = min(concurrency, amount - done)
             socks = [_connect(port, 2 + (done + n) % 200) for n in range(batch)]
-            if client_first:
+            try:
+                if client_first:
+                    for sock in socks:
+                        sock.sendall(b"!")
                 for sock in socks:
-                    sock.sendall(b"!")
-            for sock in socks:
-                if len(sock.recv(2)) != 1:
-                    raise LoadError("the server should have sent one octet")
-                if not client_first and sock.recv(1):
-                    raise LoadError("the server should have closed after one octet")
-                sock.close()
+                    if len(sock.recv(2)) != 1:
+                        raise LoadError("the server should have sent one octet")
+                    if not client_first and sock.recv(1):
+                        raise LoadError("the server should have closed after one octet")
+            finally:
+                for sock in socks:
+                    sock.close()
             done += batch
         return done
 

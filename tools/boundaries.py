@@ -29,7 +29,7 @@ __all__ = ["CHECKS", "main", "unlisted"]
 Problems = Iterator[str]
 
 PURE: Final = {"engine", "events", "framing", "grammar"}
-"""Modules of a strand that do no I/O, by their last name."""
+"""Modules and rooms that do no I/O, by name."""
 
 HEAVY: Final = ("asyncio", "selectors", "socket", "ssl")
 """What importing a pure module must not load."""
@@ -72,10 +72,8 @@ def light_engines(found: list[Package]) -> Problems:
         "print(*sorted({*sys.argv[2:]} & (set(sys.modules) - before)))\n"
     )
     for package in found:
-        if not package.is_strand:
-            continue
         for module, _ in package.modules():
-            if module.rpartition(".")[2] not in PURE:
+            if PURE.isdisjoint(module.split(".")[2:]):
                 continue
             ran = _python(code, module, *HEAVY)
             if ran.returncode:

@@ -1,0 +1,187 @@
+"""Typed configuration: what a strand derives its own from.
+
+A service's configuration is a Struct (msgspec) that derives from
+`ServiceConfig`: keys it does not know are refused, and each of its fields is a
+key of ``[service.NAME]`` and an option of ``sennit TYPE``. The docstring's
+``Attributes:`` section is the help of both::
+
+    class EchoConfig(ServiceConfig):
+        '''Send back whatever comes.
+
+        Attributes:
+            idle: Seconds without an octet after which a connection is closed.
+        '''
+
+        listen: list[Listen] = listen_on("tcp://127.0.0.1:8007")
+        idle: Annotated[float, Meta(gt=0)] = 300.0
+
+Beside the types of msgspec there are:
+
+* `Path`: relative to the folder of the configuration file; absolute when `build`
+  sees it. `Directory` and `File` must exist.
+* `Secret`: given as ``{env = "NAME"}``, ``{file = "path"}`` or
+  ``{credential = "name"}``, never in clear, and never shown.
+* `Listen`: a URL, or ``{url = "tls://:8443", tls = "main"}``.
+* ``Annotated[str, refers("tls")]``: the name of a table ``[tls.NAME]``.
+
+A rule over several keys goes into ``__post_init__``, as a `ValueError` that
+names them. Here msgspec is needed (extra ``cli``; a strand's own ``config.py``
+is imported by the runner alone).
+"""  # noqa: D214 - the section belongs to the example
+
+from __future__ import annotations
+
+# At run time: msgspec resolves the annotations of Structs.
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final
+
+from sennit.core.errors import MissingExtraError
+
+try:
+    import msgspec
+    from msgspec import Meta
+except ImportError as error:  # pragma: no cover - tested in a process without it
+    raise MissingExtraError(__name__, "sennit-core", "cli") from error
+
+__all__ = [
+    "Directory",
+    "File",
+    "Listen",
+    "Meta",
+    "Path",
+    "Secret",
+    "ServiceConfig",
+    "TLSConfig",
+    "Table",
+    "listen_on",
+    "refers",
+]
+
+REFERS: Final = "sennit-refers"
+"""Key in `Meta.extra`: the kind of table that a string names."""
+
+EXISTS: Final = "sennit-exists"
+"""Key in `Meta.extra`: what must be found at a path, ``file`` or ``directory``."""
+
+
+def refers(kind: str) -> Meta:
+    """Mark a string as the name of a table, as in ``Annotated[str, refers("tls")]``."""  # noqa: D402
+    return Meta(extra={REFERS: kind})
+
+
+File = Annotated[Path, Meta(extra={EXISTS: "file"})]
+"""A path at which a readable file must be."""
+
+Directory = Annotated[Path, Meta(extra={EXISTS: "directory"})]
+"""A path at which a directory must be."""
+
+
+class Secret:
+    """A password or key that is told to nobody by accident.
+
+    `repr`, `str`, formatting and logs show where it came from; pickling is refused.
+
+    Args:
+        value: The secret itself.
+        source: Where it came from, such as ``env:SMTP_PASSWORD``.
+    """
+
+    __slots__ = ("_source", "_value")
+
+    def __init__(self, value: str, source: str) -> None:
+        self._value = value
+        self._source = source
+
+    def reveal(self) -> str:
+        """The secret, for the one call that needs it."""
+        return self._value
+
+    @property
+    def source(self) -> str:
+        """Where it came from, such as ``env:SMTP_PASSWORD``."""
+        return self._source
+
+    def __repr__(self) -> str:
+        return f"<Secret from {self._source}>"
+
+    def __eq__(self, other: object) -> bool:
+        """By value, in a time that does not depend on it."""
+        if not isinstance(other, Secret):
+            return NotImplemented
+        from hmac import compare_digest
+
+        return compare_digest(self._value.encode(), other._value.encode())
+
+    __hash__ = None  # type: ignore[assignment]  # a hash would tell something of the value
+
+    def __reduce__(self) -> Any:  # Any: it never returns
+        raise TypeError("a Secret is not pickled")
+
+
+class Listen:
+    """One place to listen on, as the configuration says it.
+
+    Attributes:
+        url: The endpoint, such as ``tcp://127.0.0.1:8080`` or ``unix:/run/web.sock``.
+        tls: The name of the table ``[tls.NAME]`` that has the certificate.
+    """
+
+    __slots__ = ("tls", "url")
+
+    def __init__(self, url: str, tls: str | None = None) -> None:
+        self.url = url
+        self.tls = tls
+
+    def __repr__(self) -> str:
+        return (
+            f"Listen({self.url!r})" if self.tls is None else f"Listen({self.url!r}, {self.tls!r})"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        """Same endpoint, same certificate."""
+        if not isinstance(other, Listen):
+            return NotImplemented
+        return (self.url, self.tls) == (other.url, other.tls)
+
+    def __hash__(self) -> int:
+        return hash((self.url, self.tls))
+
+
+def listen_on(*urls: str) -> Any:  # Any: msgspec's `field` is typed so, to fit any annotation
+    """A default for `ServiceConfig.listen`."""
+    return msgspec.field(default_factory=lambda: [Listen(url) for url in urls])
+
+
+class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A TOML table; keys it does not know are refused."""
+
+
+class ServiceConfig(Table, kw_only=True):
+    """What every service can be told. A strand derives its own from this.
+
+    Attributes:
+        listen: Where to listen: URLs, or {url = "tls://:8443", tls = "main"}.
+        max_connections: Connections at one time, in all; one more is shed.
+        max_per_address: Connections at one time from one IPv4 address or IPv6 /64.
+        count_loopback: Whether max_per_address counts loopback and Unix sockets too.
+    """
+
+    accepts_starttls: ClassVar[bool] = False
+    """Whether ``tls`` may be given for a plain endpoint, because the protocol has STARTTLS."""
+
+    listen: list[Listen]
+    max_connections: Annotated[int, Meta(ge=1)] = 10_000
+    max_per_address: Annotated[int, Meta(ge=1)] = 50
+    count_loopback: bool = False
+
+
+class TLSConfig(Table, kw_only=True):
+    """A certificate, its key, and whom they are shown to: ``[tls.NAME]``.
+
+    Attributes:
+        certificate: PEM file with the certificate, and the chain after it.
+        key: PEM file with the private key.
+    """
+
+    certificate: File
+    key: File

@@ -1,0 +1,375 @@
+"""Services: things that run from `start` to `stop`, and hold others.
+
+A tree of services comes up in two steps. `prepare` takes what can be refused
+(ports, files, keys) throughout the whole tree; only when all of it was granted
+does `begin` set it to work. When anything fails, whatever was prepared is ended
+in reverse order: a tree runs as a whole or leaves nothing behind.
+
+A service of one's own overrides any of `prepare`, `begin` and `end`, and is
+started and stopped by `start` and `stop`. An object that has only ``name``,
+``start`` and ``stop`` (`sennit.core.interfaces.IService`), or a `Service` that
+overrides `start` or `stop` themselves, may be a child too; it is started where
+the others begin.
+
+Nothing here needs more than the standard library.
+"""
+
+from __future__ import annotations
+
+from sennit.core._implements import implements
+from sennit.core.errors import SennitError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from typing import Any, Final, TypeGuard
+
+    from sennit.core.interfaces import IPeerLimits, IReactor, IService
+    from sennit.core.transport.tls import ServerTLS
+
+__all__ = [
+    "DRAIN_SECONDS",
+    "ListenOn",
+    "MultiService",
+    "Service",
+    "ServiceContext",
+    "ServiceStateError",
+    "StartError",
+]
+
+DRAIN_SECONDS: Final = 30.0
+"""Seconds that what is under way may take to finish (HARDENING, defaults 26)."""
+
+_STOPPED: Final = "stopped"
+_STARTING: Final = "starting"
+_RUNNING: Final = "running"
+_STOPPING: Final = "stopping"
+
+
+class ServiceStateError(UsageError):
+    """A service was asked for what its state forbids, such as to start twice."""
+
+
+class StartError(SennitError):
+    """A service could not be prepared because of something a person can change.
+
+    Attributes:
+        service: The service's name.
+        key: The key of its configuration that led to it, such as ``listen``.
+        index: Which item of that key, or ``None``.
+        problem: What was found and what to do about it.
+    """
+
+    def __init__(
+        self, service: str, problem: str, *, key: str | None = None, index: int | None = None
+    ) -> None:
+        where = "" if key is None else f" {key}" if index is None else f" {key}[{index}]"
+        super().__init__(f"service {service!r}{where}: {problem}")
+        self.service = service
+        self.key = key
+        self.index = index
+        self.problem = problem
+
+
+@implements("IService")
+class Service:
+    """Something that runs, and the services it holds.
+
+    Args:
+        name: Its identity in logs, commands and reload.
+        children: Services that start after this one, in order, and stop before
+            it, in reverse order.
+    """
+
+    def __init__(self, name: str, children: Iterable[IService] = ()) -> None:
+        self._name = name
+        self._children = list(children)
+        self._started: list[IService] = []
+        self._prepared = False
+        self._state = _STOPPED
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name} {self._state}>"
+
+    @property
+    def name(self) -> str:
+        """Its identity in logs, commands and reload."""
+        return self._name
+
+    @property
+    def children(self) -> tuple[IService, ...]:
+        """The services it holds, in the order in which they start."""
+        return tuple(self._children)
+
+    @property
+    def running(self) -> bool:
+        """Whether `start` has ended well and `stop` was not called since."""
+        return self._state == _RUNNING
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where it and its children can be reached, once they are prepared."""
+        found: list[str] = []
+        for child in self._children:
+            found.extend(getattr(child, "urls", ()))
+        return tuple(found)
+
+    def add(self, child: IService) -> None:
+        """Hold one more service.
+
+        Raises:
+            ServiceStateError: This one is not stopped.
+        """
+        if self._state != _STOPPED:
+            raise ServiceStateError(f"{self!r} holds what it holds until it is stopped")
+        self._children.append(child)
+
+    # ── what a service of one's own overrides ─────────────────────────────────
+
+    async def prepare(self, reactor: IReactor) -> None:
+        """Take what can be refused: bind ports, open files, load keys.
+
+        If it raises it has cleaned up after itself. If it returns, `end` is called
+        in any case.
+        """
+
+    async def begin(self) -> None:
+        """Go to work; everything in the whole tree was granted."""
+
+    def close_doors(self) -> None:
+        """Begin nothing new: the whole tree is about to end. Must not wait or raise."""
+
+    async def end(self, drain: float) -> None:
+        """Come to an end within `drain` seconds, and give back what `prepare` took."""
+
+    # ── life cycle ────────────────────────────────────────────────────────────
+
+    async def start(self, reactor: IReactor) -> None:
+        """Bring the whole tree up; return when it is at work.
+
+        Raises:
+            ServiceStateError: It is not stopped.
+            Exception: Whatever failed; nothing of the tree is left behind.
+        """
+        if self._state != _STOPPED:
+            raise ServiceStateError(f"{self!r} cannot be started")
+        self._state = _STARTING
+        try:
+            await self._prepare_all(reactor)
+            await self._begin_all(reactor)
+        except BaseException as error:
+            self._close_all_doors()
+            for later in await self._end_all(0.0):
+                error.add_note(f"and while it was ended: {type(later).__name__}: {later}")
+            self._state = _STOPPED
+            raise
+        self._state = _RUNNING
+
+    async def stop(self, drain: float = DRAIN_SECONDS) -> None:
+        """Bring the whole tree to an end; harmless when it is stopped already.
+
+        Args:
+            drain: Seconds that what is under way may take to finish.
+
+        Raises:
+            Exception: What went wrong in one service; the others were ended all
+                the same. Several are raised as an `ExceptionGroup`.
+        """
+        if self._state in (_STOPPED, _STOPPING):
+            return
+        if self._state == _STARTING:
+            raise ServiceStateError(f"{self!r} is starting: cancel that instead")
+        self._state = _STOPPING
+        try:
+            self._close_all_doors()
+            errors = await self._end_all(drain)
+        finally:
+            self._state = _STOPPED
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise ExceptionGroup(f"service {self._name!r} did not end well", errors)
+
+    async def _prepare_all(self, reactor: IReactor) -> None:
+        await self.prepare(reactor)
+        self._prepared = True
+        self._state = _STARTING
+        await self._prepare_children(reactor)
+
+    async def _prepare_children(self, reactor: IReactor) -> None:
+        for child in self._children:
+            if _in_two_steps(child):
+                await child._prepare_all(reactor)
+
+    async def _begin_all(self, reactor: IReactor) -> None:
+        await self.begin()
+        for child in self._children:
+            if _in_two_steps(child):
+                await child._begin_all(reactor)
+            else:
+                await child.start(reactor)
+                self._started.append(child)
+        self._state = _RUNNING
+
+    def _close_all_doors(self) -> None:
+        if self._prepared:
+            self.close_doors()
+        for child in self._children:
+            if isinstance(child, Service):
+                child._close_all_doors()
+
+    async def _end_all(self, drain: float) -> list[Exception]:
+        """End children, the last first, then this one; what failed, in that order."""
+        errors = await self._end_children(drain)
+        if self._prepared:
+            self._prepared = False
+            self._state = _STOPPING
+            try:
+                await self.end(drain)
+            except Exception as error:
+                errors.append(error)
+        self._state = _STOPPED
+        return errors
+
+    async def _end_children(self, drain: float) -> list[Exception]:
+        from time import monotonic
+
+        deadline = monotonic() + drain
+        errors: list[Exception] = []
+        for child in reversed(self._children):
+            errors += await self._end_child(child, max(deadline - monotonic(), 0.0))
+        return errors
+
+    async def _end_child(self, child: IService, drain: float) -> list[Exception]:
+        if _in_two_steps(child):
+            return await child._end_all(drain)
+        if child in self._started:
+            self._started.remove(child)
+            try:
+                if isinstance(child, Service):
+                    await child.stop(drain)
+                else:
+                    await child.stop()
+            except Exception as error:
+                return [error]
+        return []
+
+
+class MultiService(Service):
+    """Services that do not need each other: they end side by side, in one drain time.
+
+    All of them are asked for what they need even when one is refused, so that a
+    person hears of every port in use at once.
+    """
+
+    async def _prepare_children(self, reactor: IReactor) -> None:
+        errors: list[StartError] = []
+        for child in self._children:
+            if _in_two_steps(child):
+                try:
+                    await child._prepare_all(reactor)
+                except StartError as error:
+                    errors.append(error)
+                except ExceptionGroup as group:
+                    matched, rest = group.split(StartError)
+                    if rest is not None or matched is None:
+                        raise
+                    errors.extend(_leaves(matched))
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise ExceptionGroup("services could not be prepared", errors)
+
+    async def _end_children(self, drain: float) -> list[Exception]:
+        from asyncio import gather
+
+        ends = [self._end_child(child, drain) for child in reversed(self._children)]
+        return [error for errors in await gather(*ends) for error in errors]
+
+
+class ListenOn:
+    """One place to listen on, its references resolved.
+
+    Attributes:
+        url: The endpoint.
+        tls: The certificate and what goes with it, where one was named.
+        index: Which item of the configuration's ``listen`` it was.
+    """
+
+    __slots__ = ("index", "tls", "url")
+
+    def __init__(self, url: str, tls: ServerTLS | None = None, index: int | None = None) -> None:
+        self.url = url
+        self.tls = tls
+        self.index = index
+
+    def __repr__(self) -> str:
+        return f"<ListenOn {self.url}{'' if self.tls is None else ' with TLS'}>"
+
+
+class ServiceContext:
+    """What a plugin's `build` is told beside its configuration.
+
+    Attributes:
+        name: The service's name: ``site`` for ``[service.site]``.
+        folder: Where relative paths of the configuration begin (those of type
+            `Path` are absolute already).
+
+    Args:
+        name: As above.
+        folder: As above.
+        tls: Finds what a name under ``[tls]`` stands for.
+    """
+
+    __slots__ = ("_tls", "folder", "name")
+
+    def __init__(self, name: str, folder: Path, tls: Callable[[str], ServerTLS]) -> None:
+        self.name = name
+        self.folder = folder
+        self._tls = tls
+
+    def tls(self, name: str) -> ServerTLS:
+        """The certificate called `name` in the configuration.
+
+        Raises:
+            ConfigError: Its files cannot be used.
+        """
+        return self._tls(name)
+
+    def endpoints(self, config: Any) -> list[ListenOn]:
+        """Where `config` (a `ServiceConfig`) says to listen, certificates loaded.
+
+        Raises:
+            ConfigError: A certificate cannot be used.
+        """
+        return [
+            ListenOn(each.url, None if each.tls is None else self._tls(each.tls), index)
+            for index, each in enumerate(config.listen)
+        ]
+
+    def limits(self, config: Any) -> IPeerLimits:
+        """The connection limits that `config` (a `ServiceConfig`) sets, one object per service."""
+        from sennit.core.policy.limits import ConnectionLimits
+
+        return ConnectionLimits(
+            max_per_address=config.max_per_address,
+            max_connections=config.max_connections,
+            count_loopback=config.count_loopback,
+        )
+
+
+def _in_two_steps(child: IService) -> TypeGuard[Service]:
+    """Whether `child` is started by its hooks, not by a `start` or `stop` of its own."""
+    return (
+        isinstance(child, Service)
+        and type(child).start is Service.start
+        and type(child).stop is Service.stop
+    )
+
+
+def _leaves(group: ExceptionGroup[StartError]) -> list[StartError]:
+    found: list[StartError] = []
+    for each in group.exceptions:
+        found += _leaves(each) if isinstance(each, ExceptionGroup) else [each]
+    return found

@@ -98,7 +98,8 @@ def register(root: Path, values: Mapping[str, str], words: Sequence[str]) -> lis
     member: Any = tomlkit.inline_table()
     member.update({"path": path, "features": ["service"]})
     _append(_at(tool, "hatch", "envs", "default", "workspace")["members"], member)
-    _append(_at(tool, "mypy")["mypy_path"], f"$MYPY_CONFIG_FILE_DIR/{path}/src")
+    for folder in ("src", "bench"):
+        _append(_at(tool, "mypy")["mypy_path"], f"$MYPY_CONFIG_FILE_DIR/{path}/{folder}")
     _append(_at(tool, "pyright")["extraPaths"], f"{path}/src")
     linter = _at(tool, "importlinter")
     _append(linter["root_packages"], module)

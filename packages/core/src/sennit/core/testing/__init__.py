@@ -1,0 +1,1 @@
+"""The testing kit: virtual clock, memory network, loopback pairs, engine suite, pytest plugin."""

@@ -10,11 +10,12 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from sennit.core.address import Address
     from sennit.core.interfaces import IProtocolFactory, IStreamProtocol, IStreamTransport
 
-    ProtocolFactory = IProtocolFactory | Callable[[], IStreamProtocol]
+    ProtocolFactory: TypeAlias = IProtocolFactory | Callable[[], IStreamProtocol]
 
 __all__ = ["Protocol", "adapt_factory"]
 

@@ -84,6 +84,7 @@ class IDelayedCall(Interface):
 
     def cancelled(self) -> bool:
         """Whether `cancel` came before the call."""
+        ...
 
 
 class IClock(Interface):
@@ -91,12 +92,15 @@ class IClock(Interface):
 
     def time(self) -> float:
         """Seconds on a clock that never goes back; its zero means nothing."""
+        ...
 
     def call_later(self, delay: float, fn: Callable[..., object], *args: Any) -> IDelayedCall:
         """Call `fn(*args)` in `delay` seconds (not before)."""
+        ...
 
     def call_at(self, when: float, fn: Callable[..., object], *args: Any) -> IDelayedCall:
         """Call `fn(*args)` when `time()` has come to `when`."""
+        ...
 
 
 class IReactor(IClock, Interface):
@@ -109,30 +113,38 @@ class IReactor(IClock, Interface):
         context: contextvars.Context | None = None,
     ) -> IDelayedCall:
         """Call `fn(*args)` in this turn or the next one, after all that was asked for earlier."""
+        ...
 
     def call_from_thread(self, fn: Callable[..., object], *args: Any) -> IDelayedCall:
         """`call_soon`, from any thread (the only method that may be called from another one)."""
+        ...
 
     def defer_to_thread(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run `fn` in the reactor's thread pool; the Deferred fires in the reactor's thread."""
+        ...
 
-    def add_reader(self, fd: int, fn: Callable[..., object], *args: Any) -> None:
+    def add_reader(self, fd: int, fn: Callable[..., object], *args: Any) -> IDelayedCall:
         """Call `fn(*args)` whenever `fd` can be read; replaces the one before."""
+        ...
 
     def remove_reader(self, fd: int) -> bool:
         """Stop that; False when there was none."""
+        ...
 
-    def add_writer(self, fd: int, fn: Callable[..., object], *args: Any) -> None:
+    def add_writer(self, fd: int, fn: Callable[..., object], *args: Any) -> IDelayedCall:
         """Call `fn(*args)` whenever `fd` can be written; replaces the one before."""
+        ...
 
     def remove_writer(self, fd: int) -> bool:
         """Stop that; False when there was none."""
+        ...
 
     def add_signal_handler(self, signum: int, fn: Callable[..., object], *args: Any) -> None:
         """Call `fn(*args)` in a turn of the loop when the signal comes (main thread only)."""
 
     def remove_signal_handler(self, signum: int) -> bool:
         """Back to what the signal did before; False when there was no handler."""
+        ...
 
     def run(self, main: Callable[..., object] | None = None) -> object:
         """Turn until `main` has ended, or until `stop` when there is no `main`."""
@@ -142,14 +154,17 @@ class IReactor(IClock, Interface):
 
     def at_shutdown(self, fn: Callable[..., object], *args: Any) -> IDelayedCall:
         """Call `fn(*args)` when the reactor stops; waits for a Deferred or awaitable it returns."""
+        ...
 
     @property
     def running(self) -> bool:
         """Whether it turns now, by itself or inside another loop."""
+        ...
 
     @property
     def event_loop(self) -> asyncio.AbstractEventLoop:
         """This reactor as asyncio's loop, made when first asked for; the host's when embedded."""
+        ...
 
     def listen_tcp(
         self,
@@ -161,6 +176,7 @@ class IReactor(IClock, Interface):
         reuse_port: bool = False,
     ) -> Deferred[IListener]:
         """Accept TCP connections; an empty `host` means every interface of both families."""
+        ...
 
     def connect_tcp(
         self,
@@ -172,6 +188,7 @@ class IReactor(IClock, Interface):
         local_address: tuple[str, int] | None = None,
     ) -> Deferred[IStreamProtocol]:
         """Connect to the first address of `host` that answers; fires with the protocol."""
+        ...
 
     def listen_unix(
         self,
@@ -182,6 +199,7 @@ class IReactor(IClock, Interface):
         mode: int = 0o666,
     ) -> Deferred[IListener]:
         """Accept connections to a Unix socket; replaces a socket file that nobody serves."""
+        ...
 
     def connect_unix(
         self,
@@ -191,6 +209,7 @@ class IReactor(IClock, Interface):
         timeout: float = 30.0,
     ) -> Deferred[IStreamProtocol]:
         """Connect to a Unix socket; fires with the protocol."""
+        ...
 
 
 class IStreamProtocol(Interface):
@@ -204,6 +223,7 @@ class IStreamProtocol(Interface):
 
     def eof_received(self) -> bool | None:
         """The peer sends no more; true keeps the way out open."""
+        ...
 
     def connection_lost(self, exc: Exception | None) -> object:
         """The connection has gone."""
@@ -231,6 +251,7 @@ class IProtocolFactory(Interface):
 
     def build_protocol(self, peer: Any) -> IStreamProtocol | None:
         """A protocol for the connection from `peer` (an `Address`); ``None`` refuses it."""
+        ...
 
 
 class IStreamTransport(Interface):
@@ -244,14 +265,17 @@ class IStreamTransport(Interface):
     @property
     def local(self) -> Address | None:
         """This end's address; ``None`` where there is none (memory)."""
+        ...
 
     @property
     def peer(self) -> Address | None:
         """The other end's address."""
+        ...
 
     @property
     def close_reason(self) -> str | None:
         """Why the connection ended or is ending; ``None`` while it is open."""
+        ...
 
     def write(self, data: Buffer) -> None:
         """Queue octets; they leave in order, soon. Ignored after the loss, so a loop may go on."""
@@ -264,18 +288,21 @@ class IStreamTransport(Interface):
 
         Fails with `ConnectionLost` when the connection ends first.
         """
+        ...
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> Deferred[int]:
         """Send a piece of a file, in order with `write`; fires with the octets sent.
 
         The file must stay open until then. Sent by the kernel where that is possible.
         """
+        ...
 
     def write_eof(self) -> None:
         """Close the way out once all that was written has left (half-close)."""
 
     def can_write_eof(self) -> bool:
         """Whether `write_eof` is possible (not so over TLS before 1.3)."""
+        ...
 
     def close(self, reason: str = "clean") -> None:
         """Send what is queued, then close. No more is received."""
@@ -285,6 +312,7 @@ class IStreamTransport(Interface):
 
     def is_closing(self) -> bool:
         """Whether `close` or `abort` was called or the connection has gone."""
+        ...
 
     def pause_reading(self) -> None:
         """Call `data_received` no more until `resume_reading`. Harmless when paused already."""
@@ -294,24 +322,29 @@ class IStreamTransport(Interface):
 
     def is_reading(self) -> bool:
         """Whether octets would be delivered now."""
+        ...
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Marks in octets at which `pause_writing` and `resume_writing` are called."""
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         """The marks, ``(low, high)``."""
+        ...
 
     def get_write_buffer_size(self) -> int:
         """Octets that wait to be sent."""
+        ...
 
     def set_protocol(self, protocol: IStreamProtocol) -> None:
         """Deliver to `protocol` from now on."""
 
     def get_protocol(self) -> IStreamProtocol:
         """Who is delivered to."""
+        ...
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """asyncio's open-ended questions: ``peername``, ``sockname``, ``socket``, ``cipher`` …"""
+        ...
 
     def start_tls(
         self,
@@ -326,6 +359,7 @@ class IStreamTransport(Interface):
         `context` is a `sennit.core.transport.tls.ServerTLS` or `ClientTLS`. The
         protocol is the same; it must use the new transport from then on.
         """
+        ...
 
 
 class ITLSTransport(IStreamTransport, Interface):
@@ -334,26 +368,32 @@ class ITLSTransport(IStreamTransport, Interface):
     @property
     def peer_certificate(self) -> bytes | None:
         """The peer's certificate in DER, ``None`` when it showed none."""
+        ...
 
     @property
     def tls_version(self) -> str:
         """``TLSv1.3`` or ``TLSv1.2``."""
+        ...
 
     @property
     def cipher(self) -> str:
         """OpenSSL's name of the cipher suite."""
+        ...
 
     @property
     def alpn_protocol(self) -> str | None:
         """What ALPN agreed on (RFC 7301)."""
+        ...
 
     @property
     def server_name(self) -> str | None:
         """The name asked for by SNI (RFC 6066 §3)."""
+        ...
 
     @property
     def session_reused(self) -> bool:
         """Whether the handshake resumed an earlier session."""
+        ...
 
 
 class IListener(Interface):
@@ -362,14 +402,17 @@ class IListener(Interface):
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where it listens, with the real port where 0 was asked for."""
+        ...
 
     @property
     def port(self) -> int:
         """The port of the first address (0 for a Unix socket)."""
+        ...
 
     @property
     def connections(self) -> Any:
         """The transports it accepted and that are still there (a set-like view)."""
+        ...
 
     def pause_accepting(self) -> None:
         """Leave new connections in the kernel's queue."""
@@ -386,6 +429,7 @@ class IPeerLimits(Interface):
 
     def admit(self, peer: Any) -> str | None:
         """``None`` to admit the `Address`, else the reason to shed it."""
+        ...
 
     def release(self, peer: Any) -> None:
         """A connection that was admitted has gone."""
@@ -397,6 +441,7 @@ class IService(Interface):
     @property
     def name(self) -> str:
         """Its identity in logs, commands and reload."""
+        ...
 
     async def start(self, reactor: IReactor) -> None:
         """Come up; return when ready. Failing leaves nothing behind."""

@@ -110,16 +110,18 @@ class ThreadPool:
             with self._changed:
                 self._threads.discard(threading.current_thread())
 
-    def close(self, wait: float = 5.0) -> None:
+    def close(self, wait: float = 5.0, *, finish: bool = False) -> None:
         """Take no more work, drop what nobody has begun, wait for the rest.
 
         Args:
             wait: Seconds for all threads together; one that is stuck is left to
                 itself, and does not keep the interpreter from ending.
+            finish: Do not drop anything; all that was asked for is run.
         """
         with self._changed:
             self._closed = True
-            self._work.clear()
+            if not finish:
+                self._work.clear()
             self._changed.notify_all()
             threads = list(self._threads)
         import time

@@ -264,26 +264,48 @@ class Reactor:
         del self.handlers[fd]
         self._poller.unregister(fd)
 
-    def add_reader(self, fd: int, fn: Callable[..., object], *args: Any) -> None:
-        """Call `fn(*args)` whenever `fd` can be read; replaces the one before."""
-        entry = self._descriptor(fd)
-        entry.reader = DelayedCall(fn, args, copy_context() or None)
-        self.rewatch(fd, entry.mask())
+    def add_reader(self, fd: int, fn: Callable[..., object], *args: Any) -> DelayedCall:
+        """Call `fn(*args)` whenever `fd` can be read; replaces, and cancels, the one before.
 
-    def add_writer(self, fd: int, fn: Callable[..., object], *args: Any) -> None:
-        """Call `fn(*args)` whenever `fd` can be written; replaces the one before."""
-        entry = self._descriptor(fd)
-        entry.writer = DelayedCall(fn, args, copy_context() or None)
-        self.rewatch(fd, entry.mask())
+        Raises:
+            ReactorError: The descriptor belongs to a transport.
+            OSError: The kernel cannot watch it.
+        """
+        entry = self._descriptor(fd, READ)
+        before, entry.reader = entry.reader, DelayedCall(fn, args, copy_context() or None)
+        if before is not None:
+            before.cancel()
+        return entry.reader
 
-    def _descriptor(self, fd: int) -> _Descriptor:
+    def add_writer(self, fd: int, fn: Callable[..., object], *args: Any) -> DelayedCall:
+        """Call `fn(*args)` whenever `fd` can be written; replaces, and cancels, the one before.
+
+        Raises:
+            ReactorError: The descriptor belongs to a transport.
+            OSError: The kernel cannot watch it.
+        """
+        entry = self._descriptor(fd, WRITE)
+        before, entry.writer = entry.writer, DelayedCall(fn, args, copy_context() or None)
+        if before is not None:
+            before.cancel()
+        return entry.writer
+
+    def _descriptor(self, fd: int, wanted: int) -> _Descriptor:
+        """The entry of `fd`, which the poller watches for `wanted` too from now on."""
         entry = self._descriptors.get(fd)
         if entry is None:
             if fd in self.handlers:
                 raise ReactorError(f"descriptor {fd} belongs to a transport")
             entry = _Descriptor()
-            self.watch(fd, READ, entry.handle)
+            self.watch(fd, wanted, entry.handle)
             self._descriptors[fd] = entry
+            return entry
+        mask = entry.mask() | wanted
+        try:
+            self.rewatch(fd, mask)
+        except FileNotFoundError:
+            # Closed without a word to us, and the number given to another one.
+            self._poller.register(fd, mask)
         return entry
 
     def remove_reader(self, fd: int) -> bool:
@@ -291,6 +313,7 @@ class Reactor:
         entry = self._descriptors.get(fd)
         if entry is None or entry.reader is None:
             return False
+        entry.reader.cancel()
         entry.reader = None
         self._descriptor_changed(fd, entry)
         return True
@@ -300,17 +323,22 @@ class Reactor:
         entry = self._descriptors.get(fd)
         if entry is None or entry.writer is None:
             return False
+        entry.writer.cancel()
         entry.writer = None
         self._descriptor_changed(fd, entry)
         return True
 
     def _descriptor_changed(self, fd: int, entry: _Descriptor) -> None:
         mask = entry.mask()
-        if mask:
-            self.rewatch(fd, mask)
-        else:
-            del self._descriptors[fd]
-            self.unwatch(fd)
+        try:
+            if mask:
+                self.rewatch(fd, mask)
+            else:
+                del self._descriptors[fd]
+                self.unwatch(fd)
+        except (OSError, ValueError):
+            # Closed before it was removed; the kernel has forgotten it by itself.
+            pass
 
     # ── signals ───────────────────────────────────────────────────────────────
 
@@ -347,11 +375,20 @@ class Reactor:
             self._wake()
 
     def _watch_signals(self) -> None:
+        # Inside another loop the wake-up descriptor is that loop's to set.
         if (
             self._wake_sockets is not None
+            and self._host is None
             and threading.current_thread() is threading.main_thread()
         ):
             signal.set_wakeup_fd(self._wake_sockets[1].fileno(), warn_on_full_buffer=False)
+
+    def _unwatch_signals(self) -> None:
+        sockets = self._wake_sockets
+        if sockets is not None and threading.current_thread() is threading.main_thread():
+            previous = signal.set_wakeup_fd(-1)
+            if previous not in (-1, sockets[1].fileno()):
+                signal.set_wakeup_fd(previous)
 
     def handles_signal(self, signum: int) -> bool:
         """Whether `add_signal_handler` was called for it."""
@@ -381,33 +418,46 @@ class Reactor:
         self._running = True
         self._stopping = False
         self._thread = threading.get_ident()
-        here, there = socket.socketpair()
-        here.setblocking(False)
-        there.setblocking(False)
-        self._wake_sockets = (here, there)
-        self._woken = False
-        self.watch(here.fileno(), READ, self._on_wake)
+        self._host = host
+        if self._wake_sockets is None:
+            here, there = socket.socketpair()
+            here.setblocking(False)
+            there.setblocking(False)
+            self._woken = False
+            self._wake_sockets = (here, there)
+            self.watch(here.fileno(), READ, self._on_wake)
         if self._signals:
             self._watch_signals()
-        self._host = host
         if host is not None:
             self._outside = self._request_turn
             if self._ready or self._heap or self._flushes:
                 self._request_turn()
+        elif self._event_loop is not None and not self._event_loop.is_closed():
+            self._event_loop.enter_thread()
+
+    def leave(self) -> None:
+        """Let go of the thread, and keep all that waits for the next `begin`."""
+        if self._signals and self._host is None:
+            self._unwatch_signals()
+        self._running = False
+        self._stopping = False
+        self._thread = None
+        if _current.reactor is self:
+            _current.reactor = None
 
     def end(self) -> None:
         """Undo `begin`: what still waits is forgotten, signals do what they did before."""
         for handler in list(self.handlers.values()):
             _tell_stopped(handler)
         self._run_out()
+        loop = self._event_loop
+        if loop is not None:
+            loop.reactor_ended()
         for signum in list(self._signals):
             self.remove_signal_handler(signum)
         sockets = self._wake_sockets
         if sockets is not None:
-            if threading.current_thread() is threading.main_thread():
-                previous = signal.set_wakeup_fd(-1)
-                if previous not in (-1, sockets[1].fileno()):
-                    signal.set_wakeup_fd(previous)
+            self._unwatch_signals()
             self._wake_sockets = None
             self.unwatch(sockets[0].fileno())
             sockets[0].close()
@@ -424,11 +474,8 @@ class Reactor:
         self._flushes.clear()
         self._dead_timers = 0
         self._outside = None
+        self.leave()
         self._host = None
-        self._running = False
-        self._thread = None
-        if _current.reactor is self:
-            _current.reactor = None
 
     def _run_out(self) -> None:
         """A few turns without waiting, in which what was closed tells its protocols so."""
@@ -568,14 +615,16 @@ class Reactor:
             timeout = 0 if ready or self._flushes else self._wait()
         handlers = self.handlers
         for fd, mask in self._poll(timeout):
-            handler = handlers.get(fd)
-            if handler is not None:
-                try:
-                    handler(mask)
-                except (KeyboardInterrupt, SystemExit):
-                    raise
-                except BaseException as error:
-                    self.report(error, "in the handler of a descriptor")
+            try:
+                handler = handlers[fd]
+            except KeyError:
+                continue  # given up by the handler of an earlier event of this turn
+            try:
+                handler(mask)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self.report(error, "in the handler of a descriptor")
         heap = self._heap
         if heap:
             now = monotonic()
@@ -611,7 +660,16 @@ class Reactor:
                     self.report(error, "while sending")
 
     def report(self, error: BaseException, where: str) -> None:
-        """Log an exception that nobody else will see."""
+        """Log an exception that nobody else will see.
+
+        Where asyncio's loop was given an exception handler, that one gets it.
+        """
+        loop = self._event_loop
+        if loop is not None and loop.get_exception_handler() is not None:
+            loop.call_exception_handler(
+                {"message": f"Unhandled {type(error).__name__} {where}", "exception": error}
+            )
+            return
         from sennit.core.reactor.lifecycle import log_error
 
         log_error(error, where)
@@ -627,7 +685,8 @@ class Reactor:
             from sennit.core.reactor.eventloop import ReactorEventLoop
 
             self._event_loop = ReactorEventLoop(self)
-        self._event_loop.enter_thread()
+        if self._thread == threading.get_ident():
+            self._event_loop.enter_thread()
         return self._event_loop
 
     @property

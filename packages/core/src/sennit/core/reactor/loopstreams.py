@@ -1,0 +1,237 @@
+"""Stream transports for asyncio's users: the house's own, with asyncio's manners.
+
+What differs from `SocketTransport` is how asyncio says things: an abort of one's
+own is no error to `connection_lost`, the system's errors come as they are, there
+is no hard limit for what waits to be sent, and failures go to the loop's exception
+handler. TLS is asyncio's `SSLProtocol` over such a transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from asyncio import constants
+from asyncio.sslproto import SSLProtocol
+
+from sennit.core.transport.listening import Listener
+from sennit.core.transport.stream import SocketTransport, connection_context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from _socket import socket as RawSocket  # noqa: N812 - it is a type
+    from collections.abc import Callable
+    from typing import Any
+
+    from sennit.core.errors import ConnectionLost
+    from sennit.core.reactor.eventloop import ReactorEventLoop
+
+__all__ = ["LoopListener", "LoopTransport", "connected"]
+
+
+class _Client:
+    """Counts one connection with an `asyncio.Server`, from the beginning to the end."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def connection_gone(self, transport: SocketTransport) -> None:
+        if sys.version_info >= (3, 13):
+            self._server._detach(transport)
+        else:
+            self._server._detach()
+
+    def connection_come(self, transport: SocketTransport) -> None:
+        if sys.version_info >= (3, 13):
+            self._server._attach(transport)
+        else:
+            self._server._attach()
+
+
+class _LastWord:
+    """Hands a protocol the error as asyncio would, instead of the house's."""
+
+    __slots__ = ("_error", "_protocol")
+
+    def __init__(self, protocol: Any, error: BaseException | None) -> None:
+        self._protocol = protocol
+        self._error = error
+
+    def connection_lost(self, error: object) -> None:
+        self._protocol.connection_lost(self._error)
+
+
+class LoopTransport(SocketTransport):
+    """A stream transport that asyncio's users cannot tell from asyncio's."""
+
+    __slots__ = ("_failure", "_loop")
+
+    # What `loop.start_tls` and `loop.sendfile` look for.
+    _start_tls_compatible = True
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]  # private
+
+    def __init__(
+        self,
+        loop: ReactorEventLoop,
+        sock: RawSocket,
+        protocol: Any,
+        peer: object = None,
+        server: Any = None,
+    ) -> None:
+        self._loop = loop
+        self._failure: BaseException | None = None
+        client = _Client(server) if server is not None else None
+        super().__init__(
+            loop._reactor,
+            sock,
+            protocol,
+            peer=peer,
+            owner=client,
+            context=connection_context(),
+        )
+        # asyncio's users write what they like and wait afterwards.
+        self._hard = sys.maxsize
+        if client is not None:
+            client.connection_come(self)
+
+    def begin(self, waiter: asyncio.Future[None] | None) -> None:
+        """`start`, in a turn of its own, and tell who waits for that."""
+        if self.is_closing():
+            # Given up before it began; asyncio's order is kept all the same.
+            self._protocol.connection_made(self)
+            return
+        try:
+            self.start()
+        except OSError as error:
+            self._failed(error)
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+            return
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def abort(self, reason: str = "aborted") -> None:
+        """Close now and throw away what is queued."""
+        self._force_close(None, reason)
+
+    def _force_close(self, error: BaseException | None, reason: str = "aborted") -> None:
+        """The same, with an error for `connection_lost` (called by asyncio's TLS)."""
+        self._failure = error
+        super().abort(reason)
+
+    def _protocol_failed(self, error: BaseException, method: str) -> None:
+        self._loop.call_exception_handler(
+            {
+                "message": f"Fatal error: protocol.{method}() call failed.",
+                "exception": error,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+        self._force_close(error, "error")
+
+    def _failed(self, error: OSError | None) -> None:
+        self._failure = error or ConnectionResetError("the peer has gone")
+        super()._failed(error)
+
+    def _finish(self, error: ConnectionLost | None) -> None:
+        if error is not None:
+            self._protocol = _LastWord(self._protocol, self._failure)
+        self._failure = None
+        super()._finish(error)
+
+
+def connected(
+    loop: ReactorEventLoop,
+    sock: socket.socket,
+    protocol: Any,
+    waiter: asyncio.Future[None] | None,
+    extra: dict[str, Any] | None,
+    server: Any,
+) -> LoopTransport:
+    """A transport for a connected socket; it begins in the next turn."""
+    if sock.family != getattr(socket, "AF_UNIX", None) and sock.type == socket.SOCK_STREAM:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            # Reset meanwhile: reading will say so.
+            pass
+    transport = LoopTransport(loop, sock, protocol, (extra or {}).get("peername"), server)
+    loop.call_soon(transport.begin, waiter)
+    return transport
+
+
+class LoopListener(Listener):
+    """One socket of an `asyncio.Server`, which closes that socket itself."""
+
+    def __init__(
+        self,
+        loop: ReactorEventLoop,
+        sock: socket.socket,
+        factory: Callable[[], Any],
+        sslcontext: ssl.SSLContext | None,
+        server: Any,
+        handshake_timeout: float | None,
+        shutdown_timeout: float | None,
+    ) -> None:
+        self._loop = loop
+        self._server = server
+        self._tls = sslcontext
+        self._timeouts = (handshake_timeout, shutdown_timeout)
+        self._protocol_factory = factory
+        super().__init__(loop._reactor, [sock], factory)
+
+    def take(self, sock: RawSocket, peer: object) -> None:
+        """Make a transport of an accepted socket."""
+        context = self._context
+        if context is None:
+            self._take(sock, peer)
+        else:
+            context.copy().run(self._take, sock, peer)
+
+    def _take(self, sock: RawSocket, peer: object) -> None:
+        loop = self._loop
+        try:
+            sock.setblocking(False)
+            protocol = self._protocol_factory()
+            if self._tls is not None:
+                shaken: asyncio.Future[None] = loop.create_future()
+                shaken.add_done_callback(self._shaken)
+                protocol = SSLProtocol(
+                    loop,
+                    protocol,
+                    self._tls,
+                    shaken,
+                    True,
+                    None,
+                    ssl_handshake_timeout=self._timeouts[0],
+                    ssl_shutdown_timeout=self._timeouts[1],
+                )
+            transport = LoopTransport(loop, sock, protocol, peer or None, self._server)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            sock.close()
+            self._failed(error)
+            return
+        try:
+            transport.start()
+        except OSError as error:
+            transport._failed(error)
+
+    def _shaken(self, future: asyncio.Future[None]) -> None:
+        """A handshake has ended; a failed one has closed its transport by itself."""
+        if not future.cancelled() and (error := future.exception()) is not None:
+            if self._loop.get_debug():
+                self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self._loop.call_exception_handler(
+            {
+                "message": "Error on transport creation for incoming connection",
+                "exception": error,
+            }
+        )

@@ -8,7 +8,8 @@ what others wait for too is not cancelled.
 from __future__ import annotations
 
 from sennit.core._outcome import Outcome, report
-from sennit.core.deferred import Deferred, Later, is_cancellation, new_cancellation, succeed
+from sennit.core._waiting import Later, is_cancellation, new_cancellation
+from sennit.core.deferred import Deferred, succeed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -156,3 +156,10 @@ def link_context(error: BaseException, earlier: BaseException) -> None:
             return
         link = link.__context__
     error.__context__ = earlier
+
+
+def strip(error: BaseException) -> None:
+    """Take our own frame off a traceback: it is noise, and it would close a ring."""
+    trace = error.__traceback__
+    if trace is not None:
+        error.__traceback__ = trace.tb_next

@@ -35,6 +35,23 @@ from sennit.core._outcome import (
     describe_place,
     link_context,
     report,
+    strip,
+)
+from sennit.core._waiting import (
+    Bond,
+    CoroutineType,
+    FutureWaiter,
+    Later,
+    Limit,
+    Failure,
+    Waiter,
+    await_plainly,
+    current_loop,
+    is_cancellation,
+    new_cancellation,
+    new_wait,
+    start_task,
+    wake,
 )
 from sennit.core.errors import AlreadyFiredError
 
@@ -44,7 +61,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
     from types import TracebackType
-    from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+    from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
     from sennit.core._combine import gather, race
 
@@ -53,18 +70,12 @@ if TYPE_CHECKING:
     V = TypeVar("V")
     E = TypeVar("E", bound=BaseException)
 
-    class _Timer(Protocol):
-        def cancel(self) -> object: ...
-
-    class _Clock(Protocol):
-        def call_later(
-            self, delay: float, fn: Callable[..., object], /, *args: object
-        ) -> _Timer: ...
-
     # What passes along a chain changes its type from link to link, in place,
     # which no checker can follow: inside this module it is Any.
     Entry: TypeAlias = tuple[Any, Any, Any]
-    Turn: TypeAlias = tuple["Deferred[Any]", Iterator[Entry] | None, bool, Any, TracebackType | None]
+    Turn: TypeAlias = tuple[
+        "Deferred[Any]", Iterator[Entry] | None, bool, Any, TracebackType | None
+    ]
 else:
 
     def overload(function: object) -> object:
@@ -190,7 +201,7 @@ class Deferred(Generic[T]):
             try:
                 value = fn(self._result, *args, **kw)
             except BaseException as exc:
-                _strip(exc)
+                strip(exc)
                 _unwind(self, False, exc, exc.__traceback__)
                 return self
             if self._chain is None and not hasattr(value, "__await__"):
@@ -355,12 +366,23 @@ class Deferred(Generic[T]):
         if self._state:
             self._refuse()
             return
+        if type(value) is Deferred:
+            raise TypeError("a Deferred is not a value; return it from a callback instead")
         self._canceller = None
-        if self._chain is not None:
+        chain = self._chain
+        if chain is not None:
+            # One Task that awaits it and nothing else is what happens most.
+            if self._waits == 1 and len(chain) == 1:
+                waiter = chain[0][2]
+                if type(waiter) is list:
+                    self._chain = None
+                    self._waits = 0
+                    self._result = value
+                    self._state = _VALUE
+                    wake(waiter.pop(), value)
+                    return
             _unwind(self, True, value, None)
             return
-        if isinstance(value, Deferred):
-            raise TypeError("a Deferred is not a value; return it from a callback instead")
         self._result = value
         self._state = _VALUE
 
@@ -434,7 +456,8 @@ class Deferred(Generic[T]):
             # The second test is for a ring of Deferreds that wait for each
             # other: it is met from behind, and opened here.
             if source._waits > 1 or source is slow:
-                source._lose(target)
+                target._source = None
+                source._lose()
                 rest, target._rest, target._kept = target._rest, None, None
                 _unwind(target, False, new_cancellation(), None, rest)
                 return
@@ -459,7 +482,7 @@ class Deferred(Generic[T]):
             try:
                 canceller(self)
             except BaseException as exc:
-                _strip(exc)
+                strip(exc)
                 error = exc
         if self._state != _PENDING:
             if error is not None:
@@ -471,7 +494,7 @@ class Deferred(Generic[T]):
                 error = new_cancellation()
             _unwind(self, False, error, error.__traceback__)
 
-    def timeout(self, seconds: float, clock: _Clock) -> Deferred[T]:
+    def timeout(self, seconds: float, clock: Clock) -> Deferred[T]:
         """Cancel it after this many seconds; the error is then `TimeoutError`.
 
         What is in the chain when this is called must end in time; what is added
@@ -483,7 +506,7 @@ class Deferred(Generic[T]):
                 ``call_later(seconds, fn)`` returns something with ``cancel()``.
         """
         if self._state != _VALUE and self._state != _ERROR:
-            limit = _Limit(self)
+            limit = Limit(self)
             limit.timer = clock.call_later(seconds, limit.expire)
             self.add_callbacks(limit.succeeded, limit.failed)
         return self
@@ -498,23 +521,28 @@ class Deferred(Generic[T]):
             self._take()
             error, trace = self._result, self._trace
         else:
-            wait = Wait(self, (_running_loop or _load_asyncio())())
+            future = new_wait()
+            token = [future]
             self._waits += 1
-            entry = (True, True, wait)
             if self._chain is None:
-                self._chain = [entry]
+                self._chain = [(True, True, token)]
             else:
-                self._chain.append(entry)
+                self._chain.append((True, True, token))
             try:
-                yield wait
+                value = yield from future
             except BaseException:
-                # Cancelled, or closed: the waiter is gone without the result.
-                wait.leave()
+                # Cancelled, or closed: the Task is gone without the result.
+                if token:
+                    token.clear()
+                    if future.cancelled():
+                        self._give_up()
+                    else:
+                        self._lose()
                 raise
-            if wait.ok:
-                return cast("T", wait.value)
-            error, trace = wait.value, wait.trace
-            del wait, entry
+            if type(value) is not Failure:
+                return cast("T", value)
+            error, trace = value.error, value.trace
+            del value, future, token
         # The error's traceback is about to hold this frame.
         del self
         try:
@@ -527,34 +555,42 @@ class Deferred(Generic[T]):
         self._waits += 1
         self._enter((True, True, waiter))
 
-    def _lose(self, waiter: Deferred[Any] | Waiter) -> None:
-        """Forget a waiter; its entry stays until dead entries are the most."""
-        waiter._source = None
+    def _lose(self) -> None:
+        """Count a waiter that has left; its entry stays until dead ones are the most."""
         self._waits -= 1
         dead = self._dead = getattr(self, "_dead", 0) + 1
         if dead > 16 and dead > self._waits:
             self._dead = 0
             if self._chain is not None:
-                self._chain = [e for e in self._chain if e[0] is not True or e[2]._source is self]
+                self._chain = [entry for entry in self._chain if self._is_live(entry)]
             if self._state == _WAITING and self._rest is not None:
-                self._rest = iter(
-                    [e for e in self._rest if e[0] is not True or e[2]._source is self]
-                )
+                self._rest = iter([entry for entry in self._rest if self._is_live(entry)])
+
+    def _is_live(self, entry: Entry) -> bool:
+        waiter = entry[2]
+        if entry[0] is not True:
+            return True
+        return bool(waiter) if type(waiter) is list else waiter._source is self
+
+    def _give_up(self) -> None:
+        """Count a waiter that was cancelled: with the last one the Deferred goes."""
+        self._lose()
+        if not self._waits:
+            self.cancel()
 
     def arrive(
         self,
         ok: bool,
         result: Any,
         trace: TracebackType | None,
-        todo: deque[Turn],
-    ) -> None:
+    ) -> Turn:
         """Go on with what another Deferred's chain came to (called by that chain)."""
         kept, self._kept = self._kept, None
         if kept is not None and ok:
             ok, result, trace = kept
         self._state = _RUNNING
         rest, self._rest = self._rest, None
-        todo.append((self, rest, ok, result, trace))
+        return (self, rest, ok, result, trace)
 
     def as_future(self) -> asyncio.Future[T]:
         """Return a future of the current loop with this result.
@@ -562,7 +598,7 @@ class Deferred(Generic[T]):
         Cancelling the future gives up this wait, and the Deferred with it when
         nobody else waits.
         """
-        future: asyncio.Future[T] = _current_loop().create_future()
+        future: asyncio.Future[T] = current_loop().create_future()
         waiter = FutureWaiter(self, future)
         future.add_done_callback(waiter.future_done, context=Context())
         self._watch(waiter)
@@ -587,11 +623,11 @@ class Deferred(Generic[T]):
             RuntimeError: There is no loop to drive it.
         """
         try:
-            loop = _current_loop()
+            loop = current_loop()
         except BaseException:
             coroutine.close()
             raise
-        return Deferred.from_future(_start_task(coroutine, loop))
+        return Deferred.from_future(start_task(coroutine, loop))
 
     def __repr__(self) -> str:
         state = self._state
@@ -604,13 +640,6 @@ class Deferred(Generic[T]):
         else:
             what = "pending" if state == _PENDING else "running"
         return f"<Deferred {what} at {id(self):#x}>"
-
-
-def _strip(error: BaseException) -> None:
-    """Take our own frame off a traceback: it is noise, and it would close a ring."""
-    trace = error.__traceback__
-    if trace is not None:
-        error.__traceback__ = trace.tb_next
 
 
 def _drop(deferred: Deferred[Any]) -> None:
@@ -664,15 +693,27 @@ def _unwind(
                     if more is None:
                         out = fn(result) if clean else Context().run(fn, result)
                     elif fn is True:
+                        if type(more) is list:
+                            if not more:
+                                deferred._dead -= 1
+                                continue
+                            deferred._waits -= 1
+                            future = more.pop()
+                            if not future.done():
+                                taken = True
+                                wake(future, result if ok else Failure(result, trace))
+                            continue
                         if more._source is not deferred:
                             deferred._dead -= 1
                             continue
                         more._source = None
                         deferred._waits -= 1
                         taken = True
-                        if todo is None:
-                            todo = _new_queue()
-                        more.arrive(ok, result, trace, todo)
+                        turn = more.arrive(ok, result, trace)
+                        if turn is not None:
+                            if todo is None:
+                                todo = _new_queue()
+                            todo.append(turn)
                         continue
                     else:
                         args, kw, context, types = more
@@ -690,7 +731,7 @@ def _unwind(
                         interrupt = exc
                         if fn is True:
                             continue
-                    _strip(exc)
+                    strip(exc)
                     if not ok:
                         link_context(exc, result)
                     ok, result, trace, taken = False, exc, exc.__traceback__, False
@@ -720,7 +761,7 @@ def _unwind(
                     if source is deferred:
                         raise TypeError("a callback returned the Deferred that called it")
                 except BaseException as exc:
-                    _strip(exc)
+                    strip(exc)
                     ok, result, trace, taken = False, exc, exc.__traceback__, False
                     continue
                 if deferred._state == _CANCELLED:
@@ -777,306 +818,6 @@ def _new_queue() -> deque[Turn]:
     return deque()
 
 
-# -- asyncio, when it is needed ----------------------------------------------
-
-_running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
-_loop_or_none: Callable[[], asyncio.AbstractEventLoop | None]
-_current_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]
-
-
-def _load_asyncio() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Bind what is used of asyncio to globals: an import costs even when it is done."""
-    global _running_loop, _loop_or_none, _current_task
-    import asyncio
-
-    _loop_or_none = asyncio._get_running_loop
-    _current_task = asyncio.current_task
-    _running_loop = asyncio.get_running_loop
-    return _running_loop
-
-
-def new_cancellation() -> asyncio.CancelledError:
-    """Return a new `asyncio.CancelledError`."""
-    from asyncio import CancelledError
-
-    return CancelledError()
-
-
-def is_cancellation(error: BaseException) -> bool:
-    """Whether this is `asyncio.CancelledError`, asked without importing asyncio."""
-    module = sys.modules.get("asyncio")
-    return module is not None and isinstance(error, module.CancelledError)
-
-
-def _current_loop() -> asyncio.AbstractEventLoop:
-    """Return the running asyncio loop, or the running reactor's own.
-
-    Raises:
-        RuntimeError: There is neither.
-    """
-    if _running_loop is None:
-        _load_asyncio()
-    loop = _loop_or_none()
-    if loop is not None:
-        return loop
-    from sennit.core.reactor.base import current_loop
-
-    return current_loop()
-
-
-def _start_task(
-    coroutine: Coroutine[Any, Any, U], loop: asyncio.AbstractEventLoop
-) -> asyncio.Task[U]:
-    if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-        from asyncio import Task
-
-        return Task(coroutine, loop=loop, eager_start=True)
-    return loop.create_task(coroutine)
-
-
-async def _await(awaitable: Awaitable[U]) -> U:
-    return await awaitable
-
-
-_sample = _await(cast("Awaitable[object]", None))
-_Coroutine = type(_sample)
-_sample.close()
-del _sample
-
-
-def _adopt(awaitable: Awaitable[U]) -> Deferred[U]:
-    """Make a Deferred of what can be awaited; a Deferred is returned as it is."""
-    if isinstance(awaitable, Deferred):
-        return cast("Deferred[U]", awaitable)
-    if isinstance(awaitable, _Coroutine):
-        return Deferred.from_coroutine(awaitable)
-    if getattr(type(awaitable), "_asyncio_future_blocking", None) is not None:
-        return Deferred.from_future(cast("asyncio.Future[U]", awaitable))
-    return Deferred.from_coroutine(_await(awaitable))
-
-
-class Later:
-    """A canceller of the house: what it stands for says itself when it has ended."""
-
-    __slots__ = ()
-
-    def cancel(self) -> None:
-        """Ask it to end; the Deferred stays unfired until it has."""
-        raise NotImplementedError
-
-    def __call__(self, deferred: Deferred[Any]) -> None:
-        """Be a canceller in the checkers' eyes; `Deferred.cancel` calls `cancel`."""
-        self.cancel()
-
-
-class Bond(Later):
-    """Ties a Deferred to the future that will fire it; its canceller, too."""
-
-    __slots__ = ("_deferred", "_future")
-
-    _deferred: Deferred[Any] | None
-    _future: asyncio.Future[Any]
-
-    def tie(self, deferred: Deferred[U], future: asyncio.Future[U]) -> None:
-        """Fire the Deferred when the future is done."""
-        self._deferred = deferred
-        self._future = future
-        if future.done():
-            self.future_done(future)
-        else:
-            future.add_done_callback(self.future_done, context=Context())
-
-    def future_done(self, future: asyncio.Future[Any]) -> None:
-        deferred, self._deferred = self._deferred, None
-        if deferred is None or deferred._state != _PENDING:
-            return
-        deferred._canceller = None
-        ok = True
-        trace = None
-        try:
-            result = future.result()
-        except BaseException as exc:
-            _strip(exc)
-            ok, result, trace = False, exc, exc.__traceback__
-        _unwind(deferred, ok, result, trace)
-
-    def cancel(self) -> None:
-        self._future.cancel()
-
-
-class Waiter:
-    """One that waits in a Deferred's chain and takes nothing away from it."""
-
-    __slots__ = ("_source",)
-
-    _source: Deferred[Any] | None
-
-    def __init__(self, source: Deferred[Any]) -> None:
-        self._source = source
-
-    def leave(self) -> None:
-        """Wait no longer."""
-        if self._source is not None:
-            self._source._lose(self)
-
-    def give_up(self) -> None:
-        """Wait no longer, and cancel what nobody else waits for."""
-        source = self._source
-        if source is not None:
-            alone = source._waits == 1
-            source._lose(self)
-            if alone:
-                source.cancel()
-
-
-class Wait(Waiter):
-    """What `Deferred.__await__` yields: the part of a future that a Task needs.
-
-    It has no ``get_loop``: Task then reads ``_loop``, which is cheaper.
-    """
-
-    __slots__ = (
-        "_asyncio_future_blocking",
-        "_context",
-        "_loop",
-        "_message",
-        "_seen",
-        "_wake",
-        "ok",
-        "trace",
-        "value",
-    )
-
-    def __init__(self, source: Deferred[Any], loop: asyncio.AbstractEventLoop) -> None:
-        self._source = source
-        self._loop = loop
-        self._asyncio_future_blocking = True
-        self._wake: Callable[[Wait], object] | None = None
-        self.ok: bool | None = None
-
-    value: Any
-    trace: TracebackType | None
-    _context: Context | None
-    _message: object
-    _seen: bool
-
-    def add_done_callback(
-        self, fn: Callable[[Wait], object], *, context: Context | None = None
-    ) -> None:
-        """Remember how to wake the Task (called by it)."""
-        self._wake = fn
-        self._context = context
-        if self.ok is not None:
-            self._call_soon()
-
-    def remove_done_callback(self, fn: Callable[[Wait], object]) -> int:
-        if self._wake != fn:
-            return 0
-        self._wake = None
-        return 1
-
-    def _call_soon(self) -> None:
-        wake, self._wake = self._wake, None
-        if wake is not None and not self._loop.is_closed():
-            self._loop.call_soon(wake, self, context=self._context)
-
-    def arrive(
-        self, ok: bool, result: Any, trace: TracebackType | None, todo: deque[Turn]
-    ) -> None:
-        """Wake the Task: inside this call if it may run now, else in the next turn."""
-        self.ok = ok
-        self.value = result
-        self.trace = trace
-        wake = self._wake
-        if wake is None:
-            return
-        loop = self._loop
-        if _loop_or_none() is not loop or _current_task(loop) is not None:
-            self._call_soon()
-            return
-        context = self._context
-        self._wake = None
-        if context is None:
-            wake(self)
-            return
-        self._seen = False
-        try:
-            context.run(wake, self)
-        except RuntimeError:
-            # The Task's context is entered already, by who fires us.
-            if self._seen:
-                raise
-            self._wake = wake
-            self._call_soon()
-
-    def cancel(self, msg: object = None) -> bool:
-        """End this wait only (called by the Task that is cancelled)."""
-        if self.ok is not None:
-            return False
-        self.ok = False
-        self.value = None
-        self._message = msg
-        self._call_soon()
-        self.give_up()
-        return True
-
-    def cancelled(self) -> bool:
-        return self.ok is False and self.value is None
-
-    def done(self) -> bool:
-        return self.ok is not None
-
-    def result(self) -> None:
-        """Let the Task go on, or throw the cancellation into it; the value goes by `value`."""
-        self._seen = True
-        if self.ok is False and self.value is None:
-            message = self._message
-            error = new_cancellation()
-            if message is not None:
-                error.args = (message,)
-            raise error
-
-    def exception(self) -> BaseException | None:
-        self.result()
-        return None if self.ok else self.value
-
-    def __repr__(self) -> str:
-        return f"<wait for {self._source!r}>" if self.ok is None else "<wait, done>"
-
-
-class FutureWaiter(Waiter):
-    """Hands a Deferred's result to an asyncio future."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, source: Deferred[Any], future: asyncio.Future[Any]) -> None:
-        self._source = source
-        self._future = future
-
-    def arrive(
-        self, ok: bool, result: Any, trace: TracebackType | None, todo: deque[Turn]
-    ) -> None:
-        future = self._future
-        if future.done() or future.get_loop().is_closed():
-            return
-        if ok:
-            future.set_result(result)
-            return
-        result.__traceback__ = trace
-        if is_cancellation(result):
-            future.cancel()
-        elif isinstance(result, StopIteration):
-            error = RuntimeError("a Deferred failed with StopIteration")
-            error.__cause__ = result
-            future.set_exception(error)
-        else:
-            future.set_exception(result)
-
-    def future_done(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            self.give_up()
-
-
 class ShieldWaiter(Waiter):
     """Fires a Deferred of its own; cancelling that one only ends the wait."""
 
@@ -1086,51 +827,29 @@ class ShieldWaiter(Waiter):
         self._source = source
         self._target: Deferred[Any] = Deferred(self.cancel)
 
-    def arrive(
-        self, ok: bool, result: Any, trace: TracebackType | None, todo: deque[Turn]
-    ) -> None:
+    def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> Turn | None:
         target = self._target
         if target._state == _PENDING:
             target._canceller = None
             target._state = _RUNNING
-            todo.append((target, None, ok, result, trace))
+            return (target, None, ok, result, trace)
+        return None
 
     def cancel(self, deferred: Deferred[Any]) -> None:
-        self.leave()
+        source = self.leave()
+        if source is not None:
+            source._lose()
 
 
-class _Limit:
-    """A time-out laid on a Deferred."""
-
-    __slots__ = ("_deferred", "_expired", "timer")
-
-    def __init__(self, deferred: Deferred[Any]) -> None:
-        self._deferred: Deferred[Any] | None = deferred
-        self._expired = False
-        self.timer: _Timer | None = None
-
-    def expire(self) -> None:
-        self.timer = None
-        deferred = self._deferred
-        if deferred is not None:
-            self._expired = True
-            deferred.cancel()
-
-    def _end(self) -> None:
-        self._deferred = None
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-
-    def succeeded(self, value: U) -> U:
-        self._end()
-        return value
-
-    def failed(self, error: BaseException) -> BaseException:
-        self._end()
-        if self._expired and is_cancellation(error):
-            raise TimeoutError("the Deferred took too long") from error
-        return error
+def _adopt(awaitable: Awaitable[U]) -> Deferred[U]:
+    """Make a Deferred of what can be awaited; a Deferred is returned as it is."""
+    if isinstance(awaitable, Deferred):
+        return cast("Deferred[U]", awaitable)
+    if isinstance(awaitable, CoroutineType):
+        return Deferred.from_coroutine(awaitable)
+    if getattr(type(awaitable), "_asyncio_future_blocking", None) is not None:
+        return Deferred.from_future(cast("asyncio.Future[U]", awaitable))
+    return Deferred.from_coroutine(await_plainly(awaitable))
 
 
 # -- making them ---------------------------------------------------------------
@@ -1169,7 +888,7 @@ def maybe_deferred(fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Deferred
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as exc:
-        _strip(exc)
+        strip(exc)
         return fail(exc)
     return succeed(value)
 

@@ -481,7 +481,7 @@ class Reactor:
         """A few turns without waiting, in which what was closed tells its protocols so."""
         self._outside = None
         for _ in range(8):
-            Context().run(self._turn, 0)
+            Context().run(self._turns, once=True)
             if not self._ready and not self._flushes:
                 break
 
@@ -570,12 +570,6 @@ class Reactor:
             Context().run(self._turns)
         self._stopping = False
 
-    def _turns(self) -> None:
-        while not self._stopping:
-            self._turn(None)
-            if copy_context():
-                return
-
     def turn(self) -> None:
         """One turn without waiting, for a host (``foreign.py``)."""
         if self._outside is None:
@@ -583,7 +577,7 @@ class Reactor:
             return
         self._outside = None
         try:
-            Context().run(self._turn, 0)
+            Context().run(self._turns, once=True)
         finally:
             host = self._host
             if host is not None:
@@ -609,32 +603,51 @@ class Reactor:
             return min(max(heap[0][0] - monotonic(), 0), _LONGEST_WAIT)
         return None
 
-    def _turn(self, timeout: float | None) -> None:
-        ready = self._ready
-        if timeout is None:
-            timeout = 0 if ready or self._flushes else self._wait()
-        handlers = self.handlers
-        for fd, mask in self._poll(timeout):
-            try:
-                handler = handlers[fd]
-            except KeyError:
-                continue  # given up by the handler of an earlier event of this turn
-            try:
-                handler(mask)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:
-                self.report(error, "in the handler of a descriptor")
+    def _turns(self, once: bool = False) -> None:
+        """Turn until `stop` or until the context is not empty any more; `once`: without waiting."""
+        poll, handlers, ready, heap = self._poll, self.handlers, self._ready, self._heap
+        while once or not self._stopping:
+            if once or ready or self._flushes:
+                timeout: float | None = 0
+            elif heap:
+                timeout = self._wait()
+            else:
+                timeout = None
+            for fd, mask in poll(timeout):
+                try:
+                    handler = handlers[fd]
+                except KeyError:
+                    continue  # given up by the handler of an earlier event of this turn
+                try:
+                    handler(mask)
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:
+                    self.report(error, "in the handler of a descriptor")
+            if heap:
+                self._take_due()
+            if ready:
+                self._run_ready()
+            if self._flushes:
+                self._run_flushes()
+            if once or copy_context():
+                return
+
+    def _take_due(self) -> None:
+        """Move the timers that are due to the ready queue."""
         heap = self._heap
-        if heap:
-            now = monotonic()
-            while heap and heap[0][0] <= now:
-                timer = heappop(heap)[2]
-                if timer.fn is None:
-                    self._dead_timers -= 1
-                else:
-                    timer.left_heap()
-                    ready.append(timer)
+        now = monotonic()
+        while heap and heap[0][0] <= now:
+            timer = heappop(heap)[2]
+            if timer.fn is None:
+                self._dead_timers -= 1
+            else:
+                timer.left_heap()
+                self._ready.append(timer)
+
+    def _run_ready(self) -> None:
+        """Call what is in the queue now; what that queues has its turn in the next one."""
+        ready = self._ready
         for _ in range(len(ready)):
             call = ready.popleft()
             fn = call.fn
@@ -648,16 +661,17 @@ class Reactor:
                     raise
                 except BaseException as error:
                     self.report(error, f"in a call of {fn!r}")
-        if self._flushes:
-            flushes = self._flushes
-            self._flushes = []
-            for flush in flushes:
-                try:
-                    flush()
-                except (KeyboardInterrupt, SystemExit):
-                    raise
-                except BaseException as error:
-                    self.report(error, "while sending")
+
+    def _run_flushes(self) -> None:
+        """Send what was written in this turn."""
+        flushes, self._flushes = self._flushes, []
+        for flush in flushes:
+            try:
+                flush()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self.report(error, "while sending")
 
     def report(self, error: BaseException, where: str) -> None:
         """Log an exception that nobody else will see.

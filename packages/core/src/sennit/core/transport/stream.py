@@ -27,7 +27,13 @@ from functools import partial
 
 from sennit.core._implements import implements
 from sennit.core.address import Address, address_from_socket
-from sennit.core.errors import ConnectionAborted, ConnectionDone, ConnectionLost, LimitReachedError
+from sennit.core.errors import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    LimitReachedError,
+    ReactorError,
+)
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.calls import DelayedCall
 from sennit.core.reactor.pollers import ERROR, HANGUP, ONCE, PEER_CLOSED, READ, WRITE
@@ -62,7 +68,8 @@ JOIN_BELOW: Final = 16 * 1024
 PIECES_AT_ONCE: Final = 512
 """Pieces of one ``sendmsg`` (IOV_MAX is 1 024 on Linux)."""
 
-_OPEN, _CLOSING, _GONE = 0, 1, 2
+_OPEN, _HALF, _CLOSING, _GONE = 0, 1, 2, 3
+# _HALF: write_eof was called. Whatever is not _OPEN refuses to be written to.
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
 
@@ -94,7 +101,6 @@ class SocketTransport(FlowControl):
         "_corked",
         "_data_received",
         "_eof_in",
-        "_eof_out",
         "_fd",
         "_get_buffer",
         "_handler",
@@ -140,7 +146,6 @@ class SocketTransport(FlowControl):
         self._queued = False
         self._reading = True
         self._eof_in = False
-        self._eof_out = False
         self._handler: Callable[[int], object]
         self.set_protocol(protocol)
 
@@ -249,12 +254,58 @@ class SocketTransport(FlowControl):
     # ── reading ───────────────────────────────────────────────────────────────
 
     def _on_event(self, mask: int) -> None:
+        """Receive, deliver, send the answer: the whole of an echo without another call of ours."""
         if mask != READ and not self._go_on_reading(mask):
             return
         if not self._reading:
             self._park()
             return
-        for _ in range(READS_PER_TURN):
+        try:
+            data = self._recv(READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._failed(error)
+            return
+        if not data:
+            self._on_eof()
+            return
+        self._corked = True
+        try:
+            self._data_received(data)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._protocol_failed(error, "data_received")
+        finally:
+            self._corked = False
+        out = self._out
+        if out:
+            if len(out) == 1 and self._mask == READ and type(out[0]) is bytes:
+                answer = out.pop()
+                try:
+                    sent = self._send(answer)
+                except BlockingIOError:
+                    sent = 0
+                except OSError as error:
+                    self._failed(error)
+                    return
+                if sent == len(answer):
+                    self._size = 0
+                    if self._state or self._pressing:
+                        self._drained()
+                else:
+                    self._refused(answer, sent)
+            else:
+                self._flush()
+        if len(data) == READ_SIZE:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """There was as much as one read takes: a few more, without asking the poller."""
+        for _ in range(READS_PER_TURN - 1):
+            if not self._reading or not self._mask & READ:
+                return
             try:
                 data = self._recv(READ_SIZE)
             except BlockingIOError:
@@ -276,7 +327,7 @@ class SocketTransport(FlowControl):
                 self._corked = False
             if self._out:
                 self._flush()
-            if len(data) < READ_SIZE or not self._reading or self._mask == 0:
+            if len(data) < READ_SIZE:
                 return
 
     def _on_event_buffered(self, mask: int) -> None:
@@ -354,7 +405,7 @@ class SocketTransport(FlowControl):
             self._flush()
         if self._mask == 0:
             return
-        if keep and not self._eof_out:
+        if keep and self._state == _OPEN:
             self._watch(self._mask & WRITE | ONCE)
         else:
             self.close()
@@ -365,14 +416,14 @@ class SocketTransport(FlowControl):
 
     def resume_reading(self) -> None:
         """Go on reading."""
-        if not self._reading and self._state == _OPEN:
+        if not self._reading and self._state < _CLOSING:
             self._reading = True
             if not self._eof_in and not self._mask & READ:
                 self._watch(self._mask & WRITE | READ)
 
     def is_reading(self) -> bool:
         """Whether octets would be delivered now."""
-        return self._reading and self._state == _OPEN and not self._eof_in
+        return self._reading and not self._eof_in
 
     def _watch(self, mask: int) -> None:
         if mask & WRITE:
@@ -395,14 +446,12 @@ class SocketTransport(FlowControl):
         """
         if type(data) is not bytes:
             data = _owned(data)
-        if self._state != _OPEN or self._eof_out:
-            self._refuse_write()
-            return
-        size = len(data)
-        if not size:
+        if self._state or not data:
+            if self._state == _HALF:
+                raise ReactorError("write after write_eof")
             return
         self._out.append(data)
-        self._size = size = self._size + size
+        self._size = size = self._size + len(data)
         if size > self._high:
             self._pressed()
         elif not self._corked and not self._queued:
@@ -414,17 +463,11 @@ class SocketTransport(FlowControl):
         for piece in pieces:
             self.write(piece)
 
-    def _refuse_write(self) -> None:
-        if self._eof_out and self._state == _OPEN:
-            from sennit.core.errors import ReactorError
-
-            raise ReactorError("write after write_eof")
-
     def _pressed(self) -> None:
         """Above the high mark: send at once what the kernel takes, then look again."""
         if not self._mask & WRITE:
             self._flush()
-        if self._size > self._high and self._state == _OPEN:
+        if self._size > self._high and self._state != _GONE:
             self._pause()
             if self._size > self._hard:
                 self._lose(
@@ -439,18 +482,19 @@ class SocketTransport(FlowControl):
         """Send what is queued, until the kernel refuses."""
         self._queued = False
         out = self._out
-        if self._mask & WRITE or not out:
+        if self._mask & WRITE or not out or self._state == _GONE:
             return
         try:
             if len(out) == 1 and type(out[0]) is bytes:
-                data = out[0]
-                sent = self._send(data)
-                if sent == len(data):
-                    out.clear()
-                    self._size = 0
-                else:
-                    out[0] = memoryview(data)[sent:]
-                    self._size -= sent
+                data = out.pop()
+                try:
+                    sent = self._send(data)
+                except BlockingIOError:
+                    sent = 0
+                if sent != len(data):
+                    self._refused(data, sent)
+                    return
+                self._size = 0
             else:
                 self._send_many()
         except BlockingIOError:
@@ -459,11 +503,20 @@ class SocketTransport(FlowControl):
             self._failed(error)
             return
         if out:
-            self._watch(self._mask | WRITE)
-            if self._size > self._high:
-                self._pause()
-        elif self._pressing or self._state or self._eof_out:
+            self._wait_to_send()
+        elif self._state or self._pressing:
             self._drained()
+
+    def _refused(self, data: bytes, sent: int) -> None:
+        """The kernel took only `sent` octets of the one piece there was."""
+        self._out.append(memoryview(data)[sent:] if sent else data)
+        self._size -= sent
+        self._wait_to_send()
+
+    def _wait_to_send(self) -> None:
+        self._watch(self._mask | WRITE)
+        if self._size > self._high:
+            self._pause()
 
     def _send_many(self) -> None:
         """Send pieces until the queue is empty or the kernel takes less than it was given."""
@@ -520,27 +573,38 @@ class SocketTransport(FlowControl):
 
     def _on_writable(self) -> None:
         """The kernel takes octets again."""
-        mask = self._mask & ~WRITE
-        # Kept in the poller until the queue is empty, lest each refusal cost two calls.
-        self._mask = mask
-        self._flush()
-        if self._mask & WRITE:
-            # Refused again: `_flush` has set the bit as it was, nothing has changed.
+        mask = self._mask
+        # Taken off here, but not in the poller yet: the kernel may refuse again.
+        self._mask = mask & ~WRITE
+        self._flush_on(mask)
+
+    def _flush_on(self, mask: int) -> None:
+        out = self._out
+        try:
+            self._send_many()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._mask = mask
+            self._failed(error)
             return
-        if self._mask or self._state != _GONE:
-            self._mask = mask | WRITE
-            self._watch(mask if mask & READ else mask | PEER_CLOSED | ONCE)
-            if self._size <= self._low:
-                self._relieved(self._size)
+        self._mask = mask
+        if not out:
+            rest = mask & ~WRITE
+            self._watch(rest if rest & READ else rest | PEER_CLOSED | ONCE)
+            if self._state or self._pressing:
+                self._drained()
+        elif self._pressing:
+            self._relieved(self._size)
 
     def _drained(self) -> None:
         """Everything has left: go on with what waited for that."""
         if self._state == _CLOSING:
             self._lose(None, self._close_reason or "clean")
             return
-        if self._eof_out:
+        if self._state == _HALF:
             self._shut_out()
-        self._relieved(self._size)
+        self._relieved(0)
 
     def get_write_buffer_size(self) -> int:
         """Octets that wait to be sent (those of files not counted)."""
@@ -560,19 +624,15 @@ class SocketTransport(FlowControl):
         from sennit.core.transport.filepiece import FilePiece
 
         piece = FilePiece(file, offset, count)
-        if self._state != _OPEN or self._eof_out:
+        if self._state != _OPEN:
             piece.fail(ConnectionLost("the connection is closed", self._close_reason or "lost"))
             return piece.done
         self._out.append(piece)
-        self._pressing_by_file()
+        self._pause()  # a file on its way is enough: producers wait until it has left
         if not self._corked and not self._queued:
             self._queued = True
             self._reactor.flush_later(self._flush)
         return piece.done
-
-    def _pressing_by_file(self) -> None:
-        """A file on its way is more than enough: producers wait until it has left."""
-        self._pause()
 
     def can_write_eof(self) -> bool:
         """Sockets can."""
@@ -580,11 +640,10 @@ class SocketTransport(FlowControl):
 
     def write_eof(self) -> None:
         """Close the way out once all that was written has left."""
-        if self._eof_out or self._state != _OPEN:
-            return
-        self._eof_out = True
-        if not self._out:
-            self._shut_out()
+        if self._state == _OPEN:
+            self._state = _HALF
+            if not self._out:
+                self._shut_out()
 
     def _shut_out(self) -> None:
         try:
@@ -620,11 +679,11 @@ class SocketTransport(FlowControl):
 
     def is_closing(self) -> bool:
         """Whether `close` or `abort` was called or the connection has gone."""
-        return self._state != _OPEN
+        return self._state >= _CLOSING
 
     def close(self, reason: str = "clean") -> None:
         """Send what is queued, then close. No more is received."""
-        if self._state != _OPEN:
+        if self._state >= _CLOSING:
             return
         self._close_reason = reason
         self._state = _CLOSING
@@ -653,7 +712,7 @@ class SocketTransport(FlowControl):
 
     def _lose(self, error: ConnectionLost | None, reason: str) -> None:
         """The connection is over; the protocol learns it at the end of this turn."""
-        if self._mask == 0 and self._state == _GONE:
+        if self._state == _GONE:
             return
         self._state = _GONE
         self._reading = False

@@ -12,7 +12,9 @@ from sennit.core._waiting import Later, is_cancellation, new_cancellation
 from sennit.core.deferred import Deferred, succeed
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if not TYPE_CHECKING:
+    from sennit.core._outcome import overload
+else:
     from collections.abc import Awaitable
     from typing import Any, Literal, TypeVar, overload
 
@@ -21,11 +23,6 @@ if TYPE_CHECKING:
     C = TypeVar("C")
     D = TypeVar("D")
     U = TypeVar("U")
-else:
-
-    def overload(function: object) -> object:
-        """Stand in for `typing.overload`."""
-        return function
 
 
 __all__ = ["gather", "race"]

@@ -11,15 +11,11 @@ from __future__ import annotations
 import sys
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import FrameType, TracebackType
-    from typing import Generic, TypeVar, cast
-
-    T = TypeVar("T")
-else:
+if not TYPE_CHECKING:
+    # What these modules need of `typing` when they run, so that it need not be imported.
 
     class Generic:
-        """Stands in for `typing.Generic`, so that `typing` need not be imported."""
+        """Stands in for `typing.Generic`."""
 
         __slots__ = ()
 
@@ -31,6 +27,15 @@ else:
     def cast(kind: object, value: object) -> object:
         """Return the value: the cast is for the checkers."""
         return value
+
+    def overload(function: object) -> object:
+        """Return the function: overloads are for the checkers."""
+        return function
+else:
+    from types import FrameType, TracebackType
+    from typing import Generic, TypeVar, cast
+
+    T = TypeVar("T")
 
 
 __all__ = ["Outcome"]

@@ -12,17 +12,18 @@ from __future__ import annotations
 import sys
 from contextvars import Context
 
-from sennit.core._outcome import cast, strip
+from sennit.core._outcome import strip
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if not TYPE_CHECKING:
+    from sennit.core._outcome import cast
+else:
     import asyncio
-    from collections import deque
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine
     from types import TracebackType
-    from typing import Any, Protocol, TypeVar
+    from typing import Any, Protocol, TypeVar, cast
 
-    from sennit.core.deferred import Deferred, Turn
+    from sennit.core.deferred import Deferred
 
     U = TypeVar("U")
 
@@ -58,7 +59,7 @@ def _load_asyncio() -> Callable[[], asyncio.AbstractEventLoop]:
         _current_task = asyncio.current_task
     else:
         # The function is C from 3.12 on only; this is the look-up it makes.
-        _current_task = asyncio.tasks._current_tasks.get
+        _current_task = vars(asyncio.tasks)["_current_tasks"].get
     _running_loop = asyncio.get_running_loop
     return _running_loop
 
@@ -159,22 +160,6 @@ class Bond(Later):
         self._future.cancel()
 
 
-class Waiter:
-    """One that waits in a Deferred's chain and takes nothing away from it."""
-
-    __slots__ = ("_source",)
-
-    _source: Deferred[Any] | None
-
-    def __init__(self, source: Deferred[Any]) -> None:
-        self._source = source
-
-    def leave(self) -> Deferred[Any] | None:
-        """Wait no longer, and return what was waited for."""
-        source, self._source = self._source, None
-        return source
-
-
 class Failure:
     """An error on its way to a Task, as a value: a future would alter and log it."""
 
@@ -220,39 +205,6 @@ def wake(future: asyncio.Future[Any], result: Any) -> None:
             return
     if not loop.is_closed():
         future.set_result(result)
-
-
-class FutureWaiter(Waiter):
-    """Hands a Deferred's result to an asyncio future."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, source: Deferred[Any], future: asyncio.Future[Any]) -> None:
-        self._source = source
-        self._future = future
-
-    def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> None:
-        future = self._future
-        if future.done() or future.get_loop().is_closed():
-            return
-        if ok:
-            future.set_result(result)
-            return
-        result.__traceback__ = trace
-        if is_cancellation(result):
-            future.cancel()
-        elif isinstance(result, StopIteration):
-            error = RuntimeError("a Deferred failed with StopIteration")
-            error.__cause__ = result
-            future.set_exception(error)
-        else:
-            future.set_exception(result)
-
-    def future_done(self, future: asyncio.Future[Any]) -> None:
-        if future.cancelled():
-            source = self.leave()
-            if source is not None:
-                source._give_up()
 
 
 class Limit:

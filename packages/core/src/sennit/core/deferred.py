@@ -26,29 +26,28 @@ import sys
 from contextvars import Context, copy_context
 from os import environ
 
-from sennit.core._outcome import (
-    Generic,
-    Outcome,
-    T,
-    Unhandled,
-    cast,
-    describe_place,
-    link_context,
-    report,
-    strip,
+from sennit.core._chain import (
+    ERROR,
+    FINALLY,
+    PENDING,
+    RUNNING,
+    VALUE,
+    WAITING,
+    Chain,
+    FutureWaiter,
+    ShieldWaiter,
+    drop,
+    give,
+    unwind,
 )
+from sennit.core._outcome import Outcome, describe_place, strip
 from sennit.core._waiting import (
     Bond,
     CoroutineType,
-    FutureWaiter,
-    Later,
-    Limit,
     Failure,
-    Waiter,
+    Limit,
     await_plainly,
     current_loop,
-    is_cancellation,
-    new_cancellation,
     new_wait,
     start_task,
     wake,
@@ -56,31 +55,22 @@ from sennit.core._waiting import (
 from sennit.core.errors import AlreadyFiredError
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
+if not TYPE_CHECKING:
+    from sennit.core._outcome import Generic, T, cast, overload
+else:
     import asyncio
-    from collections import deque
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-    from types import TracebackType
-    from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
+    from sennit.core._chain import Entry
     from sennit.core._combine import gather, race
+    from sennit.core._waiting import Clock
 
     P = ParamSpec("P")
+    T = TypeVar("T")
     U = TypeVar("U")
     V = TypeVar("V")
     E = TypeVar("E", bound=BaseException)
-
-    # What passes along a chain changes its type from link to link, in place,
-    # which no checker can follow: inside this module it is Any.
-    Entry: TypeAlias = tuple[Any, Any, Any]
-    Turn: TypeAlias = tuple[
-        "Deferred[Any]", Iterator[Entry] | None, bool, Any, TracebackType | None
-    ]
-else:
-
-    def overload(function: object) -> object:
-        """Stand in for `typing.overload`."""
-        return function
 
 
 __all__ = [
@@ -95,17 +85,6 @@ __all__ = [
     "succeed",
 ]
 
-# The states. In VALUE and ERROR the chain is empty and at rest.
-_PENDING = 0
-_VALUE = 1
-_ERROR = 2
-_RUNNING = 3  # the chain is being unwound
-_CANCELLED = 4  # likewise, and cancel() was called meanwhile
-_WAITING = 5  # for another Deferred
-
-_FINALLY = ()
-"""In the place of a callback's exception types: called on both sides."""
-
 _HIDDEN = frozenset({__file__})
 _debug = bool(environ.get("SENNIT_DEBUG"))
 
@@ -119,7 +98,7 @@ def set_debug(on: bool) -> None:
     _debug = on
 
 
-class Deferred(Generic[T]):
+class Deferred(Chain, Generic[T]):
     """A value that is not here yet.
 
     Each method that adds a callback returns the Deferred itself, whose result
@@ -131,39 +110,10 @@ class Deferred(Generic[T]):
             with `asyncio.CancelledError`.
     """
 
-    # Only what every Deferred needs is set when it is made, for speed; the
-    # comment says in which state the others hold something.
-    __slots__ = (
-        "__weakref__",
-        "_canceller",  # PENDING; afterwards None, or _DROP (see there)
-        "_chain",  # entries to come, or None
-        "_dead",  # after a waiter left: how many entries are of waiters that left
-        "_guard",  # ERROR: an Unhandled, or None when somebody took the error
-        "_kept",  # WAITING: what add_finally passes on, or None
-        "_place",  # when debugging: where it was made
-        "_rest",  # WAITING: an iterator over entries to come before _chain
-        "_result",  # VALUE, ERROR
-        "_source",  # WAITING: the Deferred waited for
-        "_state",
-        "_trace",  # ERROR: the traceback as it was where it failed
-        "_waits",  # how many waiters stand in the chain
-    )
-
-    _state: int
-    _chain: list[Entry] | None
-    _canceller: Callable[[Deferred[T]], object] | None
-    _waits: int
-    _dead: int
-    _guard: Unhandled | None
-    _kept: tuple[bool, Any, TracebackType | None] | None
-    _place: str
-    _rest: Iterator[Entry] | None
-    _result: Any
-    _source: Deferred[Any] | None
-    _trace: TracebackType | None
+    __slots__ = ()
 
     def __init__(self, canceller: Callable[[Deferred[T]], object] | None = None) -> None:
-        self._state = _PENDING
+        self._state = PENDING
         self._chain = None
         self._canceller = canceller
         self._waits = 0
@@ -196,22 +146,22 @@ class Deferred(Generic[T]):
             kw: Likewise.
         """
         state = self._state
-        if state == _VALUE:
-            self._state = _RUNNING
+        if state == VALUE:
+            self._state = RUNNING
             try:
                 value = fn(self._result, *args, **kw)
             except BaseException as exc:
                 strip(exc)
-                _unwind(self, False, exc, exc.__traceback__)
+                unwind(self, False, exc, exc.__traceback__)
                 return self
             if self._chain is None and not hasattr(value, "__await__"):
                 self._result = value
-                self._state = _VALUE
+                self._state = VALUE
             else:
-                first = (_give, None, ((value,), {}, copy_context(), None))
-                _unwind(self, True, None, None, iter([first]))
+                first: Entry = (give, None, ((value,), {}, copy_context(), None))
+                unwind(self, True, None, None, iter([first]))
             return self
-        if state == _ERROR:
+        if state == ERROR:
             return self
         context = copy_context()
         entry = (fn, None, (args, kw, context, None) if args or kw or context else None)
@@ -250,7 +200,7 @@ class Deferred(Generic[T]):
         What it returns is the value from there on, except that the very
         exception it was given stays the error: log it and pass it on.
         """
-        if self._state != _VALUE:
+        if self._state != VALUE:
             self._add(None, fn, args, kw, None)
         return self
 
@@ -311,7 +261,7 @@ class Deferred(Generic[T]):
         for kind in wanted:
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 raise TypeError(f"catch() takes exception classes, not {kind!r}")
-        if wanted and self._state != _VALUE:
+        if wanted and self._state != VALUE:
             self._add(None, fn, args, kw, wanted)
         return self
 
@@ -321,38 +271,8 @@ class Deferred(Generic[T]):
         If it returns something to wait for, the result passes afterwards. What
         it raises takes the result's place.
         """
-        self._add(fn, fn, (), {}, _FINALLY)
+        self._add(fn, fn, (), {}, FINALLY)
         return self
-
-    def _add(
-        self,
-        callback: Callable[..., Any] | None,
-        errback: Callable[..., Any],
-        args: tuple[Any, ...],
-        kw: dict[str, Any],
-        types: tuple[type[BaseException], ...] | None,
-    ) -> None:
-        context = copy_context()
-        more = args or kw or context or types is not None
-        self._enter((callback, errback, (args, kw, context, types) if more else None))
-
-    def _enter(self, entry: Entry) -> None:
-        """Put an entry at the end of the chain, and go on if the chain is at rest."""
-        if self._chain is None:
-            self._chain = [entry]
-            state = self._state
-            if state == _VALUE:
-                _unwind(self, True, self._result, None)
-            elif state == _ERROR:
-                guard = self._guard
-                if guard is not None:
-                    guard.disarm()
-                    self._guard = None
-                error, trace = self._result, self._trace
-                self._result = self._trace = None
-                _unwind(self, False, error, trace, None, guard is None)
-        else:
-            self._chain.append(entry)
 
     # -- firing --------------------------------------------------------------
 
@@ -378,13 +298,13 @@ class Deferred(Generic[T]):
                     self._chain = None
                     self._waits = 0
                     self._result = value
-                    self._state = _VALUE
+                    self._state = VALUE
                     wake(waiter.pop(), value)
                     return
-            _unwind(self, True, value, None)
+            unwind(self, True, value, None)
             return
         self._result = value
-        self._state = _VALUE
+        self._state = VALUE
 
     def errback(self, error: BaseException) -> None:
         """Fire with an error.
@@ -399,10 +319,10 @@ class Deferred(Generic[T]):
             self._refuse()
             return
         self._canceller = None
-        _unwind(self, False, error, error.__traceback__)
+        unwind(self, False, error, error.__traceback__)
 
     def _refuse(self) -> None:
-        if self._canceller is _drop:
+        if self._canceller is drop:
             self._canceller = None
             return
         place = getattr(self, "_place", None)
@@ -413,7 +333,7 @@ class Deferred(Generic[T]):
     @property
     def fired(self) -> bool:
         """Whether it was fired, or cancelled; the chain may still be waiting."""
-        return self._state != _PENDING
+        return self._state != PENDING
 
     called = fired
 
@@ -423,76 +343,12 @@ class Deferred(Generic[T]):
 
         Who reads an error here has taken it: it is not logged as lost.
         """
-        if self._state == _VALUE:
+        if self._state == VALUE:
             return Outcome(self._result)
-        if self._state == _ERROR:
+        if self._state == ERROR:
             self._take()
             return Outcome(None, self._result.with_traceback(self._trace))
         return None
-
-    def _take(self) -> None:
-        """Note that the error at the end of the chain has found somebody."""
-        if self._guard is not None:
-            self._guard.disarm()
-            self._guard = None
-
-    # -- cancelling ----------------------------------------------------------
-
-    def cancel(self) -> None:
-        """Give it up.
-
-        Not fired: the canceller is called; if that leaves it unfired, it fails
-        with `asyncio.CancelledError`, or with what the canceller raised.
-        Waiting for another Deferred: that one is cancelled, unless others wait
-        for it too; then only this wait ends, with `CancelledError`. While a
-        callback runs: what the chain next waits for is cancelled. At rest:
-        nothing happens.
-        """
-        target: Deferred[Any] = self
-        slow: Deferred[Any] = self
-        step = False
-        while target._state == _WAITING:
-            source = cast("Deferred[Any]", target._source)
-            # The second test is for a ring of Deferreds that wait for each
-            # other: it is met from behind, and opened here.
-            if source._waits > 1 or source is slow:
-                target._source = None
-                source._lose()
-                rest, target._rest, target._kept = target._rest, None, None
-                _unwind(target, False, new_cancellation(), None, rest)
-                return
-            target = source
-            if step:
-                slow = cast("Deferred[Any]", slow._source)
-            step = not step
-        if target._state == _RUNNING:
-            target._state = _CANCELLED
-        elif target._state == _PENDING:
-            target._cancel_pending()
-
-    def _cancel_pending(self) -> None:
-        canceller = self._canceller
-        if isinstance(canceller, Later):
-            # What it stands for takes its time to end, and says so itself.
-            canceller.cancel()
-            return
-        self._canceller = None
-        error: BaseException | None = None
-        if canceller is not None:
-            try:
-                canceller(self)
-            except BaseException as exc:
-                strip(exc)
-                error = exc
-        if self._state != _PENDING:
-            if error is not None:
-                report("A canceller fired its Deferred, then failed", error)
-        else:
-            # Who was to fire it may not know, and is forgiven once.
-            self._canceller = _drop
-            if error is None:
-                error = new_cancellation()
-            _unwind(self, False, error, error.__traceback__)
 
     def timeout(self, seconds: float, clock: Clock) -> Deferred[T]:
         """Cancel it after this many seconds; the error is then `TimeoutError`.
@@ -505,7 +361,7 @@ class Deferred(Generic[T]):
             clock: A reactor, an asyncio loop, or any object whose
                 ``call_later(seconds, fn)`` returns something with ``cancel()``.
         """
-        if self._state != _VALUE and self._state != _ERROR:
+        if self._state != VALUE and self._state != ERROR:
             limit = Limit(self)
             limit.timer = clock.call_later(seconds, limit.expire)
             self.add_callbacks(limit.succeeded, limit.failed)
@@ -515,9 +371,9 @@ class Deferred(Generic[T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         state = self._state
-        if state == _VALUE:
+        if state == VALUE:
             return cast("T", self._result)
-        if state == _ERROR:
+        if state == ERROR:
             self._take()
             error, trace = self._result, self._trace
         else:
@@ -535,7 +391,7 @@ class Deferred(Generic[T]):
                 if token:
                     token.clear()
                     if future.cancelled():
-                        self._give_up()
+                        self.give_up()
                     else:
                         self._lose()
                 raise
@@ -549,48 +405,6 @@ class Deferred(Generic[T]):
             raise error.with_traceback(trace)
         finally:
             del error, trace
-
-    def _watch(self, waiter: object) -> None:
-        """Enter a waiter: an object with ``arrive`` and ``_source``."""
-        self._waits += 1
-        self._enter((True, True, waiter))
-
-    def _lose(self) -> None:
-        """Count a waiter that has left; its entry stays until dead ones are the most."""
-        self._waits -= 1
-        dead = self._dead = getattr(self, "_dead", 0) + 1
-        if dead > 16 and dead > self._waits:
-            self._dead = 0
-            if self._chain is not None:
-                self._chain = [entry for entry in self._chain if self._is_live(entry)]
-            if self._state == _WAITING and self._rest is not None:
-                self._rest = iter([entry for entry in self._rest if self._is_live(entry)])
-
-    def _is_live(self, entry: Entry) -> bool:
-        waiter = entry[2]
-        if entry[0] is not True:
-            return True
-        return bool(waiter) if type(waiter) is list else waiter._source is self
-
-    def _give_up(self) -> None:
-        """Count a waiter that was cancelled: with the last one the Deferred goes."""
-        self._lose()
-        if not self._waits:
-            self.cancel()
-
-    def arrive(
-        self,
-        ok: bool,
-        result: Any,
-        trace: TracebackType | None,
-    ) -> Turn:
-        """Go on with what another Deferred's chain came to (called by that chain)."""
-        kept, self._kept = self._kept, None
-        if kept is not None and ok:
-            ok, result, trace = kept
-        self._state = _RUNNING
-        rest, self._rest = self._rest, None
-        return (self, rest, ok, result, trace)
 
     def as_future(self) -> asyncio.Future[T]:
         """Return a future of the current loop with this result.
@@ -629,216 +443,20 @@ class Deferred(Generic[T]):
             raise
         return Deferred.from_future(start_task(coroutine, loop))
 
+    def _adopt(self, awaitable: Awaitable[Any]) -> Chain:
+        return _adopt(awaitable)
+
     def __repr__(self) -> str:
         state = self._state
-        if state == _VALUE:
+        if state == VALUE:
             what = f"value={self._result!r}"
-        elif state == _ERROR:
+        elif state == ERROR:
             what = f"error={self._result!r}"
-        elif state == _WAITING:
+        elif state == WAITING:
             what = f"waiting for {object.__repr__(self._source)}"
         else:
-            what = "pending" if state == _PENDING else "running"
+            what = "pending" if state == PENDING else "running"
         return f"<Deferred {what} at {id(self):#x}>"
-
-
-def _drop(deferred: Deferred[Any]) -> None:
-    """In the canceller's place after a cancel: one late firing is dropped."""
-
-
-def _give(_: object, value: Any) -> Any:
-    """Return the value: brings an awaitable into a chain."""
-    return value
-
-
-def _unwind(
-    deferred: Deferred[Any],
-    ok: bool,
-    result: Any,
-    trace: TracebackType | None,
-    rest: Iterator[Entry] | None = None,
-    taken: bool = False,
-) -> None:
-    """Run a chain to its end, or to where it must wait, and those that waited for it.
-
-    Args:
-        deferred: What to run; at rest, just fired, or no longer waiting.
-        ok: The side it is on.
-        result: Value or error.
-        trace: The error's traceback as it was where it failed.
-        rest: Entries that come before those in the Deferred's ``_chain``.
-        taken: The error has been seen by a waiter already.
-    """
-    # What was set up where no variable was set must see none: where there are
-    # some now, it runs in an empty context. Looked at once, not per callback.
-    clean = not copy_context()
-    todo: deque[Turn] | None = None
-    interrupt: BaseException | None = None
-    while True:
-        deferred._state = _RUNNING
-        while True:
-            if rest is None:
-                chain = deferred._chain
-                if chain is None:
-                    break
-                # Callbacks added from here on make a new list, run next.
-                deferred._chain = None
-                rest = iter(chain)
-                del chain
-            for good, bad, more in rest:
-                fn = good if ok else bad
-                if fn is None:
-                    continue
-                try:
-                    if more is None:
-                        out = fn(result) if clean else Context().run(fn, result)
-                    elif fn is True:
-                        if type(more) is list:
-                            if not more:
-                                deferred._dead -= 1
-                                continue
-                            deferred._waits -= 1
-                            future = more.pop()
-                            if not future.done():
-                                taken = True
-                                wake(future, result if ok else Failure(result, trace))
-                            continue
-                        if more._source is not deferred:
-                            deferred._dead -= 1
-                            continue
-                        more._source = None
-                        deferred._waits -= 1
-                        taken = True
-                        turn = more.arrive(ok, result, trace)
-                        if turn is not None:
-                            if todo is None:
-                                todo = _new_queue()
-                            todo.append(turn)
-                        continue
-                    else:
-                        args, kw, context, types = more
-                        run = context.run if context else _call if clean else Context().run
-                        if types is None:
-                            out = run(fn, result, *args, **kw)
-                        elif types is _FINALLY:
-                            out = run(fn)
-                        elif isinstance(result, types):
-                            out = run(fn, result, *args, **kw)
-                        else:
-                            continue
-                except BaseException as exc:
-                    if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                        interrupt = exc
-                        if fn is True:
-                            continue
-                    strip(exc)
-                    if not ok:
-                        link_context(exc, result)
-                    ok, result, trace, taken = False, exc, exc.__traceback__, False
-                    continue
-                kept = None
-                if ok:
-                    if not hasattr(out, "__await__"):
-                        if more is None or more[3] is None:
-                            result = out
-                        continue
-                elif out is result:
-                    continue
-                if more is not None and more[3] is _FINALLY:
-                    if not hasattr(out, "__await__"):
-                        continue
-                    kept = (ok, result, trace)
-                elif not hasattr(out, "__await__"):
-                    ok, result, trace = True, out, None
-                    continue
-                # Something to wait for.
-                try:
-                    if isinstance(out, Deferred):
-                        source = out
-                    else:
-                        context = more[2] if type(more) is tuple else None
-                        source = (context or Context()).run(_adopt, out)
-                    if source is deferred:
-                        raise TypeError("a callback returned the Deferred that called it")
-                except BaseException as exc:
-                    strip(exc)
-                    ok, result, trace, taken = False, exc, exc.__traceback__, False
-                    continue
-                if deferred._state == _CANCELLED:
-                    deferred._state = _RUNNING
-                    if source._waits:
-                        ok, result, trace = False, new_cancellation(), None
-                        taken = False
-                        continue
-                    source.cancel()
-                if source._state == _VALUE:
-                    if kept is None:
-                        ok, result, trace = True, source._result, None
-                elif source._state == _ERROR:
-                    source._take()
-                    ok, result, trace, taken = False, source._result, source._trace, False
-                else:
-                    deferred._source = source
-                    deferred._rest = rest
-                    deferred._kept = kept
-                    deferred._state = _WAITING
-                    source._watch(deferred)
-                    break
-            else:
-                rest = None
-                continue
-            break
-        if deferred._state != _WAITING:
-            deferred._result = result
-            if ok:
-                deferred._state = _VALUE
-            else:
-                deferred._trace = trace
-                deferred._guard = (
-                    None
-                    if taken or result is interrupt or is_cancellation(result)
-                    else Unhandled(result, getattr(deferred, "_place", None))
-                )
-                deferred._state = _ERROR
-        if not todo:
-            break
-        deferred, rest, ok, result, trace = todo.popleft()
-        taken = False
-    if interrupt is not None:
-        raise interrupt
-
-
-def _call(fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:
-    return fn(*args, **kw)
-
-
-def _new_queue() -> deque[Turn]:
-    from collections import deque
-
-    return deque()
-
-
-class ShieldWaiter(Waiter):
-    """Fires a Deferred of its own; cancelling that one only ends the wait."""
-
-    __slots__ = ("_target",)
-
-    def __init__(self, source: Deferred[Any]) -> None:
-        self._source = source
-        self._target: Deferred[Any] = Deferred(self.cancel)
-
-    def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> Turn | None:
-        target = self._target
-        if target._state == _PENDING:
-            target._canceller = None
-            target._state = _RUNNING
-            return (target, None, ok, result, trace)
-        return None
-
-    def cancel(self, deferred: Deferred[Any]) -> None:
-        source = self.leave()
-        if source is not None:
-            source._lose()
 
 
 def _adopt(awaitable: Awaitable[U]) -> Deferred[U]:
@@ -850,9 +468,6 @@ def _adopt(awaitable: Awaitable[U]) -> Deferred[U]:
     if getattr(type(awaitable), "_asyncio_future_blocking", None) is not None:
         return Deferred.from_future(cast("asyncio.Future[U]", awaitable))
     return Deferred.from_coroutine(await_plainly(awaitable))
-
-
-# -- making them ---------------------------------------------------------------
 
 
 def succeed(value: U) -> Deferred[U]:
@@ -896,8 +511,8 @@ def maybe_deferred(fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Deferred
 def shield(deferred: Deferred[U]) -> Deferred[U]:
     """Return a Deferred with the same result, whose cancelling leaves this one alone."""
     waiter = ShieldWaiter(deferred)
-    target: Deferred[U] = waiter._target
-    deferred._watch(waiter)
+    target: Deferred[U] = Deferred(waiter.cancel)
+    waiter.fire(target)
     return target
 
 

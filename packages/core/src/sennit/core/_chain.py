@@ -1,0 +1,474 @@
+"""The chain inside a Deferred: its entries, how they run, who waits in it.
+
+`Chain` is the untyped heart of `sennit.core.deferred.Deferred`, its only
+subclass, where the public methods and their types are. `unwind` runs chains in
+one loop: a chain that waited for the one just run comes next in the same loop,
+so neither length nor depth costs stack.
+
+An entry is a tuple ``(callback, errback, more)``. ``more`` is ``None`` for the
+plain case; ``(args, keywords, context, types)`` where something was given with
+the callback or variables were set; or one that waits. Such an entry has
+``True`` for callback and errback. It is a list of one future for a Task that
+awaits, else another `Chain` or a `Waiter`; it is dead when the list is empty,
+or the waiter's ``_source`` is no longer this chain.
+"""
+
+from __future__ import annotations
+
+from contextvars import Context, copy_context
+
+from sennit.core._outcome import Unhandled, link_context, report, strip
+from sennit.core._waiting import Failure, Later, is_cancellation, new_cancellation, wake
+
+TYPE_CHECKING = False
+if not TYPE_CHECKING:
+    from sennit.core._outcome import cast
+else:
+    import asyncio
+    from collections import deque
+    from collections.abc import Awaitable, Callable, Iterator
+    from types import TracebackType
+    from typing import Any, TypeAlias, cast
+
+    # What passes along a chain changes its type from link to link, in place,
+    # which no checker can follow: inside this module it is Any.
+    Entry: TypeAlias = tuple[Any, Any, Any]
+    Turn: TypeAlias = tuple["Chain", Iterator[Entry] | None, bool, Any, TracebackType | None]
+
+
+# The states. In VALUE and ERROR the chain is empty and at rest.
+PENDING = 0
+VALUE = 1
+ERROR = 2
+RUNNING = 3  # the chain is being unwound
+CANCELLED = 4  # likewise, and cancel() was called meanwhile
+WAITING = 5  # for another Deferred
+
+FINALLY = ()
+"""In the place of a callback's exception types: called on both sides."""
+
+
+class Chain:
+    """A result and what is to be done with it."""
+
+    # Only what every Deferred needs is set when it is made, for speed; the
+    # comment says in which state the others hold something.
+    __slots__ = (
+        "__weakref__",
+        "_canceller",  # PENDING; afterwards None, or _DROP (see there)
+        "_chain",  # entries to come, or None
+        "_dead",  # after a waiter left: how many entries are of waiters that left
+        "_guard",  # ERROR: an Unhandled, or None when somebody took the error
+        "_kept",  # WAITING: what add_finally passes on, or None
+        "_place",  # when debugging: where it was made
+        "_rest",  # WAITING: an iterator over entries to come before _chain
+        "_result",  # VALUE, ERROR
+        "_source",  # WAITING: the Deferred waited for
+        "_state",
+        "_trace",  # ERROR: the traceback as it was where it failed
+        "_waits",  # how many waiters stand in the chain
+    )
+
+    _state: int
+    _chain: list[Entry] | None
+    _canceller: Callable[[Any], object] | None
+    _waits: int
+    _dead: int
+    _guard: Unhandled | None
+    _kept: tuple[bool, Any, TracebackType | None] | None
+    _place: str
+    _rest: Iterator[Entry] | None
+    _result: Any
+    _source: Chain | None
+    _trace: TracebackType | None
+
+    def _adopt(self, awaitable: Awaitable[Any]) -> Chain:
+        """Make a Deferred of what can be awaited (a `Deferred` knows how)."""
+        raise TypeError(f"{type(self).__name__} cannot wait for {awaitable!r}")
+
+    def _add(
+        self,
+        callback: Callable[..., Any] | None,
+        errback: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        kw: dict[str, Any],
+        types: tuple[type[BaseException], ...] | None,
+    ) -> None:
+        """Enter a callback with the context it is set up in."""
+        context = copy_context()
+        more = args or kw or context or types is not None
+        self._enter((callback, errback, (args, kw, context, types) if more else None))
+
+    def _enter(self, entry: Entry) -> None:
+        """Put an entry at the end of the chain, and go on if the chain is at rest."""
+        if self._chain is None:
+            self._chain = [entry]
+            state = self._state
+            if state == VALUE:
+                unwind(self, True, self._result, None)
+            elif state == ERROR:
+                guard = self._guard
+                if guard is not None:
+                    guard.disarm()
+                    self._guard = None
+                error, trace = self._result, self._trace
+                self._result = self._trace = None
+                unwind(self, False, error, trace, None, guard is None)
+        else:
+            self._chain.append(entry)
+
+    def _take(self) -> None:
+        """Note that the error at the end of the chain has found somebody."""
+        if self._guard is not None:
+            self._guard.disarm()
+            self._guard = None
+
+    def cancel(self) -> None:
+        """Give it up.
+
+        Not fired: the canceller is called; if that leaves it unfired, it fails
+        with `asyncio.CancelledError`, or with what the canceller raised.
+        Waiting for another Deferred: that one is cancelled, unless others wait
+        for it too; then only this wait ends, with `CancelledError`. While a
+        callback runs: what the chain next waits for is cancelled. At rest:
+        nothing happens.
+        """
+        target: Chain = self
+        slow: Chain = self
+        step = False
+        while target._state == WAITING:
+            source = cast("Chain", target._source)
+            # The second test is for a ring of Deferreds that wait for each
+            # other: it is met from behind, and opened here.
+            if source._waits > 1 or source is slow:
+                target._source = None
+                source._lose()
+                rest, target._rest, target._kept = target._rest, None, None
+                unwind(target, False, new_cancellation(), None, rest)
+                return
+            target = source
+            if step:
+                slow = cast("Chain", slow._source)
+            step = not step
+        if target._state == RUNNING:
+            target._state = CANCELLED
+        elif target._state == PENDING:
+            target._cancel_pending()
+
+    def _cancel_pending(self) -> None:
+        canceller = self._canceller
+        if isinstance(canceller, Later):
+            # What it stands for takes its time to end, and says so itself.
+            canceller.cancel()
+            return
+        self._canceller = None
+        error: BaseException | None = None
+        if canceller is not None:
+            try:
+                canceller(self)
+            except BaseException as exc:
+                strip(exc)
+                error = exc
+        if self._state != PENDING:
+            if error is not None:
+                report("A canceller fired its Deferred, then failed", error)
+        else:
+            # Who was to fire it may not know, and is forgiven once.
+            self._canceller = drop
+            if error is None:
+                error = new_cancellation()
+            unwind(self, False, error, error.__traceback__)
+
+    def _watch(self, waiter: object) -> None:
+        """Enter a waiter: an object with ``arrive`` and ``_source``."""
+        self._waits += 1
+        self._enter((True, True, waiter))
+
+    def _lose(self) -> None:
+        """Count a waiter that has left; its entry stays until dead ones are the most."""
+        self._waits -= 1
+        dead = self._dead = getattr(self, "_dead", 0) + 1
+        if dead > 16 and dead > self._waits:
+            self._dead = 0
+            if self._chain is not None:
+                self._chain = [entry for entry in self._chain if self._is_live(entry)]
+            if self._state == WAITING and self._rest is not None:
+                self._rest = iter([entry for entry in self._rest if self._is_live(entry)])
+
+    def _is_live(self, entry: Entry) -> bool:
+        waiter = entry[2]
+        if entry[0] is not True:
+            return True
+        return bool(waiter) if type(waiter) is list else waiter._source is self
+
+    def give_up(self) -> None:
+        """Count a waiter that was cancelled: with the last one the Deferred goes."""
+        self._lose()
+        if not self._waits:
+            self.cancel()
+
+    def arrive(
+        self,
+        ok: bool,
+        result: Any,
+        trace: TracebackType | None,
+    ) -> Turn:
+        """Go on with what another Deferred's chain came to (called by that chain)."""
+        kept, self._kept = self._kept, None
+        if kept is not None and ok:
+            ok, result, trace = kept
+        self._state = RUNNING
+        rest, self._rest = self._rest, None
+        return (self, rest, ok, result, trace)
+
+
+def drop(deferred: Chain) -> None:
+    """In the canceller's place after a cancel: one late firing is dropped."""
+
+
+def give(_: object, value: Any) -> Any:
+    """Return the value: brings an awaitable into a chain."""
+    return value
+
+
+def unwind(
+    deferred: Chain,
+    ok: bool,
+    result: Any,
+    trace: TracebackType | None,
+    rest: Iterator[Entry] | None = None,
+    taken: bool = False,
+) -> None:
+    """Run a chain to its end, or to where it must wait, and those that waited for it.
+
+    Args:
+        deferred: What to run; at rest, just fired, or no longer waiting.
+        ok: The side it is on.
+        result: Value or error.
+        trace: The error's traceback as it was where it failed.
+        rest: Entries that come before those in the Deferred's ``_chain``.
+        taken: The error has been seen by a waiter already.
+    """
+    # What was set up where no variable was set must see none: where there are
+    # some now, it runs in an empty context. Looked at once, not per callback.
+    clean = not copy_context()
+    todo: deque[Turn] | None = None
+    interrupt: BaseException | None = None
+    while True:
+        deferred._state = RUNNING
+        while True:
+            if rest is None:
+                chain = deferred._chain
+                if chain is None:
+                    break
+                # Callbacks added from here on make a new list, run next.
+                deferred._chain = None
+                rest = iter(chain)
+                del chain
+            for good, bad, more in rest:
+                fn = good if ok else bad
+                if fn is None:
+                    continue
+                try:
+                    if more is None:
+                        out = fn(result) if clean else Context().run(fn, result)
+                    elif fn is True:
+                        if type(more) is list:
+                            if not more:
+                                deferred._dead -= 1
+                                continue
+                            deferred._waits -= 1
+                            future = more.pop()
+                            if not future.done():
+                                taken = True
+                                wake(future, result if ok else Failure(result, trace))
+                            continue
+                        if more._source is not deferred:
+                            deferred._dead -= 1
+                            continue
+                        more._source = None
+                        deferred._waits -= 1
+                        taken = True
+                        turn = more.arrive(ok, result, trace)
+                        if turn is not None:
+                            if todo is None:
+                                todo = _new_queue()
+                            todo.append(turn)
+                        continue
+                    else:
+                        args, kw, context, types = more
+                        run = context.run if context else _call if clean else Context().run
+                        if types is None:
+                            out = run(fn, result, *args, **kw)
+                        elif types is FINALLY:
+                            out = run(fn)
+                        elif isinstance(result, types):
+                            out = run(fn, result, *args, **kw)
+                        else:
+                            continue
+                except BaseException as exc:
+                    if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                        interrupt = exc
+                        if fn is True:
+                            continue
+                    strip(exc)
+                    if not ok:
+                        link_context(exc, result)
+                    ok, result, trace, taken = False, exc, exc.__traceback__, False
+                    continue
+                kept = None
+                if ok:
+                    if not hasattr(out, "__await__"):
+                        if more is None or more[3] is None:
+                            result = out
+                        continue
+                elif out is result:
+                    continue
+                if more is not None and more[3] is FINALLY:
+                    if not hasattr(out, "__await__"):
+                        continue
+                    kept = (ok, result, trace)
+                elif not hasattr(out, "__await__"):
+                    ok, result, trace = True, out, None
+                    continue
+                # Something to wait for.
+                try:
+                    if isinstance(out, Chain):
+                        source = out
+                    else:
+                        context = more[2] if type(more) is tuple else None
+                        source = (context or Context()).run(deferred._adopt, out)
+                    if source is deferred:
+                        raise TypeError("a callback returned the Deferred that called it")
+                except BaseException as exc:
+                    strip(exc)
+                    ok, result, trace, taken = False, exc, exc.__traceback__, False
+                    continue
+                if deferred._state == CANCELLED:
+                    deferred._state = RUNNING
+                    if source._waits:
+                        ok, result, trace = False, new_cancellation(), None
+                        taken = False
+                        continue
+                    source.cancel()
+                if source._state == VALUE:
+                    if kept is None:
+                        ok, result, trace = True, source._result, None
+                elif source._state == ERROR:
+                    source._take()
+                    ok, result, trace, taken = False, source._result, source._trace, False
+                else:
+                    deferred._source = source
+                    deferred._rest = rest
+                    deferred._kept = kept
+                    deferred._state = WAITING
+                    source._watch(deferred)
+                    break
+            else:
+                rest = None
+                continue
+            break
+        if deferred._state != WAITING:
+            deferred._result = result
+            if ok:
+                deferred._state = VALUE
+            else:
+                deferred._trace = trace
+                deferred._guard = (
+                    None
+                    if taken or result is interrupt or is_cancellation(result)
+                    else Unhandled(result, getattr(deferred, "_place", None))
+                )
+                deferred._state = ERROR
+        if not todo:
+            break
+        deferred, rest, ok, result, trace = todo.popleft()
+        taken = False
+    if interrupt is not None:
+        raise interrupt
+
+
+def _call(fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:
+    return fn(*args, **kw)
+
+
+def _new_queue() -> deque[Turn]:
+    from collections import deque
+
+    return deque()
+
+
+class Waiter:
+    """One that waits in a Deferred's chain and takes nothing away from it."""
+
+    __slots__ = ("_source",)
+
+    _source: Chain | None
+
+    def __init__(self, source: Chain) -> None:
+        self._source = source
+
+    def leave(self) -> Chain | None:
+        """Wait no longer, and return what was waited for."""
+        source, self._source = self._source, None
+        return source
+
+
+class FutureWaiter(Waiter):
+    """Hands a Deferred's result to an asyncio future."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self, source: Chain, future: asyncio.Future[Any]) -> None:
+        self._source = source
+        self._future = future
+
+    def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> None:
+        future = self._future
+        if future.done() or future.get_loop().is_closed():
+            return
+        if ok:
+            future.set_result(result)
+            return
+        result.__traceback__ = trace
+        if is_cancellation(result):
+            future.cancel()
+        elif isinstance(result, StopIteration):
+            error = RuntimeError("a Deferred failed with StopIteration")
+            error.__cause__ = result
+            future.set_exception(error)
+        else:
+            future.set_exception(result)
+
+    def future_done(self, future: asyncio.Future[Any]) -> None:
+        if future.cancelled():
+            source = self.leave()
+            if source is not None:
+                source.give_up()
+
+
+class ShieldWaiter(Waiter):
+    """Fires a Deferred of its own; cancelling that one only ends the wait."""
+
+    __slots__ = ("_target",)
+
+    _target: Chain
+
+    def fire(self, target: Chain) -> None:
+        """Begin to wait, for this chain."""
+        self._target = target
+        if self._source is not None:
+            self._source._watch(self)
+
+    def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> Turn | None:
+        target = self._target
+        if target._state == PENDING:
+            target._canceller = None
+            target._state = RUNNING
+            return (target, None, ok, result, trace)
+        return None
+
+    def cancel(self, deferred: Chain) -> None:
+        source = self.leave()
+        if source is not None:
+            source._lose()

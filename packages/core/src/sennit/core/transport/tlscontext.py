@@ -1,0 +1,682 @@
+"""What a TLS server shows and a TLS client believes: `ServerTLS` and `ClientTLS`.
+
+Both are made once and used for every connection. A `ServerTLS` is reloaded while
+it runs: connections that stand keep what they have, new ones get the new
+certificates, and where the new files are bad the old pair stays.
+
+Defaults: TLS 1.2 or later, AEAD suites first and forward secrecy always, no
+compression (CVE-2012-4929), no renegotiation, the server's order of suites.
+
+Not here: connections (``tls.py``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from sennit.core.errors import MissingExtraError, TLSError, UsageError
+from sennit.core.transport._openssl import SSL, describe_error, ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sennit.core.deferred import Deferred
+    from sennit.core.interfaces import IStreamProtocol
+    from sennit.core.protocol import ProtocolFactory
+    from sennit.core.transport.tls import TLSTransport
+
+    Source = bytes | str | os.PathLike[str]
+    """PEM octets, or the path of a file that holds them."""
+    Pair = tuple[Source, Source | None]
+    """Certificate (with its chain behind it) and key; no key where one file holds both."""
+    Password = bytes | str | Callable[[], bytes | str] | None
+    Chooser = Callable[[str], "ServerTLS | None"]
+
+__all__ = ["CIPHERS", "ClientTLS", "ServerTLS", "server_name_problem"]
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL:!PSK:!SRP:!SHA1"
+"""Suites of TLS 1.2, in OpenSSL's words; those of TLS 1.3 are AEAD all."""
+SESSIONS: Final = 256
+"""Sessions a client remembers."""
+LOGGED_PER_SECOND: Final = 10
+"""Failed handshakes of one server that are logged one by one; the others are counted."""
+
+_VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
+_OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
+_KEY: Final = re.compile(
+    rb"-----BEGIN ((?:[A-Z]+ )*PRIVATE KEY)-----.*?-----END \1-----[ \t\r]*\n?", re.DOTALL
+)
+# Alerts (RFC 8446 §6).
+_UNRECOGNIZED_NAME: Final = 112
+_INTERNAL_ERROR: Final = 80
+_TLSEXT_OK: Final = 0
+_TLSEXT_FATAL: Final = 2
+# RFC 952 and 1123, and the underscore that people use; A-labels are plain letters by then.
+_LABEL: Final = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+
+# ── loading ───────────────────────────────────────────────────────────────────
+
+
+class _Loaded(NamedTuple):
+    """A certificate with its key, read and understood."""
+
+    chain: list[x509.Certificate]
+    key: Any  # one of cryptography's private keys
+    where: str
+
+
+def _read(source: Source, what: str) -> tuple[bytes, str]:
+    """The octets and how to call them in a message."""
+    if isinstance(source, bytes):
+        return source, what
+    path = os.fspath(source)
+    try:
+        with open(path, "rb") as file:
+            return file.read(), f"{what} {path}"
+    except OSError as error:
+        raise TLSError(f"{what} {path}: {error.strerror}", "cannot be read") from error
+
+
+def _certificates(source: Source, what: str) -> list[x509.Certificate]:
+    data, where = _read(source, what)
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise TLSError(f"{where} holds no PEM certificate that can be read", "bad PEM") from error
+
+
+def _load(
+    certificate: Source, key: Source | None, chain: Source | None, password: Password
+) -> _Loaded:
+    """Read a certificate, what links it to a root, and its key.
+
+    Raises:
+        TLSError: A file is missing, half-written, encrypted with another password,
+            or key and certificate do not belong together.
+    """
+    certificates = _certificates(certificate, "certificate")
+    if chain is not None:
+        certificates += _certificates(chain, "certificate chain")
+    data, where = _read(certificate if key is None else key, "key")
+    found = _KEY.search(data)
+    if found is None:
+        raise TLSError(f"{where} holds no PEM private key", "bad PEM")
+    word = password() if callable(password) else password
+    if isinstance(word, str):
+        word = word.encode()
+    # Given a word it does not need, the library refuses; one server may hold both kinds of keys.
+    encrypted = b"ENCRYPTED" in found[0]
+    try:
+        private = serialization.load_pem_private_key(found[0], word if encrypted else None)
+    except (ValueError, TypeError) as error:
+        problem = "needs another password" if encrypted else "cannot be read"
+        raise TLSError(f"{where} {problem}", problem) from error
+    if private.public_key() != certificates[0].public_key():
+        raise TLSError(
+            f"{where} does not belong to {_read(certificate, 'certificate')[1]}", "key mismatch"
+        )
+    return _Loaded(certificates, private, where)
+
+
+def _use(context: SSL.Context, loaded: _Loaded) -> None:
+    try:
+        context.use_certificate(loaded.chain[0])
+        for above in loaded.chain[1:]:
+            context.add_extra_chain_cert(above)
+        context.use_privatekey(loaded.key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        reason = describe_error(error)
+        raise TLSError(f"{loaded.where}: {reason}", reason) from error
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    """The host names a certificate is for (its SAN alone)."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name) for name in found.value.get_values_for_type(x509.DNSName)]
+
+
+def _new_context(method: int, min_version: str, ciphers: str | None) -> SSL.Context:
+    if min_version not in _VERSIONS:
+        raise UsageError(f"min_version is TLSv1.2 or TLSv1.3, not {min_version!r}")
+    context = SSL.Context(method)
+    context.set_min_proto_version(_VERSIONS[min_version])
+    context.set_options(_OPTIONS)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    # Into memory a write of any size succeeds whole: one call for all its records.
+    context.clear_mode(lib.SSL_MODE_ENABLE_PARTIAL_WRITE)
+    try:
+        context.set_cipher_list((ciphers or CIPHERS).encode("ascii"))
+    except SSL.Error as error:
+        raise UsageError(f"no such cipher suites: {ciphers!r}") from error
+    return context
+
+
+def _trust(context: SSL.Context, source: Source) -> list[x509.Certificate]:
+    """Believe the authorities in a PEM file, PEM octets or a hashed folder."""
+    if not isinstance(source, bytes) and os.path.isdir(source):
+        context.load_verify_locations(None, os.fspath(source))
+        return []
+    authorities = _certificates(source, "authorities")
+    store = context.get_cert_store()
+    assert store is not None
+    from OpenSSL import crypto
+
+    for each in authorities:
+        store.add_cert(crypto.X509.from_cryptography(each))
+    return authorities
+
+
+def _alpn_names(alpn: Sequence[str | bytes]) -> tuple[bytes, ...]:
+    if isinstance(alpn, (str, bytes)):
+        raise UsageError(f"alpn is a sequence of names, not {alpn!r}")
+    names = tuple(name.encode("ascii") if isinstance(name, str) else name for name in alpn)
+    for name in names:
+        if not 0 < len(name) < 256:
+            raise UsageError(f"an ALPN name has 1 to 255 octets (RFC 7301 §3.1), not {name!r}")
+    return names
+
+
+# ── names ─────────────────────────────────────────────────────────────────────
+
+
+def server_name_problem(name: bytes) -> str | None:
+    """What is wrong with a name that came by SNI (RFC 6066 §3); ``None`` when nothing is."""
+    if len(name) > 253:
+        return "longer than 253 octets"
+    labels = name.split(b".")
+    if not all(map(_LABEL.fullmatch, labels)):
+        return "not a host name"
+    return None
+
+
+class _Certificates:
+    """One loading of everything a server shows; replaced as a whole by a reload."""
+
+    __slots__ = ("context", "named")
+
+    def __init__(self, context: SSL.Context, named: dict[bytes, SSL.Context | None]) -> None:
+        self.context = context
+        self.named = named  # None: the default context itself
+
+
+def _find(named: Mapping[bytes, SSL.Context | None], name: bytes) -> SSL.Context | bool | None:
+    """The context for a name, exactly or by wildcard (RFC 9525 §6.3); False when there is none."""
+    found: SSL.Context | bool | None = named.get(name, False)
+    if found is False:
+        dot = name.find(b".")
+        if dot > 0:
+            found = named.get(b"*" + name[dot:], False)
+    return found
+
+
+# ── the server ────────────────────────────────────────────────────────────────
+
+
+class ServerTLS:
+    """What a TLS server shows, and what it asks of its clients.
+
+    Args:
+        certificate: PEM file or octets; the certificate first, then what links it to a root.
+        key: Its private key; left out where `certificate` holds it too.
+        chain: Intermediate certificates, where they are not behind the certificate.
+        password: Of encrypted keys; a function is asked at each loading.
+        sni: Certificates for other names (RFC 6066 §3): a mapping from name (``*.example.org``
+            fits one label) to ``(certificate, key)``; a sequence of such pairs, whose names are
+            their SANs; or a function from name to another `ServerTLS`, or ``None`` for the
+            default. One that raises ends the handshake with an alert.
+        strict_sni: Refuse a name that no certificate was given for (alert
+            ``unrecognized_name``), instead of showing the default one.
+        client_ca: Authorities of client certificates; asks clients for one.
+        require_client_certificate: End the handshake where the client shows none.
+        alpn: Application protocols, the preferred first (RFC 7301). A client that offers
+            others only is refused.
+        min_version: ``TLSv1.2`` or ``TLSv1.3``.
+        ciphers: Suites for TLS 1.2 in OpenSSL's words.
+        resumption: Give session tickets, so that a client that comes back saves the most
+            expensive part.
+        on_failure: Called with the error of each handshake that failed (to count them).
+
+    Raises:
+        TLSError: A certificate or key cannot be used.
+        UsageError: The arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        certificate: Source,
+        key: Source | None = None,
+        *,
+        chain: Source | None = None,
+        password: Password = None,
+        sni: Mapping[str, Pair] | Sequence[Pair] | Chooser | None = None,
+        strict_sni: bool = False,
+        client_ca: Source | None = None,
+        require_client_certificate: bool = False,
+        alpn: Sequence[str | bytes] = (),
+        min_version: str = "TLSv1.2",
+        ciphers: str | None = None,
+        resumption: bool = True,
+        on_failure: Callable[[TLSError], object] | None = None,
+    ) -> None:
+        if require_client_certificate and client_ca is None:
+            raise UsageError("require_client_certificate needs client_ca, to check them against")
+        self._certificate = certificate
+        self._key = key
+        self._chain = chain
+        self._password = password
+        self._chooser: Chooser | None = None
+        self._more: list[tuple[str | None, Pair]] = []
+        if callable(sni):
+            self._chooser = sni
+        elif isinstance(sni, Mapping):
+            self._more = list(sni.items())
+        elif sni is not None:
+            self._more = [(None, pair) for pair in sni]
+        self._strict_sni = strict_sni
+        self._client_ca = client_ca
+        self._require_client_certificate = require_client_certificate
+        self._alpn = _alpn_names(alpn)
+        self._min_version = min_version
+        self._ciphers = ciphers
+        self._resumption = resumption
+        self.on_failure = on_failure
+        self._log_second = self._log_count = 0
+        self._current = self._load_all()
+
+    @property
+    def context(self) -> SSL.Context:
+        """pyOpenSSL's context for the next connection."""
+        return self._current.context
+
+    def reload(self) -> None:
+        """Read all files again; connections that stand are not touched.
+
+        Raises:
+            TLSError: Something cannot be used: all stays as it was, and an ERROR is logged.
+        """
+        try:
+            self._current = self._load_all()
+        except TLSError as error:
+            import logging
+
+            logging.getLogger("sennit.tls").error(
+                "TLS certificates were not reloaded, the old ones stay: %s", error
+            )
+            raise
+
+    def wrap(
+        self,
+        protocol: ProtocolFactory | IStreamProtocol,
+        *,
+        handshake_timeout: float = 10.0,
+    ) -> TLSTransport:
+        """A protocol for the transport below that speaks TLS and then delivers to `protocol`."""
+        from sennit.core.transport.tls import server_protocol
+
+        return server_protocol(protocol, self, handshake_timeout=handshake_timeout)
+
+    def handshake_failed(self, error: TLSError, peer: str, *, touched: bool) -> None:
+        """Log and count a handshake that failed (called by the connection, once).
+
+        Args:
+            error: Why.
+            peer: Whose.
+            touched: Whether it had sent anything; port scans and health checks do not.
+        """
+        import logging
+
+        if self.on_failure is not None:
+            self.on_failure(error)
+        log = logging.getLogger("sennit.tls")
+        level = logging.INFO if touched else logging.DEBUG
+        if not log.isEnabledFor(level):
+            return
+        second = int(monotonic())
+        if second != self._log_second:
+            if self._log_count > LOGGED_PER_SECOND:
+                log.info(
+                    "%d more TLS handshakes failed in that second",
+                    self._log_count - LOGGED_PER_SECOND,
+                )
+            self._log_second, self._log_count = second, 0
+        self._log_count += 1
+        if self._log_count <= LOGGED_PER_SECOND:
+            # The reason is the library's or ours; what the peer sent is in no part of it.
+            log.log(level, "%s", error, extra={"peer": peer, "phase": "TLS handshake"})
+
+    # ── building ──────────────────────────────────────────────────────────────
+
+    def _load_all(self) -> _Certificates:
+        loaded = _load(self._certificate, self._key, self._chain, self._password)
+        default = self._build(loaded)
+        named: dict[bytes, SSL.Context | None] = {
+            name.lower().encode("ascii", "replace"): None for name in _names(loaded.chain[0])
+        }
+        for name, (certificate, key) in self._more:
+            other = _load(certificate, key, None, self._password)
+            names = _names(other.chain[0]) if name is None else [name]
+            if not names:
+                raise TLSError(f"{other.where}: its certificate names no host", "no SAN")
+            context = self._build(other)
+            for each in names:
+                named[_ascii_name(each)] = context
+        self._choose_by_name(default, named)
+        return _Certificates(default, named)
+
+    def _build(self, loaded: _Loaded) -> SSL.Context:
+        context = _new_context(SSL.TLS_SERVER_METHOD, self._min_version, self._ciphers)
+        _use(context, loaded)
+        # Tickets carry the session, so no cache: the library's grows to 20 000 of them. The
+        # library refuses to resume sessions with client certificates where this id is missing.
+        context.set_session_id(b"sennit")
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        if not self._resumption:
+            context.set_options(SSL.OP_NO_TICKET)
+        if self._client_ca is not None:
+            for authority in _trust(context, self._client_ca):
+                context.add_client_ca(authority)
+            mode = SSL.VERIFY_PEER
+            if self._require_client_certificate:
+                mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+            context.set_verify(mode)
+        if self._alpn:
+            _choose_alpn(context, self._alpn)
+        return context
+
+    def _choose_by_name(
+        self, context: SSL.Context, named: Mapping[bytes, SSL.Context | None]
+    ) -> None:
+        """Have the library ask us which certificate to show."""
+        strict, chooser = self._strict_sni, self._chooser
+
+        def choose(ssl: Any, alert: Any, _: Any) -> int:
+            # Never an exception out of here: the library would carry on with the default
+            # certificate as if nothing had happened (CVE-2026-27448).
+            try:
+                raw = lib.SSL_get_servername(ssl, lib.TLSEXT_NAMETYPE_host_name)
+                if not raw:
+                    return _TLSEXT_OK
+                name: bytes = ffi.string(raw).lower()
+                if server_name_problem(name):
+                    alert[0] = _UNRECOGNIZED_NAME
+                    return _TLSEXT_FATAL
+                found = _find(named, name)
+                if chooser is not None and found is False:
+                    found = _ask(chooser, name.decode("ascii"), ssl)
+                if found is False:
+                    if strict:
+                        alert[0] = _UNRECOGNIZED_NAME
+                        return _TLSEXT_FATAL
+                elif found is not None:
+                    lib.SSL_set_SSL_CTX(ssl, found._context)  # type: ignore[union-attr]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+            except BaseException as error:
+                import logging
+
+                logging.getLogger("sennit.tls").error(
+                    "Choosing a certificate by name failed", exc_info=error
+                )
+                alert[0] = _INTERNAL_ERROR
+                return _TLSEXT_FATAL
+            return _TLSEXT_OK
+
+        callback = ffi.callback("int (*)(SSL *, int *, void *)", choose)
+        lib.SSL_CTX_set_tlsext_servername_callback(context._context, callback)
+        context.set_app_data((context.get_app_data(), callback))  # must live as long
+
+
+def _ask(chooser: Chooser, name: str, ssl: Any) -> SSL.Context | bool:
+    """What the program's own function says for a name."""
+    chosen = chooser(name)
+    if chosen is None:
+        return False
+    context = chosen.context
+    # The library keeps its half of the context alive, this our half with its callbacks.
+    SSL.Connection._reverse_mapping[ssl].set_app_data(context)
+    return context
+
+
+def _choose_alpn(context: SSL.Context, ours: tuple[bytes, ...]) -> None:
+    """Have the library ask us for the application protocol (RFC 7301 §3.2)."""
+
+    def choose(_: Any, out: Any, outlen: Any, offered: Any, length: int, __: Any) -> int:
+        data: bytes = ffi.buffer(offered, length)[:]
+        places: dict[bytes, int] = {}
+        at = 0
+        while at < length:
+            places[data[at + 1 : at + 1 + data[at]]] = at + 1
+            at += 1 + data[at]
+        for name in ours:
+            if name in places:
+                out[0] = offered + places[name]  # the library copies it before it goes on
+                outlen[0] = len(name)
+                return _TLSEXT_OK
+        return _TLSEXT_FATAL  # the library makes no_application_protocol (120) of it
+
+    callback = ffi.callback(
+        "int (*)(SSL *, unsigned char **, unsigned char *, const unsigned char *, "
+        "unsigned int, void *)",
+        choose,
+        error=_TLSEXT_FATAL,
+    )
+    lib.SSL_CTX_set_alpn_select_cb(context._context, callback, ffi.NULL)
+    context.set_app_data((context.get_app_data(), callback))
+
+
+# ── the client ────────────────────────────────────────────────────────────────
+
+
+class ClientTLS:
+    """What a TLS client believes and shows.
+
+    The server's chain and its name are verified unless `verify` is off: the name
+    against the certificate's SAN alone, never its CN; an IP address against IP SANs
+    (RFC 9525).
+
+    Args:
+        trust: Authorities to believe: PEM file or octets, or a hashed folder; those of the
+            system when left out.
+        certificate: To show where a server asks for one.
+        key: Its private key; left out where `certificate` holds it too.
+        password: Of an encrypted key.
+        alpn: Application protocols to offer, the preferred first (RFC 7301).
+        min_version: ``TLSv1.2`` or ``TLSv1.3``.
+        ciphers: Suites for TLS 1.2 in OpenSSL's words.
+        verify: Off only for tests and for peers verified by other means.
+        resume: Remember sessions per host and port, and offer them.
+
+    Raises:
+        TLSError: A certificate or key cannot be used.
+        UsageError: The arguments do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        trust: Source | None = None,
+        certificate: Source | None = None,
+        key: Source | None = None,
+        password: Password = None,
+        alpn: Sequence[str | bytes] = (),
+        min_version: str = "TLSv1.2",
+        ciphers: str | None = None,
+        verify: bool = True,
+        resume: bool = True,
+    ) -> None:
+        if key is not None and certificate is None:
+            raise UsageError("a key without a certificate")
+        self.verify = verify
+        self.resume = resume
+        self._alpn = _alpn_names(alpn)
+        self._sessions: dict[tuple[str, int], SSL.Session] = {}
+        context = _new_context(SSL.TLS_CLIENT_METHOD, min_version, ciphers)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # sessions are kept here
+        if certificate is not None:
+            _use(context, _load(certificate, key, None, password))
+        if self._alpn:
+            context.set_alpn_protos(list(self._alpn))
+        if verify:
+            if trust is None:
+                context.set_default_verify_paths()
+            else:
+                _trust(context, trust)
+            context.set_verify(SSL.VERIFY_PEER, _verify)
+        else:
+            context.set_verify(SSL.VERIFY_NONE)
+        self.context = context
+
+    def wrap(
+        self,
+        protocol: ProtocolFactory | IStreamProtocol,
+        server_hostname: str | None,
+        *,
+        handshake_timeout: float = 10.0,
+    ) -> tuple[TLSTransport, Deferred[IStreamProtocol]]:
+        """A protocol for the transport below, and what fires once TLS stands."""
+        from sennit.core.transport.tls import client_protocol
+
+        return client_protocol(protocol, self, server_hostname, handshake_timeout=handshake_timeout)
+
+    def connection(self, host: ExpectedHost | None, port: int) -> SSL.Connection:
+        """A connection that asks for `host` and offers the session kept for it, if there is one."""
+        connection = SSL.Connection(self.context, None)
+        connection.set_connect_state()
+        if host is not None:
+            connection.set_app_data(host)
+            if not host.is_address:
+                connection.set_tlsext_host_name(host.name.encode("ascii"))
+        if self.resume and self._sessions:
+            # A ticket is used once, lest two connections be linked by it (RFC 8446 §C.4).
+            session = self._sessions.pop((host.name if host else "", port), None)
+            if session is not None:
+                connection.set_session(session)
+        return connection
+
+    def remember(self, host: ExpectedHost | None, port: int, connection: SSL.Connection) -> None:
+        """Keep the session of a connection for the next one to the same place."""
+        session = connection.get_session()
+        if session is None:
+            return
+        sessions = self._sessions
+        key = (host.name if host else "", port)
+        sessions.pop(key, None)
+        sessions[key] = session
+        if len(sessions) > SESSIONS:
+            del sessions[next(iter(sessions))]
+
+    def check_alpn(self, chosen: bytes) -> str | None:
+        """What is wrong with the server's choice, if anything (RFC 7301 §3.2)."""
+        if chosen and chosen not in self._alpn:
+            return "the server chose an application protocol that was not offered"
+        return None
+
+
+class ExpectedHost:
+    """Whom a client wants to talk to, and what was found instead.
+
+    Args:
+        host: A host name (also an internationalized one) or an IP address.
+
+    Attributes:
+        name: What SNI and certificates call it.
+        is_address: Whether it is an IP address, which SNI does not carry.
+        problem: Why the certificate is not that host's, once that is known.
+        verify: Whether certificates are compared with it.
+
+    Raises:
+        UsageError: It is neither a host name nor an IP address.
+    """
+
+    __slots__ = ("_id", "is_address", "name", "problem", "verify")
+
+    def __init__(self, host: str, *, verify: bool) -> None:
+        self.problem: str | None = None
+        self.verify = verify
+        self._id: Any = None
+        name = host.strip("[]").partition("%")[0] if ":" in host else host
+        self.is_address = ":" in name or name.rpartition(".")[2].isdigit()
+        self.name = name if self.is_address else _ascii_name(host, host=True).decode("ascii")
+        if verify:
+            try:
+                from service_identity.hazmat import DNS_ID, IPAddress_ID
+            except ImportError as error:
+                raise MissingExtraError("TLS", "sennit-core", "tls") from error
+            if self.is_address:
+                try:
+                    self._id = IPAddress_ID(name)
+                except ValueError as error:
+                    raise UsageError(f"{host!r} is not an IP address") from error
+            else:
+                self._id = DNS_ID(self.name)
+
+    def check(self, certificate: x509.Certificate) -> bool:
+        """Whether a certificate is this host's; leaves the reason in `problem` if not."""
+        from service_identity import CertificateError, VerificationError
+        from service_identity.cryptography import extract_patterns
+        from service_identity.hazmat import verify_service_identity
+
+        try:
+            verify_service_identity(extract_patterns(certificate), [self._id], [])
+        except VerificationError:
+            names = ", ".join(_all_names(certificate)[:5]) or "nobody"
+            self.problem = f"the certificate is for {names[:200]}"
+        except (CertificateError, ValueError) as error:
+            self.problem = f"the certificate names no host as it must: {str(error)[:200]}"
+        return self.problem is None
+
+
+def _all_names(certificate: x509.Certificate) -> list[str]:
+    """The names a certificate gives itself, fit to be shown."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    names = [*found.get_values_for_type(x509.DNSName)]
+    names += [str(each) for each in found.get_values_for_type(x509.IPAddress)]
+    return [ascii(name)[1:-1] for name in names]
+
+
+def _ascii_name(name: str, *, host: bool = False) -> bytes:
+    """A name as SNI and certificates carry it: lower case, A-labels, no dot at the end."""
+    name = name.rstrip(".").lower()
+    if not name.isascii():
+        try:
+            import idna
+        except ImportError as error:
+            raise MissingExtraError("TLS", "sennit-core", "tls") from error
+        try:
+            name = idna.encode(name, uts46=True).decode("ascii")
+        except idna.IDNAError as error:
+            raise UsageError(f"{name!r} is not a host name: {error}") from error
+    octets = name.encode("ascii")
+    if server_name_problem(octets[2:] if octets[:2] == b"*." and not host else octets):
+        raise UsageError(f"{name!r} is not a host name")
+    return octets
+
+
+def _verify(
+    connection: SSL.Connection, certificate: Any, code: int, depth: int, chain_is_good: int
+) -> bool:
+    """Called by the library per certificate of the chain, the peer's own (depth 0) last."""
+    if not chain_is_good:
+        return False
+    if depth == 0:
+        host = connection.get_app_data()
+        if isinstance(host, ExpectedHost) and host.verify:
+            try:
+                return host.check(certificate.to_cryptography())
+            except Exception as error:
+                host.problem = f"the certificate cannot be understood ({type(error).__name__})"
+                return False
+    return True

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sennit.core.deferred import Deferred
     from sennit.core.endpoint.listen import Server
     from sennit.core.interfaces import IPeerLimits, IReactor, IService
     from sennit.core.protocol import ProtocolFactory
@@ -50,6 +51,7 @@ class ServerService(Service):
         self._listen = list(listen)
         self._limits = limits
         self._servers: list[Server] = []
+        self._endings: list[Deferred[None]] = []
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -109,17 +111,18 @@ class ServerService(Service):
         for server in self._servers:
             server.resume_accepting()
 
-    def close_doors(self) -> None:
-        """Accept no more, and ask every connection to come to an end."""
-        for server in self._servers:
-            # Not waited for here: `end` does that, for all servers together.
-            _ = server.close()
+    def close_doors(self, drain: float) -> None:
+        """Accept no more, and ask every connection to end within `drain` seconds."""
+        self._endings = [server.close(drain) for server in self._servers]
 
     async def end(self, drain: float) -> None:
-        """Wait `drain` seconds for the connections, then abort those that are left."""
-        servers, self._servers = self._servers, []
-        for waiting in [server.close(drain=drain) for server in servers]:
-            await waiting
+        """Wait until every connection has ended, or was aborted after `drain` seconds."""
+        if not self._endings:
+            self.close_doors(drain)
+        endings, self._endings = self._endings, []
+        for ending in endings:
+            await ending
+        self._servers.clear()
 
 
 def _explain(url: str, error: Exception) -> str:

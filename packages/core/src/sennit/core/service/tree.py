@@ -137,8 +137,11 @@ class Service:
     async def begin(self) -> None:
         """Go to work; everything in the whole tree was granted."""
 
-    def close_doors(self) -> None:
-        """Begin nothing new: the whole tree is about to end. Must not wait or raise."""
+    def close_doors(self, drain: float) -> None:
+        """Begin nothing new: the whole tree is about to end, within `drain` seconds.
+
+        Called throughout the tree before the first `end`. Must not wait or raise.
+        """
 
     async def end(self, drain: float) -> None:
         """Come to an end within `drain` seconds, and give back what `prepare` took."""
@@ -159,7 +162,7 @@ class Service:
             await self._prepare_all(reactor)
             await self._begin_all(reactor)
         except BaseException as error:
-            self._close_all_doors()
+            self._close_all_doors(0.0)
             for later in await self._end_all(0.0):
                 error.add_note(f"and while it was ended: {type(later).__name__}: {later}")
             self._state = _STOPPED
@@ -182,7 +185,7 @@ class Service:
             raise ServiceStateError(f"{self!r} is starting: cancel that instead")
         self._state = _STOPPING
         try:
-            self._close_all_doors()
+            self._close_all_doors(drain)
             errors = await self._end_all(drain)
         finally:
             self._state = _STOPPED
@@ -212,12 +215,12 @@ class Service:
                 self._started.append(child)
         self._state = _RUNNING
 
-    def _close_all_doors(self) -> None:
+    def _close_all_doors(self, drain: float) -> None:
         if self._prepared:
-            self.close_doors()
+            self.close_doors(drain)
         for child in self._children:
             if isinstance(child, Service):
-                child._close_all_doors()
+                child._close_all_doors(drain)
 
     async def _end_all(self, drain: float) -> list[Exception]:
         """End children, the last first, then this one; what failed, in that order."""

@@ -1,0 +1,298 @@
+"""The sub-commands of `sennit`: ``up``, ``check``, ``new``, ``services``, and the plugins'.
+
+A command that a plugin brings is loaded when its name is used; listing names
+loads none of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sennit.core.errors import ConfigError, MissingExtraError, SennitError
+
+try:
+    import click
+except ImportError as error:  # pragma: no cover - tested in a process without it
+    raise MissingExtraError(__name__, "sennit-core", "cli") from error
+
+from sennit.core._version import __version__
+from sennit.core.plugin import (
+    COMMANDS,
+    KNOWN_SERVICES,
+    SERVICES,
+    BrokenPluginError,
+    InstalledPlugin,
+    UnknownPluginError,
+    installed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sennit.core.service.loading import NodeConfig
+
+__all__ = ["SennitCommand", "execute"]
+
+DEFAULT_FILE: Final = "sennit.toml"
+"""What ``sennit up`` reads when no file is named."""
+
+_FILE = click.argument("file", default=DEFAULT_FILE, type=click.Path(), metavar="[FILE]")
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run the command; every failure becomes a message and a status."""
+    try:
+        result = sennit.main(list(arguments), prog_name="sennit", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (ConfigError, UnknownPluginError, BrokenPluginError, MissingExtraError) as error:
+        _fail(str(error))
+        return 2
+    except SennitError as error:
+        _fail(str(error))
+        return 1
+    except click.Abort:
+        _fail("interrupted")
+        return 130
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter must not try again.
+        sys.stdout = None
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str) -> None:
+    from sennit.core.service.logs import escape
+
+    lines = [escape(line, 4096) for line in message.split("\n")]
+    click.echo("sennit: " + "\n".join(lines), err=True)
+
+
+class SennitCommand(click.Group):
+    """The group whose further commands are plugins."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Ours first, then those of plugins."""
+        return [*self.commands, *(name for name in _plugins() if name not in self.commands)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, loaded now if a plugin brings it."""
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        plugin = _plugins().get(cmd_name)
+        if plugin is None:
+            return None
+        if plugin.group == COMMANDS:
+            found = plugin.load()
+            if not isinstance(found, click.Command):
+                reason = f"{plugin.target} is no click command but {found!r}"
+                raise BrokenPluginError(cmd_name, plugin.distribution, reason)
+            return found
+        from sennit.core.service.options import service_command
+
+        return service_command(cmd_name, run_node)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say what would have been right."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise click.UsageError(_no_command(name, self.list_commands(ctx)), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without loading the plugins'."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, each.get_short_help_str(80)) for name, each in self.commands.items()]
+            )
+        services = [
+            (name, _about(each)) for name, each in _plugins().items() if each.group == SERVICES
+        ]
+        if services:
+            with formatter.section("Services (run one from options)"):
+                formatter.write_dl(services)
+        tools = [
+            (name, f"brought by {each.distribution}")
+            for name, each in _plugins().items()
+            if each.group == COMMANDS
+        ]
+        if tools:
+            with formatter.section("Tools"):
+                formatter.write_dl(tools)
+
+
+_found: dict[str, InstalledPlugin] | None = None
+
+
+def _plugins() -> dict[str, InstalledPlugin]:
+    """Plugins that make commands; read once per process, which runs one command."""
+    global _found
+    if _found is None:
+        _found = {**installed(COMMANDS), **installed(SERVICES)}
+    return _found
+
+
+def _about(plugin: InstalledPlugin) -> str:
+    """A line on a service that is not loaded."""
+    known = KNOWN_SERVICES.get(plugin.name)
+    if known is not None and known[0] == plugin.distribution:
+        return known[1]
+    return f"brought by {plugin.distribution}"
+
+
+def _no_command(name: str, names: list[str]) -> str:
+    from difflib import get_close_matches
+
+    if name in KNOWN_SERVICES:
+        return (
+            f"service {name!r} is not installed: pip install '{KNOWN_SERVICES[name][0]}[service]'"
+        )
+    close = get_close_matches(name, names, 1)
+    if close:
+        return f"no command {name!r}; did you mean {close[0]!r}?"
+    hint = ""
+    if Path(name).suffix == ".toml":
+        hint = f" Did you mean `sennit up {name}`?"
+    return f"no command {name!r}.{hint} There are: {', '.join(names)}"
+
+
+@click.group(
+    cls=SennitCommand,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: sennit new mynode && sennit up mynode/sennit.toml",
+)
+@click.version_option(__version__, "-V", "--version", message="sennit %(version)s")
+def sennit() -> None:
+    """Run network services from one file, or one of them from options."""
+
+
+def _run_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Options of whatever runs services."""
+    command = click.option(
+        "--log-level",
+        type=click.Choice(_LEVELS),
+        default="info",
+        show_default=True,
+        help="What the log on standard error begins at.",
+    )(command)
+    return click.option(
+        "--drain",
+        type=click.FloatRange(min=0),
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Time that what is under way has to finish after a signal.",
+    )(command)
+
+
+@sennit.command(epilog="Example: sennit up examples/node/sennit.toml")
+@_FILE
+@click.option("--check", is_flag=True, help="Check the file and start nothing.")
+@_run_options
+def up(file: str, check: bool, drain: float, log_level: str) -> int:
+    """Run the services of FILE (sennit.toml) until Ctrl-C or SIGTERM."""
+    from sennit.core.service.loading import load
+
+    config = load(file)
+    if check:
+        return _report_check(config, file)
+    return run_node(config, drain, log_level)
+
+
+@sennit.command(epilog="Example: sennit check examples/node/sennit.toml")
+@_FILE
+def check(file: str) -> int:
+    """Check FILE (sennit.toml), certificates and paths included; start nothing."""
+    from sennit.core.service.loading import load
+
+    return _report_check(load(file), file)
+
+
+def _report_check(config: NodeConfig, file: str) -> int:
+    config.build()
+    for each in config.services:
+        urls = ", ".join(listen.url for listen in each.config.listen)
+        click.echo(f"{each.name}  {each.plugin.name}  {urls}")
+    click.echo(f"{file}: good")
+    return 0
+
+
+def run_node(config: NodeConfig, drain: float, level: str) -> int:
+    """Run a checked configuration (also for the plugins' commands)."""
+    from sennit.core.service.runner import run
+
+    return run(config, drain=drain, level=level)
+
+
+@sennit.command(epilog="Example: sennit new mynode --service web")
+@click.argument("directory", default=".", type=click.Path(), metavar="[DIR]")
+@click.option(
+    "--service",
+    "kinds",
+    multiple=True,
+    metavar="TYPE",
+    help="A service to begin with; may be given again. [default: web if installed, and echo]",
+)
+def new(directory: str, kinds: tuple[str, ...]) -> int:
+    """Write a commented sennit.toml, and what it serves, into DIR (here)."""
+    from sennit.core.service.scaffold import write_node
+
+    folder = Path(directory)
+    for path in write_node(folder, kinds):
+        click.echo(f"wrote {path}")
+    file = folder / DEFAULT_FILE
+    click.echo(f"now try: sennit up{'' if directory == '.' else f' {file}'}")
+    return 0
+
+
+@sennit.command(epilog="Example: sennit services")
+def services() -> int:
+    """List the services that are installed, and those that could be."""
+    from sennit.core.plugin import find_service
+
+    there = installed(SERVICES)
+    rows: list[tuple[str, str, str]] = []
+    status = 0
+    for name, entry in there.items():
+        try:
+            about = find_service(name).help
+        except BrokenPluginError as error:
+            about = f"BROKEN: {error.reason}"
+            status = 1
+        rows.append((name, f"{entry.distribution} {entry.version}", about))
+    rows += [
+        (name, "not installed", f"{about}: pip install '{distribution}[service]'")
+        for name, (distribution, about) in KNOWN_SERVICES.items()
+        if name not in there
+    ]
+    _print_rows(("type", "from", "what it does"), rows)
+    return status
+
+
+def _print_rows(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    if not sys.stdout.isatty():
+        widths = [max(len(row[column]) for row in rows) for column in range(len(heads) - 1)]
+        for row in rows:
+            cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
+            click.echo("  ".join([*cells, row[-1]]))
+        return
+    from rich.box import ROUNDED
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*heads, box=ROUNDED, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,427 @@
+"""From a TOML file, or from options of the command line, to services ready to start.
+
+`load` reads and checks a whole file and starts nothing; `NodeConfig.build`
+assembles its services. What is wrong is told in one `ConfigError`, each problem
+with file, line, table and key.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sennit.core.errors import ConfigError, SennitError
+from sennit.core.plugin import (
+    BrokenPluginError,
+    ServicePlugin,
+    UnknownPluginError,
+    find_service,
+)
+from sennit.core.service.config import ServiceConfig, TLSConfig
+from sennit.core.service.filling import TablePath, World, allowed, fill
+from sennit.core.service.lines import locate
+from sennit.core.service.tree import MultiService, ServiceContext, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sennit.core.interfaces import IService
+    from sennit.core.transport.tls import ServerTLS
+
+__all__ = [
+    "ConfiguredService",
+    "NodeConfig",
+    "SeveralConfigError",
+    "from_options",
+    "load",
+]
+
+SHOWN: Final = 8
+"""Problems that one message names; the rest is counted."""
+
+_LARGEST: Final = 4 * 1024 * 1024
+"""Octets of a configuration file; more is a mistake."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class SeveralConfigError(ConfigError):
+    """A configuration has more than one thing wrong with it.
+
+    Attributes:
+        errors: Each of them, in the order of the file.
+    """
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        lines = [f"{len(self.errors)} problems", *(f"  {each}" for each in self.errors[:SHOWN])]
+        if len(self.errors) > SHOWN:
+            lines.append(f"  … and {len(self.errors) - SHOWN} more")
+        super().__init__("\n".join(lines))
+        self.file = first.file
+
+
+class Origin:
+    """Where values came from, to say so in errors.
+
+    Args:
+        file: The file's name as the user gave it; ``None`` for options.
+        lines: Line of each path in it.
+        arguments: Keys that the command line takes without an option.
+    """
+
+    def __init__(
+        self,
+        file: str | None,
+        lines: Mapping[TablePath, int] | None = None,
+        arguments: Iterable[str] = (),
+    ) -> None:
+        self.file = file
+        self._lines = dict(lines or {})
+        self._arguments = set(arguments)
+
+    def line(self, path: TablePath) -> int | None:
+        """The line of `path`, or of what holds it."""
+        while path:
+            if path in self._lines:
+                return self._lines[path]
+            path = path[:-1]
+        return None
+
+    def error(self, path: TablePath, problem: str, *, depth: int = 2) -> ConfigError:
+        """A `ConfigError` at `path`, whose first `depth` steps name the table."""
+        if self.file is None:
+            return ConfigError(problem, key=self._option(path[depth:]))
+        table = ".".join(str(each) for each in path[:depth]) or None
+        return ConfigError(
+            problem, file=self.file, table=table, key=_key(path[depth:]), line=self.line(path)
+        )
+
+    def _option(self, path: TablePath) -> str | None:
+        names = [str(each) for each in path if isinstance(each, str)]
+        if not names:
+            return None
+        if names[0] in self._arguments:
+            return names[0].upper()
+        if names[0] == "listen":
+            names = names[:1]
+        return "--" + "-".join(names).replace("_", "-")
+
+
+class ConfiguredService:
+    """One ``[service.NAME]``, checked.
+
+    Attributes:
+        name: Its name.
+        plugin: What its type means.
+        config: Its values, of the plugin's own Struct.
+    """
+
+    __slots__ = ("config", "name", "plugin")
+
+    def __init__(self, name: str, plugin: ServicePlugin, config: ServiceConfig) -> None:
+        self.name = name
+        self.plugin = plugin
+        self.config = config
+
+    def __repr__(self) -> str:
+        return f"<ConfiguredService {self.name}: {self.plugin.name}>"
+
+
+class NodeConfig:
+    """A whole configuration, checked; nothing is started.
+
+    Attributes:
+        origin: Where it came from.
+        folder: Where its relative paths begin.
+        tls: Certificates by name.
+        services: Its services, in the order of the file.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        folder: Path,
+        tls: Mapping[str, TLSConfig],
+        services: Iterable[ConfiguredService],
+    ) -> None:
+        self.origin = origin
+        self.folder = folder
+        self.tls = dict(tls)
+        self.services = list(services)
+        self._contexts: dict[str, ServerTLS] = {}
+
+    def server_tls(self, name: str) -> ServerTLS:
+        """The loaded certificate of ``[tls.NAME]``, one object for all that refer to it.
+
+        Raises:
+            ConfigError: Its files cannot be used together, or TLS is not installed.
+        """
+        if name not in self._contexts:
+            config = self.tls[name]
+            try:
+                from sennit.core.transport.tls import ServerTLS
+
+                self._contexts[name] = ServerTLS(certificate=config.certificate, key=config.key)
+            except (SennitError, OSError, ValueError) as error:
+                raise self.origin.error(("tls", name), str(error)) from error
+        return self._contexts[name]
+
+    def build(self) -> tuple[MultiService, dict[str, IService]]:
+        """Assemble every service; nothing is opened.
+
+        Returns:
+            The tree to start, and each service in it by name.
+
+        Raises:
+            ConfigError: A service cannot be assembled.
+        """
+        errors: list[ConfigError] = []
+        for name in self.tls:
+            try:
+                self.server_tls(name)
+            except ConfigError as error:
+                errors.append(error)
+        built: dict[str, IService] = {}
+        for each in self.services if not errors else ():
+            context = ServiceContext(each.name, self.folder, self.server_tls)
+            try:
+                built[each.name] = each.plugin.build(each.config, context)
+            except ConfigError as error:
+                errors.append(self._placed(each.name, error))
+            except SennitError as error:
+                errors.append(self.origin.error(("service", each.name), str(error)))
+            except (OSError, ValueError) as error:
+                problem = f"cannot be set up: {error}"
+                errors.append(self.origin.error(("service", each.name), problem))
+        _raise(errors)
+        return MultiService("node", built.values()), built
+
+    def located(self, error: StartError) -> ConfigError:
+        """What a service said while it started, with the place in the file."""
+        path: TablePath = ("service", error.service)
+        if error.key is not None:
+            path = (*path, error.key)
+            if error.index is not None:
+                path = (*path, error.index)
+        return self.origin.error(path, error.problem)
+
+    def _placed(self, name: str, error: ConfigError) -> ConfigError:
+        if error.file is not None or error.table is not None:
+            return error
+        path: TablePath = ("service", name)
+        return self.origin.error(path if error.key is None else (*path, error.key), error.problem)
+
+
+def load(file: str | Path, *, environ: Mapping[str, str] | None = None) -> NodeConfig:
+    """Read and check a configuration file. Nothing is started.
+
+    Args:
+        file: A TOML file.
+        environ: Environment variables; the process's own when left out.
+
+    Raises:
+        ConfigError: It cannot be used; `SeveralConfigError` for several reasons.
+    """
+    shown = str(file)
+    path = Path(file).absolute()
+    text = _read(path, shown)
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(shown, text, error) from None
+    except RecursionError:
+        raise ConfigError("tables are nested too deeply", file=shown) from None
+    origin = Origin(shown, locate(text))
+    return _check(raw, origin, path.parent, environ)
+
+
+def from_options(
+    plugin: ServicePlugin,
+    values: Mapping[str, Any],  # Any: as tomllib would have read them
+    *,
+    tls: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> NodeConfig:
+    """The configuration of one service, from options of the command line.
+
+    Args:
+        plugin: The service's type, and its name.
+        values: As in ``[service.NAME]``.
+        tls: As in ``[tls.main]``.
+        folder: Where relative paths begin; the working directory when left out.
+
+    Raises:
+        ConfigError: The values cannot be used.
+    """
+    origin = Origin(None, arguments=plugin.positional)
+    raw: dict[str, Any] = {"service": {plugin.name: {**values, "type": plugin.name}}}
+    if tls:
+        raw["tls"] = {"main": dict(tls)}
+    return _check(raw, origin, (folder or Path.cwd()).absolute(), None, plugin)
+
+
+def _read(path: Path, shown: str) -> str:
+    try:
+        if path.is_dir():
+            raise ConfigError("found a folder, expected a TOML file", file=shown)
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no such file; `sennit new` writes one to begin with", file=shown
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=shown) from None
+    if len(data) > _LARGEST:
+        raise ConfigError(f"found more than {_LARGEST} octets", file=shown)
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError("found octets that are not UTF-8", file=shown, line=line) from None
+
+
+def _syntax_error(shown: str, text: str, error: tomllib.TOMLDecodeError) -> ConfigError:
+    match = re.search(r"^(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", str(error))
+    if match is None:
+        return ConfigError(f"not TOML: {error}", file=shown)
+    line = int(match[2]) if match[2] else text.count("\n") + 1
+    column = f", column {match[3]}" if match[3] else ""
+    return ConfigError(f"not TOML: {match[1]}{column}", file=shown, line=line)
+
+
+def _check(
+    raw: Mapping[str, Any],
+    origin: Origin,
+    folder: Path,
+    environ: Mapping[str, str] | None,
+    plugin: ServicePlugin | None = None,
+) -> NodeConfig:
+    tables = {kind: _tables(raw, kind) for kind in ("tls", "service")}
+    world = World(folder, {kind: list(found) for kind, found in tables.items()}, environ)
+    for key, value in raw.items():
+        if key not in tables:
+            found = "table" if isinstance(value, dict) else "key"
+            world.add((key,), f"found an unknown {found}; {allowed(key, list(tables))}")
+        elif not isinstance(value, dict):
+            world.add((key,), f"expected tables [{key}.NAME], found a value")
+    if not tables["service"] and "service" not in raw:
+        world.add((), "found no service; write a table [service.NAME] with a type")
+    tls: dict[str, TLSConfig] = {}
+    for name, table in tables["tls"].items():
+        if _named(world, ("tls", name), table):
+            filled = fill(TLSConfig, table, ("tls", name), world)
+            if filled is not None:
+                tls[name] = filled
+    services: list[ConfiguredService] = []
+    for name, table in tables["service"].items():
+        if _named(world, ("service", name), table):
+            service = _service(name, table, world, plugin)
+            if service is not None:
+                services.append(service)
+    _check_collisions(services, world)
+    ordered = sorted(world.problems, key=lambda each: origin.line(each.path) or 0)
+    _raise(
+        [
+            origin.error(each.path, each.text, depth=min(2, max(len(each.path) - 1, 0)))
+            if each.path[:1] not in (("service",), ("tls",))
+            else origin.error(each.path, each.text)
+            for each in ordered
+        ]
+    )
+    return NodeConfig(origin, folder, tls, services)
+
+
+def _tables(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    found = raw.get(kind)
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _named(world: World, path: TablePath, table: object) -> bool:
+    if not isinstance(table, dict):
+        world.add(path[:1], f"found a key {path[1]!r}, expected tables [{path[0]}.NAME]")
+        return False
+    if not _NAME.fullmatch(str(path[1])):
+        world.add(path, "a name has letters, digits, '.', '_' and '-', at most 64 of them")
+        return False
+    return True
+
+
+def _service(
+    name: str, table: Mapping[str, Any], world: World, plugin: ServicePlugin | None
+) -> ConfiguredService | None:
+    path: TablePath = ("service", name)
+    kind = table.get("type")
+    if kind is None:
+        from sennit.core.plugin import SERVICES, installed
+
+        there = ", ".join(installed(SERVICES)) or "none"
+        world.add(path, f"key 'type' is missing; it is the kind of service (installed are {there})")
+        return None
+    if not isinstance(kind, str):
+        world.add((*path, "type"), f"expected a string, found {kind!r}")
+        return None
+    try:
+        plugin = plugin or find_service(kind)
+        struct = plugin.config_type()
+    except UnknownPluginError as error:
+        world.add((*path, "type"), f'found "{kind}", which is not installed: {error.hint}')
+        return None
+    except BrokenPluginError as error:
+        world.add((*path, "type"), str(error))
+        return None
+    values = {key: value for key, value in table.items() if key != "type"}
+    config = fill(struct, values, path, world)
+    if config is None:
+        return None
+    if not struct.accepts_starttls:
+        for index, each in enumerate(config.listen):
+            if each.tls is not None and not each.url.startswith(("tls:", "tls+", "fd:")):
+                better = re.sub(r"^(tcp|unix):", _with_tls, each.url)
+                world.add(
+                    (*path, "listen", index),
+                    f'found a certificate for "{each.url}", where nothing is encrypted; '
+                    f'write "{better}", or leave tls out',
+                )
+    return ConfiguredService(name, plugin, config)
+
+
+def _with_tls(match: re.Match[str]) -> str:
+    return "tls:" if match[1] == "tcp" else "tls+unix:"
+
+
+def _check_collisions(services: Iterable[ConfiguredService], world: World) -> None:
+    """Two of our own services at one place: no need to try that."""
+    seen: dict[str, str] = {}
+    for service in services:
+        for index, each in enumerate(service.config.listen):
+            place = re.sub(r"^tls(\+unix)?:", lambda m: "unix:" if m[1] else "tcp:", each.url)
+            place = place.partition("?")[0]
+            if place.endswith(":0"):
+                continue
+            if place in seen:
+                world.add(
+                    ("service", service.name, "listen", index),
+                    f'found "{each.url}", where [service.{seen[place]}] listens already',
+                )
+            seen.setdefault(place, service.name)
+
+
+def _key(path: TablePath) -> str | None:
+    """``listen[1].tls``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text or None
+
+
+def _raise(errors: list[ConfigError]) -> None:
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise SeveralConfigError(errors)

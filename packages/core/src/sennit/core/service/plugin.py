@@ -1,0 +1,17 @@
+"""The services that core itself brings, as its entry points name them."""
+
+from __future__ import annotations
+
+from sennit.core.plugin import ServicePlugin
+
+__all__ = ["echo"]
+
+echo = ServicePlugin(
+    "echo",
+    "Send back whatever comes, over TCP, TLS or a Unix socket",
+    config="sennit.core.service.echo_config:EchoConfig",
+    build="sennit.core.service.echo:build_echo",
+    try_commands="sennit.core.service.echo:try_echo",
+    example="--listen tcp://127.0.0.1:8007",
+    sample={"listen": ["tcp://127.0.0.1:8007"]},
+)

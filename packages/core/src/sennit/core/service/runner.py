@@ -1,0 +1,178 @@
+"""One run of a node: bring services up, say so, wait, bring them down.
+
+`run` is what ``sennit up`` and ``sennit NAME`` do with a checked configuration.
+Everything is bound before anything is accepted; then a table and the line
+``ready`` go to standard output. The first SIGINT or SIGTERM stops accepting and
+lets what is under way finish; the second ends the process there and then
+(HARDENING, defaults 26; fault-4, fault-5).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
+
+from sennit.core.deferred import Deferred
+from sennit.core.errors import ConfigError
+from sennit.core.reactor.base import Reactor
+from sennit.core.service.logs import set_up
+from sennit.core.service.output import LineWriter
+from sennit.core.service.tables import Row, render
+from sennit.core.service.tree import DRAIN_SECONDS, StartError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from sennit.core.interfaces import IReactor, IService
+    from sennit.core.service.loading import NodeConfig
+    from sennit.core.service.tree import MultiService
+
+__all__ = ["run"]
+
+LEFTOVER: Final = 10.0
+"""Seconds beyond the drain limit after which a service that does not end is given up."""
+
+SAME_SIGNAL: Final = 0.2
+"""Seconds within which a second signal is the first one told twice."""
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(config: NodeConfig, *, drain: float = DRAIN_SECONDS, level: str = "info") -> int:
+    """Run every service of `config` until a signal comes.
+
+    Args:
+        config: A checked configuration.
+        drain: Seconds that what is under way may take to finish.
+        level: Level of the log on standard error.
+
+    Returns:
+        The exit status: 0, or 1 when a service did not end well.
+
+    Raises:
+        ConfigError: A service cannot be brought up because of the configuration,
+            such as a port in use. Nothing is left running.
+    """
+    return _Run(config, drain, level).run()
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, config: NodeConfig, drain: float, level: str) -> None:
+        self._config = config
+        self._drain = drain
+        self._out = LineWriter(1, name="sennit-stdout")
+        self._log = LineWriter(2, name="sennit-log", notice="… {} log lines were dropped")
+        self._level = level
+        self._stop: Deferred[int] = Deferred()
+        self._status = 0
+
+    def run(self) -> int:
+        tree, services = self._config.build()
+        put_back = set_up(self._log, self._level)
+        before = {each: signal.getsignal(each) for each in _SIGNALS}
+        reactor = Reactor()
+        try:
+            for each in _SIGNALS:
+                reactor.add_signal_handler(each, self._signalled, each)
+
+            async def main(reactor: Reactor) -> None:
+                await self._main(reactor, tree, services)
+
+            reactor.run(main, handle_signals=False)
+        finally:
+            reactor.close()
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+            put_back()
+            self._out.close()
+            self._log.close()
+        return self._status
+
+    async def _main(
+        self, reactor: Reactor, tree: MultiService, services: dict[str, IService]
+    ) -> None:
+        import logging
+
+        log = logging.getLogger("sennit.node")
+        try:
+            # The cast: a Reactor is an IReactor, though its `run` is overloaded more finely.
+            await tree.start(cast("IReactor", reactor))
+        except StartError as error:
+            raise self._config.located(error) from None
+        except ExceptionGroup as group:
+            found = _start_errors(group)
+            if not found:
+                raise
+            raise _several([self._config.located(each) for each in found]) from None
+        self._tell(services)
+        signum = await self._stop
+        log.info(
+            "%s: no new connections, %g seconds for those that are there",
+            signal.Signals(signum).name,
+            self._drain,
+        )
+        from asyncio import timeout
+
+        try:
+            async with timeout(self._drain + LEFTOVER):
+                await tree.stop(self._drain)
+        except TimeoutError:
+            self._status = 1
+            log.error("a service did not end in time and is given up")
+        except Exception as error:
+            self._status = 1
+            log.error("a service did not end well", exc_info=error)
+        else:
+            log.info("stopped")
+
+    def _tell(self, services: dict[str, IService]) -> None:
+        """The table, and `ready`."""
+        rows: list[Row] = []
+        for each in self._config.services:
+            urls = tuple(getattr(services[each.name], "urls", ()))
+            commands = each.plugin.try_commands(each.config, urls)
+            rows.append(Row(each.name, each.plugin.name, urls, tuple(commands)))
+        for line in render(rows, terminal=sys.stdout is not None and sys.stdout.isatty()):
+            self._out.write(line)
+        self._out.write("ready")
+
+    def _signalled(self, signum: int) -> None:
+        """The first signal: from now on the next one ends the process at once."""
+        if self._stop.called:
+            return
+        first = monotonic()
+
+        def end_at_once(signum: int, frame: FrameType | None) -> None:
+            # Some senders tell the process and then its group: one signal, told twice.
+            if monotonic() - first >= SAME_SIGNAL:
+                # No clean-up: who sends a second one has seen the first take too long. No
+                # moment leaves half a file behind (HARDENING, durability rule).
+                os._exit(128 + signum)
+
+        for each in _SIGNALS:
+            signal.signal(each, end_at_once)
+        self._stop.callback(signum)
+
+
+def _start_errors(group: BaseExceptionGroup[BaseException]) -> list[StartError]:
+    """Those of a group that are about the configuration, if all of them are."""
+    found: list[StartError] = []
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            found += _start_errors(each)
+        elif isinstance(each, StartError):
+            found.append(each)
+        else:
+            return []
+    return found
+
+
+def _several(errors: list[ConfigError]) -> ConfigError:
+    from sennit.core.service.loading import SeveralConfigError
+
+    return errors[0] if len(errors) == 1 else SeveralConfigError(errors)

@@ -293,11 +293,17 @@ def main(arguments: list[str] | None = None) -> int:
         epilog="example: hatch run boundaries rooms versions",
     )
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of: {', '.join(CHECKS)}")
+    parser.add_argument(
+        "--package", metavar="NAME", help="look at this one, the core and the umbrella only"
+    )
     options = parser.parse_args(arguments)
     for name in options.checks:
         if name not in CHECKS:
             parser.error(f"no check named {name!r}; there are {', '.join(CHECKS)}")
     found = packages()
+    if options.package is not None:
+        always = {"core", "sennit", options.package}
+        found = [package for package in found if package.name in always]
     count = 0
     for name in options.checks or CHECKS:
         problems = list(CHECKS[name](found))

@@ -24,8 +24,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import keyword
+import os
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,7 +40,7 @@ from tools.workspace import ROOT, packages
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["fill", "main", "register", "write"]
+__all__ = ["fill", "main", "register", "tidy", "trial", "write"]
 
 TEMPLATE: Final = ROOT / "tools" / "template"
 _PLACE: Final = re.compile(r"@([a-z]+)@")
@@ -66,6 +70,15 @@ def write(target: Path, values: Mapping[str, str]) -> list[Path]:
 
 
 # `Any` below: what a parsed document holds is known by its file only.
+
+
+def tidy(target: Path, root: Path = ROOT) -> None:
+    """Lay the files out: names of another length or order fill the template's lines otherwise."""
+    config = ["--config", str(root / "pyproject.toml")]
+    for command in (["check", "--quiet", "--fix"], ["format", "--quiet"]):
+        subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *config, str(target)], cwd=root, check=True
+        )
 
 
 def _at(document: Any, *keys: str) -> Any:
@@ -134,7 +147,53 @@ def register(root: Path, values: Mapping[str, str], words: Sequence[str]) -> lis
     return [main_file, umbrella_file]
 
 
-def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+def trial() -> int:
+    """Begin a strand in a copy of the workspace and check it; return the exit status."""
+    with tempfile.TemporaryDirectory(prefix="sennit-trial-") as folder:
+        copy = Path(folder, "workspace")
+        listed = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        for name in listed.stdout.splitlines():
+            if (ROOT / name).is_file():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, copy / name)
+        here = "packages/zz-trial"
+        sources = [str(each) for each in copy.glob("packages/*/src")]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(copy), str(copy / here / "src"), *sources])
+        }
+        words = ["zz-trial", "--import", "trial", "--port", "7070"]
+        for command in (
+            ["tools.new_package", *words],
+            ["ruff", "format", "--check", "--quiet", here],
+            ["ruff", "check", "--quiet", here],
+            ["mypy", here],
+            ["pyright", here],
+            ["tools.boundaries", "--package", "zz-trial"],
+            ["pytest", "--quiet", "-p", "no:cacheprovider", here],
+        ):
+            ran = subprocess.run(
+                [sys.executable, "-m", *command],
+                cwd=copy,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            print(f"{' '.join(command[:2])}: {'ok' if not ran.returncode else 'failed'}")
+            if ran.returncode:
+                print(ran.stdout)
+                return 1
+    return 0
+
+
+def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="hatch run new-package",
         description="Begin a strand: a package with all rooms of the house.",
@@ -148,6 +207,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     add("--title", help="what people call the protocol (default: the import name, capitalized)")
     add("--prefix", help="begins the names of its classes (default: like the title)")
     add("--word", action="append", default=[], help="one more extra of `sennit` that brings it")
+    add("--trial", action="store_true", help="alone: try the template in a copy of the workspace")
     options = parser.parse_args(arguments)
     options.module = options.module or options.folder.replace("-", "_")
     options.title = options.title or options.module.capitalize()
@@ -168,7 +228,10 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the package that was described; return the exit status."""
-    options = _arguments(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given == ["--trial"]:
+        return trial()
+    options = _arguments(given)
     target = ROOT / "packages" / options.folder
     core = next(package for package in packages() if package.name == "core")
     values = {
@@ -187,6 +250,7 @@ def main(arguments: list[str] | None = None) -> int:
         shutil.rmtree(target, ignore_errors=True)
         raise
     shutil.copyfile(ROOT / "LICENSE", target / "LICENSE")
+    tidy(target)
     changed = register(ROOT, values, [options.module, *options.word])
     print(f"packages/{options.folder}: {len(made) + 1} files")
     for path in changed:

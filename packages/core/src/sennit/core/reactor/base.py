@@ -51,6 +51,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+    class Dependant(Protocol):
+        """Whatever must end when its reactor does."""
+
+        def reactor_stopped(self) -> None: ...
+
     class Host(Protocol):
         """A loop that a reactor lives in, as the reactor sees it (``foreign.py``)."""
 
@@ -60,8 +65,12 @@ if TYPE_CHECKING:
         def turn_ended(self, delay: float | None) -> None:
             """The next turn is due in `delay` seconds; ``None`` when only an event can want it."""
 
+        def stop(self) -> object:
+            """Begin to shut down and end the reactor; it has been asked to stop."""
+
         def event_loop(self) -> asyncio.AbstractEventLoop:
             """The asyncio loop of this thread, where there is one."""
+            ...
 
 
 __all__ = ["Reactor", "current_loop", "current_reactor", "run"]
@@ -126,6 +135,8 @@ class Reactor:
         self._poller: Poller = default_poller(poller)
         self._poll = self._poller.poll
         self.handlers: dict[int, Callable[[int], object]] = {}
+        # Those that end with the reactor, though they may have no descriptor watched.
+        self.dependants: set[Dependant] = set()
         self._descriptors: dict[int, _Descriptor] = {}
         self._ready: deque[DelayedCall] = deque()
         self._heap: list[tuple[float, int, TimedCall]] = []
@@ -394,6 +405,20 @@ class Reactor:
         """Whether `add_signal_handler` was called for it."""
         return signum in self._signals
 
+    def fileno(self) -> int:
+        """The one descriptor that tells another loop of all events (``foreign.py``).
+
+        Raises:
+            ReactorError: This kind of poller has none.
+        """
+        fd = self._poller.fileno()
+        if fd is None:
+            raise ReactorError(
+                f"{type(self._poller).__name__} has no descriptor that another loop could watch: "
+                "a reactor inside another loop needs epoll or kqueue"
+            )
+        return fd
+
     # ── life cycle ────────────────────────────────────────────────────────────
 
     @property
@@ -447,6 +472,8 @@ class Reactor:
 
     def end(self) -> None:
         """Undo `begin`: what still waits is forgotten, signals do what they did before."""
+        for each in list(self.dependants):
+            each.reactor_stopped()
         for handler in list(self.handlers.values()):
             _tell_stopped(handler)
         self._run_out()
@@ -492,6 +519,17 @@ class Reactor:
         if not self._closed:
             self._closed = True
             self._poller.close()
+
+    def abandon(self) -> None:
+        """Give descriptors back and call nobody: the loop it lived in has gone."""
+        self._outside = None
+        if self._wake_sockets is not None:
+            self._wake_sockets[0].close()
+            self._wake_sockets[1].close()
+            self._wake_sockets = None
+        self._host = None
+        self._running = False
+        self.close()
 
     def stop(self) -> None:
         """End `run` in good order; harmless when it is ending already."""
@@ -582,6 +620,9 @@ class Reactor:
             host = self._host
             if host is not None:
                 self._outside = self._request_turn
+                if self._stopping:
+                    self._stopping = False
+                    host.stop()
                 host.turn_ended(self._wait())
 
     def _request_turn(self) -> None:
@@ -832,7 +873,8 @@ if TYPE_CHECKING:
 def run(main: Callable[[Reactor], object] | None = None, *, poller: str | None = None) -> object:
     """Make a reactor, run `main` with it, and give everything back (see `Reactor.run`)."""
     reactor = Reactor(poller)
+    run_it: Any = reactor.run  # its overloads are for callers
     try:
-        return reactor.run(main)
+        return run_it(main)
     finally:
         reactor.close()

@@ -6,9 +6,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
-    from typing import Any
+    from typing import Any, Protocol
 
     from sennit.core.reactor.base import Reactor
+
+    class Cancellable(Protocol):
+        """What some loop returned for a call it will make."""
+
+        def cancel(self) -> object: ...
+
 
 __all__ = ["DelayedCall", "TimedCall"]
 

@@ -16,16 +16,18 @@ Not here: the reactor inside a loop that somebody else runs (``foreign.py``).
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import signal
 import sys
 import threading
+import typing
 from contextvars import Context, copy_context
 from time import monotonic
 
-from sennit.core.deferred import maybe_deferred
 from sennit.core.reactor.base import Reactor
 from sennit.core.reactor.calls import DelayedCall
-from sennit.core.reactor.lifecycle import log_error
+from sennit.core.reactor.lifecycle import run_shutdown_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +40,26 @@ if TYPE_CHECKING:
     from sennit.core.reactor.loopstreams import LoopListener, LoopTransport
     from sennit.core.threads import ThreadPool
 
-__all__ = ["ReactorEventLoop", "end_tasks", "new_event_loop", "run_shutdown_calls"]
+    class _AsyncioLoop(asyncio.SelectorEventLoop):
+        """asyncio's loop with what it keeps private, and its subclasses build on."""
+
+        _closed: bool
+        _debug: bool
+        _default_executor: object
+
+        def _check_closed(self) -> None: ...
+        def _check_running(self) -> None: ...
+        def _check_thread(self) -> None: ...
+        def _check_callback(self, callback: object, method: str) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
+        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
+        def _stop_serving(self, sock: socket.socket) -> None: ...
+
+else:
+    _AsyncioLoop = asyncio.SelectorEventLoop
+
+__all__ = ["ReactorEventLoop", "end_tasks", "new_event_loop"]
 
 _EXECUTOR_PATIENCE = 300.0
 """Seconds `shutdown_default_executor` waits at most (asyncio's own figure)."""
@@ -73,7 +94,7 @@ def _quick_call_soon(reactor: Reactor) -> Callable[..., LoopCall]:
     return call_soon
 
 
-class ReactorEventLoop(asyncio.SelectorEventLoop):
+class ReactorEventLoop(_AsyncioLoop):
     """A reactor, as asyncio sees it.
 
     Args:
@@ -107,6 +128,11 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
             f"<{type(self).__name__} running={self.is_running()} "
             f"closed={self.is_closed()} debug={self.get_debug()}>"
         )
+
+    @property
+    def reactor(self) -> Reactor:
+        """Whose loop it is."""
+        return self._reactor
 
     # ── the ready queue and time ──────────────────────────────────────────────
 
@@ -154,7 +180,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> TimedCall:
         """Call back in `delay` seconds, not before."""
-        if delay is None:
+        if delay is None:  # pyright: ignore[reportUnnecessaryComparison]  # a common slip
             raise TypeError("delay must not be None")
         return self.call_at(monotonic() + delay, callback, *args, context=context)
 
@@ -166,7 +192,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         context: Context | None = None,
     ) -> TimedCall:
         """Call back when `time` has come to `when`."""
-        if when is None:
+        if when is None:  # pyright: ignore[reportUnnecessaryComparison]  # as above
             raise TypeError("when cannot be None")
         if self._closed:
             self._check_closed()
@@ -182,8 +208,10 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         callback(*args)
         took = monotonic() - began
         if took >= self.slow_callback_duration:
-            owner = getattr(callback, "__self__", None)
-            what = owner if isinstance(owner, asyncio.Task) else callback
+            owner: object = getattr(callback, "__self__", None)
+            what: object = callback
+            if isinstance(owner, asyncio.Task):
+                what = typing.cast("object", owner)
             logger.warning("Executing %r took %.3f seconds", what, took)
 
     def time(self) -> float:
@@ -228,7 +256,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         try:
             self.enter_thread()
             if stopping:
-                Context().run(reactor._turn, 0)
+                Context().run(reactor._turns, once=True)
             else:
                 reactor.spin()
         finally:
@@ -294,7 +322,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
     def _remove_writer(self, fd: Any) -> bool:
         return not self._closed and self._reactor.remove_writer(_number(fd))
 
-    def add_signal_handler(
+    def add_signal_handler(  # type: ignore[override]  # typed by hand, as above
         self, sig: int, callback: Callable[..., object], *args: Any
     ) -> None:
         """Call back in a turn of the loop when the signal comes.
@@ -304,7 +332,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
             ValueError: The number is no signal.
             RuntimeError: The signal cannot be caught, or this is not the main thread.
         """
-        if asyncio.iscoroutine(callback) or _is_coroutine_function(callback):
+        if hasattr(callback, "__await__") or inspect.iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         _check_signal(sig)
         self._check_closed()
@@ -329,7 +357,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         self._check_closed()
         if self._debug:
             self._check_callback(func, "run_in_executor")
-        if executor is not None or self._default_executor is not None:  # type: ignore[attr-defined]  # private
+        if executor is not None or self._default_executor is not None:
             return super().run_in_executor(executor, func, *args)
         if self._pool_shut:
             raise RuntimeError("Executor shutdown has been called")
@@ -375,7 +403,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         port: Any,
         *,
         family: int = 0,
-        type: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name for it
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
@@ -453,9 +481,9 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
 
         from sennit.core.reactor.loopstreams import connected
 
-        layer = SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
-        )
+        # Typed as ever longer ints and never-missing futures; asyncio itself passes these.
+        make: Any = SSLProtocol
+        layer = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         connected(self, rawsock, layer, None, extra, server)
         return layer._app_transport
 
@@ -486,14 +514,14 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         if listener is not None:
             listener.pause_accepting()
         # asyncio's own closes the socket, and removes the path of a Unix one.
-        super()._stop_serving(sock)  # type: ignore[misc]  # private
+        super()._stop_serving(sock)
         if listener is not None:
             listener.close()
 
     async def _sendfile_native(
         self, transp: LoopTransport, file: IO[bytes], offset: int, count: int | None
     ) -> int:
-        sent = await transp.sendfile(file, offset, count)
+        sent: int = await transp.sendfile(file, offset, count)
         file.seek(offset + sent)
         return sent
 
@@ -509,25 +537,19 @@ def _number(fd: Any) -> int:
     Raises:
         ValueError: It is neither, or a closed file.
     """
-    if not isinstance(fd, int):
+    if isinstance(fd, int):
+        number = fd
+    else:
         try:
-            fd = int(fd.fileno())
+            number = int(fd.fileno())
         except (AttributeError, TypeError, ValueError):
             raise ValueError(f"Invalid file object: {fd!r}") from None
-    if fd < 0:
-        raise ValueError(f"Invalid file descriptor: {fd}")
-    return fd
+    if number < 0:
+        raise ValueError(f"Invalid file descriptor: {number}")
+    return number
 
 
-def _is_coroutine_function(callback: object) -> bool:
-    import inspect
-
-    return inspect.iscoroutinefunction(callback)
-
-
-def _check_signal(sig: int) -> None:
-    import signal
-
+def _check_signal(sig: object) -> None:
     if not isinstance(sig, int):
         raise TypeError(f"sig must be an int, not {sig!r}")
     if sig not in signal.valid_signals():
@@ -544,22 +566,6 @@ def new_event_loop() -> ReactorEventLoop:
     loop = ReactorEventLoop(reactor, owns_reactor=True)
     reactor._event_loop = loop
     return loop
-
-
-async def run_shutdown_calls(reactor: Reactor) -> None:
-    """Run the hooks of `Reactor.at_shutdown`, the last asked for first, each to its end."""
-    while call := reactor.pop_shutdown_call():
-        fn = call.fn
-        if fn is None:
-            continue
-        context = call.context
-        waiting = (
-            maybe_deferred(fn, *call.args)
-            if context is None
-            else context.run(maybe_deferred, fn, *call.args)
-        )
-        waiting.add_errback(log_error, "in a shutdown hook")
-        await waiting
 
 
 async def end_tasks(loop: ReactorEventLoop) -> None:

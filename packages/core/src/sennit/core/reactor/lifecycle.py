@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 
-from sennit.core.deferred import Deferred, maybe_deferred
+from sennit.core.deferred import Deferred, fail, maybe_deferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sennit.core.reactor.base import Reactor
 
-__all__ = ["Run", "log_error"]
+__all__ = ["Run", "log_error", "run_shutdown_calls"]
 
 
 def log_error(error: BaseException, where: str) -> None:
@@ -24,6 +24,32 @@ def log_error(error: BaseException, where: str) -> None:
     logging.getLogger("sennit").error(
         "Unhandled %s %s", type(error).__name__, where, exc_info=error
     )
+
+
+def run_shutdown_calls(reactor: Reactor) -> Deferred[None]:
+    """Run the hooks of `Reactor.at_shutdown`, the last asked for first, each to its end.
+
+    What a hook raises is logged; the others run all the same.
+    """
+    done: Deferred[None] = Deferred()
+
+    def go_on(_: object) -> None:
+        while call := reactor.pop_shutdown_call():
+            fn, context = call.fn, call.context
+            if fn is None:
+                continue
+            if context is None:
+                hook = maybe_deferred(fn, *call.args)
+            else:
+                hook = context.run(maybe_deferred, fn, *call.args)
+            hook.add_errback(log_error, "in a shutdown hook")
+            if hook.outcome is None:
+                hook.add_callback(go_on)
+                return
+        done.callback(None)
+
+    go_on(None)
+    return done
 
 
 class Run:
@@ -39,6 +65,7 @@ class Run:
         self._handle_signals = handle_signals
         self._main: Deferred[Any] | None = None
         self._ended_by: int | None = None
+        self._at_once = False
         self._previous: dict[int, Any] = {}
 
     def run(self, main: Callable[[Reactor], object] | None) -> object:
@@ -49,22 +76,39 @@ class Run:
             self._take_signals()
             if main is not None:
                 reactor.call_soon(self._start, main)
-            reactor.spin()
+            interrupt = self._spin()
+            # A callback that exits the program does so in good order, too.
             self._cancel_main()
             self._shut_down()
+            if interrupt is not None:
+                raise interrupt
             return self._outcome()
         finally:
             self._give_signals_back()
             reactor.end()
 
+    def _spin(self) -> BaseException | None:
+        """Turn until `stop`, or until something raised `KeyboardInterrupt` or `SystemExit`."""
+        try:
+            self._reactor.spin()
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            if self._at_once:
+                raise
+            return interrupt
+        return None
+
     def _start(self, main: Callable[[Reactor], object]) -> None:
-        self._main = maybe_deferred(main, self._reactor)
-        if not isinstance(outcome := self._main.outcome, type(None)) and outcome.error is None:
-            # A plain function has done its part: the reactor runs until `stop`.
-            # A coroutine that never waited has ended, and so has the run.
-            if not _awaited(main):
-                self._main = None
+        try:
+            value = main(self._reactor)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._main = fail(error)
+        else:
+            if not hasattr(value, "__await__"):
+                # A plain function has done its part: the reactor runs until `stop`.
                 return
+            self._main = maybe_deferred(lambda: value)
         self._main.add_callbacks(self._ended, self._failed)
 
     def _ended(self, value: Any) -> Any:
@@ -83,25 +127,14 @@ class Run:
 
     def _wait(self, deferred: Deferred[Any]) -> None:
         """Turn until `deferred` has an outcome."""
-        reactor = self._reactor
         while deferred.outcome is None:
             watched = deferred.add_callbacks(self._ended, self._failed)
             if watched.outcome is None:
-                reactor.spin()
+                self._spin()
 
     def _shut_down(self) -> None:
-        reactor = self._reactor
-        while call := reactor.pop_shutdown_call():
-            fn = call.fn
-            if fn is None:
-                continue
-            if call.context is None:
-                waiting = maybe_deferred(fn, *call.args)
-            else:
-                waiting = call.context.run(maybe_deferred, fn, *call.args)
-            self._wait(waiting)
-            waiting.add_errback(log_error, "in a shutdown hook")
-        loop = reactor.made_event_loop
+        self._wait(run_shutdown_calls(self._reactor))
+        loop = self._reactor.made_event_loop
         if loop is not None:
             from sennit.core.reactor.eventloop import end_tasks
 
@@ -110,31 +143,24 @@ class Run:
             ending.add_errback(log_error, "while asyncio's tasks were ended")
 
     def _outcome(self) -> object:
-        import_error: BaseException | None = None
-        main = self._main
-        value: object = None
-        if main is not None:
-            outcome = main.outcome
-            if outcome is not None:
-                import_error = outcome.error
-                value = None if import_error is not None else outcome.value
-                main.add_errback(_forget)
-        if import_error is not None:
-            if type(import_error).__name__ == "CancelledError":
-                if self._ended_by == signal.SIGINT:
-                    raise KeyboardInterrupt
-                if self._ended_by is not None:
-                    raise SystemExit(0)
-                return None
-            raise import_error
-        return value
+        outcome = None if self._main is None else self._main.outcome
+        if outcome is None:
+            return None
+        error = outcome.error
+        if error is None:
+            return outcome.value
+        if type(error).__name__ != "CancelledError":
+            raise error
+        if self._ended_by == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._ended_by is not None:
+            raise SystemExit(0)
+        return None
 
     # ── signals ───────────────────────────────────────────────────────────────
 
     def _take_signals(self) -> None:
-        if not self._handle_signals or (
-            threading.current_thread() is not threading.main_thread()
-        ):
+        if not self._handle_signals or (threading.current_thread() is not threading.main_thread()):
             return
         reactor = self._reactor
         free = (signal.SIG_DFL, signal.default_int_handler)
@@ -152,21 +178,9 @@ class Run:
             # From now on the second one ends even a callback that never returns.
             for each in (signal.SIGINT, signal.SIGTERM):
                 self._reactor.remove_signal_handler(each)
-                self._previous[each] = signal.signal(each, _end_at_once)
+                self._previous[each] = signal.signal(each, self._end_at_once)
             self._reactor.stop()
 
-
-def _awaited(main: Callable[[Reactor], object]) -> bool:
-    """Whether `main` is a coroutine function, also behind `partial` or as a method."""
-    while hasattr(main, "func"):
-        main = main.func
-    code = getattr(getattr(main, "__func__", main), "__code__", None)
-    return bool(code and code.co_flags & 0x80)  # inspect.CO_COROUTINE, without inspect
-
-
-def _end_at_once(signum: int, frame: object) -> None:
-    raise SystemExit(128 + signum)
-
-
-def _forget(error: BaseException) -> None:
-    """The error has been raised to the caller of `run`."""
+    def _end_at_once(self, signum: int, frame: object) -> None:
+        self._at_once = True
+        raise SystemExit(128 + signum)

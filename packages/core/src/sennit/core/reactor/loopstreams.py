@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import typing
 from asyncio import constants
 from asyncio.sslproto import SSLProtocol
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sennit.core.errors import ConnectionLost
+    from sennit.core.interfaces import IStreamProtocol
     from sennit.core.reactor.eventloop import ReactorEventLoop
 
 __all__ = ["LoopListener", "LoopTransport", "connected"]
@@ -71,7 +73,7 @@ class LoopTransport(SocketTransport):
 
     # What `loop.start_tls` and `loop.sendfile` look for.
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]  # private
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
     def __init__(
         self,
@@ -139,7 +141,9 @@ class LoopTransport(SocketTransport):
 
     def _finish(self, error: ConnectionLost | None) -> None:
         if error is not None:
-            self._protocol = _LastWord(self._protocol, self._failure)
+            self._protocol = typing.cast(
+                "IStreamProtocol", _LastWord(self._protocol, self._failure)
+            )
         self._failure = None
         super()._finish(error)
 
@@ -200,7 +204,7 @@ class LoopListener(Listener):
             if self._tls is not None:
                 shaken: asyncio.Future[None] = loop.create_future()
                 shaken.add_done_callback(self._shaken)
-                protocol = SSLProtocol(
+                protocol = typing.cast("Any", SSLProtocol)(
                     loop,
                     protocol,
                     self._tls,
@@ -224,9 +228,9 @@ class LoopListener(Listener):
 
     def _shaken(self, future: asyncio.Future[None]) -> None:
         """A handshake has ended; a failed one has closed its transport by itself."""
-        if not future.cancelled() and (error := future.exception()) is not None:
-            if self._loop.get_debug():
-                self._failed(error)
+        error = None if future.cancelled() else future.exception()
+        if error is not None and self._loop.get_debug():
+            self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
         self._loop.call_exception_handler(

@@ -94,6 +94,7 @@ class Listener:
         self.on_empty: Callable[[], object] | None = None
         self.set_factory(factory)
         self._acceptors = [_Acceptor(self, each) for each in self._sockets]
+        reactor.dependants.add(self)
         if not paused:
             self.resume_accepting()
 
@@ -155,6 +156,7 @@ class Listener:
             return
         self.pause_accepting()
         self._closed = True
+        self._reactor.dependants.discard(self)
         if self._unlink is not None:
             path, inode = self._unlink
             # Only what we made: somebody else may listen there by now.

@@ -5,13 +5,13 @@ import contextvars
 from typing import TYPE_CHECKING
 
 import pytest
+from zope.interface.verify import verifyObject
 
 from sennit.core.deferred import Deferred
 from sennit.core.errors import ReactorError
 from sennit.core.interfaces import IClock
 from sennit.core.reactor.base import current_reactor
 from sennit.core.testing.clock import Clock
-from zope.interface.verify import verifyObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,6 +14,7 @@
     │   ├── ConnectionAborted              by us, with a named reason
     │   │   └── LimitReachedError          …because a limit was passed
     │   └── ConnectionDone                 it was closed while somebody waited
+    │       └── EndOfStreamError           …for more octets than came
     ├── ConnectError (ConnectionError)     a connection that never came to be
     ├── TLSError (ConnectionError)         a handshake or certificate that failed
     └── ProtocolError                      the peer broke a rule of its protocol
@@ -34,6 +35,7 @@ __all__ = [
     "ConnectionAborted",
     "ConnectionDone",
     "ConnectionLost",
+    "EndOfStreamError",
     "EndpointSyntaxError",
     "LimitReachedError",
     "MissingExtraError",
@@ -149,6 +151,18 @@ class ConnectionDone(ConnectionLost):
         self, message: str = "the connection was closed", reason: str = "clean"
     ) -> None:
         super().__init__(message, reason)
+
+
+class EndOfStreamError(ConnectionDone):
+    """The peer ended in the middle of what was awaited.
+
+    Attributes:
+        partial: The octets that did come.
+    """
+
+    def __init__(self, message: str, partial: bytes = b"") -> None:
+        super().__init__(message)
+        self.partial = partial
 
 
 class ConnectionAborted(ConnectionLost):

@@ -314,9 +314,7 @@ class Clock:
             self.turn()
         raise ReactorError(f"still busy after {MOST_TURNS} turns in which no time passed")
 
-    def run(
-        self, main: Callable[[Clock], Awaitable[T]], *, limit: float = 24 * 3600.0
-    ) -> T:
+    def run(self, main: Callable[[Clock], Awaitable[T]], *, limit: float = 24 * 3600.0) -> T:
         """Run ``async main(clock)`` to its end, time passing whenever all wait.
 
         Args:
@@ -326,7 +324,7 @@ class Clock:
         Returns:
             What it returns.
         """
-        from sennit.core.deferred import Deferred, maybe_deferred
+        from sennit.core.deferred import maybe_deferred
 
         box: list[Deferred[T]] = []
 

@@ -36,7 +36,8 @@ from sennit.core.transport.stream import _NOBODY, _owned
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextvars import Context
-    from typing import IO, Any, Final, Protocol as _Protocol
+    from typing import IO, Any, Final
+    from typing import Protocol as _Protocol
 
     from sennit.core.address import Address
     from sennit.core.deferred import Deferred
@@ -234,9 +235,7 @@ class MemoryTransport(FlowControl):
 
     def _protocol_failed(self, error: BaseException, method: str) -> None:
         """A method of the protocol has raised: that ends its connection, nothing else."""
-        self._reactor.report(
-            error, f"in {type(self._protocol).__qualname__}.{method} of {self!r}"
-        )
+        self._reactor.report(error, f"in {type(self._protocol).__qualname__}.{method} of {self!r}")
         self._lose(ConnectionAborted(f"{method} failed", "error"), "error")
 
     # ── reading ───────────────────────────────────────────────────────────────

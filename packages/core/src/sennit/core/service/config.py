@@ -33,7 +33,7 @@ from __future__ import annotations
 
 # At run time: msgspec resolves the annotations of Structs.
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from sennit.core.errors import MissingExtraError
 
@@ -44,6 +44,7 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
     raise MissingExtraError(__name__, "sennit-core", "cli") from error
 
 __all__ = [
+    "CertificatePair",
     "Directory",
     "File",
     "Listen",
@@ -175,13 +176,42 @@ class ServiceConfig(Table, kw_only=True):
     count_loopback: bool = False
 
 
-class TLSConfig(Table, kw_only=True):
-    """A certificate, its key, and whom they are shown to: ``[tls.NAME]``.
+class CertificatePair(Table, kw_only=True):
+    """A certificate and its key.
 
     Attributes:
         certificate: PEM file with the certificate, and the chain after it.
-        key: PEM file with the private key.
+        key: PEM file with the private key; left out where certificate holds it too.
     """
 
     certificate: File
-    key: File
+    key: File | None = None
+
+
+class TLSConfig(CertificatePair, kw_only=True):
+    """A certificate, its key, and whom they are shown to: ``[tls.NAME]``.
+
+    Attributes:
+        chain: PEM file with intermediate certificates, where they are not behind it.
+        password: Of an encrypted key.
+        sni: More certificates, chosen by the name a client asks for.
+        strict_sni: Refuse a name that no certificate is for.
+        client_ca: PEM file with the authorities of client certificates; asks for one.
+        require_client_certificate: Refuse clients that show none.
+        min_version: Oldest protocol version.
+    """
+
+    chain: File | None = None
+    password: Secret | None = None
+    sni: list[CertificatePair] = []
+    strict_sni: bool = False
+    client_ca: File | None = None
+    require_client_certificate: bool = False
+    min_version: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
+
+    def __post_init__(self) -> None:
+        """Check what belongs together."""
+        if self.require_client_certificate and self.client_ca is None:
+            raise ValueError(
+                "require_client_certificate needs client_ca, to check certificates against"
+            )

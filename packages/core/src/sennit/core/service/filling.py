@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 import msgspec
 
@@ -128,6 +128,16 @@ def did_you_mean(found: str, names: list[str]) -> str:
     return f"did you mean {close[0]!r}? " if close else ""
 
 
+def is_table(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether TOML gave a table."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether TOML gave an array."""
+    return isinstance(value, list)
+
+
 def describe(kind: Any) -> str:
     """A type in words, for who writes a configuration."""
     origin = typing.get_origin(kind)
@@ -145,9 +155,9 @@ def describe(kind: Any) -> str:
         return "one of " + ", ".join(_quote(each) for each in arguments)
     if origin is list or origin is tuple or origin is set:
         return f"a list, each {describe(arguments[0])}" if arguments else "a list"
-    if origin is dict or kind is dict or (isinstance(kind, type) and issubclass(kind, Table)):
+    if origin is dict or kind is dict or (_is_struct(kind)):
         return "a table"
-    words = {
+    words: dict[Any, str] = {
         str: "a string",
         bool: "true or false",
         int: "an integer",
@@ -156,8 +166,8 @@ def describe(kind: Any) -> str:
         Secret: _SECRETS,
         Listen: _LISTENS,
     }
-    found: str | None = words.get(kind)
-    return getattr(kind, "__name__", str(kind)) if found is None else found
+    found = words.get(kind)
+    return str(getattr(kind, "__name__", kind)) if found is None else found
 
 
 _SECRETS: Final = '{env = "NAME"}, {file = "path"} or {credential = "name"}'
@@ -170,8 +180,8 @@ _LISTENS: Final = 'a URL such as "tcp://127.0.0.1:8080", or {url = â€¦, tls = â€
 def _value(kind: Any, raw: Any, path: TablePath, world: World) -> Any:
     """Convert one value; ``None`` and a problem when it cannot be."""
     inner, metas = _bare(kind)
-    struct = _only(inner, lambda each: isinstance(each, type) and issubclass(each, msgspec.Struct))
-    if struct is not None and isinstance(raw, dict):
+    struct = _only(inner, _is_struct)
+    if struct is not None and is_table(raw):
         return fill(struct, raw, path, world)
     if inner is Listen:
         return _listen(raw, path, world)
@@ -182,14 +192,14 @@ def _value(kind: Any, raw: Any, path: TablePath, world: World) -> Any:
         item = typing.get_args(items)[0]
         if item is Listen and isinstance(raw, str | dict):
             raw = [raw]
-        if isinstance(raw, list) and _walked(item):
+        if is_list(raw) and _walked(item):
             before = len(world.problems)
             _convert(_annotated(list[Any], metas), raw, path, world)
             if len(world.problems) > before:
                 return None
             return [_value(item, each, (*path, index), world) for index, each in enumerate(raw)]
     table = _only(inner, lambda each: typing.get_origin(each) is dict)
-    if table is not None and isinstance(raw, dict):
+    if table is not None and is_table(raw):
         item = typing.get_args(table)[1]
         if _walked(item):
             return {key: _value(item, each, (*path, key), world) for key, each in raw.items()}
@@ -269,22 +279,23 @@ def _check_name(kind: str, name: str, path: TablePath, world: World) -> None:
 def _listen(raw: Any, path: TablePath, world: World) -> Listen | None:
     tls: str | None = None
     at = path
-    if isinstance(raw, dict):
+    if is_table(raw):
         for key in raw:
             if key not in ("url", "tls"):
                 world.add((*path, key), f"found an unknown key; {allowed(key, ['url', 'tls'])}")
                 return None
-        tls = raw.get("tls")
-        if tls is not None:
-            if not isinstance(tls, str):
+        named: object = raw.get("tls")
+        if named is not None:
+            if not isinstance(named, str):
                 world.add(
-                    (*path, "tls"), f"expected the name of a table [tls.NAME], found {_show(tls)}"
+                    (*path, "tls"), f"expected the name of a table [tls.NAME], found {_show(named)}"
                 )
                 return None
             before = len(world.problems)
-            _check_name("tls", tls, (*path, "tls"), world)
+            _check_name("tls", named, (*path, "tls"), world)
             if len(world.problems) > before:
                 return None
+            tls = named
         if "url" not in raw:
             world.add(path, "key 'url' is missing; it is a URL such as \"tls://:8443\"")
             return None
@@ -335,7 +346,7 @@ def _endpoint(url: str, tls: str | None, at: TablePath, world: World) -> Listen 
 
 def _secret(raw: Any, path: TablePath, world: World) -> Secret | None:
     # What was found is never quoted: it may be the secret itself.
-    if not isinstance(raw, dict) or len(raw) != 1:
+    if not is_table(raw) or len(raw) != 1:
         world.add(path, f"expected a secret as {_SECRETS}, found something else (not shown)")
         return None
     ((source, name),) = raw.items()
@@ -411,6 +422,10 @@ def _extra(kind: Any) -> dict[str, str]:
     return found
 
 
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
 def _only(kind: Any, test: Callable[[Any], bool]) -> Any:
     """The one alternative of a type that fits `test`."""
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
@@ -425,11 +440,7 @@ def _only(kind: Any, test: Callable[[Any], bool]) -> Any:
 def _walked(kind: Any) -> bool:
     """Whether items of this type are gone through here rather than by msgspec."""
     inner = _bare(kind)[0]
-    return (
-        inner in (Listen, Secret)
-        or bool(_extra(kind))
-        or (isinstance(inner, type) and issubclass(inner, msgspec.Struct))
-    )
+    return inner in (Listen, Secret) or bool(_extra(kind)) or _is_struct(inner)
 
 
 def _split(message: str) -> tuple[str, TablePath]:
@@ -460,15 +471,23 @@ def _in_words(problem: str, kind: Any) -> str:
     expected = re.fullmatch(r"Expected `([^`]*)`(?:, got `[^`]*`)?(.*)", problem, re.DOTALL)
     if expected is not None:
         word = describe(kind) if kind is not None else expected[1].replace("str", "string")
-        return f"expected {word}{expected[2]}"
+        return f"expected {word}{_BOUND.sub(_bound, expected[2])}"
     if problem.startswith("Invalid enum value") and kind is not None:
         return f"expected {describe(kind)}"
     return problem[:1].lower() + problem[1:]
 
 
+_BOUND = re.compile(r" (>=|>|<=|<) (-?[0-9.e+]+)")
+
+
+def _bound(match: re.Match[str]) -> str:
+    words = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
+    return f" {words[match[1]]} {match[2].removesuffix('.0')}"
+
+
 def _show(value: Any) -> str:
     """A wrong value and what it is."""
-    names = {bool: "true or false", str: "a string", int: "an integer", float: "a number"}
+    names: dict[Any, str] = {str: "a string", int: "an integer", float: "a number"}
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):

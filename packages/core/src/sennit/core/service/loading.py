@@ -21,7 +21,7 @@ from sennit.core.plugin import (
     find_service,
 )
 from sennit.core.service.config import ServiceConfig, TLSConfig
-from sennit.core.service.filling import TablePath, World, allowed, fill
+from sennit.core.service.filling import TablePath, World, allowed, fill, is_table
 from sennit.core.service.lines import locate
 from sennit.core.service.tree import MultiService, ServiceContext, StartError
 
@@ -92,10 +92,12 @@ class Origin:
             path = path[:-1]
         return None
 
-    def error(self, path: TablePath, problem: str, *, depth: int = 2) -> ConfigError:
-        """A `ConfigError` at `path`, whose first `depth` steps name the table."""
+    def error(self, path: TablePath, problem: str) -> ConfigError:
+        """A `ConfigError` at `path`."""
         if self.file is None:
-            return ConfigError(problem, key=self._option(path[depth:]))
+            return ConfigError(problem, key=self._option(path[2:]))
+        # A path of one step is a key beside the tables.
+        depth = 2 if len(path) > 1 else 0
         table = ".".join(str(each) for each in path[:depth]) or None
         return ConfigError(
             problem, file=self.file, table=table, key=_key(path[depth:]), line=self.line(path)
@@ -166,7 +168,17 @@ class NodeConfig:
             try:
                 from sennit.core.transport.tls import ServerTLS
 
-                self._contexts[name] = ServerTLS(certificate=config.certificate, key=config.key)
+                self._contexts[name] = ServerTLS(
+                    config.certificate,
+                    config.key,
+                    chain=config.chain,
+                    password=None if config.password is None else config.password.reveal(),
+                    sni=[(each.certificate, each.key) for each in config.sni] or None,
+                    strict_sni=config.strict_sni,
+                    client_ca=config.client_ca,
+                    require_client_certificate=config.require_client_certificate,
+                    min_version=config.min_version,
+                )
             except (SennitError, OSError, ValueError) as error:
                 raise self.origin.error(("tls", name), str(error)) from error
         return self._contexts[name]
@@ -326,20 +338,13 @@ def _check(
                 services.append(service)
     _check_collisions(services, world)
     ordered = sorted(world.problems, key=lambda each: origin.line(each.path) or 0)
-    _raise(
-        [
-            origin.error(each.path, each.text, depth=min(2, max(len(each.path) - 1, 0)))
-            if each.path[:1] not in (("service",), ("tls",))
-            else origin.error(each.path, each.text)
-            for each in ordered
-        ]
-    )
+    _raise([origin.error(each.path, each.text) for each in ordered])
     return NodeConfig(origin, folder, tls, services)
 
 
 def _tables(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
     found = raw.get(kind)
-    return dict(found) if isinstance(found, dict) else {}
+    return dict(found) if is_table(found) else {}
 
 
 def _named(world: World, path: TablePath, table: object) -> bool:

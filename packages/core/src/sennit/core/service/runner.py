@@ -21,7 +21,7 @@ from sennit.core.reactor.base import Reactor
 from sennit.core.service.logs import set_up
 from sennit.core.service.output import LineWriter
 from sennit.core.service.tables import Row, render
-from sennit.core.service.tree import DRAIN_SECONDS, StartError
+from sennit.core.service.tree import DRAIN_SECONDS, StartError, leaves
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -159,17 +159,10 @@ class _Run:
         self._stop.callback(signum)
 
 
-def _start_errors(group: BaseExceptionGroup[BaseException]) -> list[StartError]:
+def _start_errors(group: ExceptionGroup[Exception]) -> list[StartError]:
     """Those of a group that are about the configuration, if all of them are."""
-    found: list[StartError] = []
-    for each in group.exceptions:
-        if isinstance(each, BaseExceptionGroup):
-            found += _start_errors(each)
-        elif isinstance(each, StartError):
-            found.append(each)
-        else:
-            return []
-    return found
+    matched, rest = group.split(StartError)
+    return [] if matched is None or rest is not None else leaves(matched)
 
 
 def _several(errors: list[ConfigError]) -> ConfigError:

@@ -36,6 +36,7 @@ __all__ = [
     "ServiceContext",
     "ServiceStateError",
     "StartError",
+    "leaves",
 ]
 
 DRAIN_SECONDS: Final = 30.0
@@ -278,7 +279,7 @@ class MultiService(Service):
                     matched, rest = group.split(StartError)
                     if rest is not None or matched is None:
                         raise
-                    errors.extend(_leaves(matched))
+                    errors.extend(leaves(matched))
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -371,8 +372,9 @@ def _in_two_steps(child: IService) -> TypeGuard[Service]:
     )
 
 
-def _leaves(group: ExceptionGroup[StartError]) -> list[StartError]:
+def leaves(group: ExceptionGroup[StartError]) -> list[StartError]:
+    """The errors of a group and of the groups in it."""
     found: list[StartError] = []
     for each in group.exceptions:
-        found += _leaves(each) if isinstance(each, ExceptionGroup) else [each]
+        found += leaves(each) if isinstance(each, ExceptionGroup) else [each]
     return found

@@ -73,6 +73,7 @@ __all__ = [
     "ServerTLS",
     "TLSTransport",
     "client_protocol",
+    "server_factory",
     "server_protocol",
     "upgrade",
 ]
@@ -1018,6 +1019,37 @@ def server_protocol(
     """
     _need(context, ServerTLS)
     return TLSTransport(context, factory_or_protocol, handshake_timeout=handshake_timeout)
+
+
+class server_factory:  # noqa: N801 - called like the functions beside it
+    """A factory for a listener: each connection it accepts talks TLS first.
+
+    Args:
+        factory: Makes the protocols above, when their handshakes have succeeded.
+        context: What to show; may be changed while the listener runs.
+        handshake_timeout: Seconds for all of a handshake.
+    """
+
+    __slots__ = ("_factory", "_handshake_timeout", "context")
+
+    def __init__(
+        self,
+        factory: ProtocolFactory,
+        context: ServerTLS,
+        *,
+        handshake_timeout: float = HANDSHAKE_TIMEOUT,
+    ) -> None:
+        _need(context, ServerTLS)
+        adapt_factory(factory)  # a TypeError here, not at the first connection
+        self._factory = factory
+        self.context = context
+        self._handshake_timeout = handshake_timeout
+
+    def build_protocol(self, peer: Any) -> TLSTransport:
+        """The TLS side of one connection (no ``refusal``: there is nobody to say it to yet)."""
+        return TLSTransport(
+            self.context, self._factory, handshake_timeout=self._handshake_timeout
+        )
 
 
 def client_protocol(

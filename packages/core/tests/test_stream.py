@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Peer(Protocol):
     """The other end."""
 
-    transport: MemoryTransport  # type: ignore[assignment]  # narrower
+    transport: MemoryTransport  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self) -> None:
         self.data = bytearray()

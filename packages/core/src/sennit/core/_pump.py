@@ -8,13 +8,15 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-    from typing import IO, Any, Final, TypeGuard
+    from typing import IO, Any, Final, TypeAlias, TypeGuard
 
     from sennit.core.interfaces import IStreamTransport
     from sennit.core.stream import Stream
 
-    Source = Stream | IStreamTransport | IO[bytes] | AsyncIterable[bytes] | Iterable[bytes]
-    Sink = Stream | IStreamTransport | IO[bytes] | Callable[[bytes], object]
+    Source: TypeAlias = (
+        Stream | IStreamTransport | IO[bytes] | AsyncIterable[bytes] | Iterable[bytes]
+    )
+    Sink: TypeAlias = Stream | IStreamTransport | IO[bytes] | Callable[[bytes], object]
 
 __all__ = ["CHUNK", "pump"]
 
@@ -72,7 +74,7 @@ async def pump(
     return sent
 
 
-async def _copy(pieces: AsyncIterator[bytes], write: Callable[[bytes], object]) -> int:
+async def _copy(pieces: AsyncIterator[bytes], write: Callable[[bytes], Any]) -> int:
     sent = 0
     async for piece in pieces:
         waiting = write(piece)

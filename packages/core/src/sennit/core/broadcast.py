@@ -173,7 +173,7 @@ class Broadcast:
             return
         self._members[member] = None
         pieces = list(waiting.items())
-        for at, (key, data) in enumerate(pieces):
+        for at, (_, data) in enumerate(pieces):
             if member.get_write_buffer_size() > self._limit:
                 # Room for some of it only.
                 self._members[member] = dict(pieces[at:])

@@ -34,12 +34,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
     from types import TracebackType
-    from typing import IO, Any, Final, Self
+    from typing import IO, Any, Final, Self, TypeAlias
 
     from sennit.core.address import Address
     from sennit.core.interfaces import Buffer, IStreamTransport
 
-    Handler = Callable[["Stream"], Coroutine[Any, Any, object]]
+    Handler: TypeAlias = Callable[["Stream"], Coroutine[Any, Any, object]]
 
 __all__ = [
     "CLOSE_TIMEOUT",
@@ -208,10 +208,13 @@ class StreamProtocol:
             self.transport.close("error")
             return
         reactor = self.transport.get_extra_info("reactor")
-        report: Callable[[BaseException, str], object] | None = getattr(reactor, "report", None)
-        if report is None:
-            from sennit.core.reactor.lifecycle import log_error as report
-        report(error, f"in the handler of {self.transport!r}")
+        where = f"in the handler of {self.transport!r}"
+        if hasattr(reactor, "report"):
+            reactor.report(error, where)
+        else:
+            from sennit.core.reactor.lifecycle import log_error
+
+            log_error(error, where)
         self.transport.abort("error")
 
     # ── what the stream calls ─────────────────────────────────────────────────

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from asyncio import events
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from sennit.core.reactor.calls import DelayedCall
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from sennit.core.reactor.calls import TimedCall
     from sennit.core.testing.clock import Clock
+
+Ts = TypeVarTuple("Ts")
 
 __all__ = ["ClockEventLoop"]
 
@@ -49,7 +51,7 @@ class ClockEventLoop(asyncio.BaseEventLoop):
         return self._clock.time()
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         if self.is_closed():
             raise RuntimeError("Event loop is closed")
@@ -58,15 +60,15 @@ class ClockEventLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
     def call_later(
         self,
         delay: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
@@ -74,8 +76,8 @@ class ClockEventLoop(asyncio.BaseEventLoop):
     def call_at(
         self,
         when: float,
-        callback: Callable[..., object],
-        *args: Any,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         if self.is_closed():
@@ -92,7 +94,7 @@ class ClockEventLoop(asyncio.BaseEventLoop):
 
     def leave_thread(self) -> None:
         """Be it no longer."""
-        self._thread_id = None
+        self._thread_id = None  # type: ignore[assignment]  # asyncio's own sign for it
         if events._get_running_loop() is self:
             events._set_running_loop(None)
 

@@ -21,6 +21,7 @@ import sys
 from contextvars import Context, copy_context
 from heapq import heappop, heappush
 from itertools import count
+from typing import cast
 
 from sennit.core._implements import implements
 from sennit.core.errors import ReactorError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
     from types import TracebackType
-    from typing import Any, Final, Self, TypeVar, overload
+    from typing import Any, Final, Self, TypeGuard, TypeVar, overload
 
     from sennit.core.deferred import Deferred
     from sennit.core.reactor.base import Reactor
@@ -139,7 +140,7 @@ class Clock:
             from sennit.core.testing._clockloop import ClockEventLoop
 
             self._event_loop = ClockEventLoop(self)
-        if self._turning and _current.reactor is self:
+        if self._turning and _current.reactor is _as_reactor(self):
             self._event_loop.enter_thread()
         return self._event_loop
 
@@ -276,16 +277,14 @@ class Clock:
                 waits that could bring it about.
             BaseException: The Deferred's error, or what a callback raised.
         """
-        from sennit.core.deferred import Deferred
-
-        if isinstance(wanted, Deferred):
-            deferred: Deferred[Any] = wanted
+        deferred = wanted if _is_deferred(wanted) else None
+        if deferred is None:
+            reached = cast("Callable[[], object]", wanted)
+        else:
 
             def reached() -> object:
                 return deferred.outcome is not None
 
-        else:
-            reached = wanted
         end = self._now + limit
         while not self._turn_until(reached):
             due = self.next_timer()
@@ -295,11 +294,9 @@ class Clock:
                 raise TimeoutError(f"{wanted!r} did not come about: {why}")
             self._now = max(self._now, due)
         self._raise_reported()
-        if isinstance(wanted, Deferred):
-            outcome = wanted.outcome
-            if outcome is not None:
-                wanted.add_errback(_taken)
-                return outcome.unwrap()
+        if deferred is not None and (outcome := deferred.outcome) is not None:
+            deferred.add_errback(_taken)
+            return outcome.unwrap()
         return None
 
     def _turn_until(self, reached: Callable[[], object]) -> bool:
@@ -391,6 +388,12 @@ class Clock:
         except BaseException:
             if error is None:
                 raise
+
+
+def _is_deferred(wanted: object) -> TypeGuard[Deferred[Any]]:
+    from sennit.core.deferred import Deferred
+
+    return isinstance(wanted, Deferred)
 
 
 def _taken(error: BaseException) -> None:

@@ -12,7 +12,7 @@ writes is in `written`, what it does to the connection in `close_reason`,
 from __future__ import annotations
 
 from contextvars import copy_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from sennit.core._implements import implements
 from sennit.core.address import InternetAddress
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing.clock import Clock
+    from sennit.core.transport.memory import IBufferedProtocol
 
 __all__ = ["MemoryListener", "MemoryNetwork", "RecordingTransport"]
 
@@ -153,7 +154,7 @@ class RecordingTransport(FlowControl):
             size = min(len(buffer), len(data))
             buffer[:size] = data[:size]
             data = data[size:]
-            updated: Callable[[int], object] = self._protocol.buffer_updated  # type: ignore[attr-defined]  # a pair
+            updated = cast("IBufferedProtocol", self._protocol).buffer_updated
             self._call("buffer_updated", updated, size)
 
     def receive_eof(self) -> None:

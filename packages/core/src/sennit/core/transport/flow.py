@@ -50,6 +50,7 @@ class FlowControl:
     __slots__ = ("_hard", "_high", "_low", "_pressing", "_protocol", "_waiters")
 
     _protocol: IStreamProtocol
+    _hard: int
 
     def __init__(self) -> None:
         self._high = HIGH_WATER

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import copy_context
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sennit.core._implements import implements
 from sennit.core.errors import (
@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import Buffer, IStreamProtocol, IStreamTransport
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing.clock import Clock
+
+    class IBufferedProtocol(_Protocol):
+        """One that lends its buffer (asyncio's `BufferedProtocol`)."""
+
+        def buffer_updated(self, nbytes: int) -> object: ...
 
     class _Owner(_Protocol):
         """Who counts the connection."""
@@ -295,7 +300,7 @@ class MemoryTransport(FlowControl):
         data = self._take(min(len(buffer), READ_SIZE, self._sender_chunk()))
         buffer[: len(data)] = data
         buffer.release()
-        updated: Callable[[int], object] = self._protocol.buffer_updated  # type: ignore[attr-defined]  # a pair
+        updated = cast("IBufferedProtocol", self._protocol).buffer_updated
         self._call("buffer_updated", updated, len(data))
 
     def _sender_chunk(self) -> int:

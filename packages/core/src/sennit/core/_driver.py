@@ -15,7 +15,7 @@ from sennit.core.errors import ConnectionDone, ConnectionLost
 from sennit.core.transport.flow import READY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
     from contextvars import Context
     from typing import Protocol
 
@@ -57,6 +57,22 @@ EOF: Final = 128  # the peer sends no more
 BLOCKED: Final = PRESSED | LATER | SUSPENDED | FINISHING | GONE
 
 
+LONGEST_BURST: Final = 16
+"""Times that `writable` is free before it lets the loop turn once."""
+
+
+class _Yield:
+    """An awaitable that takes one turn of the loop."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+YIELD: Final = _Yield()
+
+
 class Driver(Generic[EngineT]):
     """An engine on whatever transport turns up.
 
@@ -94,6 +110,7 @@ class Driver(Generic[EngineT]):
     _context: Context | None = None
     _lost: ConnectionLost | None = None
     _draining = False
+    _burst = 0
     _out: Any = None  # the transport, or what stands in for the methods it lacks
 
     def __init__(self, engine: EngineT, *, clock: Clock | None = None) -> None:
@@ -135,6 +152,8 @@ class Driver(Generic[EngineT]):
         if not self._unparsed:
             self.engine.receive_eof()
             self._proceed()
+        if self._out is not self.transport and self.transport.get_extra_info("sslcontext"):
+            return False  # asyncio's TLS cannot keep its way out open, and warns
         return not self._held & GONE
 
     def pause_writing(self) -> None:
@@ -319,11 +338,11 @@ class Driver(Generic[EngineT]):
     def _watch_reading(self) -> None:
         """Pause or resume reading, as what waits demands."""
         held = self._held
-        if held & GONE:
+        if held & (GONE | SUSPENDED):
             return
         most = self.max_waiting
         pause = (
-            held & (PRESSED | LATER | SUSPENDED) != 0
+            held & (PRESSED | LATER) != 0
             or self._waiting > (most >> 1 if self._reading_paused else most)
             or (held & (STALLED | BLOCKED) != 0 and self._backlog > most)
         ) and not held & FINISHING
@@ -349,8 +368,6 @@ class Driver(Generic[EngineT]):
         something of the driver's. Call it when a handler wants its octets to
         leave while it waits for something else.
         """
-        if self._turning:
-            return
         pieces = self.engine.data_to_send()
         if pieces:
             self._send(pieces)
@@ -376,7 +393,7 @@ class Driver(Generic[EngineT]):
         return not self._held & (PRESSED | GONE | FINISHING)
 
     def _send(self, pieces: Sequence[Buffer | FilePart]) -> None:
-        if self._held & GONE:
+        if self._held & (GONE | FINISHING):
             for piece in pieces:
                 if type(piece) is FilePart:
                     _done_with(piece)
@@ -420,7 +437,12 @@ class Driver(Generic[EngineT]):
         """
         self.flush()
         if not self._held & (PRESSED | GONE):
-            return READY
+            self._burst += 1
+            if self._burst < LONGEST_BURST:
+                return READY
+            # A peer that reads as fast as one writes must not keep the loop.
+            self._burst = 0
+            return YIELD
         from sennit.core.deferred import Deferred, fail
 
         if self._held & GONE:

@@ -1,14 +1,20 @@
-"""Tasks for handlers: they begin at once where Python can do that."""
+"""Tasks for handlers: they take their first step at once where Python can do that.
+
+From 3.12 on asyncio offers it. On 3.11 a new Task has left its first step at the
+end of the loop's queue; on the reactor's own loop it is taken from there and run,
+unless another Task runs (then asyncio would refuse it, and it waits its turn).
+"""
 
 from __future__ import annotations
 
 import sys
-from asyncio import Task
+from asyncio import Task, current_task
 from typing import TYPE_CHECKING, TypeVar
 
-from sennit.core.reactor.base import current_loop
+from sennit.core.reactor.base import Reactor, current_loop
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Coroutine
     from contextvars import Context
     from typing import Any
@@ -31,4 +37,21 @@ def start_task(coroutine: Coroutine[Any, Any, T], context: Context) -> Task[T]:
         raise
     if sys.version_info >= (3, 12):
         return Task(coroutine, loop=loop, context=context, eager_start=loop.is_running())
-    return Task(coroutine, loop=loop, context=context)
+    task = Task(coroutine, loop=loop, context=context)
+    _take_first_step(task, loop)
+    return task
+
+
+def _take_first_step(task: Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+    reactor: object = getattr(loop, "reactor", None)
+    if not isinstance(reactor, Reactor) or current_task(loop) is not None:
+        return
+    ready = reactor._ready
+    step = ready[-1].fn if ready else None
+    if step is None or getattr(step, "__self__", None) is not task:
+        return
+    call = ready.pop()
+    if call.context is None:
+        step()
+    else:
+        call.context.run(step)

@@ -88,8 +88,8 @@ connection has gone and all handlers have ended. Idle and total time-outs are wo
 around a protocol (``sennit.core.policy``): they ask `busy` and call `timed_out`.
 
 **Changing over.** `switch_protocol` hands the transport, and the octets not read,
-to another protocol (WebSocket, CONNECT); `start_tls` and `replace_engine` serve
-STARTTLS.
+to another protocol (WebSocket, CONNECT); `start_tls` goes on with a fresh engine
+over TLS (STARTTLS).
 
 Not here: the client's side (``sennit.core.client_driver``).
 """
@@ -98,16 +98,11 @@ from __future__ import annotations
 
 from collections import deque
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-from sennit.core._driver import (
-    BLOCKED,
-    GONE,
-    SUSPENDED,
-    TIMED,
-    Driver,
-    has_timers,
-)
+from sennit.core._driver import BLOCKED, GONE
+from sennit.core._handles import adopt, build_tables, handles, union_of
+from sennit.core._handover import Handover
 from sennit.core._inbox import Body, Inbox, weight_of
 from sennit.core.deferred import Deferred
 from sennit.core.engine import (
@@ -119,7 +114,7 @@ from sennit.core.engine import (
     PeerFault,
     ServerEngine,
 )
-from sennit.core.errors import ConnectionLost, ProtocolError
+from sennit.core.errors import ConnectionLost, ProtocolError, TLSError
 
 if TYPE_CHECKING:
     import asyncio
@@ -127,49 +122,12 @@ if TYPE_CHECKING:
 
     from sennit.core._driver import Clock
     from sennit.core.engine import Event
-    from sennit.core.interfaces import IStreamProtocol
 
 __all__ = ["Body", "EngineProtocol", "Inbox", "handles"]
 
 # `Any`: the events of an engine are its own affair; `EventT` names them.
 EngineT = TypeVar("EngineT", bound=ServerEngine[Any])
 EventT = TypeVar("EventT")
-S = TypeVar("S")
-R = TypeVar("R")
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
-D = TypeVar("D")
-
-_MARK = "_handles_events"
-
-
-@overload
-def handles(a: type[A], /) -> Callable[[Callable[[S, A], R]], Callable[[S, A], R]]: ...
-@overload
-def handles(
-    a: type[A], b: type[B], /
-) -> Callable[[Callable[[S, A | B], R]], Callable[[S, A | B], R]]: ...
-@overload
-def handles(
-    a: type[A], b: type[B], c: type[C], /
-) -> Callable[[Callable[[S, A | B | C], R]], Callable[[S, A | B | C], R]]: ...
-@overload
-def handles(
-    a: type[A], b: type[B], c: type[C], d: type[D], /
-) -> Callable[[Callable[[S, A | B | C | D], R]], Callable[[S, A | B | C | D], R]]: ...
-def handles(*kinds: type) -> Callable[[Any], Any]:
-    """Mark the method of an `EngineProtocol` that handles events of these types.
-
-    Args:
-        kinds: Types of events, up to four; write one method for more.
-    """
-
-    def mark(method: Any) -> Any:
-        setattr(method, _MARK, kinds)
-        return method
-
-    return mark
 
 
 class _Handler:
@@ -199,7 +157,7 @@ _NONE_LATER: dict[int, deque[Any]] = {}
 """What every connection has until it needs its own; never changed."""
 
 
-class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
+class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
     """A server's side of one connection: an engine, and a handler per kind of event.
 
     The module's docstring tells how one is written.
@@ -219,35 +177,26 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
 
     # By type of event; "begins" are those that start a handler. Made per class.
     _table: ClassVar[dict[type, Callable[[Any, Any], object]]] = {}
-    _begins: ClassVar[frozenset[type]] = frozenset()
+    _begins: ClassVar[set[type]] = set()
     _extras: ClassVar[dict[type, Callable[[Any, Any], object]]] = {}
     _gives_credit: ClassVar[bool] = False
 
     _open = _NONE_OPEN
     _later = _NONE_LATER
-    _stash: Any = None  # an event that was taken and must wait for the next turn
     _serving = False
     _finished: Deferred[None] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "events" not in cls.__dict__:
-            found = _union_of(cls)
-            if found:
-                cls.events = found
-        names: dict[type, str] = {}
-        for base in reversed(cls.__mro__):
-            for name, member in vars(base).items():
-                for kind in getattr(member, _MARK, ()):
-                    names[kind] = name
-        if not cls.events:
-            if names and not getattr(cls, "__parameters__", ()):
-                raise TypeError(
-                    f"{cls.__qualname__} does not say which events there are: derive from "
-                    "EngineProtocol[TheEngine, TheUnionOfEvents], or set the attribute events"
-                )
-            return
-        _build_tables(cls, names)
+        if "events" not in cls.__dict__ and (found := union_of(cls, EngineProtocol)):
+            cls.events = found
+        own: Callable[[Any, Any], object] = EngineProtocol.__dict__["_to_exchange"]
+        tables = build_tables(cls, cls.events, own)
+        if tables is not None:
+            cls._table = tables.methods
+            cls._begins = tables.begins
+            cls._extras = tables.extras
+        cls._gives_credit = cls.__dict__.get("consumed") is not None or cls._gives_credit
 
     def __init__(self, engine: EngineT, *, clock: Clock | None = None) -> None:
         super().__init__(engine, clock=clock)
@@ -317,7 +266,8 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
         A request that a plain method answers passes here and nowhere else.
         """
         self._turning = True
-        find = self._table.get
+        # `Any`: one look-up per event, by a type that the engine alone knows.
+        find: Any = self._table.get
         engine = self.engine
         try:
             event = self._stash
@@ -372,19 +322,14 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
         if event is not NEED_DATA or self._held:
             self._after(event)
 
-    def _find_method(self, event: Any) -> Callable[[Any, Any], object]:
+    def _find_method(self, event: object) -> Callable[[Any, Any], object]:
         """The method for a type of event that was not named itself: that of its nearest base."""
         kind = type(event)
         for base in kind.__mro__[1:]:
-            method = self._table.get(base)
-            if method is not None:
+            if base in self._table:
                 # Noted, so that it is found at once from now on.
-                self._table[kind] = method
-                if base in self._begins:
-                    type(self)._begins |= {kind}
-                if base in self._extras:
-                    self._extras[kind] = self._extras[base]
-                return method
+                adopt(kind, base, self._table, self._begins, self._extras)
+                return self._table[kind]
         raise TypeError(
             f"{type(self.engine).__qualname__} emitted {kind.__qualname__}, "
             f"which is not among the events of {type(self).__qualname__}"
@@ -468,12 +413,13 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
         if handler is None:
             handler = self._open_exchange(event)
         if type(result) is CoroutineType:
-            self._start(handler, result)
+            self._start(handler, cast("Coroutine[Any, Any, object]", result))
         elif isinstance(result, Deferred):
+            work = cast("Deferred[object]", result)
             self._own_context()
-            handler.work = result
+            handler.work = work
             handler.begun = True
-            result.add_callbacks(
+            work.add_callbacks(
                 lambda _: self._ended(handler, None), lambda error: self._ended(handler, error)
             )
         else:
@@ -540,9 +486,7 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
         if self._later:
             self._run_here(self._serve_later)
         if not self._turning:
-            self.flush()
-            if self._open or not self._held & BLOCKED:
-                self._proceed()
+            self.proceed()
         if not self._open:
             self._handlers_ended()
 
@@ -557,12 +501,12 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
         """Whether a handler's end with `error` is no bug of its own."""
         if handler.cancelled or handler.fault is not None:
             return True
-        return self._lost is not None and isinstance(error, ConnectionLost)
+        return self.transport.is_closing() and isinstance(error, (ConnectionLost, TLSError))
 
     def _failed(self, event: Any, error: BaseException) -> None:
         """A handler has failed: the protocol's reply, and one log line."""
-        method = self._table.get(type(event))
-        self._report(error, getattr(method, "__name__", type(event).__qualname__))
+        kind: type[Any] = type(event)
+        self._report(error, getattr(self._table.get(kind), "__name__", kind.__qualname__))
         handler = self._open.get(event.exchange)
         if handler is not None and handler.event is event and handler.work is None:
             # A plain method that asked for its inbox and then failed.
@@ -593,7 +537,8 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
         else:
             self._waiting += weight_of(event)
             later.append(event)
-        extra = self._extras.get(type(event))
+        kind: type[Any] = type(event)
+        extra = self._extras.get(kind)
         if extra is not None:
             extra(self, event)
 
@@ -675,148 +620,3 @@ class EngineProtocol(Driver[EngineT], Generic[EngineT, EventT]):
             finished = self._finished
             if not finished.fired:
                 finished.callback(None)
-
-    # ── changing over ─────────────────────────────────────────────────────────
-
-    def switch_protocol(self, protocol: IStreamProtocol) -> None:
-        """Send what is queued, then give the connection to another protocol.
-
-        What the engine has not read goes to its `data_received`. This protocol
-        hears of the connection no more; the handler that calls this should end.
-        """
-        self.flush()
-        pieces = self.engine.data_to_send()
-        if pieces:
-            self._send(pieces)
-        rest = self.engine.release() + self._unparsed
-        self._leave()
-        self._stash = None
-        was_paused = self._reading_paused
-        self._held |= GONE
-        self._lost = ConnectionLost("the connection was given to another protocol", "switched")
-        self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
-        if rest:
-            protocol.data_received(rest)
-        if was_paused:
-            self.transport.resume_reading()
-
-    def replace_engine(self, engine: EngineT) -> None:
-        """Go on with a fresh engine (after `start_tls`, which forgets all that was said)."""
-        self.engine = engine
-        self._stash = None
-        timed = TIMED if has_timers(engine) else 0
-        self._held = self._held & ~TIMED | timed
-        if timed:
-            engine.handle_timeout(self._time())
-
-    async def start_tls(self, context: Any, *, handshake_timeout: float = 10.0) -> None:
-        """End the engine, send what it has to send, and talk TLS from here on.
-
-        Call `replace_engine` afterwards, in the same handler: the engine was
-        released, and nothing that was said before may count (RFC 3207 §4.2).
-
-        Args:
-            context: A `sennit.core.transport.tls.ServerTLS`. (`Any`: TLS is an extra.)
-            handshake_timeout: Seconds for the whole handshake.
-
-        Raises:
-            ProtocolError: The peer sent octets before the handshake: the
-                connection is aborted (CVE-2011-0411 and its kin).
-            TLSError: The handshake failed.
-        """
-        self._held |= SUSPENDED
-        pieces = self.engine.data_to_send()
-        if pieces:
-            self._send(pieces)
-        if self.engine.release() or self._unparsed:
-            self.transport.abort("error")
-            raise ProtocolError(
-                "octets in clear after the command that starts TLS", "RFC 3207 §4.2"
-            )
-        self._reading_paused = False
-        self.transport = await self.transport.start_tls(
-            context, server_side=True, handshake_timeout=handshake_timeout
-        )
-        self._out = self.transport
-        self._held &= ~SUSPENDED
-
-
-def _union_of(cls: type) -> tuple[type, ...]:
-    """The event types in the type parameter of the class's `EngineProtocol[…]` base."""
-    for base in getattr(cls, "__orig_bases__", ()):
-        origin = get_origin(base)
-        if isinstance(origin, type) and issubclass(origin, EngineProtocol):
-            found: list[type] = []
-            for argument in get_args(base):
-                members = _flatten(argument)
-                if isinstance(argument, type) and _is_engine(argument):
-                    continue
-                found.extend(members)
-            if found:
-                return tuple(dict.fromkeys(found))
-    return ()
-
-
-def _is_engine(kind: type) -> bool:
-    return hasattr(kind, "next_event")
-
-
-def _flatten(argument: Any) -> list[type]:
-    if isinstance(argument, type) and get_origin(argument) is None:
-        return [argument]
-    return [kind for each in get_args(argument) for kind in _flatten(each)]
-
-
-def _build_tables(cls: type[EngineProtocol[Any, Any]], names: dict[type, str]) -> None:
-    """Make the tables of a class, or refuse it.
-
-    Raises:
-        TypeError: An event has no handler, or a handler's event is none.
-    """
-    table: dict[type, Callable[[Any, Any], object]] = {}
-    extras: dict[type, Callable[[Any, Any], object]] = {}
-    begins: set[type] = set()
-    for kind, name in names.items():
-        method = getattr(cls, name)
-        if not any(issubclass(kind, each) or issubclass(each, kind) for each in cls.events):
-            raise TypeError(
-                f"{cls.__qualname__}.{name} handles {kind.__qualname__}, "
-                f"which is not among the events: {', '.join(e.__qualname__ for e in cls.events)}"
-            )
-        if issubclass(kind, (Interrupts, PeerFault, Belongs)):
-            code = getattr(method, "__code__", None)
-            if code is not None and code.co_flags & 0x80:  # CO_COROUTINE
-                raise TypeError(
-                    f"{cls.__qualname__}.{name}: {kind.__qualname__} begins no exchange, "
-                    "so its handler must be a plain method"
-                )
-            if issubclass(kind, Belongs):
-                table[kind] = method
-            else:
-                extras[kind] = method
-                table[kind] = EngineProtocol._to_exchange
-        else:
-            table[kind] = method
-            begins.add(kind)
-    missing: list[str] = []
-    for kind in cls.events:
-        if kind in table:
-            continue
-        base = next((each for each in kind.__mro__ if each in table), None)
-        if base is not None:
-            table[kind] = table[base]
-            if base in begins:
-                begins.add(kind)
-            if base in extras:
-                extras[kind] = extras[base]
-        elif issubclass(kind, (Belongs, Interrupts, PeerFault)):
-            table[kind] = EngineProtocol._to_exchange
-        else:
-            missing.append(kind.__qualname__)
-    if missing:
-        raise TypeError(f"{cls.__qualname__} leaves events without a handler: {', '.join(missing)}")
-    cls._table = table
-    cls._begins = frozenset(begins)
-    cls._extras = extras
-    cls._gives_credit = cls.consumed is not EngineProtocol.consumed

@@ -1,0 +1,121 @@
+"""Changing over: to another protocol on the same connection, or to TLS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sennit.core._driver import GONE, STALLED, SUSPENDED, TIMED, Driver, has_timers
+from sennit.core.errors import ConnectionLost, ProtocolError
+
+if TYPE_CHECKING:
+    from sennit.core.engine import Engine
+    from sennit.core.interfaces import IStreamProtocol
+
+__all__ = ["Handover"]
+
+EngineT = TypeVar("EngineT", bound="Engine[Any]")
+
+
+class Handover(Driver[EngineT]):
+    """A driver whose connection may go on as something else."""
+
+    _stash: Any = None  # an event that was taken and must wait for the next turn
+    _server_side = True
+
+    def switch_protocol(self, protocol: IStreamProtocol) -> None:
+        """Send what is queued, then give the connection to another protocol.
+
+        What the engine has not read goes to its `data_received`. This protocol
+        hears of the connection no more; the handler that calls this should end.
+
+        Raises:
+            ConnectionLost: The connection has gone.
+        """
+        if self._held & GONE:
+            raise self._lost or ConnectionLost()
+        self.flush()
+        rest = self.engine.release() + self._unparsed
+        self._leave()
+        self._stash = None
+        was_paused = self._reading_paused
+        self._held |= GONE
+        self._lost = ConnectionLost("the connection was given to another protocol", "switched")
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        if rest:
+            protocol.data_received(rest)
+        if was_paused:
+            self.transport.resume_reading()
+
+    async def start_tls(
+        self,
+        context: Any,
+        engine: EngineT,
+        *,
+        server_hostname: str | None = None,
+        handshake_timeout: float = 10.0,
+    ) -> None:
+        """Send what is queued, talk TLS from here on, and go on with a fresh engine.
+
+        Nothing that was said in clear may count (RFC 3207 §4.2), so nothing is
+        carried over; the old engine is released.
+
+        Args:
+            context: A `ServerTLS` or `ClientTLS` of `sennit.core.transport.tls`, or
+                an `ssl.SSLContext` on asyncio's transports. (`Any`: TLS is an extra.)
+            engine: What goes on.
+            server_hostname: Whose certificate a client expects.
+            handshake_timeout: Seconds for the whole handshake.
+
+        Raises:
+            ProtocolError: The peer sent octets before the handshake: the
+                connection is aborted (CVE-2011-0411 and its kin).
+            TLSError: The handshake failed.
+        """
+        self.flush()
+        if self.engine.release() or self._unparsed or self._stash is not None:
+            self.transport.abort()
+            raise ProtocolError(
+                "octets in clear after the command that starts TLS", "RFC 3207 §4.2"
+            )
+        self.engine = engine
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        timed = TIMED if has_timers(engine) else 0
+        self._backlog = 0
+        self._held = self._held & ~(TIMED | STALLED) | timed | SUSPENDED
+        if self._out is self.transport:
+            self.transport = self._out = await self.transport.start_tls(
+                context,
+                server_side=self._server_side,
+                server_hostname=server_hostname,
+                handshake_timeout=handshake_timeout,
+            )
+        else:
+            await self._start_foreign_tls(context, server_hostname, handshake_timeout)
+        self._held &= ~SUSPENDED
+        if timed:
+            engine.handle_timeout(self._time())
+        self.proceed()
+
+    async def _start_foreign_tls(
+        self, context: Any, server_hostname: str | None, handshake_timeout: float
+    ) -> None:
+        """asyncio's loops do that, not their transports."""
+        import asyncio
+
+        from sennit.core._foreign_out import ForeignOut
+
+        # `Any`: asyncio asks for its own classes, which these have the shape of.
+        start: Any = asyncio.get_running_loop().start_tls
+        transport = await start(
+            self.transport,
+            self,
+            context,
+            server_side=self._server_side,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=handshake_timeout,
+        )
+        self.transport = transport
+        self._out = ForeignOut(transport)

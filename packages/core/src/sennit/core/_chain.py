@@ -113,7 +113,10 @@ class Chain:
                     self._guard = None
                 error, trace = self._result, self._trace
                 self._result = self._trace = None
-                unwind(self, False, error, trace, None, guard is None)
+                seen = guard is None
+                del guard
+                unwind(self, False, error, trace, None, seen)
+                del self, error, trace
         else:
             self._chain.append(entry)
 
@@ -294,6 +297,7 @@ def unwind(
                             if todo is None:
                                 todo = _new_queue()
                             todo.append(turn)
+                            turn = None
                         continue
                     else:
                         args, kw, context, types = more
@@ -309,8 +313,11 @@ def unwind(
                 except BaseException as exc:
                     if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                         interrupt = exc
-                        if fn is True:
-                            continue
+                    if fn is True:
+                        # A waiter failed to take the result: not the chain's affair.
+                        if exc is not interrupt:
+                            report("What waited for a Deferred could not go on", exc)
+                        continue
                     strip(exc)
                     if not ok:
                         link_context(exc, result)
@@ -384,6 +391,10 @@ def unwind(
             break
         deferred, rest, ok, result, trace = todo.popleft()
         taken = False
+    # The frame of a callback that raised holds this one (f_back), for as long
+    # as its error lives: what it would keep alive from here is let go.
+    out = fn = good = bad = more = args = kw = run = source = kept = None
+    del deferred, result, trace, rest
     if interrupt is not None:
         raise interrupt
 

@@ -153,7 +153,10 @@ class Deferred(Chain, Generic[T]):
             except BaseException as exc:
                 strip(exc)
                 unwind(self, False, exc, exc.__traceback__)
-                return self
+                try:
+                    return self
+                finally:
+                    del self  # see the end of `unwind`
             if self._chain is None and not hasattr(value, "__await__"):
                 self._result = value
                 self._state = VALUE
@@ -302,6 +305,7 @@ class Deferred(Chain, Generic[T]):
                     wake(waiter.pop(), value)
                     return
             unwind(self, True, value, None)
+            del self, value, chain  # see the end of `unwind`
             return
         self._result = value
         self._state = VALUE
@@ -320,6 +324,7 @@ class Deferred(Chain, Generic[T]):
             return
         self._canceller = None
         unwind(self, False, error, error.__traceback__)
+        del self, error
 
     def _refuse(self) -> None:
         if self._canceller is drop:

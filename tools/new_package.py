@@ -164,9 +164,9 @@ def trial() -> int:
                 shutil.copyfile(ROOT / name, copy / name)
         here = "packages/zz-trial"
         sources = [str(each) for each in copy.glob("packages/*/src")]
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(copy), str(copy / here / "src"), *sources])
-        }
+        site = copy / "site"
+        path = [str(copy), str(copy / here / "src"), *sources, str(site)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
         words = ["zz-trial", "--import", "trial", "--port", "7070"]
         for command in (
             ["tools.new_package", *words],
@@ -175,6 +175,8 @@ def trial() -> int:
             ["mypy", here],
             ["pyright", here],
             ["tools.boundaries", "--package", "zz-trial"],
+            # Where entry points are found: its metadata, beside its sources.
+            ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(site), f"./{here}"],
             ["pytest", "--quiet", "-p", "no:cacheprovider", here],
         ):
             ran = subprocess.run(

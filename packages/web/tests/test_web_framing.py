@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -558,5 +559,5 @@ def test_no_cut_of_nearly_good_octets_changes_the_verdict(
     whole = scan([data], limits)
     assert scan(octet_by_octet(data), limits) == whole
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    pieces = [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    pieces = [data[a:b] for a, b in itertools.pairwise(edges) if b > a]
     assert scan(pieces, limits) == whole

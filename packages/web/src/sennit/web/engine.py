@@ -213,9 +213,19 @@ class HTTP1ServerEngine(Untimed):
         return self._head is None and self._gate.line_seen
 
     @property
+    def at_rest(self) -> bool:
+        """Whether no request is open or has come in part: a kept connection between two."""
+        return self._head is None and not self._gate.buffered
+
+    @property
     def content_awaited(self) -> bool:
         """Whether the open request's content is still coming."""
-        return self._body_open
+        return self._body_open and self._gate.in_body
+
+    @property
+    def content_come(self) -> int:
+        """Octets of the open request's content that have come, as far as is known."""
+        return self._gate.come
 
     def data_to_send(self) -> list[Buffer | FilePart]:
         """What to send now, in order; each piece is given once."""
@@ -362,6 +372,8 @@ class HTTP1ServerEngine(Untimed):
         head = self._head
         if head is None or head.exchange != exchange or self._phase != _ASKED:
             if self._open_head(exchange) is None:
+                if body is not None:
+                    self._close_parts(body)
                 return
             raise WebUsageError("the request was answered already")
         pieces = [status_line(status, reason), self._date.octets]
@@ -504,14 +516,14 @@ class HTTP1ServerEngine(Untimed):
             WebUsageError: No such response is open, or more than was announced.
         """
         if self._open_head(exchange) is None:
+            self._close_parts(data)
             return
         if self._phase != _STREAMING:
             raise WebUsageError("no response is open that awaits content")
         size = len(data)
-        if not size:
-            return
         framing = self._framing
-        if framing == _WITHOUT_BODY:
+        if not size or framing == _WITHOUT_BODY:
+            self._close_parts(data)
             return
         if framing == _BY_LENGTH:
             if size > self._left:

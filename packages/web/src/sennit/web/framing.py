@@ -201,6 +201,11 @@ class Gate:
         return self._left if self.in_body else 0
 
     @property
+    def come(self) -> int:
+        """Octets of this message's content that have come so far, in chunks or not."""
+        return self._taken - self._left + self.buffered
+
+    @property
     def begun(self) -> bool:
         """Whether some of a head has come that is not whole yet."""
         return self._state == _AT_HEAD and self.buffered > 0
@@ -335,7 +340,7 @@ class Gate:
                     self._state = _AT_CHUNK_LINE
                 else:
                     self._state = _AT_LENGTH
-                    self._left = head.length
+                    self._left = self._taken = head.length
         return head
 
     def _weigh(self, head: RequestHead, special: dict[bytes, bytes]) -> None:

@@ -67,6 +67,6 @@ class H11Parser:
             raise Refused(error.error_status_hint, str(error), "RFC 9112 §7.1") from None
         if isinstance(event, h11.EndOfMessage):
             self._connection = None
-        if taken != piece:
+        if bytes(taken) != piece:
             raise Refused(400, "the parser does not agree", "RFC 9112 §6")
         return piece

@@ -1,0 +1,92 @@
+"""HTTP for Sennit: a server for files, resources and applications.
+
+::
+
+    from sennit.core import run, serve
+    from sennit.web import Site, text
+
+    site = Site()
+
+    @site.route("/")
+    async def hello(request):
+        return text("Hello")
+
+    async def main(reactor):
+        async with serve("tcp://127.0.0.1:8080", site) as server:
+            await server.wait_closed()
+
+    run(main)
+
+Everything is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from sennit.web._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sennit.web.accesslog import AccessLog
+    from sennit.web.engine import H11ServerEngine
+    from sennit.web.errors import WebError, WebProtocolError, WebUsageError
+    from sennit.web.limits import Limits
+    from sennit.web.request import Request
+    from sennit.web.resource import FunctionResource, Resource, Site
+    from sennit.web.response import HTTPError, Response, error_page, html, json, redirect, text
+    from sennit.web.server import HTTPServer, HTTPServerProtocol, Timeouts, http_server
+    from sennit.web.static import StaticFiles
+
+__all__ = [
+    "AccessLog",
+    "FunctionResource",
+    "H11ServerEngine",
+    "HTTPError",
+    "HTTPServer",
+    "HTTPServerProtocol",
+    "Limits",
+    "Request",
+    "Resource",
+    "Response",
+    "Site",
+    "StaticFiles",
+    "Timeouts",
+    "WebError",
+    "WebProtocolError",
+    "WebUsageError",
+    "__version__",
+    "error_page",
+    "html",
+    "http_server",
+    "json",
+    "redirect",
+    "text",
+]
+
+_ROOMS = {
+    "accesslog": ("AccessLog",),
+    "engine": ("H11ServerEngine",),
+    "errors": ("WebError", "WebProtocolError", "WebUsageError"),
+    "limits": ("Limits",),
+    "request": ("Request",),
+    "resource": ("FunctionResource", "Resource", "Site"),
+    "response": ("HTTPError", "Response", "error_page", "html", "json", "redirect", "text"),
+    "server": ("HTTPServer", "HTTPServerProtocol", "Timeouts", "http_server"),
+    "static": ("StaticFiles",),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a name from the room it lives in, the first time it is asked for."""
+        room = _HOME.get(name)
+        if room is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{room}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

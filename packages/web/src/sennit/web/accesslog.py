@@ -1,0 +1,169 @@
+"""The access log: one line per request, written by a thread that may block.
+
+The loop only appends to a list. Twice a second, or when much has gathered, the
+list goes to the thread; when the thread cannot keep up (a full disk, a pipe that
+nobody reads) lines are dropped and counted, and the count is written once there
+is room again.
+
+What a client supplied is escaped: quotes, backslashes, control octets and
+everything beyond ASCII, so that one request is one line and a terminal that
+shows it stays as it is (HARDENING core-19).
+
+Formats: ``common`` (host, ident, user, time, request, status, octets) and
+``combined``, which adds Referer and User-Agent.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from queue import Full, Queue
+from typing import IO, TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sennit.web.server import HTTPServerProtocol
+    from sennit.web.verdict import RequestHead
+
+__all__ = ["AccessLog"]
+
+MAX_FIELD: Final = 1024
+"""Octets of one field that are written."""
+FLUSH_AFTER: Final = 0.5
+"""Seconds that a line waits for others."""
+BATCH: Final = 512
+"""Lines that are handed over without waiting."""
+BATCHES: Final = 64
+"""Batches that may wait for the thread; what comes then is dropped."""
+
+_MONTHS: Final = (
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+)  # fmt: skip
+_ODD = re.compile(rb"[^ !#-\[\]-~]")
+
+
+def _escape(octets: bytes) -> str:
+    octets = octets[:MAX_FIELD]
+    if _ODD.search(octets) is None:
+        return octets.decode("ascii")
+    return _ODD.sub(lambda match: b"\\x%02x" % match[0][0], octets).decode("ascii")
+
+
+class AccessLog:
+    """Where requests are written down.
+
+    Args:
+        stream: A binary stream, such as a file opened for appending. Written to by
+            a thread of the log's own; closed by `close` if `close_stream`.
+        style: ``common`` or ``combined``.
+        close_stream: Whether `close` closes it.
+        wall_clock: Seconds since the epoch.
+
+    Attributes:
+        dropped: Lines that were lost because the stream did not take them.
+    """
+
+    def __init__(
+        self,
+        stream: IO[bytes],
+        style: Literal["common", "combined"] = "combined",
+        *,
+        close_stream: bool = False,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._stream = stream
+        self._combined = style == "combined"
+        self._close_stream = close_stream
+        self._wall_clock = wall_clock
+        self._lines: list[str] = []
+        self._batches: Queue[list[str] | None] = Queue(BATCHES)
+        self._thread: threading.Thread | None = None
+        self._second = -1
+        self._stamp = ""
+        self._closed = False
+        self.dropped = 0
+
+    def request(
+        self, protocol: HTTPServerProtocol, head: RequestHead, status: int, sent: int
+    ) -> None:
+        """A request was answered."""
+        line = f"{_escape(head.method)} {_escape(head.target)} HTTP/{head.version.decode('ascii')}"
+        if self._combined:
+            referer = agent = b"-"
+            for name, value in head.headers:
+                if name == b"referer":
+                    referer = value
+                elif name == b"user-agent":
+                    agent = value
+            self._write(protocol, line, status, sent, f' "{_escape(referer)}" "{_escape(agent)}"')
+        else:
+            self._write(protocol, line, status, sent, "")
+
+    def refused(self, protocol: HTTPServerProtocol, status: int, sent: int) -> None:
+        """Octets that were no request, or a request that broke a rule, were answered."""
+        self._write(protocol, "-", status, sent, ' "-" "-"' if self._combined else "")
+
+    def _write(
+        self, protocol: HTTPServerProtocol, line: str, status: int, sent: int, rest: str
+    ) -> None:
+        if self._closed:
+            return
+        now = self._wall_clock()
+        if int(now) != self._second:
+            self._second = int(now)
+            year, month, day, hour, minute, second, _, _, _ = time.gmtime(now)
+            self._stamp = (
+                f"[{day:02}/{_MONTHS[month - 1]}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000]"
+            )
+        lines = self._lines
+        lines.append(
+            f'{protocol.client_name} - - {self._stamp} "{line}" {status} {sent or "-"}{rest}\n'
+        )
+        if len(lines) == 1:
+            protocol.call_later(FLUSH_AFTER, self.flush)
+        elif len(lines) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what has gathered to the thread."""
+        lines = self._lines
+        if not lines:
+            return
+        self._lines = []
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sennit-access-log", daemon=True)
+            self._thread.start()
+        if self.dropped:
+            lines.insert(0, f"# {self.dropped} lines dropped so far\n")
+        try:
+            self._batches.put_nowait(lines)
+        except Full:
+            self.dropped += len(lines)
+
+    def _run(self) -> None:
+        while (lines := self._batches.get()) is not None:
+            try:
+                self._stream.write("".join(lines).encode("ascii"))
+                self._stream.flush()
+            except (OSError, ValueError):
+                self.dropped += len(lines)
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what is left, for `timeout` seconds at most, and end the thread."""
+        if self._closed:
+            return
+        self.flush()
+        self._closed = True
+        thread = self._thread
+        if thread is not None:
+            try:
+                self._batches.put(None, timeout=timeout)
+            except Full:
+                return
+            thread.join(timeout)
+            if thread.is_alive():
+                return
+        if self._close_stream:
+            self._stream.close()

@@ -1,0 +1,183 @@
+"""A request as its handler sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote_to_bytes
+
+from sennit.core.errors import LimitReachedError
+from sennit.web.response import HTTPError
+
+if TYPE_CHECKING:
+    from sennit.core.address import Address
+    from sennit.core.driver import Body
+    from sennit.core.interfaces import IStreamTransport
+    from sennit.web.server import HTTPServerProtocol
+    from sennit.web.verdict import RequestHead
+
+__all__ = ["Request"]
+
+MAX_FIELDS = 1000
+"""Fields of a query that are looked at; with more the request is refused (400)."""
+
+
+class Request:
+    """One request.
+
+    Attributes:
+        head: All that the engine said of it, in octets.
+        segments: The path's segments, decoded; a resource tree consumes them.
+    """
+
+    __slots__ = ("_body", "_protocol", "_segments", "head")
+
+    def __init__(self, head: RequestHead, protocol: HTTPServerProtocol) -> None:
+        self.head = head
+        self._protocol = protocol
+        self._segments: list[str] | None = None
+        self._body: Body | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.head.path[:64]!r}>"
+
+    @property
+    def method(self) -> str:
+        """The method; methods are case-sensitive."""
+        return self.head.method.decode("ascii")
+
+    @property
+    def raw_path(self) -> str:
+        """The path as it was sent, percent-encoded, without the query."""
+        return self.head.path.partition(b"?")[0].decode("ascii")
+
+    @property
+    def path(self) -> str:
+        """The path, decoded; octets that are no UTF-8 are replaced.
+
+        To be looked at, not to be opened: an encoded slash is a slash here.
+        `segments` keeps them apart.
+        """
+        return unquote_to_bytes(self.head.path.partition(b"?")[0]).decode("utf-8", "replace")
+
+    @property
+    def segments(self) -> list[str]:
+        """The path's segments, each decoded by itself.
+
+        Raises:
+            HTTPError: 404, a segment is no UTF-8 or not well encoded.
+        """
+        if self._segments is None:
+            self._segments = decode_segments(self.head.path.partition(b"?")[0])
+        return self._segments
+
+    @segments.setter
+    def segments(self, value: list[str]) -> None:
+        self._segments = value
+
+    @property
+    def query_string(self) -> str:
+        """The query as it was sent."""
+        return self.head.path.partition(b"?")[2].decode("ascii")
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """Values of the query's fields by name.
+
+        Raises:
+            HTTPError: 400, there are too many.
+        """
+        found = self.query_string
+        if not found:
+            return {}
+        try:
+            return parse_qs(found, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        except ValueError:
+            raise HTTPError(400) from None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """List of (lower-case name, value) octet pairs, in the order they came."""
+        return self.head.headers
+
+    def header(self, name: str) -> str | None:
+        """The value of a header, ``None`` if it did not come.
+
+        Several of one name are joined by commas, as RFC 9110 §5.3 has it.
+        """
+        wanted = name.lower().encode("latin-1")
+        found = [value for each, value in self.head.headers if each == wanted]
+        return b", ".join(found).decode("latin-1") if found else None
+
+    @property
+    def host(self) -> str:
+        """The authority that was asked for, empty if none was."""
+        return (self.head.host or b"").decode("ascii")
+
+    @property
+    def secure(self) -> bool:
+        """Whether it came over TLS."""
+        return self._protocol.secure
+
+    @property
+    def peer(self) -> Address | None:
+        """Who asks."""
+        return self._protocol.transport.peer
+
+    @property
+    def transport(self) -> IStreamTransport:
+        """What it came over."""
+        return self._protocol.transport
+
+    @property
+    def body(self) -> Body:
+        """The content: ``async for chunk in request.body``.
+
+        Asking for it tells a client that waits for 100-continue to go on.
+        """
+        if self._body is None:
+            self._body = self._protocol.body(self.head)
+            self._protocol.go_on(self.head)
+        return self._body
+
+    async def read(self, limit: int = 1024 * 1024) -> bytes:
+        """All of the content.
+
+        Args:
+            limit: Octets at most.
+
+        Raises:
+            HTTPError: 413, there are more.
+        """
+        length = self.head.length
+        if length == 0:
+            return b""
+        if length > limit:
+            raise HTTPError(413)
+        try:
+            return await self.body.read(limit)
+        except LimitReachedError as error:
+            raise HTTPError(413) from error
+
+
+def decode_segments(path: bytes) -> list[str]:
+    """The segments of a path that begins with a slash, each percent-decoded.
+
+    Raises:
+        HTTPError: 404, one is not well encoded, no UTF-8, or holds a NUL.
+    """
+    try:
+        if b"%" not in path:
+            return path.decode("ascii").split("/")[1:]
+        found: list[str] = []
+        for segment in path.split(b"/")[1:]:
+            if b"%" in segment:
+                for part in segment.split(b"%")[1:]:
+                    int(part[:2], 16)
+                    if not part[:2].isalnum() or len(part) < 2:
+                        raise HTTPError(404)
+            found.append(unquote_to_bytes(segment).decode("utf-8"))
+    except ValueError:
+        raise HTTPError(404) from None
+    if any("\0" in segment for segment in found):
+        raise HTTPError(404)
+    return found

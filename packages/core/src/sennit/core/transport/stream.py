@@ -4,9 +4,7 @@ Reading: the poller's event calls `_on_event`, which receives at most 64 KiB at 
 time (larger buffers are mapped and unmapped by the allocator for every message)
 and hands them to the protocol.
 
-Writing: what a protocol writes while its `data_received` runs leaves in one
-``send`` right after it; what is written from elsewhere leaves once, at the end of
-the turn. Writability is asked for only when the kernel has refused something.
+Writing is `sennit.core.transport.sending`.
 
 While reading is paused, nothing is unregistered until an event shows up; then the
 descriptor waits for the peer's end alone, once. So a pause between two messages
@@ -22,34 +20,26 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from contextvars import copy_context
 from functools import partial
 
 from sennit.core._implements import implements
 from sennit.core.address import Address, address_from_socket
-from sennit.core.errors import (
-    ConnectionAborted,
-    ConnectionDone,
-    ConnectionLost,
-    LimitReachedError,
-    ReactorError,
-)
+from sennit.core.errors import ConnectionAborted, ConnectionDone, ConnectionLost
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.calls import DelayedCall
 from sennit.core.reactor.pollers import ERROR, HANGUP, ONCE, PEER_CLOSED, READ, WRITE
-from sennit.core.transport.flow import FlowControl
+from sennit.core.transport.sending import CLOSING, CORKED, FRESH, GONE, LOOSE, OPEN, Sending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as RawSocket  # noqa: N812 - it is a type
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from contextvars import Context
-    from typing import IO, Any, Final, Protocol as _Protocol
+    from typing import Any, Final, Protocol as _Protocol
 
     from sennit.core.deferred import Deferred
-    from sennit.core.interfaces import Buffer, IStreamProtocol, IStreamTransport
+    from sennit.core.interfaces import IStreamProtocol, IStreamTransport
     from sennit.core.reactor.base import Reactor
-    from sennit.core.transport.filepiece import FilePiece
 
     class Owner(_Protocol):
         """Who counts the connection."""
@@ -63,13 +53,7 @@ READ_SIZE: Final = 64 * 1024
 """Octets received at a time."""
 READS_PER_TURN: Final = 4
 """Full reads of one connection in one turn, so that nobody starves the others."""
-JOIN_BELOW: Final = 16 * 1024
-"""Octets up to which several pieces are joined for one ``send``; above, ``sendmsg``."""
-PIECES_AT_ONCE: Final = 512
-"""Pieces of one ``sendmsg`` (IOV_MAX is 1 024 on Linux)."""
 
-_OPEN, _HALF, _CLOSING, _GONE = 0, 1, 2, 3
-# _HALF: write_eof was called. Whatever is not _OPEN refuses to be written to.
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
 
@@ -81,7 +65,7 @@ _NOBODY = _Nobody()
 
 
 @implements("IStreamTransport")
-class SocketTransport(FlowControl):
+class SocketTransport(Sending):
     """One connection of a stream socket.
 
     Args:
@@ -96,26 +80,15 @@ class SocketTransport(FlowControl):
     __slots__ = (
         "__weakref__",
         "_buffer_updated",
-        "_close_reason",
         "_context",
-        "_corked",
         "_data_received",
         "_eof_in",
-        "_fd",
         "_get_buffer",
         "_handler",
-        "_mask",
-        "_out",
         "_owner",
         "_peer",
-        "_queued",
-        "_reactor",
         "_reading",
         "_recv",
-        "_send",
-        "_size",
-        "_sock",
-        "_state",
     )
 
     def __init__(
@@ -128,7 +101,7 @@ class SocketTransport(FlowControl):
         owner: Owner | None = None,
         context: Context | None = None,
     ) -> None:
-        FlowControl.__init__(self)
+        Sending.__init__(self)
         self._reactor = reactor
         self._sock = sock
         self._fd = sock.fileno()
@@ -141,8 +114,9 @@ class SocketTransport(FlowControl):
         self._out: list[Any] = []  # of bytes, memoryview or FilePiece
         self._size = 0
         self._mask = 0
-        self._state = _OPEN
-        self._corked = False
+        self._state = OPEN
+        self._cork = LOOSE
+        self._answer = b""
         self._queued = False
         self._reading = True
         self._eof_in = False
@@ -157,20 +131,26 @@ class SocketTransport(FlowControl):
         """
         self._mask = READ
         self._reactor.watch(self._fd, READ, self._handler)
-        self._corked = True
+        if self._context is None:
+            self._deliver(self._protocol.connection_made, self)
+        else:
+            self._context.run(self._deliver, self._protocol.connection_made, self)
+
+    def _deliver(self, method: Callable[..., object], *args: Any) -> object:
+        """Call a method of the protocol, then send what it wrote."""
+        self._cork = CORKED
+        result: object = None
         try:
-            if self._context is None:
-                self._protocol.connection_made(self)
-            else:
-                self._context.run(self._protocol.connection_made, self)
+            result = method(*args)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            self._protocol_failed(error, "connection_made")
+            self._protocol_failed(error, method.__name__)
         finally:
-            self._corked = False
+            self._cork = LOOSE
         if self._out:
             self._flush()
+        return result
 
     def __repr__(self) -> str:
         """Class, ends and state."""
@@ -212,7 +192,7 @@ class SocketTransport(FlowControl):
             except OSError:
                 return default
         if name == "socket":
-            if self._state == _GONE:
+            if self._state == GONE:
                 return default
             from sennit.core.transport.peek import SocketView
 
@@ -260,8 +240,11 @@ class SocketTransport(FlowControl):
         if not self._reading:
             self._park()
             return
+        # What a slot holds is loaded first and called then: called as a method of
+        # `self` it would be looked for in the class each time.
+        receive = self._recv
         try:
-            data = self._recv(READ_SIZE)
+            data = receive(READ_SIZE)
         except BlockingIOError:
             return
         except OSError as error:
@@ -270,34 +253,31 @@ class SocketTransport(FlowControl):
         if not data:
             self._on_eof()
             return
-        self._corked = True
+        self._cork = CORKED if self._out or self._state else FRESH
+        deliver = self._data_received
         try:
-            self._data_received(data)
+            deliver(data)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             self._protocol_failed(error, "data_received")
         finally:
-            self._corked = False
-        out = self._out
-        if out:
-            if len(out) == 1 and self._mask == READ and type(out[0]) is bytes:
-                answer = out.pop()
-                try:
-                    sent = self._send(answer)
-                except BlockingIOError:
-                    sent = 0
-                except OSError as error:
-                    self._failed(error)
-                    return
-                if sent == len(answer):
-                    self._size = 0
-                    if self._state or self._pressing:
-                        self._drained()
-                else:
-                    self._refused(answer, sent)
-            else:
-                self._flush()
+            self._cork = LOOSE
+        answer = self._answer
+        if answer:
+            self._answer = b""
+            send = self._send
+            try:
+                sent = send(answer)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                self._failed(error)
+                return
+            if sent != len(answer):
+                self._refused(answer, sent)
+        elif self._out:
+            self._flush()
         if len(data) == READ_SIZE:
             self._read_on()
 
@@ -316,17 +296,7 @@ class SocketTransport(FlowControl):
             if not data:
                 self._on_eof()
                 return
-            self._corked = True
-            try:
-                self._data_received(data)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:
-                self._protocol_failed(error, "data_received")
-            finally:
-                self._corked = False
-            if self._out:
-                self._flush()
+            self._deliver(self._data_received, data)
             if len(data) < READ_SIZE:
                 return
 
@@ -353,17 +323,7 @@ class SocketTransport(FlowControl):
         if not got:
             self._on_eof()
             return
-        self._corked = True
-        try:
-            self._buffer_updated(got)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            self._protocol_failed(error, "buffer_updated")
-        finally:
-            self._corked = False
-        if self._out:
-            self._flush()
+        self._deliver(self._buffer_updated, got)
 
     def _go_on_reading(self, mask: int) -> bool:
         """Deal with all but READ; whether there may be something to receive."""
@@ -391,21 +351,10 @@ class SocketTransport(FlowControl):
 
     def _on_eof(self) -> None:
         self._eof_in = True
-        self._corked = True
-        keep: object = False
-        try:
-            keep = self._protocol.eof_received()
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            self._protocol_failed(error, "eof_received")
-        finally:
-            self._corked = False
-        if self._out:
-            self._flush()
+        keep = self._deliver(self._protocol.eof_received)
         if self._mask == 0:
             return
-        if keep and self._state == _OPEN:
+        if keep and self._state == OPEN:
             self._watch(self._mask & WRITE | ONCE)
         else:
             self.close()
@@ -416,7 +365,7 @@ class SocketTransport(FlowControl):
 
     def resume_reading(self) -> None:
         """Go on reading."""
-        if not self._reading and self._state < _CLOSING:
+        if not self._reading and self._state < CLOSING:
             self._reading = True
             if not self._eof_in and not self._mask & READ:
                 self._watch(self._mask & WRITE | READ)
@@ -434,225 +383,6 @@ class SocketTransport(FlowControl):
         if mask != self._mask:
             self._mask = mask
             self._reactor.rewatch(self._fd, mask)
-
-    # ── writing ───────────────────────────────────────────────────────────────
-
-    def write(self, data: Buffer) -> None:
-        """Queue octets; ignored after the loss.
-
-        Raises:
-            TypeError: `data` is not bytes-like.
-            ReactorError: After `write_eof`.
-        """
-        if type(data) is not bytes:
-            data = _owned(data)
-        if self._state or not data:
-            if self._state == _HALF:
-                raise ReactorError("write after write_eof")
-            return
-        self._out.append(data)
-        self._size = size = self._size + len(data)
-        if size > self._high:
-            self._pressed()
-        elif not self._corked and not self._queued:
-            self._queued = True
-            self._reactor.flush_later(self._flush)
-
-    def writelines(self, pieces: Iterable[Buffer]) -> None:
-        """`write` each piece; they leave together where they can."""
-        for piece in pieces:
-            self.write(piece)
-
-    def _pressed(self) -> None:
-        """Above the high mark: send at once what the kernel takes, then look again."""
-        if not self._mask & WRITE:
-            self._flush()
-        if self._size > self._high and self._state != _GONE:
-            self._pause()
-            if self._size > self._hard:
-                self._lose(
-                    LimitReachedError(
-                        f"{self._size} octets wait for a peer that does not read",
-                        "limit:write-buffer",
-                    ),
-                    "limit:write-buffer",
-                )
-
-    def _flush(self) -> None:
-        """Send what is queued, until the kernel refuses."""
-        self._queued = False
-        out = self._out
-        if self._mask & WRITE or not out or self._state == _GONE:
-            return
-        try:
-            if len(out) == 1 and type(out[0]) is bytes:
-                data = out.pop()
-                try:
-                    sent = self._send(data)
-                except BlockingIOError:
-                    sent = 0
-                if sent != len(data):
-                    self._refused(data, sent)
-                    return
-                self._size = 0
-            else:
-                self._send_many()
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            self._failed(error)
-            return
-        if out:
-            self._wait_to_send()
-        elif self._state or self._pressing:
-            self._drained()
-
-    def _refused(self, data: bytes, sent: int) -> None:
-        """The kernel took only `sent` octets of the one piece there was."""
-        self._out.append(memoryview(data)[sent:] if sent else data)
-        self._size -= sent
-        self._wait_to_send()
-
-    def _wait_to_send(self) -> None:
-        self._watch(self._mask | WRITE)
-        if self._size > self._high:
-            self._pause()
-
-    def _send_many(self) -> None:
-        """Send pieces until the queue is empty or the kernel takes less than it was given."""
-        out = self._out
-        while out:
-            first = out[0]
-            if not isinstance(first, (bytes, memoryview)):
-                if not self._send_file_piece(first):
-                    return
-                continue
-            pieces = out
-            for at, piece in enumerate(out):
-                if at == PIECES_AT_ONCE or not isinstance(piece, (bytes, memoryview)):
-                    pieces = out[:at]
-                    break
-            if len(pieces) == 1:
-                given = len(first)
-                sent = self._send(first)
-            elif self._size <= JOIN_BELOW:
-                data = b"".join(pieces)
-                given = len(data)
-                sent = self._send(data)
-            else:
-                given = sum(map(len, pieces))
-                sent = self._sock.sendmsg(pieces)
-            self._size -= sent
-            if sent == given:
-                del out[: len(pieces)]
-                continue
-            at = 0
-            while sent >= len(out[at]):
-                sent -= len(out[at])
-                at += 1
-            del out[:at]
-            if sent:
-                out[0] = memoryview(out[0])[sent:]
-            return
-
-    def _send_file_piece(self, piece: FilePiece) -> bool:
-        """Send of a file what the kernel takes; whether the piece is done with."""
-        if piece.by_kernel:
-            left = piece.send_by_kernel(self._fd)
-        else:
-            block = piece.next_block()
-            if block:
-                piece.advance(self._send(block))
-            left = bool(block)
-        if left:
-            # One bite a turn, so that a fast peer does not keep the loop.
-            return False
-        self._out.pop(0)
-        piece.finish()
-        return True
-
-    def _on_writable(self) -> None:
-        """The kernel takes octets again."""
-        mask = self._mask
-        # Taken off here, but not in the poller yet: the kernel may refuse again.
-        self._mask = mask & ~WRITE
-        self._flush_on(mask)
-
-    def _flush_on(self, mask: int) -> None:
-        out = self._out
-        try:
-            self._send_many()
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            self._mask = mask
-            self._failed(error)
-            return
-        self._mask = mask
-        if not out:
-            rest = mask & ~WRITE
-            self._watch(rest if rest & READ else rest | PEER_CLOSED | ONCE)
-            if self._state or self._pressing:
-                self._drained()
-        elif self._pressing:
-            self._relieved(self._size)
-
-    def _drained(self) -> None:
-        """Everything has left: go on with what waited for that."""
-        if self._state == _CLOSING:
-            self._lose(None, self._close_reason or "clean")
-            return
-        if self._state == _HALF:
-            self._shut_out()
-        self._relieved(0)
-
-    def get_write_buffer_size(self) -> int:
-        """Octets that wait to be sent (those of files not counted)."""
-        return self._size
-
-    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> Deferred[int]:
-        """Send a piece of a file, in order with `write`, by ``sendfile(2)`` where that works.
-
-        Args:
-            file: Open for reading, until the Deferred has fired.
-            offset: Octet to begin at.
-            count: Octets to send; all up to the end when left out.
-
-        Returns:
-            Fires with the octets sent, fewer than `count` if the file ended first.
-        """
-        from sennit.core.transport.filepiece import FilePiece
-
-        piece = FilePiece(file, offset, count)
-        if self._state != _OPEN:
-            piece.fail(ConnectionLost("the connection is closed", self._close_reason or "lost"))
-            return piece.done
-        self._out.append(piece)
-        self._pause()  # a file on its way is enough: producers wait until it has left
-        if not self._corked and not self._queued:
-            self._queued = True
-            self._reactor.flush_later(self._flush)
-        return piece.done
-
-    def can_write_eof(self) -> bool:
-        """Sockets can."""
-        return True
-
-    def write_eof(self) -> None:
-        """Close the way out once all that was written has left."""
-        if self._state == _OPEN:
-            self._state = _HALF
-            if not self._out:
-                self._shut_out()
-
-    def _shut_out(self) -> None:
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            self._failed(error)
-            return
-        if self._eof_in:
-            self.close()
 
     # ── TLS ───────────────────────────────────────────────────────────────────
 
@@ -679,26 +409,33 @@ class SocketTransport(FlowControl):
 
     def is_closing(self) -> bool:
         """Whether `close` or `abort` was called or the connection has gone."""
-        return self._state >= _CLOSING
+        return self._state >= CLOSING
 
     def close(self, reason: str = "clean") -> None:
         """Send what is queued, then close. No more is received."""
-        if self._state >= _CLOSING:
+        if self._state >= CLOSING:
             return
+        if self._answer:
+            self._queue_answer()
         self._close_reason = reason
-        self._state = _CLOSING
+        self._state = CLOSING
+        self._cork = self._cork and CORKED
         self._reading = False
         if self._out:
-            if not self._corked and not self._queued and not self._mask & WRITE:
-                self._queued = True
-                self._reactor.flush_later(self._flush)
+            if not self._cork and not self._queued and not self._mask & WRITE:
+                self._flush_soon()
         else:
             self._lose(None, reason)
 
     def abort(self, reason: str = "aborted") -> None:
         """Close now and throw away what is queued; a TCP peer sees a reset."""
-        if self._state != _GONE:
+        if self._state != GONE:
             self._lose(ConnectionAborted(f"aborted: {reason}", reason), reason)
+
+    def _ended_out(self) -> None:
+        """The way out is closed; with the way in that is all of the connection."""
+        if self._eof_in:
+            self.close()
 
     def reactor_stopped(self) -> None:
         """The reactor ends, and so does every connection that is left."""
@@ -712,9 +449,11 @@ class SocketTransport(FlowControl):
 
     def _lose(self, error: ConnectionLost | None, reason: str) -> None:
         """The connection is over; the protocol learns it at the end of this turn."""
-        if self._state == _GONE:
+        if self._state == GONE:
             return
-        self._state = _GONE
+        self._state = GONE
+        self._cork = self._cork and CORKED
+        self._answer = b""
         self._reading = False
         if self._close_reason is None or error is not None:
             self._close_reason = reason
@@ -755,19 +494,3 @@ class SocketTransport(FlowControl):
 
 def _forgotten(mask: int) -> None:
     """The handler of a connection that has gone."""
-
-
-def _owned(data: Buffer) -> bytes | memoryview:
-    """`data` in a form that nobody else changes, not copied where that is sure already."""
-    if isinstance(data, memoryview):
-        if data.readonly and type(data.obj) is bytes and data.contiguous:
-            return data if data.format == "B" else data.cast("B")
-        return data.tobytes()
-    if isinstance(data, (bytes, bytearray)):
-        return bytes(data)
-    raise TypeError(f"octets are written as bytes, not {type(data).__name__}")
-
-
-def connection_context() -> Context | None:
-    """The context for a connection that is being made here; ``None`` when it is empty."""
-    return copy_context() or None

@@ -1,0 +1,336 @@
+"""The way out of a socket transport: its queue, and how it empties.
+
+What a protocol writes while its `data_received` runs leaves in one ``send`` right
+after it; what is written from elsewhere leaves once, at the end of the turn. Several
+small pieces are joined, large ones leave by ``sendmsg``, pieces of files by
+``sendfile``. Writability is asked for only when the kernel has refused something.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from sennit.core.errors import ConnectionLost, LimitReachedError, ReactorError
+from sennit.core.reactor.pollers import ONCE, PEER_CLOSED, READ, WRITE
+from sennit.core.transport.flow import FlowControl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as RawSocket  # noqa: N812 - it is a type
+    from collections.abc import Callable, Iterable
+    from typing import IO, Any, Final
+
+    from sennit.core.deferred import Deferred
+    from sennit.core.interfaces import Buffer
+    from sennit.core.reactor.base import Reactor
+    from sennit.core.transport.filepiece import FilePiece
+
+__all__ = ["CLOSING", "CORKED", "FRESH", "GONE", "HALF", "LOOSE", "OPEN", "Sending", "owned"]
+
+JOIN_BELOW: Final = 16 * 1024
+"""Octets up to which several pieces are joined for one ``send``; above, ``sendmsg``."""
+PIECES_AT_ONCE: Final = 512
+"""Pieces of one ``sendmsg`` (IOV_MAX is 1 024 on Linux)."""
+
+OPEN, HALF, CLOSING, GONE = 0, 1, 2, 3
+"""States of a connection. HALF: `write_eof` was called. What is not OPEN refuses to be written to."""
+
+LOOSE, FRESH, CORKED = 0, 1, 2
+"""Whether the protocol is being called: not; called, and nothing waits to be sent; called."""
+
+
+class Sending(FlowControl):
+    """Half of `SocketTransport`: the attributes it names belong to both."""
+
+    __slots__ = (
+        "_answer",
+        "_close_reason",
+        "_cork",
+        "_fd",
+        "_mask",
+        "_out",
+        "_queued",
+        "_reactor",
+        "_send",
+        "_size",
+        "_sock",
+        "_state",
+    )
+
+    _answer: bytes | memoryview
+    _close_reason: str | None
+    _cork: int
+    _fd: int
+    _mask: int
+    _out: list[Any]  # of bytes, memoryview or FilePiece
+    _queued: bool
+    _reactor: Reactor
+    _send: Callable[[bytes | memoryview], int]
+    _size: int
+    _sock: RawSocket
+    _state: int
+
+    def _watch(self, mask: int) -> None:
+        raise TypeError("the transport's")  # pragma: no cover - overridden
+
+    def _lose(self, error: ConnectionLost | None, reason: str) -> None:
+        raise TypeError("the transport's")  # pragma: no cover - overridden
+
+    def _failed(self, error: OSError | None) -> None:
+        raise TypeError("the transport's")  # pragma: no cover - overridden
+
+    def _ended_out(self) -> None:
+        raise TypeError("the transport's")  # pragma: no cover - overridden
+
+    def write(self, data: Buffer) -> None:
+        """Queue octets; ignored after the loss.
+
+        Raises:
+            TypeError: `data` is not bytes-like.
+            ReactorError: After `write_eof`.
+        """
+        if type(data) is not bytes:
+            data = owned(data)
+        if self._cork == FRESH:
+            # The first octets of a `data_received` with nothing before them: the
+            # event's own code sends them, without queue or count.
+            self._cork = CORKED
+            self._answer = data
+            return
+        if self._answer:
+            self._queue_answer()
+        if self._state or not data:
+            if self._state == HALF:
+                raise ReactorError("write after write_eof")
+            return
+        self._out.append(data)
+        self._size = size = self._size + len(data)
+        if size > self._high:
+            self._pressed()
+        elif not self._cork and not self._queued:
+            self._flush_soon()
+
+    def _queue_answer(self) -> None:
+        """Something comes behind the answer of this event: it takes its place in the queue."""
+        self._out.append(self._answer)
+        self._size += len(self._answer)
+        self._answer = b""
+
+    def _flush_soon(self) -> None:
+        self._queued = True
+        self._reactor.flush_later(self._flush)
+
+    def writelines(self, pieces: Iterable[Buffer]) -> None:
+        """`write` each piece; they leave together where they can."""
+        for piece in pieces:
+            self.write(piece)
+
+    def _pressed(self) -> None:
+        """Above the high mark: send at once what the kernel takes, then look again."""
+        if self._mask & WRITE:
+            self._too_much()
+        else:
+            self._flush()
+
+    def _too_much(self) -> None:
+        """Octets wait that the kernel does not take: pause producers, or give the peer up."""
+        if self._size > self._high and self._state != GONE:
+            self._pause()
+            if self._size > self._hard:
+                self._lose(
+                    LimitReachedError(
+                        f"{self._size} octets wait for a peer that does not read",
+                        "limit:write-buffer",
+                    ),
+                    "limit:write-buffer",
+                )
+
+    def _flush(self) -> None:
+        """Send what is queued, until the kernel refuses."""
+        self._queued = False
+        out = self._out
+        if self._mask & WRITE or not out or self._state == GONE:
+            return
+        try:
+            if len(out) == 1 and type(out[0]) is bytes:
+                data = out.pop()
+                send = self._send
+                try:
+                    sent = send(data)
+                except BlockingIOError:
+                    sent = 0
+                if sent != len(data):
+                    self._refused(data, sent)
+                    return
+                self._size = 0
+            else:
+                self._send_many()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._failed(error)
+            return
+        if out:
+            self._wait_to_send()
+        elif self._state or self._pressing:
+            self._drained()
+
+    def _refused(self, data: bytes, sent: int) -> None:
+        """The kernel took only `sent` octets of the one piece there was."""
+        self._out.append(memoryview(data)[sent:] if sent else data)
+        self._size = len(data) - sent
+        self._wait_to_send()
+
+    def _wait_to_send(self) -> None:
+        self._watch(self._mask | WRITE)
+        self._too_much()
+
+    def _send_many(self) -> None:
+        """Send pieces until the queue is empty or the kernel takes less than it was given."""
+        out = self._out
+        while out:
+            first = out[0]
+            if not isinstance(first, (bytes, memoryview)):
+                if not self._send_file_piece(first):
+                    return
+                continue
+            pieces = out
+            for at, piece in enumerate(out):
+                if at == PIECES_AT_ONCE or not isinstance(piece, (bytes, memoryview)):
+                    pieces = out[:at]
+                    break
+            if len(pieces) == 1:
+                given = len(first)
+                sent = self._send(first)
+            elif self._size <= JOIN_BELOW:
+                data = b"".join(pieces)
+                given = len(data)
+                sent = self._send(data)
+            else:
+                given = sum(map(len, pieces))
+                sent = self._sock.sendmsg(pieces)
+            self._size -= sent
+            if sent == given:
+                del out[: len(pieces)]
+                continue
+            at = 0
+            while sent >= len(out[at]):
+                sent -= len(out[at])
+                at += 1
+            del out[:at]
+            if sent:
+                out[0] = memoryview(out[0])[sent:]
+            return
+
+    def _send_file_piece(self, piece: FilePiece) -> bool:
+        """Send of a file what the kernel takes; whether the piece is done with."""
+        if piece.by_kernel:
+            left = piece.send_by_kernel(self._fd)
+        else:
+            block = piece.next_block()
+            if block:
+                piece.advance(self._send(block))
+            left = bool(block)
+        if left:
+            # One bite a turn, so that a fast peer does not keep the loop.
+            return False
+        self._out.pop(0)
+        piece.finish()
+        return True
+
+    def _on_writable(self) -> None:
+        """The kernel takes octets again."""
+        mask = self._mask
+        # Taken off here, but not in the poller yet: the kernel may refuse again.
+        self._mask = mask & ~WRITE
+        self._flush_on(mask)
+
+    def _flush_on(self, mask: int) -> None:
+        out = self._out
+        try:
+            self._send_many()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._mask = mask
+            self._failed(error)
+            return
+        self._mask = mask
+        if not out:
+            rest = mask & ~WRITE
+            self._watch(rest if rest & READ else rest | PEER_CLOSED | ONCE)
+            if self._state or self._pressing:
+                self._drained()
+        elif self._pressing:
+            self._relieved(self._size)
+
+    def _drained(self) -> None:
+        """Everything has left: go on with what waited for that."""
+        if self._state == CLOSING:
+            self._lose(None, self._close_reason or "clean")
+            return
+        if self._state == HALF:
+            self._shut_out()
+        self._relieved(0)
+
+    def get_write_buffer_size(self) -> int:
+        """Octets that wait to be sent (those of files not counted)."""
+        return self._size + len(self._answer)
+
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> Deferred[int]:
+        """Send a piece of a file, in order with `write`, by ``sendfile(2)`` where that works.
+
+        Args:
+            file: Open for reading, until the Deferred has fired.
+            offset: Octet to begin at.
+            count: Octets to send; all up to the end when left out.
+
+        Returns:
+            Fires with the octets sent, fewer than `count` if the file ended first.
+        """
+        from sennit.core.transport.filepiece import FilePiece
+
+        piece = FilePiece(file, offset, count)
+        if self._state != OPEN:
+            piece.fail(ConnectionLost("the connection is closed", self._close_reason or "lost"))
+            return piece.done
+        if self._answer:
+            self._queue_answer()
+        self._out.append(piece)
+        self._pause()  # a file on its way is enough: producers wait until it has left
+        if not self._cork and not self._queued:
+            self._flush_soon()
+        return piece.done
+
+    def can_write_eof(self) -> bool:
+        """Sockets can."""
+        return True
+
+    def write_eof(self) -> None:
+        """Close the way out once all that was written has left."""
+        if self._answer:
+            self._queue_answer()
+        if self._state == OPEN:
+            self._state = HALF
+            self._cork = self._cork and CORKED
+            if not self._out:
+                self._shut_out()
+
+    def _shut_out(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._failed(error)
+            return
+        self._ended_out()
+
+
+def owned(data: Buffer) -> bytes | memoryview:
+    """`data` in a form that nobody else changes, not copied where that is sure already."""
+    if isinstance(data, memoryview):
+        if data.readonly and type(data.obj) is bytes and data.contiguous:
+            return data if data.format == "B" else data.cast("B")
+        return data.tobytes()
+    if isinstance(data, (bytes, bytearray)):
+        return bytes(data)
+    raise TypeError(f"octets are written as bytes, not {type(data).__name__}")

@@ -29,7 +29,8 @@ from sennit.core.protocol import adapt_factory
 from sennit.core.transport.filepiece import FilePiece
 from sennit.core.transport.flow import FlowControl
 from sennit.core.transport.memory import Link, MemoryTransport
-from sennit.core.transport.stream import _NOBODY, _owned
+from sennit.core.transport.sending import owned as _owned
+from sennit.core.transport.stream import _NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

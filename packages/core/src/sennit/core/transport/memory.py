@@ -31,7 +31,8 @@ from sennit.core.errors import (
 from sennit.core.reactor.calls import DelayedCall
 from sennit.core.transport.filepiece import FilePiece
 from sennit.core.transport.flow import FlowControl
-from sennit.core.transport.stream import _NOBODY, _owned
+from sennit.core.transport.sending import owned as _owned
+from sennit.core.transport.stream import _NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -393,7 +393,7 @@ def unwind(
         taken = False
     # The frame of a callback that raised holds this one (f_back), for as long
     # as its error lives: what it would keep alive from here is let go.
-    out = fn = good = bad = more = args = kw = run = source = kept = None
+    out = fn = good = bad = more = args = kw = run = source = kept = future = None
     del deferred, result, trace, rest
     if interrupt is not None:
         raise interrupt

@@ -199,9 +199,12 @@ def wake(future: asyncio.Future[Any], result: Any) -> None:
                 context.run(step, future)
             except RuntimeError:
                 # Whoever fires us may be in the very context of the Task.
-                if getattr(step.__self__, "_fut_waiter", None) is not future:
+                task = getattr(step, "__self__", None)
+                if getattr(task, "_fut_waiter", None) is not future:
                     raise
                 loop.call_soon(step, future, context=context)
+            # The Task's error may hold this frame, which must not hold the error.
+            del future, result, step, context, callbacks
             return
     if not loop.is_closed():
         future.set_result(result)

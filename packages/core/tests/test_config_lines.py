@@ -41,6 +41,7 @@ last = true
     ("path", "line"),
     [
         (("top", "level"), 2),
+        (("service",), 3),
         (("service", "site"), 3),
         (("service", "site", "type"), 4),
         (("service", "site", "listen"), 5),

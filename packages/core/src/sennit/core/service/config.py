@@ -153,8 +153,8 @@ def listen_on(*urls: str) -> Any:  # Any: msgspec's `field` is typed so, to fit 
     return msgspec.field(default_factory=lambda: [Listen(url) for url in urls])
 
 
-class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A TOML table; keys it does not know are refused."""
+class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """A TOML table; keys it does not know are refused, and nobody changes it once it is read."""
 
 
 class ServiceConfig(Table, kw_only=True):

@@ -77,7 +77,8 @@ class _Reader:
             elif self._text[self._at] == "[":
                 self._at += 1
                 table = self._key(table=())
-                self._note(table)
+                for length in range(1, len(table) + 1):
+                    self._note(table[:length])
                 self._at = self._text.index("]", self._at) + 1
             else:
                 self._pair(table)

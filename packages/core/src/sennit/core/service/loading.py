@@ -349,7 +349,7 @@ def _tables(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def _named(world: World, path: TablePath, table: object) -> bool:
     if not isinstance(table, dict):
-        world.add(path[:1], f"found a key {path[1]!r}, expected tables [{path[0]}.NAME]")
+        world.add(path, f"found a value, expected a table; write [{path[0]}.NAME] above it")
         return False
     if not _NAME.fullmatch(str(path[1])):
         world.add(path, "a name has letters, digits, '.', '_' and '-', at most 64 of them")

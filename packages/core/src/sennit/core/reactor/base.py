@@ -470,13 +470,19 @@ class Reactor:
         if _current.reactor is self:
             _current.reactor = None
 
-    def end(self) -> None:
-        """Undo `begin`: what still waits is forgotten, signals do what they did before."""
-        for each in list(self.dependants):
-            each.reactor_stopped()
-        for handler in list(self.handlers.values()):
-            _tell_stopped(handler)
-        self._run_out()
+    def end(self, *, at_once: bool = False) -> None:
+        """Undo `begin`: what still waits is forgotten, signals do what they did before.
+
+        Args:
+            at_once: The program is to end this moment: tell nobody, wait for nothing.
+        """
+        interrupt: BaseException | None = None
+        if not at_once:
+            for each in list(self.dependants):
+                each.reactor_stopped()
+            for handler in list(self.handlers.values()):
+                _tell_stopped(handler)
+            interrupt = self._run_out()
         loop = self._event_loop
         if loop is not None:
             loop.reactor_ended()
@@ -494,7 +500,7 @@ class Reactor:
             self.remove_writer(fd)
         for pool in (self._threads, self.resolver_threads):
             if pool is not None:
-                pool.close()
+                pool.close(0 if at_once else 5)
         self._threads = self.resolver_threads = None
         self._ready.clear()
         self._heap.clear()
@@ -503,14 +509,21 @@ class Reactor:
         self._outside = None
         self.leave()
         self._host = None
+        if interrupt is not None:
+            raise interrupt
 
-    def _run_out(self) -> None:
+    def _run_out(self) -> BaseException | None:
         """A few turns without waiting, in which what was closed tells its protocols so."""
         self._outside = None
+        interrupt: BaseException | None = None
         for _ in range(8):
-            Context().run(self._turns, once=True)
+            try:
+                Context().run(self._turns, once=True)
+            except (KeyboardInterrupt, SystemExit) as error:
+                interrupt = error
             if not self._ready and not self._flushes:
                 break
+        return interrupt
 
     def close(self) -> None:
         """Give the poller's descriptor back; the reactor cannot run again."""

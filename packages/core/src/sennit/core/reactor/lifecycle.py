@@ -85,7 +85,7 @@ class Run:
             return self._outcome()
         finally:
             self._give_signals_back()
-            reactor.end()
+            reactor.end(at_once=self._at_once)
 
     def _spin(self) -> BaseException | None:
         """Turn until `stop`, or until something raised `KeyboardInterrupt` or `SystemExit`."""

@@ -14,9 +14,10 @@ import sys
 import typing
 from asyncio import constants
 from asyncio.sslproto import SSLProtocol
+from contextvars import copy_context
 
 from sennit.core.transport.listening import Listener
-from sennit.core.transport.stream import SocketTransport, connection_context
+from sennit.core.transport.stream import SocketTransport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class LoopTransport(SocketTransport):
             protocol,
             peer=peer,
             owner=client,
-            context=connection_context(),
+            context=copy_context() or None,
         )
         # asyncio's users write what they like and wait afterwards.
         self._hard = sys.maxsize

@@ -1,5 +1,5 @@
 # What the workspace uses of zope.interface, which carries no types.
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from zope.interface.interface import Attribute as Attribute
@@ -9,7 +9,8 @@ _C = TypeVar("_C", bound=type)
 
 Interface: InterfaceClass
 
-class _Declaration(Iterable[InterfaceClass]):
+class _Declaration:
+    def __iter__(self) -> Iterator[InterfaceClass]: ...
     def isOrExtends(self, interface: InterfaceClass) -> bool: ...
 
 def implementedBy(cls: type) -> _Declaration: ...

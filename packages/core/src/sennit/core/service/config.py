@@ -157,7 +157,7 @@ class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=Tru
     """A TOML table; keys it does not know are refused, and nobody changes it once it is read."""
 
 
-class ServiceConfig(Table, kw_only=True):
+class ServiceConfig(Table, kw_only=True, frozen=True):
     """What every service can be told. A strand derives its own from this.
 
     Attributes:
@@ -176,7 +176,7 @@ class ServiceConfig(Table, kw_only=True):
     count_loopback: bool = False
 
 
-class CertificatePair(Table, kw_only=True):
+class CertificatePair(Table, kw_only=True, frozen=True):
     """A certificate and its key.
 
     Attributes:
@@ -188,7 +188,7 @@ class CertificatePair(Table, kw_only=True):
     key: File | None = None
 
 
-class TLSConfig(CertificatePair, kw_only=True):
+class TLSConfig(CertificatePair, kw_only=True, frozen=True):
     """A certificate, its key, and whom they are shown to: ``[tls.NAME]``.
 
     Attributes:

@@ -9,7 +9,7 @@ from sennit.core.service.config import Listen, Meta, ServiceConfig, listen_on
 __all__ = ["EchoConfig"]
 
 
-class EchoConfig(ServiceConfig):
+class EchoConfig(ServiceConfig, kw_only=True, frozen=True):
     """Send back whatever comes.
 
     Attributes:

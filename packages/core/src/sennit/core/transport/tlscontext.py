@@ -12,17 +12,14 @@ Not here: connections (``tls.py``).
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
-from sennit.core.errors import MissingExtraError, TLSError, UsageError
-from sennit.core.transport._openssl import SSL, describe_error, ffi, lib
+from sennit.core.errors import TLSError, UsageError
+from sennit.core.transport._openssl import SSL, ffi, lib
+from sennit.core.transport.tlsfiles import Loaded, load, names_of, trust_in, use
+from sennit.core.transport.tlsnames import ascii_name, check_peer, server_name_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,15 +28,12 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import IStreamProtocol
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.transport.tls import TLSTransport
+    from sennit.core.transport.tlsfiles import Pair, Password, Source
+    from sennit.core.transport.tlsnames import ExpectedHost
 
-    Source = bytes | str | os.PathLike[str]
-    """PEM octets, or the path of a file that holds them."""
-    Pair = tuple[Source, Source | None]
-    """Certificate (with its chain behind it) and key; no key where one file holds both."""
-    Password = bytes | str | Callable[[], bytes | str] | None
     Chooser = Callable[[str], "ServerTLS | None"]
 
-__all__ = ["CIPHERS", "ClientTLS", "ServerTLS", "server_name_problem"]
+__all__ = ["CIPHERS", "ClientTLS", "ServerTLS"]
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!aNULL:!eNULL:!PSK:!SRP:!SHA1"
 """Suites of TLS 1.2, in OpenSSL's words; those of TLS 1.3 are AEAD all."""
@@ -50,101 +44,12 @@ LOGGED_PER_SECOND: Final = 10
 
 _VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
-_KEY: Final = re.compile(
-    rb"-----BEGIN ((?:[A-Z]+ )*PRIVATE KEY)-----.*?-----END \1-----[ \t\r]*\n?", re.DOTALL
-)
+
 # Alerts (RFC 8446 §6).
 _UNRECOGNIZED_NAME: Final = 112
 _INTERNAL_ERROR: Final = 80
 _TLSEXT_OK: Final = 0
 _TLSEXT_FATAL: Final = 2
-# RFC 952 and 1123, and the underscore that people use; A-labels are plain letters by then.
-_LABEL: Final = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-
-
-# ── loading ───────────────────────────────────────────────────────────────────
-
-
-class _Loaded(NamedTuple):
-    """A certificate with its key, read and understood."""
-
-    chain: list[x509.Certificate]
-    key: Any  # one of cryptography's private keys
-    where: str
-
-
-def _read(source: Source, what: str) -> tuple[bytes, str]:
-    """The octets and how to call them in a message."""
-    if isinstance(source, bytes):
-        return source, what
-    path = os.fspath(source)
-    try:
-        with open(path, "rb") as file:
-            return file.read(), f"{what} {path}"
-    except OSError as error:
-        raise TLSError(f"{what} {path}: {error.strerror}", "cannot be read") from error
-
-
-def _certificates(source: Source, what: str) -> list[x509.Certificate]:
-    data, where = _read(source, what)
-    try:
-        return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
-        raise TLSError(f"{where} holds no PEM certificate that can be read", "bad PEM") from error
-
-
-def _load(
-    certificate: Source, key: Source | None, chain: Source | None, password: Password
-) -> _Loaded:
-    """Read a certificate, what links it to a root, and its key.
-
-    Raises:
-        TLSError: A file is missing, half-written, encrypted with another password,
-            or key and certificate do not belong together.
-    """
-    certificates = _certificates(certificate, "certificate")
-    if chain is not None:
-        certificates += _certificates(chain, "certificate chain")
-    data, where = _read(certificate if key is None else key, "key")
-    found = _KEY.search(data)
-    if found is None:
-        raise TLSError(f"{where} holds no PEM private key", "bad PEM")
-    word = password() if callable(password) else password
-    if isinstance(word, str):
-        word = word.encode()
-    # Given a word it does not need, the library refuses; one server may hold both kinds of keys.
-    encrypted = b"ENCRYPTED" in found[0]
-    try:
-        private = serialization.load_pem_private_key(found[0], word if encrypted else None)
-    except (ValueError, TypeError) as error:
-        problem = "needs another password" if encrypted else "cannot be read"
-        raise TLSError(f"{where} {problem}", problem) from error
-    if private.public_key() != certificates[0].public_key():
-        raise TLSError(
-            f"{where} does not belong to {_read(certificate, 'certificate')[1]}", "key mismatch"
-        )
-    return _Loaded(certificates, private, where)
-
-
-def _use(context: SSL.Context, loaded: _Loaded) -> None:
-    try:
-        context.use_certificate(loaded.chain[0])
-        for above in loaded.chain[1:]:
-            context.add_extra_chain_cert(above)
-        context.use_privatekey(loaded.key)
-        context.check_privatekey()
-    except SSL.Error as error:
-        reason = describe_error(error)
-        raise TLSError(f"{loaded.where}: {reason}", reason) from error
-
-
-def _names(certificate: x509.Certificate) -> list[str]:
-    """The host names a certificate is for (its SAN alone)."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return [str(name) for name in found.value.get_values_for_type(x509.DNSName)]
 
 
 def _new_context(method: int, min_version: str, ciphers: str | None) -> SSL.Context:
@@ -163,21 +68,6 @@ def _new_context(method: int, min_version: str, ciphers: str | None) -> SSL.Cont
     return context
 
 
-def _trust(context: SSL.Context, source: Source) -> list[x509.Certificate]:
-    """Believe the authorities in a PEM file, PEM octets or a hashed folder."""
-    if not isinstance(source, bytes) and os.path.isdir(source):
-        context.load_verify_locations(None, os.fspath(source))
-        return []
-    authorities = _certificates(source, "authorities")
-    store = context.get_cert_store()
-    assert store is not None
-    from OpenSSL import crypto
-
-    for each in authorities:
-        store.add_cert(crypto.X509.from_cryptography(each))
-    return authorities
-
-
 def _alpn_names(alpn: Sequence[str | bytes]) -> tuple[bytes, ...]:
     if isinstance(alpn, (str, bytes)):
         raise UsageError(f"alpn is a sequence of names, not {alpn!r}")
@@ -186,19 +76,6 @@ def _alpn_names(alpn: Sequence[str | bytes]) -> tuple[bytes, ...]:
         if not 0 < len(name) < 256:
             raise UsageError(f"an ALPN name has 1 to 255 octets (RFC 7301 §3.1), not {name!r}")
     return names
-
-
-# ── names ─────────────────────────────────────────────────────────────────────
-
-
-def server_name_problem(name: bytes) -> str | None:
-    """What is wrong with a name that came by SNI (RFC 6066 §3); ``None`` when nothing is."""
-    if len(name) > 253:
-        return "longer than 253 octets"
-    labels = name.split(b".")
-    if not all(map(_LABEL.fullmatch, labels)):
-        return "not a host name"
-    return None
 
 
 class _Certificates:
@@ -359,25 +236,25 @@ class ServerTLS:
     # ── building ──────────────────────────────────────────────────────────────
 
     def _load_all(self) -> _Certificates:
-        loaded = _load(self._certificate, self._key, self._chain, self._password)
+        loaded = load(self._certificate, self._key, self._chain, self._password)
         default = self._build(loaded)
         named: dict[bytes, SSL.Context | None] = {
-            name.lower().encode("ascii", "replace"): None for name in _names(loaded.chain[0])
+            name.lower().encode("ascii", "replace"): None for name in names_of(loaded.chain[0])
         }
         for name, (certificate, key) in self._more:
-            other = _load(certificate, key, None, self._password)
-            names = _names(other.chain[0]) if name is None else [name]
+            other = load(certificate, key, None, self._password)
+            names = names_of(other.chain[0]) if name is None else [name]
             if not names:
                 raise TLSError(f"{other.where}: its certificate names no host", "no SAN")
             context = self._build(other)
             for each in names:
-                named[_ascii_name(each)] = context
+                named[ascii_name(each)] = context
         self._choose_by_name(default, named)
         return _Certificates(default, named)
 
-    def _build(self, loaded: _Loaded) -> SSL.Context:
+    def _build(self, loaded: Loaded) -> SSL.Context:
         context = _new_context(SSL.TLS_SERVER_METHOD, self._min_version, self._ciphers)
-        _use(context, loaded)
+        use(context, loaded)
         # Tickets carry the session, so no cache: the library's grows to 20 000 of them. The
         # library refuses to resume sessions with client certificates where this id is missing.
         context.set_session_id(b"sennit")
@@ -385,7 +262,7 @@ class ServerTLS:
         if not self._resumption:
             context.set_options(SSL.OP_NO_TICKET)
         if self._client_ca is not None:
-            for authority in _trust(context, self._client_ca):
+            for authority in trust_in(context, self._client_ca):
                 context.add_client_ca(authority)
             mode = SSL.VERIFY_PEER
             if self._require_client_certificate:
@@ -523,15 +400,15 @@ class ClientTLS:
         context = _new_context(SSL.TLS_CLIENT_METHOD, min_version, ciphers)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # sessions are kept here
         if certificate is not None:
-            _use(context, _load(certificate, key, None, password))
+            use(context, load(certificate, key, None, password))
         if self._alpn:
             context.set_alpn_protos(list(self._alpn))
         if verify:
             if trust is None:
                 context.set_default_verify_paths()
             else:
-                _trust(context, trust)
-            context.set_verify(SSL.VERIFY_PEER, _verify)
+                trust_in(context, trust)
+            context.set_verify(SSL.VERIFY_PEER, check_peer)
         else:
             context.set_verify(SSL.VERIFY_NONE)
         self.context = context
@@ -580,103 +457,3 @@ class ClientTLS:
         if chosen and chosen not in self._alpn:
             return "the server chose an application protocol that was not offered"
         return None
-
-
-class ExpectedHost:
-    """Whom a client wants to talk to, and what was found instead.
-
-    Args:
-        host: A host name (also an internationalized one) or an IP address.
-
-    Attributes:
-        name: What SNI and certificates call it.
-        is_address: Whether it is an IP address, which SNI does not carry.
-        problem: Why the certificate is not that host's, once that is known.
-        verify: Whether certificates are compared with it.
-
-    Raises:
-        UsageError: It is neither a host name nor an IP address.
-    """
-
-    __slots__ = ("_id", "is_address", "name", "problem", "verify")
-
-    def __init__(self, host: str, *, verify: bool) -> None:
-        self.problem: str | None = None
-        self.verify = verify
-        self._id: Any = None
-        name = host.strip("[]").partition("%")[0] if ":" in host else host
-        self.is_address = ":" in name or name.rpartition(".")[2].isdigit()
-        self.name = name if self.is_address else _ascii_name(host, host=True).decode("ascii")
-        if verify:
-            try:
-                from service_identity.hazmat import DNS_ID, IPAddress_ID
-            except ImportError as error:
-                raise MissingExtraError("TLS", "sennit-core", "tls") from error
-            if self.is_address:
-                try:
-                    self._id = IPAddress_ID(name)
-                except ValueError as error:
-                    raise UsageError(f"{host!r} is not an IP address") from error
-            else:
-                self._id = DNS_ID(self.name)
-
-    def check(self, certificate: x509.Certificate) -> bool:
-        """Whether a certificate is this host's; leaves the reason in `problem` if not."""
-        from service_identity import CertificateError, VerificationError
-        from service_identity.cryptography import extract_patterns
-        from service_identity.hazmat import verify_service_identity
-
-        try:
-            verify_service_identity(extract_patterns(certificate), [self._id], [])
-        except VerificationError:
-            names = ", ".join(_all_names(certificate)[:5]) or "nobody"
-            self.problem = f"the certificate is for {names[:200]}"
-        except (CertificateError, ValueError) as error:
-            self.problem = f"the certificate names no host as it must: {str(error)[:200]}"
-        return self.problem is None
-
-
-def _all_names(certificate: x509.Certificate) -> list[str]:
-    """The names a certificate gives itself, fit to be shown."""
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
-        return []
-    names = [*found.get_values_for_type(x509.DNSName)]
-    names += [str(each) for each in found.get_values_for_type(x509.IPAddress)]
-    return [ascii(name)[1:-1] for name in names]
-
-
-def _ascii_name(name: str, *, host: bool = False) -> bytes:
-    """A name as SNI and certificates carry it: lower case, A-labels, no dot at the end."""
-    name = name.rstrip(".").lower()
-    if not name.isascii():
-        try:
-            import idna
-        except ImportError as error:
-            raise MissingExtraError("TLS", "sennit-core", "tls") from error
-        try:
-            name = idna.encode(name, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise UsageError(f"{name!r} is not a host name: {error}") from error
-    octets = name.encode("ascii")
-    if server_name_problem(octets[2:] if octets[:2] == b"*." and not host else octets):
-        raise UsageError(f"{name!r} is not a host name")
-    return octets
-
-
-def _verify(
-    connection: SSL.Connection, certificate: Any, code: int, depth: int, chain_is_good: int
-) -> bool:
-    """Called by the library per certificate of the chain, the peer's own (depth 0) last."""
-    if not chain_is_good:
-        return False
-    if depth == 0:
-        host = connection.get_app_data()
-        if isinstance(host, ExpectedHost) and host.verify:
-            try:
-                return host.check(certificate.to_cryptography())
-            except Exception as error:
-                host.problem = f"the certificate cannot be understood ({type(error).__name__})"
-                return False
-    return True

@@ -239,6 +239,8 @@ def unlisted(path: Path) -> Problems:
         for node in _top_level(tree.body)
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         and not node.name.startswith("_")
+        # A decorated function is there for whom it is registered with (a click group).
+        and (isinstance(node, ast.ClassDef) or not node.decorator_list)
     }
     if path.name == "__init__.py":
         # What is loaded lazily is imported for the type checkers.
@@ -285,6 +287,10 @@ CHECKS: Final[dict[str, Callable[[list[Package]], Problems]]] = {
 """Every check by the name it is called with."""
 
 
+_BESIDE: Final = {"core", "sennit"}
+"""Packages that the others are compared with."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the checks that were named, or all; return the exit status."""
     parser = argparse.ArgumentParser(
@@ -294,19 +300,22 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of: {', '.join(CHECKS)}")
     parser.add_argument(
-        "--package", metavar="NAME", help="look at this one, the core and the umbrella only"
+        "--package", metavar="NAME", help="look at this one only, and at what lists it"
     )
     options = parser.parse_args(arguments)
     for name in options.checks:
         if name not in CHECKS:
             parser.error(f"no check named {name!r}; there are {', '.join(CHECKS)}")
     found = packages()
-    if options.package is not None:
-        always = {"core", "sennit", options.package}
-        found = [package for package in found if package.name in always]
     count = 0
     for name in options.checks or CHECKS:
-        problems = list(CHECKS[name](found))
+        chosen = found
+        if options.package is not None:
+            seen: set[str] = {options.package}
+            if CHECKS[name] in {listed, versions}:
+                seen |= _BESIDE
+            chosen = [package for package in found if package.name in seen]
+        problems = list(CHECKS[name](chosen))
         count += len(problems)
         print(f"{name}: {'ok' if not problems else f'{len(problems)} broken'}")
         for problem in problems:

@@ -101,7 +101,7 @@ class FunctionResource(Resource):
 
     def __init__(self, handler: Handler, methods: Sequence[str] = ("GET",)) -> None:
         self._handler = handler
-        self.methods = frozenset(methods) | ({"HEAD"} if "GET" in methods else set())
+        self.methods = frozenset([*methods, "HEAD"] if "GET" in methods else methods)
 
     def render(self, request: Request) -> Answer:
         if request.method in self.methods:

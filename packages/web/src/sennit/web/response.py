@@ -110,8 +110,9 @@ def _octets(headers: HeadersIn) -> list[tuple[bytes, bytes]]:
     found: list[tuple[bytes, bytes]] = []
     if headers is None:
         return found
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    for name, value in cast("Iterable[tuple[str | bytes, str | bytes]]", pairs):
+    if isinstance(headers, Mapping):
+        headers = cast("Mapping[str, str]", headers).items()
+    for name, value in headers:
         found.append(
             (
                 name.lower() if isinstance(name, bytes) else name.lower().encode("latin-1"),

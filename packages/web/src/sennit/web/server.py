@@ -126,7 +126,7 @@ class HTTPServer:
 
 
 def http_server(handler: Handler, **options: Any) -> HTTPServer:
-    """What `serve` needs to serve one handler, as in ``serve("tcp://:8080", http_server(f))``.
+    """Make of a handler what `sennit.core.serve` takes.
 
     Args:
         handler: Takes a `Request`; returns a `Response`, or a Deferred or coroutine of one.
@@ -146,6 +146,7 @@ class HTTPServerProtocol(
 
     engine: HTTP1ServerEngine
 
+    _held: int
     _alarm: IDelayedCall | None = None
     _alarm_at = float("inf")
     _lingering = False

@@ -1,0 +1,19 @@
+"""What the entry points name; loads nothing heavy."""
+
+from __future__ import annotations
+
+from sennit.core.plugin import ServicePlugin
+
+__all__ = ["web"]
+
+web = ServicePlugin(
+    "web",
+    "Serve files, resources and applications over HTTP",
+    config="sennit.web.config:WebConfig",
+    build="sennit.web.service:build_web",
+    try_commands="sennit.web.service:try_web",
+    positional=("root",),
+    example="public/",
+    sample={"listen": ["tcp://127.0.0.1:8080"], "root": "public"},
+    sample_files="sennit.web.service:sample_files",
+)

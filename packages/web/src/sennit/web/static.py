@@ -1,0 +1,309 @@
+"""Files of a folder as resources: types, validators, ranges, variants, listings.
+
+A file is opened beneath its folder (``files.py``), described by `fstat` of that
+very descriptor, and sent by the kernel. Small ones are read and leave in one piece
+with their head. What is missing, forbidden, hidden or a link gets the same 404.
+
+Beside ``page.html`` may stand ``page.html.br``, ``page.html.zst`` and
+``page.html.gz``: a client that takes the coding is sent that one, if it is no
+older than the file itself, with an entity tag of its own (RFC 9110 §8.8.3.3).
+
+Sources: RFC 9110 §8.8, §12.5.3 (Accept-Encoding), §13, §14; RFC 8615.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from html import escape
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote_from_bytes
+
+from sennit.core.engine import FilePart
+from sennit.web.conditions import evaluate, parse_ranges, range_applies
+from sennit.web.dates import format_date
+from sennit.web.files import Folder, acceptable
+from sennit.web.mediatypes import is_compressible, media_type
+from sennit.web.resource import Resource
+from sennit.web.response import HTTPError, Response, error_page, html, redirect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sennit.core.interfaces import Buffer
+    from sennit.web.conditions import Ranges
+    from sennit.web.files import Opened
+    from sennit.web.request import Request
+    from sennit.web.response import HeadersIn
+
+__all__ = ["StaticFiles"]
+
+READ_BELOW: Final = 16 * 1024
+"""Octets up to which a file is read at once, to leave together with its head."""
+MAX_LISTED: Final = 10_000
+"""Entries of a directory listing."""
+
+_VARIANTS: Final = (("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz"))
+_NOWHERE: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EINVAL,
+        errno.ELOOP,
+        errno.EMLINK,  # FreeBSD's word for a link that was not to be followed
+        errno.ENAMETOOLONG,
+        errno.ENODEV,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ENXIO,
+        errno.EPERM,
+    }
+)
+_FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+class StaticFiles(Resource):
+    """Serves the files of a folder.
+
+    Args:
+        root: The folder.
+        index: Names that stand for a folder, the first that is there.
+        follow: Whether symbolic links are followed, wherever they lead.
+        listing: Whether a folder without an index is listed.
+        precompressed: Whether compressed variants beside the files are used.
+        max_age: Seconds for ``Cache-Control``; nothing is said when left out.
+        headers: Put into each answer that sends a file.
+        wall_clock: Seconds since the epoch.
+    """
+
+    leaf = True
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        index: Sequence[str] = ("index.html",),
+        follow: bool = False,
+        listing: bool = False,
+        precompressed: bool = True,
+        max_age: int | None = None,
+        headers: HeadersIn = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = Folder(root, follow=follow)
+        self._index = tuple(index)
+        self._listing = listing
+        self._precompressed = precompressed
+        self._wall_clock = wall_clock
+        self._headers = [
+            (b"x-content-type-options", b"nosniff"),
+            *Response(headers=headers).headers,
+        ]
+        if max_age is not None:
+            self._headers.append((b"cache-control", b"max-age=%d" % max_age))
+
+    @property
+    def root(self) -> str:
+        """The folder, absolute."""
+        return self._folder.path
+
+    def close(self) -> None:
+        """Give the folder's descriptor back; it is opened again when it is needed."""
+        self._folder.close()
+
+    def render_get(self, request: Request) -> Response:
+        """Send what the rest of the path names."""
+        segments = request.segments
+        as_folder = not segments or segments[-1] == ""
+        if as_folder:
+            segments = segments[:-1]
+        for segment in segments:
+            if not acceptable(segment):
+                return error_page(404)
+        try:
+            return self._find(request, segments, as_folder)
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                return error_page(404)
+            if error.errno in _FULL:
+                raise HTTPError(503, {"retry-after": "1"}) from error
+            raise
+
+    def _find(self, request: Request, segments: list[str], as_folder: bool) -> Response:
+        if as_folder:
+            for name in self._index:
+                try:
+                    return self._serve(request, [*segments, name], as_folder)
+                except OSError as error:
+                    if error.errno not in _NOWHERE:
+                        raise
+            return self._list(request, segments)
+        return self._serve(request, segments, as_folder)
+
+    def _serve(self, request: Request, segments: list[str], as_folder: bool) -> Response:
+        name = segments[-1]
+        kind = media_type(name)
+        codings: list[str] = []
+        varies = self._precompressed and is_compressible(kind)
+        if varies:
+            codings = _accepted(request.header("accept-encoding"))
+        endings = dict(_VARIANTS)
+        opened = self._folder.open(segments, names=[name + endings[each] for each in codings])
+        try:
+            found = opened[0]
+            assert found is not None
+            if found.is_folder and not as_folder:
+                return _with_slash(request)
+            if not found.is_file:
+                return error_page(404)
+            coding = None
+            for each, variant in zip(codings, opened[1:], strict=True):
+                if (
+                    variant is not None
+                    and variant.is_file
+                    and int(variant.stat.st_mtime) >= int(found.stat.st_mtime)
+                ):
+                    found, coding = variant, each
+                    break
+            return self._send(request, found, kind, coding, varies)
+        finally:
+            for each_opened in opened:
+                if each_opened is not None:
+                    each_opened.close()
+
+    def _send(
+        self, request: Request, found: Opened, kind: bytes, coding: str | None, varies: bool
+    ) -> Response:
+        """Answer with an open file, or with what its validators make of the request."""
+        status = found.stat
+        size = status.st_size
+        modified = int(status.st_mtime)
+        etag = f'"{status.st_mtime_ns:x}-{size:x}-{status.st_ino:x}"'
+        response = Response()
+        headers = response.headers
+        headers += self._headers
+        headers.append((b"etag", etag.encode("ascii")))
+        headers.append((b"last-modified", format_date(modified).encode("ascii")))
+        if varies:
+            headers.append((b"vary", b"accept-encoding"))
+        response.status = evaluate(request, etag, modified)
+        if response.status != 200:
+            return response if response.status == 304 else error_page(response.status)
+        if coding is not None:
+            headers.append((b"content-encoding", coding.encode("ascii")))
+        headers.append((b"accept-ranges", b"bytes"))
+        ranges: Ranges | None = None
+        if request.head.method == b"GET":
+            asked = request.header("range")
+            if asked is not None and range_applies(
+                request.header("if-range"), etag, modified, self._wall_clock()
+            ):
+                ranges = parse_ranges(asked, size)
+        if ranges is None:
+            headers.append((b"content-type", kind))
+            response.body = _content(found, 0, size)
+        elif not ranges:
+            return error_page(416, {"content-range": f"bytes */{size}"})
+        elif len(ranges) == 1:
+            response.status = 206
+            begin, length = ranges[0]
+            headers.append((b"content-type", kind))
+            headers.append((b"content-range", _content_range(begin, length, size)))
+            response.body = _content(found, begin, length)
+        else:
+            response.status = 206
+            self._send_several(response, found, kind, ranges)
+        return response
+
+    def _send_several(self, response: Response, found: Opened, kind: bytes, ranges: Ranges) -> None:
+        """A multipart/byteranges body (RFC 9110 §14.6)."""
+        size = found.stat.st_size
+        boundary = os.urandom(12).hex().encode("ascii")
+        file = os.fdopen(found.take(), "rb", buffering=0)
+        parts: list[Buffer | FilePart] = []
+        for begin, length in ranges:
+            parts.append(
+                b"\r\n--%b\r\ncontent-type: %b\r\ncontent-range: %b\r\n\r\n"
+                % (boundary, kind, _content_range(begin, length, size))
+            )
+            last = len(parts) == 2 * len(ranges) - 1
+            parts.append(FilePart(file, begin, length, close_file=last))
+        parts.append(b"\r\n--%b--\r\n" % boundary)
+        response.headers.append((b"content-type", b"multipart/byteranges; boundary=" + boundary))
+        response.body = parts
+
+    def _list(self, request: Request, segments: list[str]) -> Response:
+        opened = self._folder.open(segments)[0]
+        assert opened is not None
+        try:
+            if not self._listing or not opened.is_folder:
+                return error_page(404)
+            rows: list[str] = []
+            if segments:
+                rows.append('<li><a href="../">../</a>')
+            with os.scandir(opened.fd) as entries:
+                names = sorted(
+                    (not entry.is_dir(follow_symlinks=False), entry.name)
+                    for _, entry in zip(range(MAX_LISTED), entries, strict=False)
+                    if acceptable(entry.name) and (self._folder.follow or not entry.is_symlink())
+                )
+        finally:
+            opened.close()
+        for is_file, name in names:
+            octets = os.fsencode(name)
+            slash = "" if is_file else "/"
+            shown = escape(octets.decode("utf-8", "replace"), quote=True)
+            rows.append(f'<li><a href="./{quote_from_bytes(octets)}{slash}">{shown}{slash}</a>')
+        title = escape("/" + "/".join(segments), quote=True)
+        return html(
+            f"<!doctype html>\n<meta charset=utf-8>\n<title>{title}</title>\n"
+            f"<h1>{title}</h1>\n<ul>\n{chr(10).join(rows)}\n</ul>\n",
+            headers={
+                "content-security-policy": "default-src 'none'",
+                "x-content-type-options": "nosniff",
+            },
+        )
+
+
+def _content(found: Opened, begin: int, length: int) -> bytes | FilePart:
+    """Octets of an open file: read when they are few, else left to the transport."""
+    if length <= READ_BELOW and hasattr(os, "pread"):
+        data = os.pread(found.fd, length, begin)
+        if len(data) == length:
+            return data
+        raise EOFError("the file shrank while it was being read")
+    file = os.fdopen(found.take(), "rb", buffering=0)
+    return FilePart(file, begin, length, close_file=True)
+
+
+def _content_range(begin: int, length: int, size: int) -> bytes:
+    return b"bytes %d-%d/%d" % (begin, begin + length - 1, size)
+
+
+def _with_slash(request: Request) -> Response:
+    """A folder was asked for as if it were a file: its links would lead elsewhere."""
+    query = request.query_string
+    return redirect(f"{request.raw_path}/{'?' + query if query else ''}", 301)
+
+
+def _accepted(value: str | None) -> list[str]:
+    """The codings there may be a variant in, the best liked first (RFC 9110 §12.5.3)."""
+    if value is None:
+        return []
+    weights: dict[str, float] = {}
+    for item in value.lower().split(",", 64)[:64]:
+        coding, _, parameter = item.partition(";")
+        weight = 1.0
+        name, _, number = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                weight = float(number.strip()[:5])
+            except ValueError:
+                weight = 0.0
+        weights[coding.strip()] = weight
+    others = weights.get("*", 0.0)
+    liked = [(weights.get(coding, others), coding) for coding, _ in _VARIANTS]
+    liked = [each for each in liked if each[0] > 0]
+    # Sorting is stable: among equals stands first what is smallest as a rule.
+    liked.sort(key=lambda each: -each[0])
+    return [coding for _, coding in liked]

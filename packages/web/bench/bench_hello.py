@@ -1,0 +1,199 @@
+"""HTTP hello over connections that are kept: what one request costs the server.
+
+`sennit` reads with h11, behind the gate. `sennit-gate` is the same with no parser
+behind the gate: the difference is h11, the rest is ours. All answer ``GET /`` with
+the same eleven octets of plain text, with Date and Content-Length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tools import loads
+from tools.benchmark import Benchmark, Ready, main
+
+hello = Benchmark("hello", load=loads.requests(connections=64, seconds=3))
+
+TEXT = "hello world"
+
+
+def _serve_sennit(ready: Ready, engine: Any) -> None:
+    from sennit.core import Reactor, run, serve
+    from sennit.web import Request, Response, Site, text
+
+    site = Site() if engine is None else Site(engine=engine)
+
+    @site.route("/")
+    def root(request: Request) -> Response:
+        return text(TEXT)
+
+    async def begin(reactor: Reactor) -> None:
+        async with serve("tcp://127.0.0.1:0", site) as server:
+            ready(server.port)
+            await server.wait_closed()
+
+    run(begin)
+
+
+@hello.server("sennit")
+def sennit(ready: Ready) -> None:
+    _serve_sennit(ready, None)
+
+
+@hello.server("sennit-gate")
+def sennit_gate(ready: Ready) -> None:
+    from sennit.web.engine import HTTP1ServerEngine
+
+    class NoParser:
+        def begin(self, head: object) -> None:
+            pass
+
+        def content(self, piece: bytes, wire: bytes) -> bytes:
+            return piece
+
+    parser = NoParser()
+    _serve_sennit(ready, lambda limits, date: HTTP1ServerEngine(parser, limits, date))
+
+
+@hello.server("sennit-async")
+def sennit_async(ready: Ready) -> None:
+    from sennit.core import Reactor, run, serve
+    from sennit.web import Request, Response, Site, text
+
+    site = Site()
+
+    @site.route("/")
+    async def root(request: Request) -> Response:
+        return text(TEXT)
+
+    async def begin(reactor: Reactor) -> None:
+        async with serve("tcp://127.0.0.1:0", site) as server:
+            ready(server.port)
+            await server.wait_closed()
+
+    run(begin)
+
+
+async def _asgi(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        return
+    body = TEXT.encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [
+                (b"content-type", b"text/plain; charset=utf-8"),
+                (b"content-length", b"%d" % len(body)),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def _uvicorn(ready: Ready, http: str, loop: str) -> None:
+    import socket
+
+    import uvicorn
+
+    sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    config = uvicorn.Config(
+        _asgi, http=http, loop=loop, lifespan="off", access_log=False, log_level="error"
+    )
+    ready(sock.getsockname()[1])
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+@hello.server("uvicorn-h11", requires=["uvicorn", "h11"])
+def uvicorn_h11(ready: Ready) -> None:
+    _uvicorn(ready, "h11", "asyncio")
+
+
+@hello.server("uvicorn-httptools-uvloop", requires=["uvicorn", "httptools", "uvloop"])
+def uvicorn_httptools(ready: Ready) -> None:
+    _uvicorn(ready, "httptools", "uvloop")
+
+
+@hello.server("aiohttp", requires=["aiohttp"])
+def aiohttp_server(ready: Ready) -> None:
+    from aiohttp import web
+
+    async def root(request: web.Request) -> web.Response:
+        return web.Response(text=TEXT)
+
+    async def begin() -> None:
+        app = web.Application()
+        app.router.add_get("/", root)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        ready(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    asyncio.run(begin())
+
+
+@hello.server("twisted.web", requires=["twisted"])
+def twisted_web(ready: Ready) -> None:
+    from twisted.internet import reactor
+    from twisted.web import resource, server
+
+    reactor_: Any = reactor  # Twisted picks its class at run time
+
+    class Root(resource.Resource):  # type: ignore[misc]  # Twisted carries no types here
+        isLeaf = True  # noqa: N815 - Twisted's name
+
+        def render_GET(self, request: Any) -> bytes:  # noqa: N802 - likewise
+            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            return TEXT.encode()
+
+    port = reactor_.listenTCP(0, server.Site(Root()), interface="127.0.0.1")
+    ready(port.getHost().port)
+    reactor_.run()
+
+
+@hello.program("granian", requires=["granian"])
+def granian(port: int, folder: Path) -> list[str]:
+    app = folder / "hello_asgi.py"
+    app.write_text(
+        "async def app(scope, receive, send):\n"
+        f"    body = {TEXT.encode()!r}\n"
+        "    await send({'type': 'http.response.start', 'status': 200, 'headers': ["
+        "(b'content-type', b'text/plain; charset=utf-8'),"
+        "(b'content-length', str(len(body)).encode())]})\n"
+        "    await send({'type': 'http.response.body', 'body': body})\n"
+    )
+    return [
+        sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1",
+        "--port", str(port), "--workers", "1", "--no-access-log", "--log-level", "error",
+        "--working-dir", str(folder), "hello_asgi:app",
+    ]  # fmt: skip
+
+
+@hello.program("nginx", program="nginx")
+def nginx(port: int, folder: Path) -> list[str]:
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"daemon off; master_process off; worker_processes 1; pid {folder}/pid;"
+        f"error_log {folder}/error.log crit;"
+        "events { worker_connections 1024; }"
+        "http { access_log off; keepalive_requests 100000000; default_type text/plain;"
+        f"client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;"
+        f"fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;"
+        f"server {{ listen 127.0.0.1:{port};"
+        f"location / {{ return 200 '{TEXT}'; }} }} }}"
+    )
+    return ["nginx", "-p", str(folder), "-c", str(config)]
+
+
+hello.at_most("sennit", 0.65, of="uvicorn-h11")
+
+if __name__ == "__main__":
+    main(hello)

@@ -115,6 +115,11 @@ class Driver(Generic[EngineT]):
 
     def __init__(self, engine: EngineT, *, clock: Clock | None = None) -> None:
         self.engine = engine
+        # What is read per event stands in the object: Python finds it faster there.
+        self._most = self.max_parse
+        self._held = 0
+        self._turning = False
+        self._out = None
         if clock is not None:
             self._clock = clock
         if has_timers(engine):
@@ -137,7 +142,7 @@ class Driver(Generic[EngineT]):
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
-        if self._held or len(data) > self.max_parse:
+        if self._held or len(data) > self._most:
             self._receive_slowly(data)
         else:
             self.engine.receive_data(data)

@@ -11,7 +11,8 @@ import sys
 from asyncio import Task, current_task
 from typing import TYPE_CHECKING, TypeVar
 
-from sennit.core.reactor.base import Reactor, current_loop
+from sennit.core._waiting import current_loop
+from sennit.core.reactor.base import Reactor
 
 if TYPE_CHECKING:
     import asyncio

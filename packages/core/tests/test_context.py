@@ -194,8 +194,9 @@ def test_a_thread_sees_the_variables_of_who_asked_and_its_callback_of_who_added_
             holder.append(reactor.defer_to_thread(request_id.get))
 
         await asyncio.ensure_future(ask())
-        holder[0].add_callback(lambda value: (note(), value)[1])
-        assert await holder[0] == "request"
+        asked = holder[0]
+        asked.add_finally(note)
+        assert await asked == "request"
         assert note.seen == ["none"]
 
     drive(main)
@@ -319,7 +320,12 @@ def test_the_cost_of_setting_up_is_small() -> None:
 
     empty = per_call(lambda: None)
     capture = per_call(lambda: copy_context() or None) - empty
-    soon = per_call(lambda: (reactor.call_soon(int), reactor._ready.clear())) - empty
+
+    def ask() -> None:
+        reactor.call_soon(int)
+        reactor._ready.clear()
+
+    soon = per_call(ask) - empty
     full = copy_context()
     full.run(request_id.set, "request")
     captured = full.run(per_call, lambda: copy_context() or None) - empty

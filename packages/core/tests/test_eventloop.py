@@ -22,7 +22,7 @@ from sennit.core.reactor.base import Reactor, current_reactor, run
 from sennit.core.reactor.eventloop import ReactorEventLoop, new_event_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 
     Main = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -230,9 +230,7 @@ def test_loops_run_in_threads_at_the_same_time() -> None:
         return id(asyncio.get_running_loop())
 
     found: set[int] = set()
-    threads = [
-        threading.Thread(target=lambda: found.add(under_runner(main))) for _ in range(3)
-    ]
+    threads = [threading.Thread(target=lambda: found.add(under_runner(main))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -267,9 +265,7 @@ def test_a_call_from_a_thread_wakes_the_loop(drive: Callable[[Main], Any]) -> No
         loop = asyncio.get_running_loop()
         for _ in range(50):
             future: asyncio.Future[int] = loop.create_future()
-            thread = threading.Thread(
-                target=loop.call_soon_threadsafe, args=(future.set_result, 5)
-            )
+            thread = threading.Thread(target=loop.call_soon_threadsafe, args=(future.set_result, 5))
             thread.start()
             assert await future == 5
             thread.join()
@@ -343,9 +339,8 @@ def test_debug_mode_names_slow_callbacks_and_checks_threads(
     loop.slow_callback_duration = 0.0
 
     async def main() -> None:
-        with ThreadPoolExecutor(1) as pool:
-            with pytest.raises(RuntimeError, match="Non-thread-safe"):
-                await loop.run_in_executor(pool, loop.call_soon, int)
+        with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="Non-thread-safe"):
+            await loop.run_in_executor(pool, loop.call_soon, int)
         with pytest.raises(TypeError, match="coroutines"):
             loop.call_soon(echo)
         with pytest.raises(TypeError, match="callable"):
@@ -379,11 +374,13 @@ def test_task_groups_timeouts_gather_and_wait_for(drive: Callable[[Main], Any]) 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(value(number)) for number in range(5)]
         assert [task.result() for task in tasks] == [0, 1, 2, 3, 4]
+        waiting: asyncio.Task[bool] | None = None
         with pytest.raises(ExceptionGroup) as caught:
             async with asyncio.TaskGroup() as group:
                 waiting = group.create_task(asyncio.Event().wait())
                 group.create_task(bad())
         assert caught.group_contains(KeyError)
+        assert waiting is not None
         assert waiting.cancelled()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.001):
@@ -417,7 +414,12 @@ def test_threads_give_results_errors_and_contexts(drive: Callable[[Main], Any]) 
             name = await loop.run_in_executor(pool, lambda: threading.current_thread().name)
             assert name.startswith("mine")
         held, hold = threading.Event(), threading.Event()
-        blocked = loop.run_in_executor(None, lambda: (held.set(), hold.wait(20)))
+
+        def block() -> None:
+            held.set()
+            hold.wait(20)
+
+        blocked = loop.run_in_executor(None, block)
         await asyncio.to_thread(held.wait, 20)
         blocked.cancel()
         hold.set()
@@ -434,9 +436,13 @@ def test_what_the_default_executor_has_taken_is_done_before_the_end(
     gate = threading.Event()
 
     async def main() -> None:
+        def work(number: int) -> None:
+            gate.wait(20)
+            seen.append(number)
+
         loop = asyncio.get_running_loop()
         for number in range(100):
-            loop.run_in_executor(None, lambda number=number: (gate.wait(20), seen.append(number)))
+            loop.run_in_executor(None, work, number)
         gate.set()
 
     drive(main)
@@ -464,7 +470,7 @@ def test_names_are_looked_up(drive: Callable[[Main], Any]) -> None:
 def test_asynchronous_generators_are_closed_at_the_end(drive: Callable[[Main], Any]) -> None:
     seen: list[str] = []
 
-    async def generate() -> Any:
+    async def generate() -> AsyncGenerator[int, None]:
         try:
             yield 1
             yield 2
@@ -472,7 +478,7 @@ def test_asynchronous_generators_are_closed_at_the_end(drive: Callable[[Main], A
             await asyncio.sleep(0)
             seen.append("closed")
 
-    kept = []
+    kept: list[AsyncGenerator[int, None]] = []
 
     async def main() -> None:
         generator = generate()

@@ -114,9 +114,12 @@ def test_timers_fire_in_order_and_never_early(drive: Drive) -> None:
         fired: list[tuple[float, float]] = []
         began = reactor.time()
         last: Deferred[None] = Deferred()
+
+        def note(when: float) -> None:
+            fired.append((when, time.monotonic()))
+
         for delay in (0.02, 0.001, 0.01, 0.0, 0.005):
-            when = began + delay
-            reactor.call_at(when, lambda when=when: fired.append((when, time.monotonic())))
+            reactor.call_at(began + delay, note, began + delay)
         reactor.call_later(500, int)
         reactor.call_later(0.025, last.callback, None)
         await last
@@ -367,7 +370,9 @@ def test_a_loop_that_cannot_watch_is_refused_by_name(monkeypatch: pytest.MonkeyP
     """Windows' Proactor raises `NotImplementedError` from `add_reader`."""
 
     class ProactorLike(asyncio.SelectorEventLoop):
-        def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
+        def add_reader(  # type: ignore[override]  # typed by hand
+            self, fd: Any, callback: Any, *args: Any
+        ) -> None:
             raise NotImplementedError
 
     async def main() -> None:

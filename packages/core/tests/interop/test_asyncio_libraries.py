@@ -185,9 +185,8 @@ def test_anyio(drive: Drive) -> None:
         with anyio.move_on_after(0.001) as scope:
             await anyio.sleep_forever()
         assert scope.cancelled_caught
-        with pytest.raises(TimeoutError):
-            with anyio.fail_after(0.001):
-                await anyio.sleep_forever()
+        with pytest.raises(TimeoutError), anyio.fail_after(0.001):
+            await anyio.sleep_forever()
         here = threading.get_ident()
         assert await anyio.to_thread.run_sync(threading.get_ident) != here
 

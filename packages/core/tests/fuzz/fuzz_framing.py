@@ -1,4 +1,4 @@
-"""No octets make a decoder of frames do anything but give frames or refuse, however they are cut."""
+"""No octets make a decoder do anything but give frames or refuse, however they are cut."""
 
 from __future__ import annotations
 

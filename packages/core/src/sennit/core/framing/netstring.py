@@ -86,7 +86,7 @@ class NetstringDecoder(Octets):
 
 def encode_netstring(data: Buffer) -> bytes:
     """`data` as a netstring."""
-    return b"%d:%b," % (len(data), data)
+    return b"".join((b"%d:" % len(data), data, b","))
 
 
 class NetstringProtocol(FramedProtocol):

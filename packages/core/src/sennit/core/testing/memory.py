@@ -294,6 +294,10 @@ class RecordingTransport(FlowControl):
     def get_write_buffer_size(self) -> int:
         return self._size
 
+    def output_mark(self) -> object:
+        first = self._waiting[0] if self._waiting else None
+        return self._size, len(self._waiting), getattr(first, "sent", 0)
+
     def set_protocol(self, protocol: IStreamProtocol) -> None:
         self._protocol = protocol
 

@@ -485,6 +485,11 @@ class MemoryTransport(FlowControl):
         """Octets that wait to be sent (those of files not counted)."""
         return self._size
 
+    def output_mark(self) -> object:
+        """A value that changes while what waits to be sent makes progress, files included."""
+        first = self._out[0] if self._out else None
+        return self._size, len(self._out), getattr(first, "sent", 0)
+
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> Deferred[int]:
         """Send a piece of a file, in order with `write`; it is read as the link takes it.
 

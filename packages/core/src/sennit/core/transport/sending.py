@@ -240,29 +240,26 @@ class Sending(FlowControl):
 
     def _on_writable(self) -> None:
         """The kernel takes octets again."""
-        mask = self._mask
-        # Taken off here, but not in the poller yet: the kernel may refuse again.
-        self._mask = mask & ~WRITE
-        self._flush_on(mask)
-
-    def _flush_on(self, mask: int) -> None:
-        out = self._out
+        # Writability stays registered with the poller until it is known that
+        # nothing is left: what is produced now may well be refused again.
+        self._mask &= ~WRITE
         try:
             self._send_many()
         except BlockingIOError:
             pass
         except OSError as error:
-            self._mask = mask
             self._failed(error)
             return
-        self._mask = mask
-        if not out:
-            rest = mask & ~WRITE
-            self._watch(rest if rest & READ else rest | PEER_CLOSED | ONCE)
+        if not self._out:
             if self._state or self._pressing:
                 self._drained()
-        elif self._pressing:
-            self._relieved(self._size)
+        else:
+            self._mask |= WRITE
+            if self._pressing:
+                self._relieved(self._size)
+        if not self._out and self._state != GONE:
+            mask = self._mask
+            self._watch(mask if mask & READ else mask | PEER_CLOSED | ONCE)
 
     def _drained(self) -> None:
         """Everything has left: go on with what waited for that."""
@@ -276,6 +273,11 @@ class Sending(FlowControl):
     def get_write_buffer_size(self) -> int:
         """Octets that wait to be sent (those of files not counted)."""
         return self._size + len(self._answer)
+
+    def output_mark(self) -> object:
+        """A value that changes while what waits to be sent makes progress, files included."""
+        first = self._out[0] if self._out else None
+        return self.get_write_buffer_size(), len(self._out), getattr(first, "sent", 0)
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> Deferred[int]:
         """Send a piece of a file, in order with `write`, by ``sendfile(2)`` where that works.

@@ -1,0 +1,192 @@
+"""How many connections there may be: in total, and from one address.
+
+An address is an IPv4 address or an IPv6 /64, since one subscriber has all of
+that. Loopback and Unix sockets count in the total only, unless `count_loopback`
+is set: what shares the machine (a proxy, a test) is not one more stranger.
+"""
+
+from __future__ import annotations
+
+import socket
+from time import monotonic
+
+from sennit.core._implements import implements
+from sennit.core.address import InternetAddress, UnixAddress
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Final
+
+    from sennit.core.address import Address
+
+__all__ = ["MAX_CONNECTIONS", "MAX_PER_ADDRESS", "ConnectionLimits", "address_key"]
+
+MAX_PER_ADDRESS: Final = 50
+"""Connections from one IPv4 address or IPv6 /64."""
+MAX_CONNECTIONS: Final = 10_000
+"""Connections of one server."""
+LOG_INTERVAL: Final = 60.0
+"""Seconds between two log lines about the same address."""
+MAX_LOGGED: Final = 1024
+"""Addresses whose last log line is remembered; beyond, they share one line."""
+
+TOTAL: Final = "limit:connections"
+"""Why a connection is refused: there are too many."""
+PER_ADDRESS: Final = "limit:connections-per-address"
+"""Why a connection is refused: there are too many from this address."""
+
+_MAPPED: Final = bytes(10) + b"\xff\xff"
+_LOOPBACK6: Final = bytes(15) + b"\1"
+
+
+def address_key(peer: Address | None) -> str:
+    """What connections of `peer` are counted under: IPv4 address, IPv6 /64, or ``local``.
+
+    ``local`` stands for loopback, Unix sockets and memory.
+    """
+    if not isinstance(peer, InternetAddress):
+        return "local"
+    host = peer.host.partition("%")[0]
+    if ":" not in host:
+        return "local" if host.startswith("127.") else host
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, host)
+    except OSError:
+        return host
+    if packed[:12] == _MAPPED:
+        host = socket.inet_ntop(socket.AF_INET, packed[12:])
+        return "local" if host.startswith("127.") else host
+    if packed == _LOOPBACK6:
+        return "local"
+    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8)) + "/64"
+
+
+class _Logged:
+    """When a refusal was logged, and how many were not since."""
+
+    __slots__ = ("silent", "when")
+
+    def __init__(self, when: float) -> None:
+        self.when = when
+        self.silent = 0
+
+
+@implements("IPeerLimits")
+class ConnectionLimits:
+    """Admits connections up to a number in total and a number per address.
+
+    One object may serve several listeners; it counts what they have together.
+
+    Args:
+        max_per_address: From one IPv4 address or IPv6 /64.
+        max_connections: In total.
+        count_loopback: Count loopback addresses (each by itself) and Unix
+            sockets (all as one) per address, too.
+        time: Measures the time between two log lines, in seconds.
+
+    Attributes:
+        admitted: Connections admitted so far.
+        refused: Connections refused so far, by reason.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_per_address: int = MAX_PER_ADDRESS,
+        max_connections: int = MAX_CONNECTIONS,
+        count_loopback: bool = False,
+        time: Callable[[], float] = monotonic,
+    ) -> None:
+        if max_per_address < 1 or max_connections < 1:
+            raise ValueError("a limit below 1 admits nobody")
+        self._max_per_address = max_per_address
+        self._max_connections = max_connections
+        self._count_loopback = count_loopback
+        self._time = time
+        self._open = 0
+        self._by_address: dict[str, int] = {}
+        self._logged: dict[str, _Logged] = {}
+        self.admitted = 0
+        self.refused: dict[str, int] = {TOTAL: 0, PER_ADDRESS: 0}
+
+    @property
+    def connections(self) -> int:
+        """Connections that stand."""
+        return self._open
+
+    def connections_from(self, peer: Address) -> int:
+        """Connections that stand and are counted under the address of `peer`."""
+        key = self._key(peer)
+        return 0 if key is None else self._by_address.get(key, 0)
+
+    def admit(self, peer: Address | None) -> str | None:
+        """``None`` to admit, else the reason: a limit's name."""
+        if self._open >= self._max_connections:
+            self._refuse("", TOTAL, f"{self._max_connections} connections are open")
+            return TOTAL
+        key = self._key(peer)
+        if key is not None:
+            count = self._by_address.get(key, 0)
+            if count >= self._max_per_address:
+                self._refuse(key, PER_ADDRESS, f"{count} connections from {key} are open")
+                return PER_ADDRESS
+            self._by_address[key] = count + 1
+        self._open += 1
+        self.admitted += 1
+        return None
+
+    def release(self, peer: Address | None) -> None:
+        """A connection that was admitted has gone."""
+        if self._open:
+            self._open -= 1
+        key = self._key(peer)
+        if key is None:
+            return
+        count = self._by_address.get(key, 0)
+        if count > 1:
+            self._by_address[key] = count - 1
+        else:
+            # Only addresses that are connected take room.
+            self._by_address.pop(key, None)
+
+    def _key(self, peer: Address | None) -> str | None:
+        """What `peer` is counted under; ``None`` when it is not."""
+        key = address_key(peer)
+        if key != "local":
+            return key
+        if not self._count_loopback:
+            return None
+        if isinstance(peer, InternetAddress):
+            return peer.host
+        return "unix" if isinstance(peer, UnixAddress) else "local"
+
+    # ── saying so ─────────────────────────────────────────────────────────────
+
+    def _refuse(self, key: str, reason: str, why: str) -> None:
+        """Count it, and log it once a minute per address."""
+        self.refused[reason] += 1
+        now = self._time()
+        entry = self._logged.get(key)
+        if entry is None:
+            if len(self._logged) >= MAX_LOGGED:
+                self._forget_old(now)
+            if len(self._logged) >= MAX_LOGGED:
+                key = "others"
+                entry = self._logged.get(key)
+        if entry is None:
+            entry = self._logged[key] = _Logged(now - LOG_INTERVAL)
+        if now - entry.when < LOG_INTERVAL:
+            entry.silent += 1
+            return
+        import logging
+
+        more = f"; {entry.silent} more since the last line" if entry.silent else ""
+        entry.when = now
+        entry.silent = 0
+        logging.getLogger("sennit").warning("Connection refused, %s: %s%s", reason, why, more)
+
+    def _forget_old(self, now: float) -> None:
+        for key, entry in list(self._logged.items()):
+            if now - entry.when >= LOG_INTERVAL:
+                del self._logged[key]

@@ -353,7 +353,9 @@ def filled(
     return found, [f"{each.path[2:]} {each.text}" for each in world.problems]
 
 
-def good(raw: Mapping[str, object], folder: Path, environ: Mapping[str, str] | None = None) -> Sample:
+def good(
+    raw: Mapping[str, object], folder: Path, environ: Mapping[str, str] | None = None
+) -> Sample:
     found, problems = filled(raw, folder, environ)
     assert problems == []
     assert found is not None
@@ -372,19 +374,19 @@ def test_paths_begin_at_the_files_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        ({"root": "nowhere"}, "expected a directory that is there, found \"nowhere\" ("),
+        ({"root": "nowhere"}, 'expected a directory that is there, found "nowhere" ('),
         ({"root": "file.txt"}, "which is no directory"),
         ({"script": "."}, "which is a directory"),
         ({"spool": 5}, "expected a path, found 5, an integer"),
         ({"spool": ""}, "expected a path"),
-        ({"mode": "slow"}, "expected one of \"fast\", \"safe\", found \"slow\""),
+        ({"mode": "slow"}, 'expected one of "fast", "safe", found "slow"'),
         ({"limits": {"lines": 0}}, "('limits', 'lines') expected an integer at least 1, found 0"),
         ({"limits": {"lins": 1}}, "('limits', 'lins') found an unknown key; did you mean 'lines'?"),
         ({"limits": 5}, "('limits',) expected a table, found 5"),
         ({"zones": {"a": {"lines": "x"}}}, "('zones', 'a', 'lines') expected an integer"),
         ({"certificate": "mani"}, "but there is no [tls.mani]; did you mean 'main'?"),
         ({"words": ["a", 2]}, "('words', 1) expected string, found 2"),
-        ({"words": "a"}, "expected a list, each a string, found \"a\""),
+        ({"words": "a"}, 'expected a list, each a string, found "a"'),
         ({"mode": "fast"}, "() mode = 'fast' needs limits.lines of at most 5"),
     ],
 )

@@ -16,10 +16,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeGuard, TypeVar
 
-import msgspec
+from sennit.core.errors import EndpointSyntaxError, MissingExtraError
 
-from sennit.core.errors import EndpointSyntaxError
-from sennit.core.service.config import EXISTS, REFERS, Listen, Secret, Table
+try:
+    import msgspec
+except ImportError as error:  # pragma: no cover - tested in a process without it
+    raise MissingExtraError(__name__, "sennit-core", "cli") from error
+
+from sennit.core.service.config import EXISTS, REFERS, Listen, Secret
 
 __all__ = ["Problem", "TablePath", "World", "did_you_mean", "fill"]
 

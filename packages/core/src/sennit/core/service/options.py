@@ -15,8 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-import msgspec
+from sennit.core.errors import MissingExtraError
+
+try:
+    import click
+    import msgspec
+except ImportError as error:  # pragma: no cover - tested in a process without it
+    raise MissingExtraError(__name__, "sennit-core", "cli") from error
 
 from sennit.core.plugin import find_service
 from sennit.core.service.config import Listen, Secret

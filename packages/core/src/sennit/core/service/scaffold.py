@@ -12,9 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
+from sennit.core.errors import ConfigError, MissingExtraError
 
-from sennit.core.errors import ConfigError
+try:
+    import msgspec
+except ImportError as error:  # pragma: no cover - tested in a process without it
+    raise MissingExtraError(__name__, "sennit-core", "cli") from error
+
 from sennit.core.plugin import SERVICES, BrokenPluginError, find_service, installed
 from sennit.core.service.config import Directory, Listen
 from sennit.core.service.options import attribute_help

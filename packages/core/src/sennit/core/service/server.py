@@ -128,19 +128,20 @@ class ServerService(Service):
 def _explain(url: str, error: Exception) -> str:
     """Why nobody can listen at `url`, for the person who wrote it there."""
     code = error.errno if isinstance(error, OSError) else None
+    found = f'found "{url}"'
     if code == errno.EADDRINUSE:
         return (
-            f"found {url!r}, which is in use: another program listens there; "
+            f"{found}, which is in use: another program listens there; "
             "end that one, or choose another port"
         )
     if code == errno.EACCES:
         return (
-            f"found {url!r}, which this user may not listen on; "
+            f"{found}, which this user may not listen on; "
             "ports below 1024 are reserved to root, and a Unix socket needs a folder "
             "that can be written to"
         )
     if code == errno.EADDRNOTAVAIL:
-        return f"found {url!r}, which is no address of this machine"
+        return f"{found}, which is no address of this machine"
     if code == errno.ENOENT:
-        return f"found {url!r}, whose folder does not exist"
-    return f"found {url!r}: {error}"
+        return f"{found}, whose folder does not exist"
+    return f"{found}: {error}"

@@ -28,7 +28,13 @@ class Row(NamedTuple):
 
 def render(rows: Sequence[Row], *, terminal: bool) -> list[str]:
     """The table's lines: drawn for a terminal, plain columns for anything else."""
-    return _drawn(rows) if terminal else _plain(rows)
+    if terminal:
+        try:
+            return _drawn(rows)
+        except ImportError:
+            # No rich: columns will do.
+            pass
+    return _plain(rows)
 
 
 def _cells(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:

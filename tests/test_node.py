@@ -1,0 +1,501 @@
+"""A whole node as a process: up, talked to, and brought down by signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 20.0
+"""Seconds after which anything here has failed."""
+
+ECHO = '[service.echo]\ntype = "echo"\nlisten = ["tcp://127.0.0.1:0"]\n'
+SENNIT = [sys.executable, "-m", "sennit.core.service.cli"]
+
+
+class Node:
+    """A `sennit` process."""
+
+    def __init__(
+        self, *arguments: str, cwd: Path, stdout: int | IO[bytes] = subprocess.PIPE
+    ) -> None:
+        self.process = subprocess.Popen(
+            [*SENNIT, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            cwd=cwd,
+        )
+        self.table: list[str] = []
+        self.log: list[str] = []
+        self._logged = threading.Condition()
+        self._timer = threading.Timer(LIMIT, self.process.kill)
+        self._timer.start()
+        self._reader = threading.Thread(target=self._read_log)
+        self._reader.start()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._logged:
+                self.log.append(line.decode().rstrip("\n"))
+                self._logged.notify_all()
+
+    def wait_ready(self) -> Node:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            text = line.decode().rstrip("\n")
+            if text == "ready":
+                return self
+            self.table.append(text)
+        self.wait()
+        raise AssertionError(f"never ready: {self.table} {self.log}")
+
+    def wait_logged(self, words: str) -> None:
+        with self._logged:
+            assert self._logged.wait_for(lambda: any(words in line for line in self.log), LIMIT), (
+                self.log
+            )
+
+    def address(self, scheme: str = "tcp") -> tuple[str, int]:
+        found = re.search(rf"{scheme}://([\d.]+):(\d+)", "\n".join(self.table))
+        assert found is not None, self.table
+        return found[1], int(found[2])
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address(), timeout=LIMIT)
+
+    def signal(self, signum: int) -> None:
+        self.process.send_signal(signum)
+
+    def wait(self) -> int:
+        status = self.process.wait(LIMIT)
+        self._timer.cancel()
+        self._reader.join(LIMIT)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        return status
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Start nodes; whatever still runs at the end is killed."""
+    nodes: list[Node] = []
+
+    def start(
+        text: str, *options: str, ready: bool = True, stdout: int | IO[bytes] = subprocess.PIPE
+    ) -> Node:
+        (tmp_path / "sennit.toml").write_text(text)
+        node = Node("up", *options, cwd=tmp_path, stdout=stdout)
+        nodes.append(node)
+        return node.wait_ready() if ready else node
+
+    yield start
+    for node in nodes:
+        node.close()
+
+
+def echoed(sock: socket.socket, data: bytes) -> bytes:
+    sock.sendall(data)
+    received = b""
+    while len(received) < len(data):
+        piece = sock.recv(65536)
+        if not piece:
+            break
+        received += piece
+    return received
+
+
+# ── up and down ───────────────────────────────────────────────────────────────
+
+
+def test_a_node_says_where_it_is_and_what_to_try(up: Callable[..., Node]) -> None:
+    node = up(ECHO + '[service.local]\ntype = "echo"\nlisten = ["unix:local.sock"]\n')
+
+    host, port = node.address()
+    first, second = (line.split() for line in node.table)
+    assert first == ["echo", "echo", f"tcp://{host}:{port}", "nc", host, str(port)]
+    assert second[:2] == ["local", "echo"]
+    assert second[2].endswith("/local.sock")
+    with node.connect() as sock:
+        assert echoed(sock, b"hello\n") == b"hello\n"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_status_0(up: Callable[..., Node], signum: int) -> None:
+    """HARDENING fault-4: listeners closed, exit 0."""
+    node = up(ECHO + '[service.local]\ntype = "echo"\nlisten = ["unix:local.sock"]\n')
+    address = node.address()
+
+    node.signal(signum)
+
+    assert node.wait() == 0
+    assert not any("Traceback" in line for line in node.log), node.log
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=LIMIT)
+    cwd = Path(str(node.process.args[-1]))  # type: ignore[index]  # a list, as given above
+    assert not (cwd / "local.sock").exists()
+
+
+def test_what_came_before_the_signal_still_goes_back(up: Callable[..., Node]) -> None:
+    node = up(ECHO)
+
+    with node.connect() as sock:
+        assert echoed(sock, b"before") == b"before"
+        node.signal(signal.SIGTERM)
+        assert sock.recv(100) == b""
+
+    assert node.wait() == 0
+
+
+def stuck(node: Node) -> socket.socket:
+    """A connection that cannot end by itself: its peer sends, and never reads."""
+    sock = node.connect()
+    sock.setblocking(False)
+    sent = 0
+    try:
+        while sent < 64 * 1024 * 1024:
+            sent += sock.send(b"x" * 65536)
+            time.sleep(0)
+    except BlockingIOError:
+        pass
+    # Full in our direction; the server has more to write than the kernel takes.
+    return sock
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(up: Callable[..., Node], signum: int) -> None:
+    """HARDENING fault-5: exit code 128+n."""
+    node = up(ECHO)
+    with stuck(node):
+        node.signal(signal.SIGTERM)
+        node.wait_logged("SIGTERM: no new connections")
+        deadline = time.monotonic() + LIMIT
+        while node.process.poll() is None and time.monotonic() < deadline:
+            # The first ones come within the moment in which they count as one signal.
+            node.signal(signum)
+            try:
+                node.process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+
+        assert node.wait() == 128 + signum
+
+
+def test_a_connection_that_does_not_end_is_aborted_when_the_time_is_over(
+    up: Callable[..., Node],
+) -> None:
+    """HARDENING, defaults 26."""
+    node = up(ECHO, "--drain", "0.2")
+    with stuck(node):
+        begun = time.monotonic()
+        node.signal(signal.SIGTERM)
+
+        assert node.wait() == 0
+        assert time.monotonic() - begun < 10
+
+
+def test_one_service_runs_from_options(tmp_path: Path) -> None:
+    node = Node("echo", "--listen", "tcp://127.0.0.1:0", cwd=tmp_path)
+    try:
+        node.wait_ready()
+        with node.connect() as sock:
+            assert echoed(sock, b"x") == b"x"
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+    finally:
+        node.close()
+
+
+def test_an_idle_connection_is_closed(up: Callable[..., Node]) -> None:
+    node = up(ECHO + "idle = 0.05\n")
+
+    with node.connect() as sock:
+        assert echoed(sock, b"x") == b"x"
+        assert sock.recv(1) == b""
+
+
+# ── nothing half-started ──────────────────────────────────────────────────────
+
+
+def test_a_port_in_use_leaves_nothing_half_started(up: Callable[..., Node], tmp_path: Path) -> None:
+    """HARDENING fault-19."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        node = up(
+            '[service.first]\ntype = "echo"\nlisten = ["unix:first.sock"]\n'
+            f'[service.second]\ntype = "echo"\nlisten = ["tcp://127.0.0.1:{port}"]\n',
+            ready=False,
+        )
+
+        assert node.wait() == 2
+
+    assert "\n".join(node.log) == (
+        "sennit: sennit.toml:6: [service.second] listen[0]: "
+        f'found "tcp://127.0.0.1:{port}", which is in use: another program listens there; '
+        "end that one, or choose another port"
+    )
+    assert not (tmp_path / "first.sock").exists()
+
+
+def test_starting_twice_names_every_place_that_is_taken(
+    up: Callable[..., Node], tmp_path: Path
+) -> None:
+    """HARDENING fault-19: start twice."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as two,
+    ):
+        text = (
+            '[service.a]\ntype = "echo"\n'
+            f'listen = ["tcp://127.0.0.1:{one.getsockname()[1]}", "tcp://127.0.0.1:0"]\n'
+            f'[service.b]\ntype = "echo"\nlisten = ["tcp://[::1]:{two.getsockname()[1]}"]\n'
+        )
+        node = up(text, ready=False)
+        assert node.wait() == 2
+
+    assert node.log[0] == "sennit: 2 problems"
+    assert [line.partition(" found")[0] for line in node.log[1:]] == [
+        "  sennit.toml:3: [service.a] listen[0]:",
+        "  sennit.toml:6: [service.b] listen[0]:",
+    ]
+
+
+def test_a_unix_socket_that_is_served_is_not_taken_away(
+    up: Callable[..., Node], tmp_path: Path
+) -> None:
+    """HARDENING fault-19: a stale socket is replaced only when dead."""
+    text = '[service.local]\ntype = "echo"\nlisten = ["unix:local.sock"]\n'
+    first = up(text)
+    second = up(text, ready=False)
+
+    assert second.wait() == 2
+    assert "which is in use" in second.log[0]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(LIMIT)
+        sock.connect(str(tmp_path / "local.sock"))
+        assert echoed(sock, b"still there") == b"still there"
+
+    first.process.kill()
+    first.wait()
+    assert (tmp_path / "local.sock").exists()
+    third = up(text)
+    third.signal(signal.SIGTERM)
+    assert third.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ECHO + "idel = 1\n", "sennit.toml:4: [service.echo] idel: found an unknown key"),
+        (ECHO + 'idle = "x"\n', "sennit.toml:4: [service.echo] idle: expected a number"),
+        ('[service.n]\ntype = "dns"\n', "pip install 'sennit-names[service]'"),
+        (ECHO + "[", "sennit.toml:4: not TOML"),
+        (
+            '[service.s]\ntype = "echo"\nlisten = [{url = "tls://127.0.0.1:0", tls = "x"}]\n',
+            "sennit.toml:3: [service.s] listen[0].tls",
+        ),
+        (ECHO + '[tls.m]\ncertificate = "c.pem"\nkey = "k.pem"\n', "sennit.toml:5: [tls.m]"),
+    ],
+)
+def test_a_broken_file_gives_one_message_and_status_2(
+    up: Callable[..., Node], text: str, words: str
+) -> None:
+    node = up(text, ready=False)
+
+    assert node.wait() == 2
+    assert words in "\n".join(node.log)
+    assert not any("Traceback" in line for line in node.log)
+
+
+# ── output nobody reads ───────────────────────────────────────────────────────
+
+
+def test_a_full_standard_output_stops_nothing(up: Callable[..., Node], tmp_path: Path) -> None:
+    """HARDENING fault-14: the server goes on."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        try:
+            while True:
+                os.write(writing, b"x" * 65536)
+        except BlockingIOError:
+            pass
+        os.set_blocking(writing, True)
+        node = up(
+            '[service.local]\ntype = "echo"\nlisten = ["unix:local.sock"]\n',
+            ready=False,
+            stdout=writing,
+        )
+        with connect_when_there(tmp_path / "local.sock") as sock:
+            assert echoed(sock, b"serves") == b"serves"
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def connect_when_there(path: Path) -> socket.socket:
+    """Its `ready` cannot be read, so all that is left is to try."""
+    deadline = time.monotonic() + LIMIT
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(LIMIT)
+        try:
+            sock.connect(str(path))
+        except OSError:
+            sock.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return sock
+
+
+def test_output_into_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*SENNIT, "services"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=LIMIT,
+            check=False,
+            cwd=tmp_path,
+        )
+    finally:
+        os.close(writing)
+
+    assert done.stderr == b""
+
+
+# ── new ───────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_node_works_as_it_stands(tmp_path: Path) -> None:
+    subprocess.run(
+        [*SENNIT, "new", "n"], cwd=tmp_path, check=True, timeout=LIMIT, capture_output=True
+    )
+    file = tmp_path / "n/sennit.toml"
+    # The file's own ports are fixed; a test takes what is free.
+    file.write_text(re.sub(r"(tcp://127\.0\.0\.1:)\d+", r"\g<1>0", file.read_text()))
+
+    node = Node("up", str(file), cwd=tmp_path)
+    try:
+        node.wait_ready()
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+    finally:
+        node.close()
+
+
+# ── the demo ──────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Node]:
+    """The demo node, on free ports."""
+    pytest.importorskip("sennit.web.plugin", exc_type=ImportError)
+    folder = tmp_path / "node"
+    shutil.copytree(ROOT / "examples/node", folder)
+    file = folder / "sennit.toml"
+    file.write_text(re.sub(r"(tcp://127\.0\.0\.1:)\d+", r"\g<1>0", file.read_text()))
+    (folder / "public/large.bin").write_bytes(os.urandom(1 << 20) * 32)
+    node = Node("up", str(file), cwd=tmp_path)
+    try:
+        yield node.wait_ready()
+    finally:
+        node.close()
+
+
+def port_of(node: Node, name: str) -> int:
+    for line in node.table:
+        if line.startswith(name):
+            found = re.search(r"://127\.0\.0\.1:(\d+)", line)
+            assert found is not None
+            return int(found[1])
+    raise AssertionError(node.table)
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_gets_the_demos_page_and_a_range(demo: Node) -> None:
+    url = f"http://127.0.0.1:{port_of(demo, 'site')}"
+
+    page = subprocess.run(
+        ["curl", "-sS", f"{url}/"], capture_output=True, timeout=LIMIT, check=True
+    )
+    part = subprocess.run(
+        ["curl", "-sS", "-r", "0-4", f"{url}/hello.txt"],
+        capture_output=True,
+        timeout=LIMIT,
+        check=True,
+    )
+
+    assert page.stdout == (ROOT / "examples/node/public/index.html").read_bytes()
+    assert part.stdout == b"Hello"
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(shutil.which("nc") is None, reason="nc is not installed")
+def test_nc_echoes(demo: Node) -> None:
+    with subprocess.Popen(
+        ["nc", "127.0.0.1", str(port_of(demo, "echo"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as nc:
+        assert nc.stdin is not None
+        assert nc.stdout is not None
+        nc.stdin.write(b"hello\n")
+        nc.stdin.flush()
+        assert nc.stdout.readline() == b"hello\n"
+        nc.kill()
+
+
+def test_a_download_under_way_finishes_after_the_signal(demo: Node, tmp_path: Path) -> None:
+    """HARDENING fault-4: requests in flight are finished."""
+    expected = (tmp_path / "node/public/large.bin").read_bytes()
+    with socket.create_connection(("127.0.0.1", port_of(demo, "site")), timeout=LIMIT) as sock:
+        sock.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = bytearray(sock.recv(65536))
+        demo.signal(signal.SIGTERM)
+        demo.wait_logged("SIGTERM: no new connections")
+        while piece := sock.recv(65536):
+            received += piece
+
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert body == expected
+    assert demo.wait() == 0
+
+
+def test_the_demo_checks() -> None:
+    pytest.importorskip("sennit.web.plugin", exc_type=ImportError)
+    subprocess.run(
+        [*SENNIT, "check", str(ROOT / "examples/node/sennit.toml")],
+        check=True,
+        timeout=LIMIT,
+        capture_output=True,
+    )

@@ -34,13 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="hatch run bench",
         description="Measure Sennit and its peers in one run; prints tables for bench/README.md.",
-        epilog="example: hatch run bench core echo tls -- --rounds 9 --check; "
-        "what follows -- goes to each file (try: hatch run bench core echo -- --help)",
+        epilog="example: hatch run bench core echo tls --rounds 9 --check; options behind the "
+        "names go to each file (try: hatch run bench core echo --help)",
     )
     parser.add_argument("package", help="folder under packages/, such as core")
     parser.add_argument("names", nargs="*", metavar="NAME", help="bench_NAME.py; default: all")
     given = sys.argv[1:] if arguments is None else arguments
-    cut = given.index("--") if "--" in given else len(given)
+    # Options, and all that follows the first of them, are for the files.
+    cut = next((n for n, each in enumerate(given) if n and each.startswith("-")), len(given))
     options = parser.parse_args(given[:cut])
     folder = ROOT / "packages" / options.package / "bench"
     files = {file.stem.removeprefix("bench_"): file for file in sorted(folder.glob("bench_*.py"))}
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     failed: list[str] = []
     for name in options.names or files:
-        command = [sys.executable, str(files[name]), *given[cut + 1 :]]
+        command = [sys.executable, str(files[name]), *given[cut:]]
         if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
             failed.append(name)
     if failed:

@@ -54,7 +54,7 @@ memory = Benchmark("import_memory", measure="memory", operation="import")
 for declare in (sennit, asyncio_peer, twisted_peer):
     needs = ["twisted"] if declare is twisted_peer else []
     memory.python(declare.__name__.removesuffix("_peer"), requires=needs)(declare)
-memory.limit("sennit", "20 MiB", lambda median: 20 * 1024 * 1024)
+memory.limit("sennit", "20 MiB", lambda median: 20.0)
 
 if __name__ == "__main__":
     main(imports, memory)

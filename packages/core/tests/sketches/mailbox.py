@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from packages.core.tests.sketches.lines import Lines, LineTooLongError
-
 from sennit.core.engine import (
     CLOSED,
     NEED_DATA,

@@ -65,7 +65,7 @@ class Stream:
     receive_credit: int = WINDOW
     send_credit: int = WINDOW
     ended: bool = False
-    waiting: list[bytes] = field(default_factory=list)
+    waiting: list[bytes] = field(default_factory=list[bytes])
     ending: bool = False
 
 

@@ -99,8 +99,8 @@ class Driver(Generic[EngineT]):
 
     _held = 0
     _turning = False
-    _waiting = 0  # octets in inboxes
-    _backlog = 0  # octets received while the engine was stalled
+    _waiting: int = 0  # octets in inboxes
+    _backlog: int = 0  # octets received while the engine was stalled
     _reading_paused = False
     _unparsed: bytes = b""
     _writers: list[Deferred[None]] | None = None
@@ -358,7 +358,7 @@ class Driver(Generic[EngineT]):
             else:
                 self.transport.resume_reading()
 
-    def taken(self, event: object, weight: int) -> None:
+    def _taken(self, event: object, weight: int) -> None:
         """An inbox has been relieved of an event (called by the inbox)."""
         self._waiting -= weight
         if self._reading_paused and not self._turning:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         """The driver, as an inbox sees it."""
 
         def flush(self) -> None: ...
-        def taken(self, event: Any, weight: int) -> None: ...
+        def _taken(self, event: Any, weight: int) -> None: ...
 
 
 __all__ = ["Body", "Inbox"]
@@ -72,7 +72,7 @@ class Inbox(Generic[E]):
             event = events.popleft()
             if isinstance(event, Ends):
                 self.ended = True
-            self._keeper.taken(event, weight_of(event))
+            self._keeper._taken(event, weight_of(event))
             return event
         if self._error is not None and not self.ended:
             self.ended = True

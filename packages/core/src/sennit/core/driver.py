@@ -279,9 +279,9 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
         try:
             engine = self.engine
             engine.receive_data(data)
-            event = engine.next_event()
+            event: object = engine.next_event()
             if event is not NEED_DATA:
-                # `Any`: a type that the engine alone knows, found in one look-up.
+                # `Any`: a handler of events of that type, found in one look-up.
                 method: Any = self._table.get(type(event))
                 if method is None or self._open:
                     event = self._pull(event)
@@ -328,10 +328,9 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
             return
         finally:
             self._turning = False
-        if event is not NEED_DATA or self._held:
-            self._after(event)
+        self._after(event)
 
-    def _pull(self, event: Any, *, more: bool = False) -> Any:
+    def _pull(self, event: object, *, more: bool = False) -> object:
         """Deal with events until there are none, or enough for this turn of the loop.
 
         Args:
@@ -359,7 +358,7 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
                 if pieces:
                     self._send(pieces)
                     continue
-            kind: type[Any] = type(event)
+            kind = type(event)
             if kind is NoEvent:
                 return event
             method = self._table.get(kind) or self._find_method(event)
@@ -569,7 +568,8 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
 
     def _failed(self, event: Any, error: BaseException) -> None:
         """A handler has failed: the protocol's reply, and one log line."""
-        kind: type[Any] = type(event)
+        failed: object = event
+        kind = type(failed)
         self._report(error, getattr(self._table.get(kind), "__name__", kind.__qualname__))
         handler = self._open.get(event.exchange)
         if handler is not None and handler.event is event and handler.work is None:
@@ -601,8 +601,8 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
         else:
             self._waiting += weight_of(event)
             later.append(event)
-        kind: type[Any] = type(event)
-        extra = self._extras.get(kind)
+        seen: object = event
+        extra = self._extras.get(type(seen))
         if extra is not None:
             extra(self, event)
 
@@ -634,7 +634,7 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
             self._waiting += weight_of(event)
             handler.inbox.put(event)
 
-    def taken(self, event: object, weight: int) -> None:
+    def _taken(self, event: object, weight: int) -> None:
         """An inbox was relieved of an event (called by the inbox)."""
         self._waiting -= weight
         if self._held & GONE:

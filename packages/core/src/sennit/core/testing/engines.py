@@ -1,12 +1,12 @@
-"""What every engine must keep, as tests: `engine_suite` makes a test class of an engine.
+r"""What every engine must keep, as tests: `engine_suite` makes a test class of an engine.
 
 ::
 
     TestLineEngine = engine_suite(
         LineEngine,
-        conversations=[b"one\\r\\ntwo\\r\\n"],
+        conversations=[b"one\r\ntwo\r\n"],
         answer=lambda engine, event: engine.send_line(event.text),
-        tokens=[b"one", b"\\r\\n", b"\\r", b"\\0"],
+        tokens=[b"one", b"\r\n", b"\r", b"\0"],
         endless=[b"A"],
         limit=16_384,
     )
@@ -39,7 +39,7 @@ from sennit.core.engine import CLOSED, PAUSED, Belongs, FilePart, NoEvent, PeerF
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sennit.core.engine import Engine, Event
+    from sennit.core.engine import Engine
 
     # `Any`: the suite serves engines of every kind; what they emit is theirs.
     AnyEngine = Engine[Any]
@@ -47,8 +47,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversation", "Described", "assert_no_io", "converse", "engine_suite"]
 
-Described = tuple[object, ...]
-"""An event as comparable values: its type's name, then its attributes."""
+
+class Described(NamedTuple):
+    """An event as comparable values.
+
+    Attributes:
+        name: Its type's name.
+        attributes: Names and values of what it says.
+    """
+
+    name: str
+    attributes: tuple[tuple[str, Any], ...]
+
 
 IO_MODULES: Final = ("asyncio", "random", "select", "selectors", "socket", "ssl", "subprocess")
 """What an engine must not bring into a program."""
@@ -114,7 +124,7 @@ class _Talk:
         self.answer = answer
         self.late = late
         self.events: list[Described] = []
-        self.raw: list[Event] = []
+        self.before: Any = None  # the event before, to put octets together
         self.sent = bytearray()
         self.allowed = SPARE_EVENTS
         self.last: NoEvent = NoEvent.NEED_DATA
@@ -143,22 +153,20 @@ class _Talk:
                 self._collect()
 
     def _note(self, event: Any) -> None:
-        before = self.raw[-1] if self.raw else None
-        self.raw.append(event)
+        before, self.before = self.before, event
         described = describe(event)
         data = getattr(event, "data", None)
         if (
-            isinstance(event, Belongs)
-            and data is not None
+            data is not None
+            and issubclass(type(event), Belongs)
             and type(before) is type(event)
-            and before is not None
             and before.exchange == event.exchange
         ):
-            previous = dict(self.events[-1][1:])  # type: ignore[arg-type]  # pairs, see describe
-            previous["data"] = bytes(previous["data"]) + bytes(data)
-            self.events[-1] = (described[0], *previous.items())
-        else:
-            self.events.append(described)
+            attributes: dict[str, Any] = dict(self.events[-1].attributes)
+            attributes["data"] += bytes(data)
+            described = Described(described.name, tuple(attributes.items()))
+            self.events.pop()
+        self.events.append(described)
 
     def _collect(self) -> None:
         for piece in self.engine.data_to_send():
@@ -180,11 +188,11 @@ def describe(event: object) -> Described:
         for name in sorted(set(names))
         if not name.startswith("__")
     ]
-    return (type(event).__qualname__, *pairs)
+    return Described(type(event).__qualname__, tuple(pairs))
 
 
-def _comparable(value: object) -> object:
-    if isinstance(value, (bytearray, memoryview)):
+def _comparable(value: Any) -> object:
+    if type(value) in (bytearray, memoryview):
         return bytes(value)
     if isinstance(value, BaseException):
         return (type(value).__qualname__, str(value))
@@ -362,8 +370,7 @@ def engine_suite(
                     talk = converse(engine, [block], answer)
                     fed += len(block)
                     refused = talk.last is CLOSED or any(
-                        "error" in dict(event[1:])  # type: ignore[arg-type]  # pairs, see describe
-                        for event in talk.events
+                        name == "error" for event in talk.events for name, _ in event.attributes
                     )
                     refused = refused or (talk.last is PAUSED and not talk.events)
                 assert refused, f"{fed} octets of {octets!r} were taken"

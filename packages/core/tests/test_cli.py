@@ -27,7 +27,7 @@ class Offer:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
-        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.syspath_prepend(str(folder))  # pyright: ignore[reportUnknownMemberType]  # pytest's own gap
 
     def __call__(self, group: str, name: str, module: str, text: str) -> None:
         info = self._folder / f"x_{name}-1.0.dist-info"
@@ -302,7 +302,7 @@ SAMPLE = """
     )
     from sennit.core.service.tree import Service
 
-    class Limits(Table, kw_only=True):
+    class Limits(Table, frozen=True, kw_only=True):
         '''Limits.
 
         Attributes:
@@ -311,7 +311,7 @@ SAMPLE = """
 
         lines: int = 10
 
-    class Config(ServiceConfig, kw_only=True):
+    class Config(ServiceConfig, frozen=True, kw_only=True):
         '''A sample.
 
         Attributes:

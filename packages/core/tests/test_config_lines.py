@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -91,9 +92,10 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, list):
-        return "[\n" + "".join(f"{_toml(each)},\n" for each in value) + "]"
-    assert isinstance(value, dict)
-    return "{" + ", ".join(f"{_string(key)} = {_toml(each)}" for key, each in value.items()) + "}"
+        items = cast("list[object]", value)
+        return "[\n" + "".join(f"{_toml(each)},\n" for each in items) + "]"
+    table = cast("dict[str, object]", value)
+    return "{" + ", ".join(f"{_string(key)} = {_toml(each)}" for key, each in table.items()) + "}"
 
 
 def _string(text: str) -> str:
@@ -106,10 +108,10 @@ def _string(text: str) -> str:
 def _paths(value: object, path: tuple[str | int, ...]) -> list[tuple[str | int, ...]]:
     found = [path]
     if isinstance(value, dict):
-        for key, each in value.items():
+        for key, each in cast("dict[str, object]", value).items():
             found += _paths(each, (*path, key))
     elif isinstance(value, list):
-        for index, each in enumerate(value):
+        for index, each in enumerate(cast("list[object]", value)):
             found += _paths(each, (*path, index))
     return found
 

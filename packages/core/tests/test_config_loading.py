@@ -316,7 +316,7 @@ def test_client_certificates_need_an_authority(tmp_path: Path, pems: Path) -> No
 # ── types of a strand's own ───────────────────────────────────────────────────
 
 
-class Limits(Table):
+class Limits(Table, frozen=True, kw_only=True):
     """Limits.
 
     Attributes:
@@ -326,7 +326,7 @@ class Limits(Table):
     lines: Annotated[int, Meta(ge=1)] = 10
 
 
-class Sample(ServiceConfig):
+class Sample(ServiceConfig, frozen=True, kw_only=True):
     """One of everything."""
 
     listen: list[Listen] = listen_on("tcp://127.0.0.1:0")
@@ -339,6 +339,7 @@ class Sample(ServiceConfig):
     zones: dict[str, Limits] = {}
     certificate: Annotated[str, refers("tls")] | None = None
     words: list[str] = []
+    log: Path | Literal["-"] | None = None
 
     def __post_init__(self) -> None:
         if self.mode == "fast" and self.limits.lines > 5:
@@ -369,6 +370,12 @@ def test_paths_begin_at_the_files_folder(tmp_path: Path) -> None:
 
     assert config.root == tmp_path / "public"
     assert config.spool == tmp_path / "var/spool"
+
+
+def test_a_path_may_have_a_word_beside_it(tmp_path: Path) -> None:
+    assert good({"log": "-"}, tmp_path).log == "-"
+    assert good({"log": "x.log"}, tmp_path).log == tmp_path / "x.log"
+    assert filled({"log": 5}, tmp_path)[1] == ["('log',) expected a path, found 5, an integer"]
 
 
 @pytest.mark.parametrize(
@@ -509,6 +516,17 @@ def test_what_a_plugins_build_refuses_has_its_place() -> None:
         with pytest.raises(ConfigError) as caught:
             config.build()
         assert str(caught.value) == message
+
+
+def test_a_strands_type_that_cannot_be_is_its_own_fault() -> None:
+    class Odd(ServiceConfig, frozen=True, kw_only=True):
+        listen: list[Listen] = listen_on("tcp://127.0.0.1:0")
+        clash: Path | int = 5
+
+    plugin = ServicePlugin("odd", "Odd", config=Odd, build=lambda config, context: Service("x"))
+
+    with pytest.raises(ConfigError, match="the configuration of plugin 'odd' is broken"):
+        from_options(plugin, {"clash": "x"})
 
 
 def test_a_configuration_that_is_good_builds() -> None:

@@ -114,10 +114,13 @@ def test_a_traceback_cannot_be_taken_for_a_record() -> None:
 def test_a_long_traceback_keeps_both_ends() -> None:
     def down(depth: int) -> None:
         if depth:
-            # Different lines, so that Python does not fold them by itself.
-            (down if depth % 2 else lambda n: down(n))(depth - 1)
+            # Two functions in turn, so that Python does not fold equal lines by itself.
+            across(depth - 1)
         else:
             raise ValueError("at the bottom")
+
+    def across(depth: int) -> None:
+        down(depth)
 
     made = record("failed")
     try:

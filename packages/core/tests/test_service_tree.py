@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from asyncio import Event
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from zope.interface.verify import verifyObject
@@ -87,7 +88,8 @@ class Override(Service):
 
 def in_reactor(main: Callable[[IReactor], Awaitable[None]]) -> None:
     async def adapted(reactor: Reactor) -> None:
-        await main(reactor)
+        # The cast: a Reactor is an IReactor, though its `run` is overloaded more finely.
+        await main(cast("IReactor", reactor))
 
     run(adapted)
 
@@ -194,32 +196,24 @@ def test_every_service_is_ended_though_some_fail_to() -> None:
 
 def test_services_that_need_each_other_not_end_side_by_side() -> None:
     ended: Log = []
+    waiting: Log = []
+    everybody: list[Event] = []
 
     class Slow(Service):
         async def end(self, drain: float) -> None:
-            from asyncio import Event
-
-            nonlocal waiting
-            waiting += 1
-            if waiting == 2:
-                both.set()
-            assert isinstance(both, Event)
-            await both.wait()
+            waiting.append(self.name)
+            if len(waiting) == 2:
+                everybody[0].set()
+            await everybody[0].wait()
             ended.append(self.name)
 
-    waiting = 0
-
     async def main(reactor: IReactor) -> None:
-        from asyncio import Event
-
-        nonlocal both
-        both = Event()
+        everybody.append(Event())
         node = MultiService("node", [Slow("a"), Slow("b")])
         await node.start(reactor)
         # Would wait for ever if the second were ended only after the first.
         await node.stop(5.0)
 
-    both: object = None
     in_reactor(main)
     assert sorted(ended) == ["a", "b"]
 

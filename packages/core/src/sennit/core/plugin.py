@@ -21,7 +21,7 @@ How a strand makes a service of itself, in three small modules::
     # sennit/mail/config.py: the only module that needs msgspec (extra `service`)
     from sennit.core.service.config import Directory, Listen, ServiceConfig, listen_on
 
-    class SMTPConfig(ServiceConfig, kw_only=True):
+    class SMTPConfig(ServiceConfig, frozen=True, kw_only=True):
         '''Receive mail.
 
         Attributes:

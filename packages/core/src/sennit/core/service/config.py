@@ -5,7 +5,7 @@ A service's configuration is a Struct (msgspec) that derives from
 key of ``[service.NAME]`` and an option of ``sennit TYPE``. The docstring's
 ``Attributes:`` section is the help of both::
 
-    class EchoConfig(ServiceConfig, kw_only=True):
+    class EchoConfig(ServiceConfig, frozen=True, kw_only=True):
         '''Send back whatever comes.
 
         Attributes:
@@ -15,7 +15,8 @@ key of ``[service.NAME]`` and an option of ``sennit TYPE``. The docstring's
         listen: list[Listen] = listen_on("tcp://127.0.0.1:8007")
         idle: Annotated[float, Meta(gt=0)] = 300.0
 
-``kw_only`` is not inherited; without it a required key could not follow an optional one.
+Say ``frozen=True, kw_only=True`` each time, since neither is inherited: nobody changes a
+configuration once it is read, and a required key may follow an optional one.
 
 Beside the types of msgspec there are:
 

@@ -23,9 +23,9 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a process without it
     raise MissingExtraError(__name__, "sennit-core", "cli") from error
 
-from sennit.core.service.config import EXISTS, REFERS, Listen, Secret
+from sennit.core.service.config import EXISTS, REFERS, Listen, Secret, ServiceConfig
 
-__all__ = ["Problem", "TablePath", "World", "did_you_mean", "fill"]
+__all__ = ["Problem", "TablePath", "World", "did_you_mean", "fields_of", "fill"]
 
 # `Any` throughout this module: values as tomllib read them, and type objects, which
 # Python's own typing cannot describe.
@@ -97,7 +97,7 @@ def fill(cls: type[T], raw: Mapping[str, Any], path: TablePath, world: World) ->
     Returns:
         The filled Struct, or ``None`` when there was a problem in it.
     """
-    fields = {each.encode_name: each for each in msgspec.structs.fields(cls)}
+    fields = {each.encode_name: each for each in fields_of(cls)}
     before = len(world.problems)
     values: dict[str, Any] = {}
     for key, value in raw.items():
@@ -116,6 +116,13 @@ def fill(cls: type[T], raw: Mapping[str, Any], path: TablePath, world: World) ->
     except (ValueError, TypeError) as error:
         world.add(path, str(error))
         return None
+
+
+def fields_of(cls: type[msgspec.Struct]) -> list[msgspec.structs.FieldInfo]:
+    """A Struct's fields as a person wants to read them: what every service has comes last."""
+    common = {each for each in ServiceConfig.__struct_fields__ if each != "listen"}
+    fields = list(msgspec.structs.fields(cls))
+    return sorted(fields, key=lambda each: each.name in common)
 
 
 def allowed(found: str, names: typing.Iterable[str]) -> str:
@@ -207,6 +214,9 @@ def _value(kind: Any, raw: Any, path: TablePath, world: World) -> Any:
         item = typing.get_args(table)[1]
         if _walked(item):
             return {key: _value(item, each, (*path, key), world) for key, each in raw.items()}
+    kind, literals = _without_literals(kind)
+    if isinstance(raw, str) and raw in literals:
+        return raw
     before = len(world.problems)
     value = _convert(kind, raw, path, world)
     if len(world.problems) == before and value is not None:
@@ -424,6 +434,29 @@ def _extra(kind: Any) -> dict[str, str]:
         if isinstance(meta, msgspec.Meta) and meta.extra:
             found.update(meta.extra)
     return found
+
+
+def _without_literals(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Split ``Path | Literal["-"]``, which msgspec does not take as one.
+
+    Returns:
+        The type without its literals, and those; nothing is split where no `Path` is.
+    """
+    if typing.get_origin(kind) not in (types.UnionType, typing.Union):
+        return kind, ()
+    rest: list[Any] = []
+    literals: list[Any] = []
+    for each in typing.get_args(kind):
+        if typing.get_origin(each) is typing.Literal:
+            literals += typing.get_args(each)
+        else:
+            rest.append(each)
+    if not any(_bare(each)[0] is Path for each in rest):
+        return kind, ()
+    joined = rest[0]
+    for each in rest[1:]:
+        joined = joined | each
+    return joined, tuple(literals)
 
 
 def _is_struct(kind: Any) -> bool:

@@ -381,7 +381,12 @@ def _service(
         world.add((*path, "type"), str(error))
         return None
     values = {key: value for key, value in table.items() if key != "type"}
-    config = fill(struct, values, path, world)
+    try:
+        config = fill(struct, values, path, world)
+    except (TypeError, NotImplementedError) as error:
+        # msgspec does not take every annotation; that is the plugin's fault, not the file's.
+        world.add(path, f"the configuration of plugin {kind!r} is broken: {error}")
+        return None
     if config is None:
         return None
     if not struct.accepts_starttls:

@@ -25,7 +25,7 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 
 from sennit.core.plugin import find_service
 from sennit.core.service.config import Listen, Secret
-from sennit.core.service.filling import describe
+from sennit.core.service.filling import describe, fields_of
 
 if TYPE_CHECKING:
     from sennit.core.service.loading import NodeConfig
@@ -140,7 +140,7 @@ def _keys(
 ) -> list[_Key]:
     helps = attribute_help(struct)
     found: list[_Key] = []
-    fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
+    fields = {each.encode_name: each for each in fields_of(struct)}
     ordered = [*(each for each in positional if each in fields)]
     ordered += [each for each in fields if each not in positional]
     for name in ordered:
@@ -222,6 +222,8 @@ def _click_type(item: Any) -> tuple[Any, str | None, Callable[[Any], Any]]:
         return str, "TEXT", str
     if isinstance(item, types.UnionType) or typing.get_origin(item) is typing.Union:
         words = describe(item)
+        if Path in typing.get_args(item):
+            return str, "PATH", str
         if str in typing.get_args(item):
             return str, words if len(words) < 30 else "TEXT", str
     return None, None, str

@@ -21,6 +21,7 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 
 from sennit.core.plugin import SERVICES, BrokenPluginError, find_service, installed
 from sennit.core.service.config import Directory, Listen
+from sennit.core.service.filling import fields_of
 from sennit.core.service.options import attribute_help
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _service_text(plugin: ServicePlugin) -> str:
     struct = plugin.config_type()
     helps = attribute_help(struct)
     lines = [f"# {plugin.help}.", f"[service.{plugin.name}]", f'type = "{plugin.name}"']
-    for field in msgspec.structs.fields(struct):
+    for field in fields_of(struct):
         comment = textwrap.wrap(helps.get(field.name, ""), 96)
         if field.encode_name in plugin.sample:
             text = _pair(field.encode_name, plugin.sample[field.encode_name])

@@ -372,9 +372,13 @@ def _in_two_steps(child: IService) -> TypeGuard[Service]:
     )
 
 
-def leaves(group: ExceptionGroup[StartError]) -> list[StartError]:
-    """The errors of a group and of the groups in it."""
+def leaves(group: ExceptionGroup[Exception]) -> list[StartError]:
+    """The start errors of a group and of the groups in it."""
     found: list[StartError] = []
-    for each in group.exceptions:
-        found += leaves(each) if isinstance(each, ExceptionGroup) else [each]
+    waiting: list[Exception] = [group]
+    while waiting:
+        each = waiting.pop(0)
+        if isinstance(each, StartError):
+            found.append(each)
+        waiting[:0] = getattr(each, "exceptions", ())
     return found

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from sennit.core.errors import MissingExtraError
 
 try:
+    from msgspec import field
+
     from sennit.core.service.config import (
         Directory,
         Listen,
@@ -53,7 +55,7 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
 
     root: Directory
     listen: list[Listen] = listen_on("tcp://127.0.0.1:8080")
-    index: list[str] = ["index.html"]
+    index: list[str] = field(default_factory=lambda: ["index.html"])
     listing: bool = False
     follow: bool = False
     precompressed: bool = True

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 class Recorder(Protocol):
     """Keeps what happens to it."""
 
-    transport: TLSTransport
+    transport: TLSTransport  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -59,7 +59,7 @@ class Recorder(Protocol):
 
     def connection_made(self, transport: IStreamTransport) -> None:
         assert isinstance(transport, TLSTransport)
-        self.transport = transport
+    transport: TLSTransport  # pyright: ignore[reportIncompatibleVariableOverride]
         self.events.append("made")
 
     def data_received(self, data: bytes) -> None:
@@ -89,7 +89,7 @@ class Echo(Recorder):
 class Raw(Recorder):
     """A peer below TLS."""
 
-    transport: Any  # type: ignore[assignment]
+    transport: Any
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -457,9 +457,7 @@ def test_renegotiation_floods_are_refused_cheaply() -> None:
         # RFC 5288 §3; the Finished message was number 0.
         counter = number.to_bytes(8, "big")
         head = b"\x16\x03\x03"
-        sealed = key.encrypt(
-            iv + counter, hello, counter + head + len(hello).to_bytes(2, "big")
-        )
+        sealed = key.encrypt(iv + counter, hello, counter + head + len(hello).to_bytes(2, "big"))
         return head + (len(sealed) + 8).to_bytes(2, "big") + counter + sealed
 
     flood = b"".join(record(number) for number in range(1, 1001))
@@ -506,10 +504,6 @@ def test_one_request_to_renegotiate_is_answered_with_an_alert() -> None:
 # ── whom the client believes ──────────────────────────────────────────────────
 
 
-def _self_signed(**more: Any) -> tuple[bytes, bytes]:
-    return _certificate(**more)
-
-
 def _certificate(
     *,
     names: list[str] | None = None,
@@ -534,7 +528,7 @@ def _certificate(
         loaded = serialization.load_pem_private_key(CA.private_key_pem.bytes(), None)
         assert isinstance(loaded, ec.EllipticCurvePrivateKey)
         signer = loaded
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -925,13 +919,17 @@ def test_writable_waits_for_room() -> None:
 def test_marks_reach_the_transport_below() -> None:
     ends = Ends()
     transport = ends.client.transport
-    transport.set_write_buffer_limits(high=0)
-    transport.write(b"x")
-    assert ends.client.events == ["made", "pause"]
+    transport.set_write_buffer_limits(high=1000)
+    assert ends.pair.first.get_write_buffer_limits() == (250, 1000)
+    ends.server.transport.pause_reading()
+    while ends.client.events == ["made"]:
+        transport.write(bytes(100))
+        ends.clock.pump()
+    assert transport.get_write_buffer_size() <= 1000 + 200
+    ends.server.transport.resume_reading()
     ends.clock.pump()
 
     assert ends.client.events == ["made", "pause", "resume"]
-    assert ends.pair.first.get_write_buffer_limits() == (0, 0)
 
 
 def test_a_file_is_sent_in_order_with_writes_and_with_back_pressure(tmp_path: Path) -> None:
@@ -1180,8 +1178,8 @@ def test_a_connection_that_has_gone_leaves_nothing_behind(end: str) -> None:
         ends = Ends()
         ends.client.transport.write(b"hello")
         ends.clock.pump()
-        gone = [weakref.ref(ends.server), weakref.ref(ends.server_tls)]
-        gone.append(weakref.ref(ends.server_tls._conn))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        gone: list[Any] = [weakref.ref(ends.server), weakref.ref(ends.server_tls)]
+        gone.append(weakref.ref(ends.server_tls._conn))
         gone += [weakref.ref(ends.client), weakref.ref(ends.client_tls)]
         if end == "peer":
             ends.client.transport.close()
@@ -1230,7 +1228,7 @@ def test_a_lone_connection_and_close_is_no_news(caplog: pytest.LogCaptureFixture
 class Plain(Recorder):
     """Talks in clear first."""
 
-    transport: Any  # type: ignore[assignment]
+    transport: Any
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -1321,9 +1319,9 @@ def test_a_paused_protocol_is_resumed_after_the_upgrade() -> None:
     client.transport.pause_reading()
     done: list[Any] = []
     server.transport.start_tls(SERVER, server_side=True).add_callback(done.append)
-    client.transport.start_tls(
-        ClientTLS(trust=TRUST), server_hostname="localhost"
-    ).add_callback(done.append)
+    client.transport.start_tls(ClientTLS(trust=TRUST), server_hostname="localhost").add_callback(
+        done.append
+    )
     clock.pump()
     assert len(done) == 2
     done[0].write(b"hello")

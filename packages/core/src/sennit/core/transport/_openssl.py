@@ -17,6 +17,8 @@ import threading
 from sennit.core.errors import MissingExtraError
 
 try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
     from OpenSSL import SSL
     from OpenSSL._util import ffi as _ffi
     from OpenSSL._util import lib as _lib
@@ -35,7 +37,9 @@ __all__ = [
     "ffi",
     "lib",
     "scratch",
+    "serialization",
     "verify_problem",
+    "x509",
 ]
 
 ffi: Any = _ffi

@@ -26,6 +26,7 @@ Not here: certificates, trust and names (``tlscontext.py``).
 from __future__ import annotations
 
 from contextvars import copy_context
+from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any
 
 from sennit.core._implements import implements
@@ -122,7 +123,7 @@ class TLSTransport(TLSWriting):
                 reason = self._host.problem
             else:
                 reason = verify_problem(self._conn) or reason
-        return reason, error
+        return reason, error.with_traceback(None) if isinstance(error, SSL.Error) else error
 
     def _established(self) -> None:
         """The handshake is done: the protocol above learns that it is connected."""
@@ -149,9 +150,9 @@ class TLSTransport(TLSWriting):
                 protocol = _protocol_of(above, self._lower.peer)
                 if protocol is None:
                     self.close()
-                    return
-                self.set_protocol(protocol)
-                protocol.connection_made(self)
+                else:
+                    self.set_protocol(protocol)
+                    protocol.connection_made(self)
             if done is not None:
                 done.callback(self if not self._notify else self._protocol)
         except (KeyboardInterrupt, SystemExit):
@@ -256,19 +257,20 @@ class TLSTransport(TLSWriting):
         try:
             while self._reading and self._state == OPEN:
                 try:
+                    conn.recv(1, MSG_PEEK)  # its buffer is asked for when there is something
+                except SSL.WantReadError:
+                    break
+                except SSL.Error as error:
+                    self._reading_ended(error)
+                    break
+                try:
                     buffer = memoryview(get_buffer(-1)).cast("B")
                     if not len(buffer):
                         raise RuntimeError("get_buffer() returned an empty buffer")
                 except Exception as error:
                     self._protocol_failed(error, "get_buffer")
                     break
-                try:
-                    got = conn.recv_into(buffer, min(len(buffer), SCRATCH))
-                except SSL.WantReadError:
-                    break
-                except SSL.Error as error:
-                    self._reading_ended(error)
-                    break
+                got = conn.recv_into(buffer, min(len(buffer), SCRATCH))
                 some = True
                 if self._session_due:
                     self._keep_session()
@@ -288,7 +290,8 @@ class TLSTransport(TLSWriting):
         try:
             self._conn._raise_ssl_error(self._conn._ssl, result)
         except SSL.Error as error:
-            return error
+            # Its traceback would hold the caller's frame, and that frame holds it.
+            return error.with_traceback(None)
         return SSL.Error("nothing was read")  # pragma: no cover - it always complains
 
     def _reading_ended(self, error: SSL.Error) -> None:

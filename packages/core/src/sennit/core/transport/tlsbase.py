@@ -72,6 +72,7 @@ class TLSBase(FlowControl):
         "_queued",
         "_reactor",
         "_reading",
+        "_room",
         "_scratch",
         "_session_due",
         "_shut",
@@ -113,6 +114,7 @@ class TLSBase(FlowControl):
         self._timer: IDelayedCall | None = None
         self._out: list[Any] = []  # of bytes, memoryview or FilePiece
         self._size = 0
+        self._room = self._high  # octets that may be queued here before it is time to send
         self._corked = False
         self._queued = False
         self._reading = True

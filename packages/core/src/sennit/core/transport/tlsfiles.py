@@ -7,11 +7,8 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-
 from sennit.core.errors import TLSError
-from sennit.core.transport._openssl import SSL, describe_error
+from sennit.core.transport._openssl import SSL, describe_error, serialization, x509
 
 if TYPE_CHECKING:
     Source = bytes | str | os.PathLike[str]

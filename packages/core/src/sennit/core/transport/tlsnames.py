@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from cryptography import x509
-
 from sennit.core.errors import MissingExtraError, UsageError
+from sennit.core.transport._openssl import x509
 
 if TYPE_CHECKING:
     from sennit.core.transport._openssl import SSL

@@ -68,7 +68,7 @@ class TLSWriting(TLSBase):
             return
         self._out.append(data)
         self._size = size = self._size + size
-        if size > self._high:
+        if size > self._room:
             self._pressed()
         elif not self._corked and not self._queued:
             self._flush_soon()
@@ -96,7 +96,7 @@ class TLSWriting(TLSBase):
         """Above the high mark: send at once what the transport below takes, then look again."""
         if not self._lower_paused:
             self._flush()
-        if self._size > self._high and self._state == OPEN:
+        if self._lower_paused and self._state == OPEN:
             self._pause()
             if self._size > self._hard:
                 import logging
@@ -117,7 +117,7 @@ class TLSWriting(TLSBase):
         """Encrypt and pass on what is queued, until the transport below is pressed."""
         self._queued = False
         state = self._state
-        if self._lower_paused or (state != OPEN and state != CLOSING) or self._shut:
+        if self._lower_paused or self._error is not None or (state != OPEN and state != CLOSING):
             return
         out = self._out
         if out:
@@ -134,8 +134,11 @@ class TLSWriting(TLSBase):
                 self._error = lost
                 self.abort("error")
                 return
-        if not self._out and not self._lower_paused:
-            self._drained()
+        if not self._lower_paused:
+            if not self._out:
+                self._drained()
+            if self._state == OPEN:
+                self._room = self._high - self._lower.get_write_buffer_size()
 
     def _flush_many(self) -> None:
         """Encrypt a piece at a time, small ones together, large ones in views."""
@@ -226,6 +229,7 @@ class TLSWriting(TLSBase):
     def pause_writing(self) -> None:
         """The transport below is pressed."""
         self._lower_paused = True
+        self._room = 0
         self._pause()
 
     def resume_writing(self) -> None:
@@ -248,6 +252,7 @@ class TLSWriting(TLSBase):
         super().set_write_buffer_limits(high, low, hard=hard)
         if self._state in {HANDSHAKE, OPEN}:
             self._lower.set_write_buffer_limits(self._high, self._low)
+            self._room = min(self._room, self._high)
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> Deferred[int]:
         """Send a piece of a file, in order with `write`, read as fast as the peer takes it.

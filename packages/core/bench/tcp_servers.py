@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Behaviour", "add_servers"]
 
 Behaviour = Literal["echo", "sink", "source", "farewell"]
-"""Echo everything; swallow everything; send for ever until closed; send one octet and close."""
+"""Echo; swallow; send as many octets as asked for (8 octets, big endian); one octet, then close."""
 
 CHUNK = bytes(65536)
 """What a source writes at a time."""
@@ -109,14 +109,18 @@ def asyncio_style(behaviour: Behaviour) -> Callable[[], Any]:
 
     class Source(Base):
         paused = False
+        left = 0
 
-        def connection_made(self, transport: Any) -> None:
-            self.transport = transport
+        def data_received(self, data: bytes) -> None:
+            self.left = int.from_bytes(data, "big")
             self.produce()
 
         def produce(self) -> None:
-            while not self.paused and not self.transport.is_closing():
+            while not self.paused and self.left:
                 self.transport.write(CHUNK)
+                self.left -= len(CHUNK)
+                if not self.left:
+                    self.transport.close()
 
         def pause_writing(self) -> None:
             self.paused = True
@@ -153,15 +157,23 @@ def serve_twisted(behaviour: Behaviour, ready: Ready) -> None:
     @implementer(interfaces.IPushProducer)
     class Source(Base):
         paused = False
+        left = 0
 
         def connectionMade(self) -> None:  # noqa: N802
             super().connectionMade()
             self.transport.registerProducer(self, True)
+
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802
+            self.left = int.from_bytes(data, "big")
             self.produce()
 
         def produce(self) -> None:
-            while not self.paused:
+            while not self.paused and self.left:
                 self.transport.write(CHUNK)
+                self.left -= len(CHUNK)
+                if not self.left:
+                    self.transport.unregisterProducer()
+                    self.transport.loseConnection()
 
         def pauseProducing(self) -> None:  # noqa: N802
             self.paused = True
@@ -198,6 +210,7 @@ def serve_bare(behaviour: Behaviour, ready: Ready) -> None:
     poller = select.epoll()
     poller.register(listener.fileno(), select.EPOLLIN)
     connections: dict[int, socket.socket] = {}
+    left: dict[int, int] = {}
     ready(listener.getsockname()[1])
 
     def end(fd: int) -> None:
@@ -217,8 +230,7 @@ def serve_bare(behaviour: Behaviour, ready: Ready) -> None:
                             sock.close()
                             continue
                         connections[sock.fileno()] = sock
-                        out = select.EPOLLOUT if behaviour == "source" else 0
-                        poller.register(sock.fileno(), select.EPOLLIN | out)
+                        poller.register(sock.fileno(), select.EPOLLIN)
                 except BlockingIOError:
                     continue
             sock = connections[fd]
@@ -230,8 +242,13 @@ def serve_bare(behaviour: Behaviour, ready: Ready) -> None:
                         continue
                     if behaviour == "echo":
                         sock.send(data)
+                    if behaviour == "source":
+                        left[fd] = int.from_bytes(data, "big")
+                        poller.modify(fd, select.EPOLLOUT)
                 if mask & select.EPOLLOUT:
-                    sock.send(CHUNK)
+                    left[fd] -= sock.send(CHUNK[: left[fd]])
+                    if not left[fd]:
+                        end(fd)
             except BlockingIOError:
                 pass
             except OSError:

@@ -56,6 +56,11 @@ if TYPE_CHECKING:
 
         def reactor_stopped(self) -> None: ...
 
+    class Ending(Protocol):
+        """A transport whose connection is over."""
+
+        def finish(self) -> None: ...
+
     class Host(Protocol):
         """A loop that a reactor lives in, as the reactor sees it (``foreign.py``)."""
 
@@ -143,6 +148,7 @@ class Reactor:
         self._sequence = count()
         self._dead_timers = 0
         self._flushes: list[Callable[[], object]] = []
+        self._endings: list[Ending] = []
         # Called by whatever queues work; set only while a host owns the loop and no turn runs.
         self._outside: Callable[[], object] | None = None
         self._host: Host | None = None
@@ -178,6 +184,12 @@ class Reactor:
     def queue(self, call: DelayedCall) -> None:
         """`call_soon` for one who made the call, and its context, himself."""
         self._ready.append(call)
+        if self._outside is not None:
+            self._outside()
+
+    def ended(self, transport: Ending) -> None:
+        """Call `transport.finish()` at the end of this turn."""
+        self._endings.append(transport)
         if self._outside is not None:
             self._outside()
 
@@ -505,6 +517,7 @@ class Reactor:
         self._ready.clear()
         self._heap.clear()
         self._flushes.clear()
+        self._endings.clear()
         self._dead_timers = 0
         self._outside = None
         self.leave()
@@ -521,7 +534,7 @@ class Reactor:
                 Context().run(self._turns, once=True)
             except (KeyboardInterrupt, SystemExit) as error:
                 interrupt = error
-            if not self._ready and not self._flushes:
+            if not self._ready and not self._flushes and not self._endings:
                 break
         return interrupt
 
@@ -647,7 +660,7 @@ class Reactor:
 
     def _wait(self) -> float | None:
         """Seconds until there is something to do without an event; ``None``: never."""
-        if self._ready or self._flushes or self._stopping:
+        if self._ready or self._flushes or self._endings or self._stopping:
             return 0
         heap = self._heap
         while heap and heap[0][2].fn is None:
@@ -661,7 +674,7 @@ class Reactor:
         """Turn until `stop` or until the context is not empty any more; `once`: without waiting."""
         poll, handlers, ready, heap = self._poll, self.handlers, self._ready, self._heap
         while once or not self._stopping:
-            if once or ready or self._flushes:
+            if once or ready or self._flushes or self._endings:
                 timeout: float | None = 0
             elif heap:
                 timeout = self._wait()
@@ -684,6 +697,8 @@ class Reactor:
                 self._run_ready()
             if self._flushes:
                 self._run_flushes()
+            if self._endings:
+                self._run_endings()
             if once or copy_context():
                 return
 
@@ -726,6 +741,17 @@ class Reactor:
                 raise
             except BaseException as error:
                 self.report(error, "while sending")
+
+    def _run_endings(self) -> None:
+        """Close what was lost in this turn."""
+        endings, self._endings = self._endings, []
+        for transport in endings:
+            try:
+                transport.finish()
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self.report(error, "while a connection ended")
 
     def report(self, error: BaseException, where: str) -> None:
         """Log an exception that nobody else will see.

@@ -201,13 +201,10 @@ class Listener:
             if protocol is not None:
                 sock.setblocking(False)
                 context = self._context
+                if context is not None:
+                    context = context.copy()
                 transport = SocketTransport(
-                    self._reactor,
-                    sock,
-                    protocol,
-                    peer=peer or None,
-                    owner=self,
-                    context=None if context is None else context.copy(),
+                    self._reactor, sock, protocol, peer or None, self, context
                 )
                 self.connections.add(transport)
                 transport.start()
@@ -321,7 +318,7 @@ class _Acceptor:
             except OSError as error:
                 listener.accept_failed(self, error)
                 return
-            sock = RawSocket(family, kind, proto, fileno=fd)
+            sock = RawSocket(family, kind, proto, fd)
             if self._nodelay:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.take(sock, peer)

@@ -255,7 +255,12 @@ class Sending(FlowControl):
                 self._drained()
         else:
             self._mask |= WRITE
-            if self._pressing:
+            # A file on its way keeps producers waiting, however few octets there are besides.
+            if (
+                self._pressing
+                and self._size <= self._low
+                and all(isinstance(piece, (bytes, memoryview)) for piece in self._out)
+            ):
                 self._relieved(self._size)
         if not self._out and self._state != GONE:
             mask = self._mask

@@ -26,8 +26,8 @@ from sennit.core._implements import implements
 from sennit.core.address import Address, address_from_socket
 from sennit.core.errors import ConnectionAborted, ConnectionDone, ConnectionLost
 from sennit.core.protocol import Protocol
-from sennit.core.reactor.calls import DelayedCall
 from sennit.core.reactor.pollers import ERROR, HANGUP, ONCE, PEER_CLOSED, READ, WRITE
+from sennit.core.transport.flow import HARD_LIMIT, HIGH_WATER, LOW_WATER
 from sennit.core.transport.sending import CLOSING, CORKED, FRESH, GONE, LOOSE, OPEN, Sending
 
 TYPE_CHECKING = False
@@ -83,12 +83,14 @@ class SocketTransport(Sending):
         "_context",
         "_data_received",
         "_eof_in",
+        "_error",
         "_get_buffer",
         "_handler",
         "_owner",
         "_peer",
         "_reading",
         "_recv",
+        "_registered",
     )
 
     def __init__(
@@ -96,12 +98,16 @@ class SocketTransport(Sending):
         reactor: Reactor,
         sock: RawSocket,
         protocol: IStreamProtocol,
-        *,
         peer: object = None,
         owner: Owner | None = None,
         context: Context | None = None,
     ) -> None:
-        Sending.__init__(self)
+        # Written out, and not passed on to the bases: it is most of an accept.
+        self._high = HIGH_WATER
+        self._low = LOW_WATER
+        self._hard = HARD_LIMIT
+        self._pressing = False
+        self._waiters = None
         self._reactor = reactor
         self._sock = sock
         self._fd = sock.fileno()
@@ -114,27 +120,36 @@ class SocketTransport(Sending):
         self._out: list[Any] = []  # of bytes, memoryview or FilePiece
         self._size = 0
         self._mask = 0
+        self._registered = 0
         self._state = OPEN
         self._cork = LOOSE
         self._answer = b""
         self._queued = False
         self._reading = True
         self._eof_in = False
+        self._error: ConnectionLost | None = None
         self._handler: Callable[[int], object]
-        self.set_protocol(protocol)
+        if context is not None or hasattr(protocol, "get_buffer"):
+            self.set_protocol(protocol)
+        else:
+            self._protocol = protocol
+            self._data_received = protocol.data_received
+            self._handler = self._on_event
 
     def start(self) -> None:
-        """Tell the protocol that it is connected, then begin to read.
-
-        Raises:
-            OSError: The poller cannot watch the socket.
-        """
-        self._mask = READ
-        self._reactor.watch(self._fd, READ, self._handler)
-        if self._context is None:
+        """Tell the protocol that it is connected, then begin to read."""
+        context = self._context
+        if context is None:
             self._deliver(self._protocol.connection_made, self)
         else:
-            self._context.run(self._deliver, self._protocol.connection_made, self)
+            context.run(self._deliver, self._protocol.connection_made, self)
+        if self._state != GONE:
+            # Only now: a connection that says its word and closes is never registered.
+            wanted = READ if self._reading else PEER_CLOSED | ONCE
+            try:
+                self._watch(self._mask | wanted)
+            except OSError as error:
+                self._failed(error)
 
     def _deliver(self, method: Callable[..., object], *args: Any) -> object:
         """Call a method of the protocol, then send what it wrote."""
@@ -221,7 +236,7 @@ class SocketTransport(Sending):
         if self._context is not None:
             handler = partial(self._context.run, handler)
         self._handler = handler
-        if self._mask:
+        if self._registered:
             self._reactor.handlers[self._fd] = handler
 
     def _protocol_failed(self, error: BaseException, method: str) -> None:
@@ -329,7 +344,7 @@ class SocketTransport(Sending):
         """Deal with all but READ; whether there may be something to receive."""
         if mask & WRITE:
             self._on_writable()
-        if self._mask == 0:
+        if self._state == GONE:
             return False
         if mask & (ERROR | HANGUP) and (not self._reading or self._eof_in):
             # Nobody would receive, so the error would come again and again.
@@ -352,7 +367,7 @@ class SocketTransport(Sending):
     def _on_eof(self) -> None:
         self._eof_in = True
         keep = self._deliver(self._protocol.eof_received)
-        if self._mask == 0:
+        if self._state == GONE:
             return
         if keep and self._state == OPEN:
             self._watch(self._mask & WRITE | ONCE)
@@ -380,9 +395,14 @@ class SocketTransport(Sending):
             mask &= ~ONCE
             if not mask & READ:
                 mask &= ~PEER_CLOSED
-        if mask != self._mask:
-            self._mask = mask
-            self._reactor.rewatch(self._fd, mask)
+        self._mask = mask
+        registered = self._registered
+        if mask != registered:
+            if registered:
+                self._reactor.rewatch(self._fd, mask)
+            else:
+                self._reactor.watch(self._fd, mask, self._handler)
+            self._registered = mask
 
     # ── TLS ───────────────────────────────────────────────────────────────────
 
@@ -457,10 +477,20 @@ class SocketTransport(Sending):
         self._reading = False
         if self._close_reason is None or error is not None:
             self._close_reason = reason
-        if self._mask:
-            self._mask = 0
+        if self._registered:
+            self._mask = self._registered = 0
             self._reactor.unwatch(self._fd)
-        self._reactor.queue(DelayedCall(self._finish, (error,), self._context))
+        self._error = error
+        self._reactor.ended(self)
+
+    def finish(self) -> None:
+        """The reactor's call at the end of the turn in which the connection was lost."""
+        error, self._error = self._error, None
+        context, self._context = self._context, None
+        if context is None:
+            self._finish(error)
+        else:
+            context.run(self._finish, error)
 
     def _finish(self, error: ConnectionLost | None) -> None:
         sock = self._sock
@@ -470,17 +500,18 @@ class SocketTransport(Sending):
             except OSError:
                 pass
         sock.close()
-        out, self._out = self._out, []
-        self._size = 0
+        out = self._out
         protocol, self._protocol = self._protocol, _NOBODY
         # The bound methods hold socket, protocol and this object in a ring.
-        self._data_received = self._get_buffer = self._buffer_updated = _NOBODY.data_received
-        self._handler = _forgotten
+        self._data_received = self._get_buffer = self._buffer_updated = self._handler = _forgotten
         if self._waiters:
             self._wake_waiters(error or ConnectionDone())
-        for piece in out:
-            if not isinstance(piece, (bytes, memoryview)):
-                piece.fail(error or ConnectionDone())
+        if out:
+            self._out = []
+            self._size = 0
+            for piece in out:
+                if not isinstance(piece, (bytes, memoryview)):
+                    piece.fail(error or ConnectionDone())
         try:
             protocol.connection_lost(error)
         except (KeyboardInterrupt, SystemExit):
@@ -492,5 +523,5 @@ class SocketTransport(Sending):
             owner.connection_gone(self)
 
 
-def _forgotten(mask: int) -> None:
-    """The handler of a connection that has gone."""
+def _forgotten(argument: object) -> Any:
+    """What is left in the place of the bound methods when the connection has gone."""

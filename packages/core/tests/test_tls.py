@@ -59,7 +59,7 @@ class Recorder(Protocol):
 
     def connection_made(self, transport: IStreamTransport) -> None:
         assert isinstance(transport, TLSTransport)
-    transport: TLSTransport  # pyright: ignore[reportIncompatibleVariableOverride]
+        self.transport = transport
         self.events.append("made")
 
     def data_received(self, data: bytes) -> None:

@@ -48,7 +48,8 @@ def sennit(ready: Ready) -> None:
 
 @hello.server("sennit-gate")
 def sennit_gate(ready: Ready) -> None:
-    from sennit.web.engine import HTTP1ServerEngine
+    from sennit.web.engine import DateLine, HTTP1ServerEngine
+    from sennit.web.limits import Limits
 
     class NoParser:
         def begin(self, head: object) -> None:
@@ -58,7 +59,11 @@ def sennit_gate(ready: Ready) -> None:
             return piece
 
     parser = NoParser()
-    _serve_sennit(ready, lambda limits, date: HTTP1ServerEngine(parser, limits, date))
+
+    def engine(limits: Limits, date: DateLine) -> HTTP1ServerEngine:
+        return HTTP1ServerEngine(parser, limits, date)
+
+    _serve_sennit(ready, engine)
 
 
 @hello.server("sennit-async")
@@ -147,7 +152,7 @@ def twisted_web(ready: Ready) -> None:
 
     reactor_: Any = reactor  # Twisted picks its class at run time
 
-    class Root(resource.Resource):  # type: ignore[misc]  # Twisted carries no types here
+    class Root(resource.Resource):
         isLeaf = True  # noqa: N815 - Twisted's name
 
         def render_GET(self, request: Any) -> bytes:  # noqa: N802 - likewise

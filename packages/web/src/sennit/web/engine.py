@@ -100,6 +100,7 @@ class HTTP1ServerEngine(Untimed):
         "_date",
         "_eof",
         "_exchange",
+        "_fault",
         "_framing",
         "_gate",
         "_head",
@@ -134,6 +135,7 @@ class HTTP1ServerEngine(Untimed):
         self._closing = False
         self._closed = False
         self._eof = False
+        self._fault: PeerFault | None = None
         self.status = 0
         self.sent = 0
         self.cut = False
@@ -157,7 +159,8 @@ class HTTP1ServerEngine(Untimed):
         """
         if self._head is None:
             if self._closed:
-                return CLOSED
+                fault, self._fault = self._fault, None
+                return CLOSED if fault is None else fault
             try:
                 head = self._gate.next_head()
                 if head is None:
@@ -258,8 +261,11 @@ class HTTP1ServerEngine(Untimed):
             self._cut()
 
     def refuse(self, status: int, message: str, rule: str = "") -> None:
-        """Answer with an error, if nothing was answered yet, and end the connection."""
-        self._refuse(Refused(status, message, rule))
+        """Answer with an error, if nothing was answered yet, and end the connection.
+
+        For what the engine cannot see, such as the time; a `PeerFault` comes out next.
+        """
+        self._fault = self._refuse(Refused(status, message, rule))
 
     def _refuse(self, refusal: Refused) -> PeerFault:
         error = WebProtocolError(str(refusal), refusal.rule, refusal.status)

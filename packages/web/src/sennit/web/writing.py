@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sennit.core.interfaces import IStreamTransport
 
 __all__ = ["write_progress"]
 
-_TIOCOUTQ = 0x5411
-"""The ioctl that tells how much the peer has not acknowledged (Linux, tcp(7): SIOCOUTQ)."""
+_SIOCOUTQ: Final = 0x5411
+"""The ioctl that tells how many octets the peer has not acknowledged (Linux, tcp(7))."""
 
 
 def write_progress(transport: IStreamTransport) -> object:
@@ -19,15 +21,15 @@ def write_progress(transport: IStreamTransport) -> object:
     What waits here is not enough to tell: the kernel's buffer alone may take a slow
     but honest client longer than the limit to drain. So the kernel is asked too.
     """
-    waiting = transport.get_write_buffer_size()
+    # Foreign transports (asyncio's) have no mark; their buffer has to do.
+    mark: Callable[[], object] | None = getattr(transport, "output_mark", None)
+    waiting = transport.get_write_buffer_size() if mark is None else mark()
     socket = transport.get_extra_info("socket")
     if socket is None:
         return waiting
     try:
         import fcntl
-        import struct
 
-        answer = fcntl.ioctl(socket.fileno(), _TIOCOUTQ, b"\0\0\0\0")
+        return waiting, fcntl.ioctl(socket.fileno(), _SIOCOUTQ, b"\0\0\0\0")
     except (ImportError, OSError, ValueError):
         return waiting
-    return waiting, struct.unpack("i", answer)[0]

@@ -257,7 +257,8 @@ class RecordingTransport(FlowControl):
                 octets -= len(data)
         if self._closing and not self._lost and not waiting:
             self._end(None, self._close_reason or "clean")
-        else:
+        elif not any(isinstance(piece, FilePiece) for piece in waiting):
+            # A file on its way keeps producers waiting, as it does on a socket.
             self._relieved(self._size)
 
     def write_eof(self) -> None:

@@ -1,0 +1,56 @@
+"""No octets make the server's engine raise; no cut and no parser changes what it says of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sennit.core.testing.engines import converse
+from sennit.web.engine import H11ServerEngine, HTTP1ServerEngine
+from sennit.web.events import BodyEnded, RequestReceived
+from sennit.web.limits import Limits
+
+if TYPE_CHECKING:
+    from sennit.core.testing.engines import Conversation
+
+_HEAD = b"POST /a?b=c HTTP/1.1\r\nHost: example.com\r\n"
+
+SEEDS = (
+    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"HEAD http://example.com/x HTTP/1.1\r\nHost: example.com\r\nX-Y: z\r\n\r\n",
+    b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+    _HEAD + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello",
+    _HEAD + b"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nA: b\r\n\r\n",
+    _HEAD + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    _HEAD + b"Content-Length: 5, 5\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+)
+
+
+class _NoParser:
+    def begin(self, head: object) -> None:
+        """Agree."""
+
+    def content(self, piece: bytes, wire: bytes) -> bytes:
+        """Agree."""
+        return piece
+
+
+def _answer(engine: Any, event: Any) -> None:
+    if (isinstance(event, RequestReceived) and event.length == 0) or isinstance(event, BodyEnded):
+        engine.send_response(event.exchange, 200, [(b"x", b"y")], b"ok")
+
+
+def _run(engine: HTTP1ServerEngine, pieces: list[bytes]) -> Conversation:
+    return converse(engine, pieces, _answer, eof=True)
+
+
+def fuzz(data: bytes) -> None:
+    """Hold all ways of reading `data` against each other."""
+    limits = Limits(target=200, head=400, fields=12, body=500)
+    whole = _run(H11ServerEngine(limits), [data])
+    assert _run(HTTP1ServerEngine(_NoParser(), limits), [data]) == whole
+    by_octets = [data[at : at + 1] for at in range(len(data))]
+    assert _run(HTTP1ServerEngine(_NoParser(), limits), by_octets) == whole
+    half = len(data) // 2
+    assert _run(H11ServerEngine(limits), [data[:half], data[half:]]) == whole

@@ -59,7 +59,7 @@ class Recorder(Protocol):
 
     def connection_made(self, transport: IStreamTransport) -> None:
         assert isinstance(transport, TLSTransport)
-        self.transport = transport
+        self.transport = transport  # pyright: ignore[reportIncompatibleVariableOverride]
         self.events.append("made")
 
     def data_received(self, data: bytes) -> None:
@@ -466,11 +466,11 @@ def test_renegotiation_floods_are_refused_cheaply() -> None:
     answer = hostile.send(flood)
     spent = time.process_time() - began
 
-    assert b"\x16\x03\x03" not in answer[:3]
-    assert len(hostile.server.received) == 0
-    assert hostile.raw.events[-1] == "lost" or answer[:1] == b"\x15"
-    # Not one of them got what it is after: a handshake's work.
-    assert spent / 1000 < handshake / 10
+    assert answer == b"" or answer[:1] == b"\x15"  # a reset may overtake the alert
+    assert len(answer) < 100
+    assert hostile.server.received == b""
+    assert hostile.server.events == ["made", "lost"]
+    assert spent < handshake
 
 
 def _server_cpu_of_a_handshake() -> float:

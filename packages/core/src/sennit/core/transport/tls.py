@@ -141,6 +141,10 @@ class TLSTransport(TLSWriting):
                 self._session_due = True
                 if self._conn.get_protocol_version_name() != "TLSv1.3":
                     self._keep_session()
+        elif self._conn.get_protocol_version_name() == "TLSv1.2":
+            # One record at a time: a read must not work through a flood of ClientHellos.
+            self._old_server = True
+            lib.SSL_clear_mode(self._conn._ssl, lib.SSL_MODE_AUTO_RETRY)
         self._state = OPEN
         above, self._above = self._above, None
         done, self._done = self._done, None
@@ -209,6 +213,7 @@ class TLSTransport(TLSWriting):
         ssl, buffer = self._conn._ssl, self._scratch
         read = lib.SSL_read
         some = False
+        lib.ERR_clear_error()  # what another connection of this thread may have left
         self._corked = True
         try:
             while True:
@@ -235,10 +240,18 @@ class TLSTransport(TLSWriting):
                     break
         finally:
             self._corked = False
-        if self._out or self._state == CLOSING:
+        self._received(some)
+
+    def _received(self, some: bool) -> None:
+        """Send what was written meanwhile, and what the library itself has to say."""
+        if self._old_server and self._state == OPEN and self._send_bio():
+            # no_renegotiation: nothing else makes the library speak by itself in TLS 1.2.
+            # Who asks for that gets the alert, and no second try (RFC 5746; 1 000 would come).
+            self._end(ConnectionLost("the peer wanted to renegotiate", "error"), "error")
+        elif self._out or self._state == CLOSING:
             self._flush()
         elif not some:
-            self._send_bio()  # the library may have answered by itself (no_renegotiation)
+            self._send_bio()
 
     def _deliver(self, data: bytes) -> None:
         try:
@@ -280,10 +293,7 @@ class TLSTransport(TLSWriting):
                     self._protocol_failed(error, "buffer_updated")
         finally:
             self._corked = False
-        if self._out or self._state == CLOSING:
-            self._flush()
-        elif not some:
-            self._send_bio()
+        self._received(some)
 
     def _failure_of(self, result: int) -> SSL.Error:
         """The library's complaint as an exception."""

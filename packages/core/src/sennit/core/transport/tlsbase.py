@@ -67,6 +67,7 @@ class TLSBase(FlowControl):
         "_lower",
         "_lower_paused",
         "_notify",
+        "_old_server",
         "_out",
         "_progress",
         "_queued",
@@ -123,6 +124,7 @@ class TLSBase(FlowControl):
         self._shut = False  # and has been sent
         self._lower_paused = False
         self._session_due = False
+        self._old_server = False  # a server that speaks TLS 1.2 here
         self._touched = False  # the peer has sent something
         self._progress: tuple[int, int, int] = (0, 0, 0)
         self._scratch: Any = None

@@ -192,17 +192,19 @@ class TLSWriting(TLSBase):
             if len(octets) < room:
                 return
 
-    def _send_bio(self) -> None:
-        """Pass on what the library wants said, if anything."""
+    def _send_bio(self) -> bool:
+        """Pass on what the library wants said; whether that was anything."""
         conn = self._conn
+        some = False
         while True:
             try:
                 octets = conn.bio_read(16384)
             except SSL.Error:
-                return
+                return some
+            some = True
             self._lower.write(octets)
             if len(octets) < 16384:
-                return
+                return True
 
     def _drained(self) -> None:
         """Everything has been passed on: go on with what waited for that."""

@@ -817,14 +817,12 @@ def test_debugging_says_where_a_lost_deferred_was_made(lost: Callable[[], Lost])
     (record,) = lost()
     assert "it was made at" in record.getMessage()
     assert "test_debugging_says_where_a_lost_deferred_was_made" in record.getMessage()
-    assert "deferred.py\", line" not in record.getMessage().replace("test_deferred.py", "")
+    assert 'deferred.py", line' not in record.getMessage().replace("test_deferred.py", "")
 
 
 def test_an_error_lost_at_the_end_of_the_program_is_still_told() -> None:
     code = (
-        "from sennit.core.deferred import fail\n"
-        "import sys\n"
-        "kept = fail(ValueError('at the end'))\n"
+        "from sennit.core.deferred import fail\nimport sys\nkept = fail(ValueError('at the end'))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True

@@ -720,9 +720,7 @@ def test_a_task_factory_of_the_loop_is_honoured(run: Run[None]) -> None:
     async def main() -> None:
         made: list[str] = []
 
-        def factory(
-            loop: asyncio.AbstractEventLoop, coro: Any, **kw: Any
-        ) -> asyncio.Task[Any]:
+        def factory(loop: asyncio.AbstractEventLoop, coro: Any, **kw: Any) -> asyncio.Task[Any]:
             made.append(coro.__name__)
             return asyncio.Task(coro, loop=loop, **kw)
 

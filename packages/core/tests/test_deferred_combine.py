@@ -170,6 +170,4 @@ def test_the_losers_errors_are_dropped(caplog: pytest.LogCaptureFixture) -> None
 
 def test_each_module_can_be_imported_first() -> None:
     for name in ("_combine", "_chain", "_waiting", "_outcome", "deferred"):
-        subprocess.run(
-            [sys.executable, "-c", f"import sennit.core.{name}"], check=True, timeout=60
-        )
+        subprocess.run([sys.executable, "-c", f"import sennit.core.{name}"], check=True, timeout=60)

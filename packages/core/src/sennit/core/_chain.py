@@ -6,11 +6,12 @@ one loop: a chain that waited for the one just run comes next in the same loop,
 so neither length nor depth costs stack.
 
 An entry is a tuple ``(callback, errback, more)``. ``more`` is ``None`` for the
-plain case; ``(args, keywords, context, types)`` where something was given with
-the callback or variables were set; or one that waits. Such an entry has
-``True`` for callback and errback. It is a list of one future for a Task that
-awaits, else another `Chain` or a `Waiter`; it is dead when the list is empty,
-or the waiter's ``_source`` is no longer this chain.
+plain case, or ``(args, keywords, context, types)`` where something was given
+with the callback or variables were set. The entry of one that waits has
+``True`` for both callbacks where a Task awaits, ``False`` where another `Chain`
+or a `Waiter` does; its ``more`` is a token, a list that holds the Task's future
+or the waiter, and is emptied by whoever comes first: the chain that arrives
+there, or the one that waits no longer.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Chain:
         "_result",  # VALUE, ERROR
         "_source",  # WAITING: the Deferred waited for
         "_state",
+        "_token",  # WAITING: its entry in the chain of _source
         "_trace",  # ERROR: the traceback as it was where it failed
         "_waits",  # how many waiters stand in the chain
     )
@@ -80,6 +82,7 @@ class Chain:
     _rest: Iterator[Entry] | None
     _result: Any
     _source: Chain | None
+    _token: list[Any]
     _trace: TracebackType | None
 
     def _adopt(self, awaitable: Awaitable[Any]) -> Chain:
@@ -144,6 +147,7 @@ class Chain:
             # The second test is for a ring of Deferreds that wait for each
             # other: it is met from behind, and opened here.
             if source._waits > 1 or source is slow:
+                target._token.clear()
                 target._source = None
                 source._lose()
                 rest, target._rest, target._kept = target._rest, None, None
@@ -182,10 +186,12 @@ class Chain:
                 error = new_cancellation()
             unwind(self, False, error, error.__traceback__)
 
-    def _watch(self, waiter: object) -> None:
-        """Enter a waiter: an object with ``arrive`` and ``_source``."""
+    def _watch(self, waiter: Chain | Waiter) -> None:
+        """Enter one that waits; its ``arrive`` is called with the result."""
         self._waits += 1
-        self._enter((True, True, waiter))
+        waiter._source = self
+        waiter._token = [waiter]
+        self._enter((False, False, waiter._token))
 
     def _lose(self) -> None:
         """Count a waiter that has left; its entry stays until dead ones are the most."""
@@ -194,33 +200,17 @@ class Chain:
         if dead > 16 and dead > self._waits:
             self._dead = 0
             if self._chain is not None:
-                self._chain = [entry for entry in self._chain if self._is_live(entry)]
+                self._chain = [entry for entry in self._chain if entry[2] != []]
             if self._state == WAITING and self._rest is not None:
-                self._rest = iter([entry for entry in self._rest if self._is_live(entry)])
+                self._rest = iter([entry for entry in self._rest if entry[2] != []])
 
-    def _is_live(self, entry: Entry) -> bool:
-        waiter = entry[2]
-        if entry[0] is not True:
-            return True
-        return bool(waiter) if type(waiter) is list else waiter._source is self
-
-    def give_up(self) -> None:
-        """Count a waiter that was cancelled: with the last one the Deferred goes."""
-        self._lose()
-        if not self._waits:
-            self.cancel()
-
-    def arrive(
-        self,
-        ok: bool,
-        result: Any,
-        trace: TracebackType | None,
-    ) -> Turn:
+    def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> Turn:
         """Go on with what another Deferred's chain came to (called by that chain)."""
         kept, self._kept = self._kept, None
         if kept is not None and ok:
             ok, result, trace = kept
         self._state = RUNNING
+        self._source = None
         rest, self._rest = self._rest, None
         return (self, rest, ok, result, trace)
 
@@ -275,24 +265,19 @@ def unwind(
                 try:
                     if more is None:
                         out = fn(result) if clean else Context().run(fn, result)
-                    elif fn is True:
-                        if type(more) is list:
-                            if not more:
-                                deferred._dead -= 1
-                                continue
-                            deferred._waits -= 1
-                            future = more.pop()
-                            if not future.done():
-                                taken = True
-                                wake(future, result if ok else Failure(result, trace))
-                            continue
-                        if more._source is not deferred:
+                    elif fn is True or fn is False:
+                        if not more:
                             deferred._dead -= 1
                             continue
-                        more._source = None
                         deferred._waits -= 1
+                        waiter = more.pop()
+                        if fn is True:
+                            if not waiter.done():
+                                taken = True
+                                wake(waiter, result if ok else Failure(result, trace))
+                            continue
                         taken = True
-                        turn = more.arrive(ok, result, trace)
+                        turn = waiter.arrive(ok, result, trace)
                         if turn is not None:
                             if todo is None:
                                 todo = _new_queue()
@@ -313,7 +298,7 @@ def unwind(
                 except BaseException as exc:
                     if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                         interrupt = exc
-                    if fn is True:
+                    if fn is True or fn is False:
                         # A waiter failed to take the result: not the chain's affair.
                         if exc is not interrupt:
                             report("What waited for a Deferred could not go on", exc)
@@ -323,21 +308,21 @@ def unwind(
                         link_context(exc, result)
                     ok, result, trace, taken = False, exc, exc.__traceback__, False
                     continue
-                kept = None
-                if ok:
-                    if not hasattr(out, "__await__"):
-                        if more is None or more[3] is None:
-                            result = out
-                        continue
-                elif out is result:
-                    continue
+                # A class may have the method for its instances: it is no awaitable itself.
+                waits = hasattr(out, "__await__") and hasattr(type(out), "__await__")
                 if more is not None and more[3] is FINALLY:
-                    if not hasattr(out, "__await__"):
+                    if not waits:
                         continue
                     kept = (ok, result, trace)
-                elif not hasattr(out, "__await__"):
-                    ok, result, trace = True, out, None
-                    continue
+                else:
+                    if not ok:
+                        if out is result:
+                            continue
+                        trace = None
+                    if not waits:
+                        ok, result = True, out
+                        continue
+                    kept = None
                 # Something to wait for.
                 try:
                     if isinstance(out, Chain):
@@ -365,7 +350,6 @@ def unwind(
                     source._take()
                     ok, result, trace, taken = False, source._result, source._trace, False
                 else:
-                    deferred._source = source
                     deferred._rest = rest
                     deferred._kept = kept
                     deferred._state = WAITING
@@ -393,7 +377,7 @@ def unwind(
         taken = False
     # The frame of a callback that raised holds this one (f_back), for as long
     # as its error lives: what it would keep alive from here is let go.
-    out = fn = good = bad = more = args = kw = run = source = kept = future = None
+    out = fn = good = bad = more = args = kw = run = source = kept = waiter = None
     del deferred, result, trace, rest
     if interrupt is not None:
         raise interrupt
@@ -412,17 +396,22 @@ def _new_queue() -> deque[Turn]:
 class Waiter:
     """One that waits in a Deferred's chain and takes nothing away from it."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("_source", "_token")
 
-    _source: Chain | None
-
-    def __init__(self, source: Chain) -> None:
-        self._source = source
+    _source: Chain
+    _token: list[Any]
 
     def leave(self) -> Chain | None:
-        """Wait no longer, and return what was waited for."""
-        source, self._source = self._source, None
-        return source
+        """Wait no longer; return what was waited for, or ``None`` if the result has come."""
+        if not self._token:
+            return None
+        self._token.clear()
+        self._source._lose()
+        return self._source
+
+    def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> Turn | None:
+        """Take the result, and return what is to be unwound next, if anything is."""
+        raise NotImplementedError
 
 
 class FutureWaiter(Waiter):
@@ -431,8 +420,9 @@ class FutureWaiter(Waiter):
     __slots__ = ("_future",)
 
     def __init__(self, source: Chain, future: asyncio.Future[Any]) -> None:
-        self._source = source
         self._future = future
+        future.add_done_callback(self.future_done, context=Context())
+        source._watch(self)
 
     def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> None:
         future = self._future
@@ -454,8 +444,8 @@ class FutureWaiter(Waiter):
     def future_done(self, future: asyncio.Future[Any]) -> None:
         if future.cancelled():
             source = self.leave()
-            if source is not None:
-                source.give_up()
+            if source is not None and not source._waits:
+                source.cancel()
 
 
 class ShieldWaiter(Waiter):
@@ -465,11 +455,10 @@ class ShieldWaiter(Waiter):
 
     _target: Chain
 
-    def fire(self, target: Chain) -> None:
-        """Begin to wait, for this chain."""
+    def begin(self, source: Chain, target: Chain) -> None:
+        """Fire `target` when there is a result of `source`."""
         self._target = target
-        if self._source is not None:
-            self._source._watch(self)
+        source._watch(self)
 
     def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> Turn | None:
         target = self._target
@@ -480,6 +469,4 @@ class ShieldWaiter(Waiter):
         return None
 
     def cancel(self, deferred: Chain) -> None:
-        source = self.leave()
-        if source is not None:
-            source._lose()
+        self.leave()

@@ -296,13 +296,13 @@ class Deferred(Chain, Generic[T]):
         if chain is not None:
             # One Task that awaits it and nothing else is what happens most.
             if self._waits == 1 and len(chain) == 1:
-                waiter = chain[0][2]
-                if type(waiter) is list:
+                task, _, token = chain[0]
+                if task is True:
                     self._chain = None
                     self._waits = 0
                     self._result = value
                     self._state = VALUE
-                    wake(waiter.pop(), value)
+                    wake(token.pop(), value)
                     return
             unwind(self, True, value, None)
             del self, value, chain  # see the end of `unwind`
@@ -395,10 +395,9 @@ class Deferred(Chain, Generic[T]):
                 # Cancelled, or closed: the Task is gone without the result.
                 if token:
                     token.clear()
-                    if future.cancelled():
-                        self.give_up()
-                    else:
-                        self._lose()
+                    self._lose()
+                    if future.cancelled() and not self._waits:
+                        self.cancel()
                 raise
             if type(value) is not Failure:
                 return cast("T", value)
@@ -418,9 +417,7 @@ class Deferred(Chain, Generic[T]):
         nobody else waits.
         """
         future: asyncio.Future[T] = current_loop().create_future()
-        waiter = FutureWaiter(self, future)
-        future.add_done_callback(waiter.future_done, context=Context())
-        self._watch(waiter)
+        FutureWaiter(self, future)
         return future
 
     @staticmethod
@@ -515,9 +512,9 @@ def maybe_deferred(fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Deferred
 
 def shield(deferred: Deferred[U]) -> Deferred[U]:
     """Return a Deferred with the same result, whose cancelling leaves this one alone."""
-    waiter = ShieldWaiter(deferred)
+    waiter = ShieldWaiter()
     target: Deferred[U] = Deferred(waiter.cancel)
-    waiter.fire(target)
+    waiter.begin(deferred, target)
     return target
 
 

@@ -1,0 +1,60 @@
+"""What the package offers, and what importing it does not do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import sennit.web
+
+NAMES = [
+    "AccessLog",
+    "FunctionResource",
+    "H11ServerEngine",
+    "HTTPError",
+    "HTTPServer",
+    "HTTPServerProtocol",
+    "Limits",
+    "Request",
+    "Resource",
+    "Response",
+    "Site",
+    "StaticFiles",
+    "Timeouts",
+    "WebError",
+    "WebProtocolError",
+    "WebUsageError",
+    "__version__",
+    "error_page",
+    "html",
+    "http_server",
+    "json",
+    "redirect",
+    "text",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert sennit.web.__all__ == NAMES
+    assert dir(sennit.web) == sorted(NAMES)
+    for name in NAMES:
+        assert getattr(sennit.web, name) is not None
+
+
+def test_another_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Sight'"):
+        _ = sennit.web.Sight  # type: ignore[attr-defined]  # pyright: ignore
+
+
+def test_importing_it_loads_none_of_its_rooms() -> None:
+    program = (
+        "import sys, sennit.web; "
+        "loaded = [m for m in sys.modules if m.startswith(('sennit.web.', 'h11', 'asyncio'))]; "
+        "print([m for m in loaded if m != 'sennit.web._version'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert ran.stdout.strip() == "[]"

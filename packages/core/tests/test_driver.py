@@ -1123,6 +1123,43 @@ def test_commit_holds_cancellation_back_until_the_step_is_whole() -> None:
     run(main)
 
 
+def test_a_handler_cancelled_by_somebody_else_tells_the_peer_and_is_no_bug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        protocol = AsyncEcho()
+        transport = RecordingTransport(protocol)
+        transport.receive(b"a\n")
+        await turn()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await turn()
+        assert transport.written == b"ERROR\n"
+        assert not protocol.busy
+
+    run(main)
+    assert not caplog.records
+
+
+def test_a_handler_that_fails_by_a_cancellation_nobody_asked_for_is_a_bug(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Confused(EngineProtocol[LineEngine, LineEvent]):
+        @handles(Line)
+        async def work(self, event: Line) -> None:
+            await asyncio.sleep(0)
+            raise asyncio.CancelledError
+
+    async def main() -> None:
+        transport = RecordingTransport(Confused(LineEngine()))
+        transport.receive(b"a\n")
+        await turn()
+        assert transport.written == b"ERROR\n"
+
+    run(main)
+    assert len(caplog.records) == 1
+
+
 def test_a_handler_cancelled_before_its_first_step_leaves_nothing_behind() -> None:
     async def main() -> None:
         protocol = AsyncEcho()

@@ -97,6 +97,7 @@ class Driver(Generic[EngineT]):
     engine: EngineT
     transport: IStreamTransport
 
+    _blocked = BLOCKED  # what keeps it from taking events
     _held = 0
     _turning = False
     _waiting: int = 0  # octets in inboxes
@@ -240,7 +241,7 @@ class Driver(Generic[EngineT]):
         if held & TIMED:
             self.engine.handle_timeout(self._time())
         self.engine.receive_data(data)
-        if held & (STALLED | BLOCKED):
+        if held & (STALLED | self._blocked):
             self._backlog += len(data)
         self._proceed_here()
         if self._unparsed and not self._held & (LATER | GONE):
@@ -250,7 +251,7 @@ class Driver(Generic[EngineT]):
         """A turn if one may be taken now; in any case look whether to go on reading."""
         if self._turning:
             return
-        if self._held & BLOCKED:
+        if self._held & self._blocked:
             self._watch_reading()
         else:
             self._turn()
@@ -286,7 +287,7 @@ class Driver(Generic[EngineT]):
         if self._held & (GONE | FINISHING):
             return
         rest = self._unparsed
-        if rest and not self._held & BLOCKED:
+        if rest and not self._held & self._blocked:
             self._unparsed = b""
             self.engine.receive_data(rest[: self.max_parse])
             self._unparsed = rest[self.max_parse :]
@@ -309,7 +310,7 @@ class Driver(Generic[EngineT]):
         elif event is NEED_DATA:
             if held & STALLED:
                 self._held &= ~STALLED
-            if not held & BLOCKED:
+            if not held & self._blocked:
                 self._backlog = 0
             if held & EOF and not self._unparsed and self._idle():
                 # Nothing was asked that is not answered, and nothing will be.
@@ -347,9 +348,9 @@ class Driver(Generic[EngineT]):
             return
         most = self.max_waiting
         pause = (
-            held & (PRESSED | LATER) != 0
+            held & (PRESSED | LATER) & self._blocked != 0
             or self._waiting > (most >> 1 if self._reading_paused else most)
-            or (held & (STALLED | BLOCKED) != 0 and self._backlog > most)
+            or (held & (STALLED | self._blocked) != 0 and self._backlog > most)
         ) and not held & FINISHING
         if pause is not self._reading_paused:
             self._reading_paused = pause
@@ -526,8 +527,15 @@ class Driver(Generic[EngineT]):
     def _broken(self, error: BaseException, where: str) -> None:
         """This side has failed in a way that only the connection's end can tell."""
         self._report(error, where)
-        if not self._held & GONE:
-            self.transport.abort(*(("error",) if self._out is self.transport else ()))
+        self._abort("error")
+
+    def _abort(self, reason: str) -> None:
+        if self._held & GONE:
+            return
+        if self._out is self.transport:
+            self.transport.abort(reason)
+        else:
+            self.transport.abort()  # asyncio's takes no reason
 
     def _report(self, error: BaseException, where: str) -> None:
         from sennit.core._faultlog import log_bug

@@ -74,7 +74,7 @@ class Handover(Driver[EngineT]):
         """
         self.flush()
         if self.engine.release() or self._unparsed or self._stash is not None:
-            self.transport.abort()
+            self._abort("error")
             raise ProtocolError(
                 "octets in clear after the command that starts TLS", "RFC 3207 §4.2"
             )

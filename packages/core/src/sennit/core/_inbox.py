@@ -91,7 +91,7 @@ class Inbox(Generic[E]):
             if event is not None or self.ended or self._last:
                 return event
             self._keeper.flush()
-            if self._events or self._error is not None:
+            if self._events or self._error is not None or self._last:
                 continue
             waiter: Deferred[None] = Deferred()
             self._waiter = waiter
@@ -129,6 +129,11 @@ class Inbox(Generic[E]):
         if self._error is None and not self._last:
             self._error = error
             self._wake()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._last = True
+        self._wake()
 
     def _wake(self) -> None:
         waiter = self._waiter

@@ -100,10 +100,11 @@ from collections import deque
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
-from sennit.core._driver import BLOCKED, GONE
+from sennit.core._driver import BLOCKED, FINISHING, GONE
 from sennit.core._handles import adopt, build_tables, handles, union_of
 from sennit.core._handover import Handover
 from sennit.core._inbox import Body, Inbox, weight_of
+from sennit.core._waiting import is_cancellation
 from sennit.core.deferred import Deferred
 from sennit.core.engine import (
     CONNECTION,
@@ -114,7 +115,7 @@ from sennit.core.engine import (
     PeerFault,
     ServerEngine,
 )
-from sennit.core.errors import ConnectionLost, ProtocolError, TLSError
+from sennit.core.errors import ConnectionLost, ProtocolError, SennitError, TLSError
 
 if TYPE_CHECKING:
     import asyncio
@@ -561,10 +562,21 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
             context.copy().run(fn)
 
     def _expected(self, handler: _Handler, error: BaseException) -> bool:
-        """Whether a handler's end with `error` is no bug of its own."""
-        if handler.cancelled or handler.fault is not None:
-            return True
-        return self.transport.is_closing() and isinstance(error, (ConnectionLost, TLSError))
+        """Whether a handler's end with `error` is no bug of its own, and needs no reply."""
+        if is_cancellation(error):
+            if handler.cancelled or handler.fault is not None:
+                return True
+            work = handler.work
+            if work is not None and not isinstance(work, Deferred) and work.cancelling():
+                # Somebody else ends it (the server's scope, the loop): the peer is told so.
+                self._reply_with_error(handler.exchange)
+                return True
+            return False
+        if handler.fault is not None:
+            return isinstance(error, SennitError)
+        if self.transport.is_closing():
+            return isinstance(error, (ConnectionLost, TLSError))
+        return False
 
     def _failed(self, event: Any, error: BaseException) -> None:
         """A handler has failed: the protocol's reply, and one log line."""
@@ -574,14 +586,16 @@ class EngineProtocol(Handover[EngineT], Generic[EngineT, EventT]):
         handler = self._open.get(event.exchange)
         if handler is not None and handler.event is event and handler.work is None:
             # A plain method that asked for its inbox and then failed.
-            handler.fault = ProtocolError("failed")
             self._ended(handler, None)
-        if self._held & GONE:
+        self._reply_with_error(event.exchange)
+
+    def _reply_with_error(self, exchange: int) -> None:
+        if self._held & (GONE | FINISHING):
             return
         try:
-            self.internal_error(event.exchange)
-        except Exception as failure:
-            self._broken(failure, "internal_error")
+            self.internal_error(exchange)
+        except Exception as error:
+            self._broken(error, "internal_error")
 
     def _cancel(self, handler: _Handler) -> None:
         handler.cancelled = True

@@ -30,6 +30,10 @@ The verbs (`Engine`, and `ServerEngine` for servers):
     is open, then `CLOSED`.
 ``release()``
     End the engine, and hand over the octets it has not read (STARTTLS, upgrades).
+``can_send(command)``, ``send_command(command)``, ``cancel(exchange)`` (clients)
+    Whether a command may leave now (a greeting has come, pipelining is allowed);
+    queue it, and say its exchange (`SOLE` where replies come in order); give a
+    command up, if the protocol has a way.
 ``internal_error(exchange)`` (servers)
     Queue the protocol's "this side failed" for an exchange, whatever of its answer
     has left already (then most protocols can only end the exchange or close).
@@ -44,6 +48,11 @@ comes out. Events say by their base what they are:
   inbox of its exchange's handler. The last of them derives from `Ends`;
 * `Interrupts`: a reset. It cancels the handler of its exchange;
 * `PeerFault`: see there.
+
+A client's engine uses the same words: the command opens the exchange, what
+`Belongs` to it are parts of the reply, the one that `Ends` it is the reply (or the
+end of it), one that `Interrupts` it means that there will be none, and a plain
+event is what nobody asked for.
 
 Sources: none; this is the house's own contract. Not here: I/O of any kind.
 """
@@ -68,6 +77,7 @@ __all__ = [
     "PAUSED",
     "SOLE",
     "Belongs",
+    "ClientEngine",
     "Ends",
     "Engine",
     "Event",
@@ -80,6 +90,7 @@ __all__ = [
 ]
 
 E_co = TypeVar("E_co", covariant=True)
+C_contra = TypeVar("C_contra", contravariant=True)
 
 SOLE: Final = 0
 """The exchange of a protocol that has one at a time."""
@@ -240,6 +251,31 @@ class ServerEngine(Engine[E_co], Protocol[E_co]):
 
     def internal_error(self, exchange: int) -> None:
         """Queue the reply that says that this side failed, in whatever state the exchange is."""
+
+
+class ClientEngine(Engine[E_co], Protocol[C_contra, E_co]):
+    """The side that asks."""
+
+    def can_send(self, command: C_contra) -> bool:
+        """Whether `send_command` may be called with it now."""
+        ...
+
+    def send_command(self, command: C_contra) -> int:
+        """Queue a command; its exchange.
+
+        Raises:
+            ValueError: It cannot be said in this protocol (CR, LF or NUL in it, say).
+        """
+        ...
+
+    def cancel(self, exchange: int) -> bool:
+        """Give up the command sent last of this exchange.
+
+        Returns:
+            True: the protocol was told, and nothing more of the exchange will come
+            out. False: there is no way, its reply will come and is thrown away.
+        """
+        ...
 
 
 class Untimed:

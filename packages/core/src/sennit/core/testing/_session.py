@@ -1,0 +1,198 @@
+"""The reactor of one test, and the search for what the test left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from sennit.core.reactor.base import Reactor
+from sennit.core.reactor.eventloop import ReactorEventLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Final, TypeVar
+
+    T = TypeVar("T")
+
+__all__ = ["Session"]
+
+SETTLING: Final = 0.5
+"""Seconds in which what is ending when the test ends may go on to do so."""
+THREADS_END: Final = 1.0
+"""Seconds in which threads may end."""
+LOST_ERROR: Final = "Nobody handled the error of a Deferred"
+"""How the log line begins that a Deferred writes when its error is lost."""
+
+
+class _Errors(logging.Handler):
+    """Collects the errors that nobody handled."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith(LOST_ERROR):
+            error = record.exc_info[1] if record.exc_info else None
+            self.lines.append(f"{text}: {error!r}")
+
+
+class Session:
+    """Runs the coroutines of one test: fixtures, the test, fixtures again.
+
+    Args:
+        poller: Which poller; the platform's best when ``None``.
+        timeout: Seconds for each of them.
+        leaks: Do not look for what was left behind.
+    """
+
+    def __init__(self, *, poller: str | None, timeout: float, leaks: bool) -> None:
+        self._poller = poller
+        self._timeout = timeout
+        self._leaks = leaks
+        self._runner: asyncio.Runner | None = None
+        self._reactor: Reactor | None = None
+        self._plain: Reactor | None = None
+        self._errors = _Errors()
+        self._looked = False
+        self._sockets: set[str] = set()
+        self._threads: set[threading.Thread] = set()
+
+    def look_around(self) -> None:
+        """Note what is there before the test."""
+        if not self._leaks and not self._looked:
+            self._looked = True
+            self._sockets = _open_sockets()
+            self._threads = set(threading.enumerate())
+            logging.getLogger("sennit").addHandler(self._errors)
+
+    def reactor(self, *, running: bool) -> Reactor:
+        """The reactor of the coroutines, or (not `running`) one that the test runs itself."""
+        if running:
+            self._run(_nothing)
+            assert self._reactor is not None
+            return self._reactor
+        if self._plain is None:
+            self._plain = Reactor(self._poller)
+        return self._plain
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end, others of this test going on meanwhile.
+
+        Raises:
+            TimeoutError: It took too long.
+        """
+
+        async def limited() -> T:
+            limit = asyncio.timeout(self._timeout)
+            try:
+                async with limit:
+                    return await coroutine
+            except TimeoutError as error:
+                if limit.expired():
+                    raise TimeoutError(f"took more than {self._timeout:g} s") from error
+                raise
+
+        return self._run(limited)
+
+    def _run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._runner is None:
+            self._runner = asyncio.Runner(loop_factory=self._make_loop)
+        return self._runner.run(main())
+
+    def _make_loop(self) -> ReactorEventLoop:
+        self._reactor = reactor = Reactor(self._poller)
+        loop = ReactorEventLoop(reactor, owns_reactor=True)
+        reactor._event_loop = loop
+        return loop
+
+    # ── the end ───────────────────────────────────────────────────────────────
+
+    def close(self, *, check: bool) -> list[str]:
+        """End everything; what was left behind, if it shall be looked for."""
+        check = check and self._looked
+        left: list[str] = []
+        try:
+            if self._runner is not None:
+                if check:
+                    left = self._runner.run(self._settle())
+                self._runner.close()
+            for reactor in (self._plain, self._reactor):
+                if reactor is not None and not reactor.running:
+                    reactor.close()
+            # Not the cycles' collector's time otherwise: a lost error speaks when it is freed.
+            self._runner = self._plain = self._reactor = None
+            if check:
+                gc.collect()
+                left += self._threads_left()
+                left += [f"  socket {name}" for name in sorted(_open_sockets() - self._sockets)]
+                left += [f"  {line}" for line in self._errors.lines]
+        finally:
+            logging.getLogger("sennit").removeHandler(self._errors)
+        return left
+
+    async def _settle(self) -> list[str]:
+        """What the reactor still holds, once what was ending has ended."""
+        deadline = time.monotonic() + SETTLING
+        while True:
+            left = self._held()
+            if not left or time.monotonic() >= deadline:
+                return left
+            await asyncio.sleep(0 if time.monotonic() < deadline - SETTLING * 0.9 else 0.01)
+
+    def _held(self) -> list[str]:
+        reactor = self._reactor
+        assert reactor is not None
+        me = asyncio.current_task()
+        left = [
+            f"  Task {task.get_name()}: {task.get_coro()!r}"
+            for task in asyncio.all_tasks()
+            if task is not me and not task.done()
+        ]
+        owners = [_owner(handler) for handler in reactor.handlers.values()]
+        left += [f"  open: {owner!r}" for owner in owners if owner is not reactor]
+        left += [f"  timer: {call!r}" for _, _, call in reactor._heap if call.fn is not None]
+        return left
+
+    def _threads_left(self) -> list[str]:
+        deadline = time.monotonic() + THREADS_END
+        while True:
+            threads = [each for each in threading.enumerate() if each not in self._threads]
+            if not threads or time.monotonic() >= deadline:
+                return [f"  thread {each.name}" for each in threads]
+            threads[0].join(0.05)
+
+
+async def _nothing() -> None:
+    """A turn, so that there is a loop."""
+
+
+def _owner(handler: Callable[..., Any]) -> object:
+    """Whose descriptor this is: the object behind a bound method, also in a context's `run`."""
+    bound: Any = getattr(handler, "args", (handler,))[0]
+    owner = getattr(bound, "__self__", bound)
+    reader = getattr(owner, "reader", None) or getattr(owner, "writer", None)
+    return owner if reader is None else reader
+
+
+def _open_sockets() -> set[str]:
+    """The sockets of this process by their kernel names; none where the system does not tell."""
+    found: set[str] = set()
+    try:
+        descriptors = os.listdir("/proc/self/fd")
+    except OSError:
+        return found
+    for each in descriptors:
+        try:
+            name = os.readlink(f"/proc/self/fd/{each}")
+        except OSError:
+            continue  # the listing's own, closed by now
+        if name.startswith("socket:"):
+            found.add(name)
+    return found

@@ -1,0 +1,128 @@
+"""Two protocols joined by a real connection of this machine: TCP or Unix.
+
+For tests of what only a kernel does: full socket buffers, resets, half-closed
+connections. Where that does not matter, `sennit.core.transport.memory.memory_pair`
+is quicker and always the same.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextvars import copy_context
+from typing import TYPE_CHECKING, NamedTuple
+
+from sennit.core.transport.stream import SocketTransport
+
+if TYPE_CHECKING:
+    from typing import Final, Literal
+
+    from sennit.core.interfaces import IStreamProtocol
+    from sennit.core.reactor.base import Reactor
+
+    Kind = Literal["tcp", "tcp6", "unix"]
+
+__all__ = ["LoopbackPair", "loopback_pair", "loopback_sockets"]
+
+_HOSTS: Final = {
+    "tcp": (socket.AF_INET, ("127.0.0.1", 0)),
+    "tcp6": (socket.AF_INET6, ("::1", 0)),
+}
+_PATIENCE: Final = 5.0
+"""Seconds a connection to this very machine may take."""
+
+
+class LoopbackPair(NamedTuple):
+    """The two ends of a connection.
+
+    Attributes:
+        first: The end of the protocol given first, the one that connected.
+        second: The end that was accepted.
+    """
+
+    first: SocketTransport
+    second: SocketTransport
+
+
+def loopback_sockets(
+    kind: Kind = "tcp", *, buffer: int | None = None
+) -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets, not blocking: who connected, who was accepted.
+
+    Args:
+        kind: ``tcp`` over 127.0.0.1, ``tcp6`` over ::1, or ``unix``.
+        buffer: Octets for each of the kernel's buffers, as far as it listens;
+            a small one fills quickly.
+
+    Raises:
+        ValueError: There is no such kind.
+        OSError: The machine does not have it.
+    """
+    if kind == "unix":
+        first, second = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for each in (first, second):
+            _shrink(each, buffer)
+    elif kind in _HOSTS:
+        family, address = _HOSTS[kind]
+        first = socket.socket(family, socket.SOCK_STREAM)
+        with socket.socket(family, socket.SOCK_STREAM) as listening:
+            try:
+                # What is accepted has the buffers of the socket that listened.
+                _shrink(listening, buffer)
+                _shrink(first, buffer)
+                listening.bind(address)
+                listening.listen(1)
+                listening.settimeout(_PATIENCE)
+                first.settimeout(_PATIENCE)
+                first.connect(listening.getsockname())
+                second, _ = listening.accept()
+            except BaseException:
+                first.close()
+                raise
+    else:
+        raise ValueError(f"a loopback pair is tcp, tcp6 or unix, not {kind!r}")
+    for each in (first, second):
+        each.setblocking(False)
+        if kind != "unix":
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return first, second
+
+
+def loopback_pair(
+    first: IStreamProtocol,
+    second: IStreamProtocol,
+    kind: Kind = "tcp",
+    *,
+    reactor: Reactor | None = None,
+    buffer: int | None = None,
+) -> LoopbackPair:
+    """Connect two protocols by a real connection of this machine.
+
+    Args:
+        first: The protocol of the end that connects.
+        second: The protocol of the end that is accepted.
+        kind: ``tcp`` over 127.0.0.1, ``tcp6`` over ::1, or ``unix``.
+        reactor: Whose turns move the octets; the one that runs when left out.
+        buffer: Octets for each of the kernel's buffers.
+
+    Returns:
+        The transports; both protocols have been told that they are connected.
+    """
+    if reactor is None:
+        from sennit.core.reactor.base import current_reactor
+
+        reactor = current_reactor()
+    context = copy_context() or None
+    sockets = loopback_sockets(kind, buffer=buffer)
+    ends = [
+        SocketTransport(reactor, sock, protocol, context=context)
+        for sock, protocol in zip(sockets, (first, second), strict=True)
+    ]
+    for end in ends:
+        end.start()
+    return LoopbackPair(ends[0], ends[1])
+
+
+def _shrink(sock: socket.socket, buffer: int | None) -> None:
+    if buffer is not None:
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, buffer)

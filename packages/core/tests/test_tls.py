@@ -284,6 +284,27 @@ def test_a_factory_may_refuse_the_connection() -> None:
     assert client.lost == [None]
 
 
+def test_a_client_whose_protocol_fails_or_is_refused_learns_it() -> None:
+    class Failing(Recorder):
+        def connection_made(self, transport: IStreamTransport) -> None:
+            raise RuntimeError("a bug")
+
+    class Refusing:
+        def build_protocol(self, peer: object) -> None:
+            return None
+
+    for above in (Failing(), Refusing()):
+        clock = Clock()
+        clock.keep_errors = True
+        lower, done = client_protocol(above, ClientTLS(trust=TRUST), "localhost")
+        errors: list[BaseException] = []
+        done.add_errback(errors.append)
+        memory_pair(lower, server_protocol(Recorder(), SERVER), reactor=clock)
+        clock.pump()
+
+        assert isinstance(errors[0], ConnectionAborted)
+
+
 @pytest.mark.parametrize("dribble", [0.0, 5.0])
 def test_a_stalled_handshake_is_aborted_and_logged_once(
     dribble: float, caplog: pytest.LogCaptureFixture

@@ -181,7 +181,7 @@ def test_without_pyopenssl_the_module_says_which_extra_is_missing() -> None:
 import sys
 sys.modules["OpenSSL"] = None
 from sennit.core.errors import MissingExtraError
-for name in ("tls", "tlsnames", "tlsfiles", "tlscontext"):
+for name in ("tls", "tlsbase", "tlscontext", "tlsfiles", "tlsnames", "tlswriting", "_openssl"):
     try:
         __import__("sennit.core.transport." + name)
     except MissingExtraError as error:

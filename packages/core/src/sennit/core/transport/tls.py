@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 from sennit.core._implements import implements
 from sennit.core.deferred import Deferred
 from sennit.core.errors import (
+    ConnectionAborted,
     ConnectionLost,
     ReactorNotRunningError,
     UsageError,
@@ -152,13 +153,13 @@ class TLSTransport(TLSWriting):
         try:
             if self._notify:
                 protocol = _protocol_of(above, self._lower.peer)
-                if protocol is None:
-                    self.close()
-                else:
+                if protocol is not None:
                     self.set_protocol(protocol)
                     protocol.connection_made(self)
-            if done is not None:
-                done.callback(self if not self._notify else self._protocol)
+                else:
+                    self.close("shed")
+            if done is not None and self._close_reason != "shed":
+                done.callback(self._protocol if self._notify else self)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
@@ -167,6 +168,9 @@ class TLSTransport(TLSWriting):
             self._corked = False
             if self._state != GONE:
                 self._send_bio()
+        if done is not None and not done.called:
+            reason = self._close_reason or "error"
+            done.errback(self._error or ConnectionAborted(f"ended at once: {reason}", reason))
         if self._out or self._state == CLOSING or self._pressing:
             self._flush()
 

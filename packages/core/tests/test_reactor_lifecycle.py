@@ -645,6 +645,62 @@ def test_a_call_from_a_thread_wakes_a_reactor_that_waits(reactor: Reactor) -> No
     assert turns == 200
 
 
+def test_a_wake_up_between_the_two_steps_of_the_last_one_is_not_lost() -> None:
+    """A thread wakes the reactor while it takes note of an earlier wake-up."""
+    reactor = Reactor()
+    seen: list[str] = []
+    take_note = reactor._on_wake
+
+    class Interleaved:
+        """The reading end; before and after each read another thread has its way."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
+
+        def recv(self, size: int) -> bytes:
+            from_thread("before the read")
+            data = self._sock.recv(size)
+            from_thread("after the read")
+            return data
+
+    def from_thread(name: str) -> None:
+        worker = threading.Thread(target=reactor.call_from_thread, args=(seen.append, name))
+        worker.start()
+        worker.join()
+
+    def interleave(mask: int) -> None:
+        assert reactor._wake_sockets is not None
+        here, there = reactor._wake_sockets
+        reactor._wake_sockets = (Interleaved(here), there)  # type: ignore[assignment]  # stands in
+        try:
+            take_note(mask)
+        finally:
+            reactor._wake_sockets = (here, there)
+
+    def main(given: Reactor) -> None:
+        assert given._wake_sockets is not None
+        given.handlers[given._wake_sockets[0].fileno()] = interleave
+        given.call_from_thread(seen.append, "first")
+        given.call_later(0.002, last_one)
+        given.call_later(20, given.stop)
+
+    def last_one() -> None:
+        # The reactor waits without a timer in sight when this comes.
+        worker = threading.Timer(0.002, reactor.call_from_thread, (reactor.stop,))
+        worker.start()
+        workers.append(worker)
+
+    workers: list[threading.Timer] = []
+    began = time.monotonic()
+    reactor.run(main)
+    reactor.close()
+    for worker in workers:
+        worker.join()
+
+    assert time.monotonic() - began < 10
+    assert seen[:3] == ["first", "before the read", "after the read"]
+
+
 def test_a_thread_gives_its_result_or_its_error(reactor: Reactor) -> None:
     async def main(given: Reactor) -> None:
         here = threading.get_ident()

@@ -238,8 +238,10 @@ class Reactor:
     def _wake(self) -> None:
         """Make a poll that may be waiting return.
 
-        The flag is lowered before the octet is read, and the ready queue is run
-        after: who finds it raised has queued before the queue is run.
+        The flag is lowered after the octet is read, and the ready queue is run
+        after that: who finds it raised has queued before the queue is run. (Lowered
+        before, it would stay raised for ever when the read takes the octet of
+        somebody who has raised it in between.)
         """
         if not self._woken:
             self._woken = True
@@ -252,12 +254,12 @@ class Reactor:
                     pass
 
     def _on_wake(self, mask: int) -> None:
-        self._woken = False
         if self._wake_sockets is not None:
             try:
                 self._wake_sockets[0].recv(4096)
             except BlockingIOError:
                 pass
+        self._woken = False
 
     def defer_to_thread(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run `fn` in the thread pool; the Deferred fires in this thread."""

@@ -1202,6 +1202,43 @@ def test_a_handler_that_works_on_after_the_last_answer_is_not_cut_short() -> Non
     run(main)
 
 
+class Lingering(Echo):
+    linger = 2.0
+
+
+def test_lingering_lets_a_peer_that_still_sends_read_the_last_answer() -> None:
+    """RFC 9112 §9.6: half-close, throw away what comes, until the peer closes."""
+    clock = Clock()
+    protocol = Lingering()
+    transport = RecordingTransport(protocol, extra={"reactor": clock})
+    transport.receive(b"a\n")
+    protocol.drain()
+    assert transport.eof_written
+    assert not transport.closed
+    transport.receive(b"b\n" * 1000)
+    assert transport.written == b"a\n"
+    transport.receive_eof()
+    assert transport.close_reason == "drained"
+    assert not clock.pending
+
+
+def test_lingering_ends_by_itself() -> None:
+    clock = Clock()
+    protocol = Lingering()
+    transport = RecordingTransport(protocol, extra={"reactor": clock})
+    protocol.drain()
+    clock.advance(1.9)
+    assert not transport.closed
+    clock.advance(0.1)
+    assert transport.closed
+
+
+def test_a_peer_that_has_closed_its_side_is_not_waited_for() -> None:
+    transport = RecordingTransport(Lingering())
+    transport.receive_eof()
+    assert transport.close_reason == "clean"
+
+
 def test_a_timeout_from_outside_closes_with_its_reason() -> None:
     transport = RecordingTransport(protocol := Echo())
     assert not protocol.busy

@@ -153,10 +153,18 @@ def on_uvloop(
 async def _serve_plainly(
     factory: Callable[[], Any], client: Callable[[int], Coroutine[Any, Any, None]]
 ) -> None:
-    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    protocols: list[Any] = []
+
+    def make() -> Any:
+        protocols.append(factory())
+        return protocols[-1]
+
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     port: int = server.sockets[0].getsockname()[1]
     try:
         await asyncio.wait_for(client(port), 20)
+        for protocol in protocols:
+            await asyncio.wait_for(protocol.finished(), 20)
     finally:
         server.close()
         await server.wait_closed()
@@ -218,6 +226,34 @@ def test_a_producer_is_held_back_by_a_slow_reader(host: Any) -> None:
 
     host(make, client)
     assert servers[0].highest <= 64 * 1024 + 20_000
+
+
+class Refusing(EngineProtocol[MailboxEngine, MailEvent]):
+    linger = 5.0
+
+    def __init__(self) -> None:
+        super().__init__(MailboxEngine())
+
+    @handles(Command, Append, Idle)
+    def any(self, event: Command | Append | Idle) -> None:
+        self.engine.bye()
+
+
+@hosts
+def test_a_peer_that_goes_on_sending_gets_the_last_answer(host: Any) -> None:
+    """RFC 9112 §9.6: octets that nobody reads would reset the connection."""
+
+    async def client(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"!bad\r\n")
+        for _ in range(100):
+            writer.write(b"x" * 50_000)
+            await writer.drain()
+        assert await reader.read() == b"* BAD\r\n* BYE\r\n"
+        writer.close()
+        await writer.wait_closed()
+
+    host(Refusing, client)
 
 
 def test_handlers_begin_within_data_received_on_the_reactor() -> None:

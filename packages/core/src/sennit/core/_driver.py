@@ -88,11 +88,16 @@ class Driver(Generic[EngineT]):
             open command, before reading pauses.
         max_parse: Octets given to the engine per turn of the loop.
         max_events: Events taken from the engine per turn of the loop.
+        linger: Seconds for which, after the last answer, octets that the peer still
+            sends are read and thrown away, unless it closes first. Closing with octets
+            unread resets the connection, which may destroy that answer on its way
+            (RFC 9112 §9.6). Zero: close at once.
     """
 
     max_waiting: int = 64 * 1024
     max_parse: int = 256 * 1024
     max_events: int = 64
+    linger: float = 0.0
 
     engine: EngineT
     transport: IStreamTransport
@@ -152,9 +157,13 @@ class Driver(Generic[EngineT]):
     def eof_received(self) -> bool:
         """The peer sends no more; what is open will still be answered."""
         held = self._held
-        if held & (GONE | FINISHING):
-            return bool(held & FINISHING)
         self._held = held | EOF
+        if held & GONE:
+            return False
+        if held & FINISHING:
+            if self._idle():
+                self._close()
+            return True
         if not self._unparsed:
             self.engine.receive_eof()
             self._proceed()
@@ -324,13 +333,11 @@ class Driver(Generic[EngineT]):
         """The engine has closed: send the rest and go, once the handlers have ended."""
         if self._held & (GONE | FINISHING):
             return
-        if self._idle():
-            self._held |= FINISHING
-            self._leave()
-            self._out.close("drained" if self._draining else "clean")
-            return
         self._held |= FINISHING
         self._leave()
+        if self._idle():
+            self._part()
+            return
         if self._out.can_write_eof():
             # The peer need not wait for what handlers do after their answer.
             self._out.write_eof()
@@ -339,7 +346,19 @@ class Driver(Generic[EngineT]):
     def _handlers_ended(self) -> None:
         """The last handler has: go, if that was what we waited for."""
         if self._held & FINISHING and not self._held & GONE:
-            self._out.close("drained" if self._draining else "clean")
+            self._part()
+
+    def _part(self) -> None:
+        """Close, or let the peer close first."""
+        if self.linger <= 0 or self._held & EOF or not self._out.can_write_eof():
+            self._close()
+            return
+        self._out.write_eof()
+        self._watch_reading()
+        self._timer = self._find_clock().call_at(self._time() + self.linger, self._close)
+
+    def _close(self) -> None:
+        self._out.close("drained" if self._draining else "clean")
 
     def _watch_reading(self) -> None:
         """Pause or resume reading, as what waits demands."""

@@ -83,7 +83,8 @@ inside ``async with commit():`` (``sennit.core.commit``).
 
 **The end.** When the engine says `CLOSED` what is left is sent and the transport
 closed; if a handler has not ended then, its way out is closed at once and the rest
-when it has. `drain()` calls the engine's `close()`. `finished()` fires when the
+when it has. A class that sets `linger` lets a peer which is still sending read that
+answer. `drain()` calls the engine's `close()`. `finished()` fires when the
 connection has gone and all handlers have ended. Idle and total time-outs are worn
 around a protocol (``sennit.core.policy``): they ask `busy` and call `timed_out`.
 

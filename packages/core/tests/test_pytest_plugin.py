@@ -22,30 +22,29 @@ LOADED = (hypothesis, stream, _session, clock, loopback, memory)
 PLUGIN = "sennit.core.testing.pytest_plugin"
 
 
-@pytest.fixture
-def run(pytester: pytest.Pytester) -> object:
-    """Run a test module with the plugin loaded."""
+class Run:
+    """Runs a test module with the plugin loaded."""
 
-    def run(source: str, *options: str, ini: str = "", subprocess: bool = False) -> RunResult:
-        pytester.makepyfile(source)
-        pytester.makeini(f"[pytest]\nfilterwarnings = error\n{ini}")
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self._pytester = pytester
+
+    def __call__(
+        self, source: str, *options: str, ini: str = "", subprocess: bool = False
+    ) -> RunResult:
+        self._pytester.makepyfile(source)
+        self._pytester.makeini(f"[pytest]\nfilterwarnings = error\n{ini}")
         # An installed distribution brings the plugin along, a source tree does not.
         installed = any(each.value == PLUGIN for each in entry_points(group="pytest11"))
         load = () if installed else ("-p", PLUGIN)
         arguments = (*load, "-p", "no:cacheprovider", *options)
         if subprocess:
-            return pytester.runpytest_subprocess(*arguments, timeout=60)
-        return pytester.runpytest_inprocess(*arguments)
-
-    return run
+            return self._pytester.runpytest_subprocess(*arguments, timeout=60)
+        return self._pytester.runpytest_inprocess(*arguments)
 
 
-class Run:
-    """The type of the fixture above."""
-
-    def __call__(
-        self, source: str, *options: str, ini: str = "", subprocess: bool = False
-    ) -> RunResult: ...  # type: ignore[empty-body]
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Run:
+    return Run(pytester)
 
 
 def test_asynchronous_tests_and_fixtures_run_on_one_reactor_per_test(run: Run) -> None:
@@ -403,6 +402,30 @@ def test_a_plain_run_imports_nothing_of_sennit_but_the_plugin(run: Run) -> None:
             }
         """,
         subprocess=True,
+    )
+
+    result.assert_outcomes(passed=1)
+
+
+def test_a_fixture_of_the_same_name_is_somebody_elses(run: Run) -> None:
+    result = run(
+        """
+        import socket
+        import pytest
+
+        @pytest.fixture
+        def reactor():
+            return "theirs"
+
+        kept = []
+
+        def teardown_module():
+            kept[0].close()
+
+        def test_it(reactor):
+            assert reactor == "theirs"
+            kept.append(socket.socket())
+        """
     )
 
     result.assert_outcomes(passed=1)

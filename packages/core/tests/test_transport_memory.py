@@ -237,6 +237,8 @@ def test_who_only_writes_is_cut_off_at_the_hard_limit(caplog: pytest.LogCaptureF
     assert isinstance(first.calls[-1], LimitReachedError)
     assert second.transport.close_reason == "reset"
     assert first.transport.get_write_buffer_size() == 0
+    assert len(caplog.records) == 1
+    assert "limit:write-buffer" in caplog.text
 
 
 def test_marks_can_be_set_and_are_checked() -> None:

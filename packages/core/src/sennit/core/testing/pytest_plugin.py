@@ -26,10 +26,15 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-import pytest
+try:
+    import pytest
+except ImportError as error:
+    from sennit.core.errors import MissingExtraError
+
+    raise MissingExtraError("the pytest plugin", "sennit-core", "testing") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from typing import Any, Final
 
     from sennit.core.interfaces import IStreamProtocol
@@ -111,12 +116,9 @@ def _setting(config: pytest.Config, name: str) -> str:
 def _others_take_all(config: pytest.Config) -> bool:
     """Whether another plugin was told to run every asynchronous test."""
     manager = config.pluginmanager
-    asyncio_mode = config.getoption("asyncio_mode", None, skip=False)
     if manager.hasplugin("asyncio") or manager.hasplugin("pytest_asyncio"):
-        if "auto" in {
-            str(getattr(asyncio_mode, "value", asyncio_mode)),
-            _setting(config, "asyncio_mode"),
-        }:
+        option = config.getoption("asyncio_mode", None, skip=False)
+        if "auto" in {str(getattr(option, "value", option)), _setting(config, "asyncio_mode")}:
             return True
     return manager.hasplugin("anyio") and _setting(config, "anyio_mode") == "auto"
 
@@ -141,7 +143,7 @@ def _session_of(item: pytest.Item) -> Session:
         from sennit.core.testing._session import Session
 
         marker = item.get_closest_marker("sennit")
-        options = marker.kwargs if marker else {}
+        options: Mapping[str, Any] = marker.kwargs if marker else {}
         timeout = options.get("timeout")
         if timeout is None:
             timeout = item.config.getini("sennit_timeout")
@@ -164,8 +166,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _uses_reactor(item: pytest.Item) -> bool:
-    names = getattr(item, "fixturenames", ())
-    return "reactor" in names or "memory_network" in names or "loopback_pair" in names
+    """Whether it uses a fixture of ours that has a reactor (and not one of the same name)."""
+    if not isinstance(item, pytest.Function):
+        return False
+    return any(
+        found and found[-1].func.__module__ == __name__
+        for name in ("reactor", "memory_network", "loopback_pair")
+        if (found := item._fixtureinfo.name2fixturedefs.get(name))
+    )
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
@@ -231,7 +239,8 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Make a fixture that is a coroutine or an asynchronous generator on the test's reactor."""
-    function = fixturedef.func
+    # Any: pytest types it as a function, and it may be a method.
+    function: Any = fixturedef.func
     if not _is_our_fixture(function, request):
         return (yield)
     if fixturedef.scope != "function":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from sennit.core.deferred import Deferred
+    from sennit.core.errors import LimitReachedError
     from sennit.core.interfaces import IStreamProtocol
 
 __all__ = ["HARD_LIMIT", "HIGH_WATER", "LOW_WATER", "READY", "FlowControl"]
@@ -136,6 +137,21 @@ class FlowControl:
             except BaseException as error:
                 self._protocol_failed(error, "resume_writing")
             self._wake_waiters(None)
+
+    def _overflow(self, size: int, peer: object) -> LimitReachedError:
+        """Past the hard limit: say so, once, for the connection ends by it (HARDENING core-8)."""
+        import logging
+
+        from sennit.core.errors import LimitReachedError
+
+        logging.getLogger("sennit").warning(
+            "Connection with %s aborted, limit:write-buffer: %d octets wait, it does not read",
+            peer,
+            size,
+        )
+        return LimitReachedError(
+            f"{size} octets wait for a peer that does not read", "limit:write-buffer"
+        )
 
     def _wake_waiters(self, error: BaseException | None) -> None:
         waiters = self._waiters

@@ -25,7 +25,6 @@ from sennit.core.errors import (
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
-    LimitReachedError,
     ReactorError,
 )
 from sennit.core.reactor.calls import DelayedCall
@@ -395,13 +394,7 @@ class MemoryTransport(FlowControl):
         if self._size > self._high and self._state == _OPEN:
             self._pause()
             if self._size > self._hard:
-                self._lose(
-                    LimitReachedError(
-                        f"{self._size} octets wait for a peer that does not read",
-                        "limit:write-buffer",
-                    ),
-                    "limit:write-buffer",
-                )
+                self._lose(self._overflow(self._size, self._peer), "limit:write-buffer")
 
     def _flush(self) -> None:
         """Send what is queued, as far as the link takes it."""

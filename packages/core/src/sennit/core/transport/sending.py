@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 
-from sennit.core.errors import ConnectionLost, LimitReachedError, ReactorError
+from sennit.core.errors import ConnectionLost, ReactorError
 from sennit.core.reactor.pollers import ONCE, PEER_CLOSED, READ, WRITE
 from sennit.core.transport.flow import FlowControl
 
@@ -138,11 +138,7 @@ class Sending(FlowControl):
             self._pause()
             if self._size > self._hard:
                 self._lose(
-                    LimitReachedError(
-                        f"{self._size} octets wait for a peer that does not read",
-                        "limit:write-buffer",
-                    ),
-                    "limit:write-buffer",
+                    self._overflow(self._size, getattr(self, "peer", None)), "limit:write-buffer"
                 )
 
     def _flush(self) -> None:

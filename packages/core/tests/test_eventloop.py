@@ -590,6 +590,8 @@ def test_datagrams_stay_asyncios(drive: Callable[[Main], Any]) -> None:
                 came.set_result(data)
 
         transport, _ = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
+        await asyncio.sleep(0)
+        assert "polling" in repr(transport)
         sender, _ = await loop.create_datagram_endpoint(
             asyncio.DatagramProtocol, remote_addr=transport.get_extra_info("sockname")
         )

@@ -126,6 +126,7 @@ def test_transports_are_the_houses_and_answer_asyncios_questions(
         _, writer = await asyncio.open_connection(*name)
         transport = writer.transport
         assert isinstance(transport, SocketTransport)
+        assert isinstance(transport, asyncio.Transport)
         assert writer.get_extra_info("peername") == name
         assert writer.get_extra_info("sockname")[0] == "127.0.0.1"
         assert writer.get_extra_info("absent", "default") == "default"
@@ -174,8 +175,11 @@ def test_aborting_is_no_error_and_a_reset_is_the_systems(drive: Callable[[Main],
         server = await loop.create_server(factory, "127.0.0.1", 0)
         name = server.sockets[0].getsockname()
         _, client = await loop.create_connection(Recorder, *name)
+        local = client.transport.get_extra_info("sockname")
         client.transport.abort()
         assert await client.gone is None
+        assert client.transport.get_extra_info("peername") == name
+        assert client.transport.get_extra_info("sockname") == local
         assert client.events == ["made", "lost"]
         with socket.create_connection(name) as raw:
             while len(made) < 2:

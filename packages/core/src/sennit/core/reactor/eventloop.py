@@ -23,6 +23,7 @@ import sys
 import threading
 import typing
 from contextvars import Context, copy_context
+from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 from time import monotonic
 
 from sennit.core.reactor.base import Reactor
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
         _closed: bool
         _debug: bool
         _default_executor: object
+        _internal_fds: int
 
         def _check_closed(self) -> None: ...
         def _check_running(self) -> None: ...
@@ -73,8 +75,17 @@ class LoopCall(DelayedCall):
     __slots__ = ()
 
 
-class _NoSelector:
-    """In the place of asyncio's selector: the reactor's poller waits."""
+class _Selector:
+    """In the place of asyncio's selector: the reactor's poller waits, this only tells of what."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+
+    def get_key(self, fd: int) -> SelectorKey:
+        """What is waited for (asked by the `repr` of asyncio's own transports)."""
+        entry = self._reactor._descriptors[fd]
+        events = (EVENT_READ if entry.reader else 0) | (EVENT_WRITE if entry.writer else 0)
+        return SelectorKey(fd, fd, events, None)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -110,14 +121,19 @@ class ReactorEventLoop(_AsyncioLoop):
         self._listeners: dict[int, LoopListener] = {}
         self._pool: ThreadPool | None = None
         self._pool_shut = False
-        super().__init__(_NoSelector())  # type: ignore[arg-type]  # never asked for anything
+        super().__init__(_Selector(reactor))  # type: ignore[arg-type]  # as much of one as is used
+
+    # Where asyncio has the two ends of its own wake-up pair.
+    _ssock = _csock = None
 
     # Private, but the base class is made to have them replaced: asyncio's other loops do so.
     def _make_self_pipe(self) -> None:
         """The reactor has its own."""
+        self._internal_fds += 1
 
     def _close_self_pipe(self) -> None:
         """The reactor has its own."""
+        self._internal_fds -= 1
 
     def _write_to_self(self) -> None:
         self._reactor._wake()

@@ -14,9 +14,12 @@ import sys
 import typing
 from asyncio import constants
 from asyncio.sslproto import SSLProtocol
+from asyncio.transports import _FlowControlMixin
 from contextvars import copy_context
 
+from sennit.core.errors import ConnectionLost
 from sennit.core.transport.listening import Listener
+from sennit.core.transport.sending import GONE
 from sennit.core.transport.stream import SocketTransport
 
 TYPE_CHECKING = False
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from sennit.core.errors import ConnectionLost
     from sennit.core.interfaces import IStreamProtocol
     from sennit.core.reactor.eventloop import ReactorEventLoop
 
@@ -70,7 +72,7 @@ class _LastWord:
 class LoopTransport(SocketTransport):
     """A stream transport that asyncio's users cannot tell from asyncio's."""
 
-    __slots__ = ("_failure", "_loop")
+    __slots__ = ("_begun", "_failure", "_loop", "_sockname")
 
     # What `loop.start_tls` and `loop.sendfile` look for.
     _start_tls_compatible = True
@@ -85,6 +87,8 @@ class LoopTransport(SocketTransport):
         server: Any = None,
     ) -> None:
         self._loop = loop
+        self._begun = False
+        self._sockname: object = None
         self._failure: BaseException | None = None
         client = _Client(server) if server is not None else None
         super().__init__(
@@ -102,12 +106,9 @@ class LoopTransport(SocketTransport):
 
     def begin(self, waiter: asyncio.Future[None] | None) -> None:
         """`start`, in a turn of its own, and tell who waits for that."""
-        if self.is_closing():
-            # Given up before it began; asyncio's order is kept all the same.
-            self._protocol.connection_made(self)
-            return
         try:
-            self.start()
+            if not self.is_closing():
+                self.start()
         except OSError as error:
             self._failed(error)
             if waiter is not None and not waiter.done():
@@ -116,14 +117,40 @@ class LoopTransport(SocketTransport):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    def start(self) -> None:
+        """Tell the protocol that it is connected, then begin to read."""
+        self._begun = True
+        super().start()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """asyncio's questions; both ends' names are known after the end, too."""
+        found = super().get_extra_info(name, default)
+        if name == "sockname" and found is default and self._sockname is not None:
+            return self._sockname
+        return found
+
+    @property
+    def _protocol_paused(self) -> bool:
+        return self._pressing
+
+    if not typing.TYPE_CHECKING:
+
+        @property
+        def __class__(self):
+            # `isinstance(transport, asyncio.Transport)` is asked here and there. It cannot be a
+            # base: both would lay out slots. `type()` tells the truth.
+            return _FlowControlMixin
+
     def abort(self, reason: str = "aborted") -> None:
         """Close now and throw away what is queued."""
         self._force_close(None, reason)
 
     def _force_close(self, error: BaseException | None, reason: str = "aborted") -> None:
         """The same, with an error for `connection_lost` (called by asyncio's TLS)."""
-        self._failure = error
-        super().abort(reason)
+        if self._state != GONE:
+            self._failure = error
+            # Like asyncio, without a reset of our own making: the peer sees an end.
+            self._lose(ConnectionLost(reason, "reset"), reason)
 
     def _protocol_failed(self, error: BaseException, method: str) -> None:
         self._loop.call_exception_handler(
@@ -141,11 +168,20 @@ class LoopTransport(SocketTransport):
         super()._failed(error)
 
     def _finish(self, error: ConnectionLost | None) -> None:
+        protocol = self._protocol
+        try:
+            self._sockname = self._sock.getsockname()
+        except OSError:
+            pass
         if error is not None:
             self._protocol = typing.cast(
                 "IStreamProtocol", _LastWord(self._protocol, self._failure)
             )
         self._failure = None
+        if not self._begun:
+            # Given up before it began; the order that asyncio keeps.
+            self._begun = True
+            self._deliver(protocol.connection_made, self)
         super()._finish(error)
 
 
@@ -158,13 +194,19 @@ def connected(
     server: Any,
 ) -> LoopTransport:
     """A transport for a connected socket; it begins in the next turn."""
+    peer = (extra or {}).get("peername")
+    if peer is None:
+        try:
+            peer = sock.getpeername()
+        except OSError:
+            pass
     if sock.family != getattr(socket, "AF_UNIX", None) and sock.type == socket.SOCK_STREAM:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
             # Reset meanwhile: reading will say so.
             pass
-    transport = LoopTransport(loop, sock, protocol, (extra or {}).get("peername"), server)
+    transport = LoopTransport(loop, sock, protocol, peer, server)
     loop.call_soon(transport.begin, waiter)
     return transport
 

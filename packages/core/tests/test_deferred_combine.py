@@ -7,13 +7,14 @@ import gc
 import logging
 import subprocess
 import sys
+from typing import Any, assert_type, cast
 
 import pytest
+
 from sennit.core.deferred import Deferred, Outcome, fail, gather, race, succeed
-from typing_extensions import assert_type
 
 
-def error_of(deferred: Deferred[object]) -> BaseException | None:
+def error_of(deferred: Deferred[Any]) -> BaseException | None:
     outcome = deferred.outcome
     return None if outcome is None else outcome.error
 
@@ -31,7 +32,8 @@ def test_gather_gives_the_values_in_the_order_of_its_arguments() -> None:
 
 
 def test_gather_of_nothing_is_an_empty_tuple() -> None:
-    assert gather().outcome == Outcome(())
+    nothing: list[Deferred[int]] = []
+    assert gather(*nothing).outcome == Outcome(())
 
 
 def test_gather_takes_nothing_away_from_its_members() -> None:
@@ -47,7 +49,7 @@ def test_gather_fails_with_the_first_error_and_cancels_the_others() -> None:
     stopped: list[object] = []
     slow: Deferred[int] = Deferred(stopped.append)
     bad: Deferred[int] = Deferred()
-    result: Deferred[object] = gather(slow, bad)  # type: ignore[assignment]
+    result = gather(slow, bad)
     error = ValueError()
     bad.errback(error)
     assert stopped == [slow]
@@ -57,7 +59,7 @@ def test_gather_fails_with_the_first_error_and_cancels_the_others() -> None:
 def test_gather_spares_a_member_that_others_wait_for() -> None:
     shared: Deferred[int] = Deferred()
     other = succeed(None).add_callback(lambda _: shared)
-    result: Deferred[object] = gather(shared, fail(ValueError()))  # type: ignore[assignment]
+    result = gather(shared, fail(ValueError()))
     assert isinstance(error_of(result), ValueError)
     shared.callback(1)
     assert other.outcome == Outcome(1)
@@ -68,7 +70,7 @@ def test_a_second_error_in_gather_is_logged(caplog: pytest.LogCaptureFixture) ->
         d.errback(KeyError("second"))
 
     slow: Deferred[int] = Deferred(canceller)
-    result: Deferred[object] = gather(slow, fail(ValueError("first")))  # type: ignore[assignment]
+    result = gather(slow, fail(ValueError("first")))
     assert isinstance(error_of(result), ValueError)
     assert len(caplog.records) == 1
     assert "KeyError: 'second'" in caplog.text
@@ -88,11 +90,11 @@ def test_gather_with_outcomes_lets_each_end_as_it_will() -> None:
 @pytest.mark.parametrize("outcomes", [False, True])
 def test_cancelling_gather_cancels_its_members(outcomes: bool) -> None:
     members: list[Deferred[int]] = [Deferred(), Deferred()]
-    result: Deferred[object]
+    result: Deferred[Any]
     if outcomes:
-        result = gather(*members, return_outcomes=True)  # type: ignore[assignment]
+        result = gather(*members, return_outcomes=True)
     else:
-        result = gather(*members)  # type: ignore[assignment]
+        result = gather(*members)
     result.cancel()
     assert all(isinstance(error_of(d), asyncio.CancelledError) for d in members)
     assert isinstance(error_of(result), asyncio.CancelledError)
@@ -118,7 +120,7 @@ def test_gather_and_race_take_coroutines_and_wait_for_their_clean_up() -> None:
 
     async def main() -> None:
         assert await gather(work(1), work(2), succeed(3)) == (1, 2, 3)
-        with pytest.raises(ValueError):  # noqa: PT011
+        with pytest.raises(ValueError):
             await gather(endless(), broken())
         assert cleaned == [1]
         assert await race(endless(), work(5)) == (1, 5)
@@ -139,16 +141,17 @@ def test_race_gives_the_first_success_and_cancels_the_others() -> None:
 
 def test_race_fails_with_all_errors_when_nobody_wins() -> None:
     late: Deferred[int] = Deferred()
-    result: Deferred[object] = race(late, fail(ValueError("b")))  # type: ignore[assignment]
+    result = race(late, fail(ValueError("b")))
     late.errback(KeyError("a"))
     error = error_of(result)
     assert isinstance(error, ExceptionGroup)
-    assert [type(each) for each in error.exceptions] == [KeyError, ValueError]
+    members: tuple[object, ...] = cast("ExceptionGroup[Exception]", error).exceptions
+    assert [type(each) for each in members] == [KeyError, ValueError]
 
 
 def test_cancelling_race_cancels_all() -> None:
     members: list[Deferred[int]] = [Deferred(), Deferred()]
-    result: Deferred[object] = race(*members)  # type: ignore[assignment]
+    result = race(*members)
     result.cancel()
     assert isinstance(error_of(result), asyncio.CancelledError)
     assert all(d.fired for d in members)

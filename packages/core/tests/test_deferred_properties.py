@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sennit.core.deferred import Deferred
 
 COUNT = 5
@@ -23,16 +24,12 @@ Verb = Literal["add", "fire", "fail", "cancel"]
 Step = tuple[Verb, int, Kind, int]
 
 
-class Oops(Exception):
+class NumberedError(Exception):
     """An error with a number."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
-
-
-class Ours(Exception):
-    """Another kind of error, which `catch` names."""
 
 
 KINDS: list[Kind] = ["add", "raise", "err", "pass", "catch", "both", "finally", "cancel_in"]
@@ -86,7 +83,7 @@ class Model:
     number: int
     log: list[object]
     others: list[Model]
-    todo: list[tuple[str, int, Any]] = field(default_factory=list)
+    todo: list[tuple[str, int, Any]] = field(default_factory=list[tuple[str, int, Any]])
     fired: bool = False
     result: Result | None = None
     source: Model | None = None
@@ -138,9 +135,9 @@ class Model:
                 result = (True, tag)
             elif ok and kind == "raise":
                 self.log.append(name)
-                result = (False, Oops(tag))
+                result = (False, NumberedError(tag))
             elif (kind in ("err", "both") and not ok) or (
-                kind == "catch" and isinstance(what, Oops)
+                kind == "catch" and isinstance(what, NumberedError)
             ):
                 self.log.append((name, "error"))
                 result = (True, tag)
@@ -174,8 +171,8 @@ class Model:
         self.result = result
 
     def cancel(self) -> None:
-        target = self
-        passed = [target]
+        target: Model = self
+        passed: list[Model] = [target]
         while target.source is not None:
             source = target.source
             if len(source.waiters()) > 1:
@@ -211,7 +208,7 @@ def add_real(
 
     def boom(what: object) -> object:
         log.append(name)
-        raise Oops(tag)
+        raise NumberedError(tag)
 
     def pass_on(what: BaseException) -> BaseException:
         log.append(name)
@@ -235,7 +232,7 @@ def add_real(
     elif kind == "pass":
         d.add_errback(pass_on)
     elif kind == "catch":
-        d.catch(Oops, error)
+        d.catch(NumberedError, error)
     elif kind == "both":
         d.add_callbacks(value, error)
     elif kind == "finally":
@@ -284,11 +281,11 @@ def test_any_program_does_what_the_rules_say(
                 if ok:
                     real[number].callback(tag)
                 else:
-                    real[number].errback(Oops(tag))
+                    real[number].errback(NumberedError(tag))
                 accepted = True
             except ValueError:
                 accepted = False
-            assert models[number].fire((ok, tag if ok else Oops(tag))) == accepted
+            assert models[number].fire((ok, tag if ok else NumberedError(tag))) == accepted
         if has_ring(models):
             for d in real:
                 d.cancel()

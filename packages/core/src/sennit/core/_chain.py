@@ -38,12 +38,12 @@ else:
 
 
 # The states. In VALUE and ERROR the chain is empty and at rest.
-PENDING = 0
-VALUE = 1
-ERROR = 2
-RUNNING = 3  # the chain is being unwound
-CANCELLED = 4  # likewise, and cancel() was called meanwhile
-WAITING = 5  # for another Deferred
+PENDING: int = 0
+VALUE: int = 1
+ERROR: int = 2
+RUNNING: int = 3  # the chain is being unwound
+CANCELLED: int = 4  # likewise, and cancel() was called meanwhile
+WAITING: int = 5  # for another Deferred
 
 FINALLY = ()
 """In the place of a callback's exception types: called on both sides."""
@@ -247,6 +247,18 @@ def unwind(
     clean = not copy_context()
     todo: deque[Turn] | None = None
     interrupt: BaseException | None = None
+    good: Any
+    bad: Any
+    more: Any
+    fn: Any
+    out: Any
+    run: Any
+    types: Any
+    args: Any
+    kw: Any
+    waiter: Any
+    source: Chain
+    kept: tuple[bool, Any, TracebackType | None] | None
     while True:
         deferred._state = RUNNING
         while True:
@@ -291,10 +303,10 @@ def unwind(
                             out = run(fn, result, *args, **kw)
                         elif types is FINALLY:
                             out = run(fn)
-                        elif isinstance(result, types):
-                            out = run(fn, result, *args, **kw)
-                        else:
+                        elif not isinstance(result, types):
                             continue
+                        else:
+                            out = run(fn, result, *args, **kw)
                 except BaseException as exc:
                     if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                         interrupt = exc
@@ -309,7 +321,7 @@ def unwind(
                     ok, result, trace, taken = False, exc, exc.__traceback__, False
                     continue
                 # A class may have the method for its instances: it is no awaitable itself.
-                waits = hasattr(out, "__await__") and hasattr(type(out), "__await__")
+                waits = hasattr(out, "__await__") and hasattr(out.__class__, "__await__")
                 if more is not None and more[3] is FINALLY:
                     if not waits:
                         continue
@@ -328,8 +340,9 @@ def unwind(
                     if isinstance(out, Chain):
                         source = out
                     else:
-                        context = more[2] if type(more) is tuple else None
-                        source = (context or Context()).run(deferred._adopt, out)
+                        context = None if more is None else more[2]
+                        run = (context or Context()).run
+                        source = run(deferred._adopt, out)
                     if source is deferred:
                         raise TypeError("a callback returned the Deferred that called it")
                 except BaseException as exc:
@@ -377,8 +390,9 @@ def unwind(
         taken = False
     # The frame of a callback that raised holds this one (f_back), for as long
     # as its error lives: what it would keep alive from here is let go.
-    out = fn = good = bad = more = args = kw = run = source = kept = waiter = None
-    del deferred, result, trace, rest
+    out = fn = good = bad = more = args = kw = run = kept = waiter = None
+    source = deferred
+    del deferred, source, result, trace, rest
     if interrupt is not None:
         raise interrupt
 

@@ -76,7 +76,8 @@ class Outcome(Generic[T]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Outcome):
             return NotImplemented
-        return self.error is other.error and self.value == other.value
+        theirs = cast("Outcome[object]", other)
+        return self.error is theirs.error and self.value == theirs.value
 
     def __hash__(self) -> int:
         return hash((self.value, self.error))

@@ -23,7 +23,7 @@ an outcome is and how a lost error is reported (``_outcome.py``).
 from __future__ import annotations
 
 import sys
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from os import environ
 
 from sennit.core._chain import (
@@ -122,6 +122,13 @@ class Deferred(Chain, Generic[T]):
 
     # -- the chain ---------------------------------------------------------
 
+    # A lambda is understood best where no ParamSpec is: hence the plain forms.
+    @overload
+    def add_callback(self, fn: Callable[[T], Awaitable[U]], /) -> Deferred[U]: ...
+
+    @overload
+    def add_callback(self, fn: Callable[[T], U], /) -> Deferred[U]: ...
+
     @overload
     def add_callback(
         self,
@@ -173,6 +180,15 @@ class Deferred(Chain, Generic[T]):
         else:
             self._chain.append(entry)
         return self
+
+    @overload
+    def add_errback(self, fn: Callable[[BaseException], BaseException], /) -> Deferred[T]: ...
+
+    @overload
+    def add_errback(self, fn: Callable[[BaseException], Awaitable[U]], /) -> Deferred[T | U]: ...
+
+    @overload
+    def add_errback(self, fn: Callable[[BaseException], U], /) -> Deferred[T | U]: ...
 
     @overload
     def add_errback(
@@ -229,6 +245,16 @@ class Deferred(Chain, Generic[T]):
 
     @overload
     def catch(
+        self, types: type[E] | tuple[type[E], ...], fn: Callable[[E], Awaitable[U]], /
+    ) -> Deferred[T | U]: ...
+
+    @overload
+    def catch(
+        self, types: type[E] | tuple[type[E], ...], fn: Callable[[E], U], /
+    ) -> Deferred[T | U]: ...
+
+    @overload
+    def catch(
         self,
         types: type[E] | tuple[type[E], ...],
         fn: Callable[Concatenate[E, P], Awaitable[U]],
@@ -261,7 +287,7 @@ class Deferred(Chain, Generic[T]):
             TypeError: `types` is not an exception class, nor a tuple of them.
         """
         wanted = types if isinstance(types, tuple) else (types,)
-        for kind in wanted:
+        for kind in cast("tuple[object, ...]", wanted):
             if not (isinstance(kind, type) and issubclass(kind, BaseException)):
                 raise TypeError(f"catch() takes exception classes, not {kind!r}")
         if wanted and self._state != VALUE:
@@ -317,7 +343,7 @@ class Deferred(Chain, Generic[T]):
             AlreadyFiredError: As for `callback`.
             TypeError: `error` is no exception.
         """
-        if not isinstance(error, BaseException):
+        if not isinstance(cast("object", error), BaseException):
             raise TypeError(f"errback() takes an exception, not {error!r}")
         if self._state:
             self._refuse()
@@ -461,14 +487,14 @@ class Deferred(Chain, Generic[T]):
         return f"<Deferred {what} at {id(self):#x}>"
 
 
-def _adopt(awaitable: Awaitable[U]) -> Deferred[U]:
+def _adopt(awaitable: Awaitable[Any]) -> Deferred[Any]:
     """Make a Deferred of what can be awaited; a Deferred is returned as it is."""
     if isinstance(awaitable, Deferred):
-        return cast("Deferred[U]", awaitable)
+        return awaitable
     if isinstance(awaitable, CoroutineType):
-        return Deferred.from_coroutine(awaitable)
+        return Deferred.from_coroutine(cast("Coroutine[Any, Any, Any]", awaitable))
     if getattr(type(awaitable), "_asyncio_future_blocking", None) is not None:
-        return Deferred.from_future(cast("asyncio.Future[U]", awaitable))
+        return Deferred.from_future(cast("asyncio.Future[Any]", awaitable))
     return Deferred.from_coroutine(await_plainly(awaitable))
 
 

@@ -257,8 +257,9 @@ class IProtocolFactory(Interface):
 class IStreamTransport(Interface):
     """One end of a connection: all that `asyncio.Transport` has, and what servers miss in it.
 
-    Close reasons (`close_reason`): ``clean``, ``reset``, ``aborted``, ``idle``,
-    ``timeout``, ``shed``, ``drained``, ``error``, or ``limit:`` and the limit's
+    Close reasons (`close_reason`): ``clean``, ``reset``, ``truncated`` (an end
+    without TLS' close_notify), ``aborted``, ``idle``, ``timeout``, ``shed``,
+    ``drained``, ``error``, or ``limit:`` and the limit's
     name, such as ``limit:write-buffer``.
     """
 
@@ -425,10 +426,15 @@ class IListener(Interface):
 
 
 class IPeerLimits(Interface):
-    """Decides on each new connection, before its protocol is made."""
+    """Decides on each new connection, before its protocol is made.
+
+    `peer` is what is cheap to have, the same for both calls: what `accept`
+    returned (a tuple that begins with host and port, or a Unix socket's name,
+    mostly empty), or an `Address`, which is such a tuple too.
+    """
 
     def admit(self, peer: Any) -> str | None:
-        """``None`` to admit the `Address`, else the reason to shed it."""
+        """``None`` to admit a connection from there, else the reason to shed it."""
         ...
 
     def release(self, peer: Any) -> None:

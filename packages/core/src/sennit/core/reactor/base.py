@@ -83,6 +83,9 @@ __all__ = ["Reactor", "current_loop", "current_reactor", "run"]
 _LONGEST_WAIT: Final = 3600.0
 """Seconds one poll waits at most; some kernels count milliseconds in 32 bits."""
 
+_LAYERS: Final = 3
+"""Transports on top of each other whose writes leave in the same turn."""
+
 _FEW_TIMERS: Final = 64
 """Cancelled timers that are left in the heap without thinking about it."""
 
@@ -734,15 +737,18 @@ class Reactor:
                     self.report(error, f"in a call of {fn!r}")
 
     def _run_flushes(self) -> None:
-        """Send what was written in this turn."""
-        flushes, self._flushes = self._flushes, []
-        for flush in flushes:
-            try:
-                flush()
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:
-                self.report(error, "while sending")
+        """Send what was written in this turn; a layer's flush queues that of the layer below."""
+        for _ in range(_LAYERS):
+            flushes, self._flushes = self._flushes, []
+            for flush in flushes:
+                try:
+                    flush()
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:
+                    self.report(error, "while sending")
+            if not self._flushes:
+                return
 
     def _run_endings(self) -> None:
         """Close what was lost in this turn."""

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred
@@ -23,6 +24,7 @@ from sennit.core.stream import RECEIVE_BUFFER, Stream, StreamProtocol, stream_ha
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
 from sennit.core.transport.memory import Link, MemoryTransport, memory_pair
+from sennit.core.transport.tls import ClientTLS, ServerTLS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -498,6 +500,41 @@ def test_start_tls_asks_the_transport_and_goes_on_with_the_new_one() -> None:
     Clock().run(main)
     assert transport.tls[0]["context"] is context
     assert transport.tls[0]["server_hostname"] == "example"
+
+
+def test_a_stream_in_memory_goes_over_to_tls() -> None:
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    leaf = authority.issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
+    chain = b"".join(each.bytes() for each in leaf.cert_chain_pems)
+    server_side = ServerTLS(chain, leaf.private_key_pem.bytes())
+    client_side = ClientTLS(trust=authority.cert_pem.bytes())
+
+    async def main(clock: Clock) -> tuple[bytes, bytes]:
+        client, server = StreamProtocol(), StreamProtocol()
+        memory_pair(client, server, reactor=clock)
+
+        async def serve() -> bytes:
+            assert await server.stream.read_line() == b"STARTTLS"
+            await server.stream.send_all(b"go\n")
+            await server.stream.start_tls(server_side, server_side=True)
+            line = await server.stream.read_line()
+            await server.stream.send_all(line.upper() + b"\n")
+            await server.stream.aclose()
+            return line
+
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(serve())
+            await client.stream.send_all(b"STARTTLS\n")
+            assert await client.stream.read_line() == b"go"
+            await client.stream.start_tls(client_side, server_hostname="localhost")
+            await client.stream.send_all(b"secret\n")
+            answer = await client.stream.read_line()
+            assert await client.stream.receive_some() == b""
+            await client.stream.aclose()
+        return serving.result(), answer
+
+    with Clock() as clock:
+        assert clock.run(main) == (b"secret", b"SECRET")
 
 
 # ── handlers ──────────────────────────────────────────────────────────────────

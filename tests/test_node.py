@@ -235,6 +235,22 @@ def test_an_idle_connection_is_closed(up: Callable[..., Node]) -> None:
         assert sock.recv(1) == b""
 
 
+def test_a_service_manager_that_asked_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up: Callable[..., Node]
+) -> None:
+    """sd_notify(3)."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(LIMIT)
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        node = up(ECHO)
+        assert manager.recv(100) == b"READY=1"
+        node.signal(signal.SIGTERM)
+        assert manager.recv(100) == b"STOPPING=1"
+        assert node.wait() == 0
+
+
 # ── nothing half-started ──────────────────────────────────────────────────────
 
 

@@ -236,6 +236,19 @@ def test_a_node_asks_every_service_so_that_all_refusals_are_heard_at_once() -> N
     assert log == ["prepare b", "close b", "end b"]
 
 
+def test_a_configuration_error_that_shows_while_starting_names_its_service() -> None:
+    class Late(Service):
+        async def prepare(self, reactor: IReactor) -> None:
+            raise ConfigError("cannot be opened", key="log")
+
+    async def main(reactor: IReactor) -> None:
+        with pytest.raises(StartError) as caught:
+            await MultiService("node", [Late("site")]).start(reactor)
+        assert (caught.value.service, caught.value.key) == ("site", "log")
+
+    in_reactor(main)
+
+
 def test_the_drain_time_is_shared_by_services_that_end_one_after_the_other() -> None:
     seen: list[float] = []
 

@@ -168,22 +168,29 @@ class InstalledPlugin:
     Attributes:
         name: The name it goes by.
         group: Its entry point group.
-        distribution: The distribution that offers it.
-        version: That distribution's version.
     """
 
-    __slots__ = ("_entry", "distribution", "group", "name", "version")
+    __slots__ = ("_entry", "group", "name")
 
     def __init__(self, entry: EntryPoint) -> None:
         self._entry = entry
         self.name = entry.name
         self.group = entry.group
-        dist = entry.dist
-        self.distribution: str = "an unknown distribution" if dist is None else dist.name
-        self.version: str = "" if dist is None else dist.version
 
     def __repr__(self) -> str:
         return f"<InstalledPlugin {self.group} {self.name} of {self.distribution}>"
+
+    @property
+    def distribution(self) -> str:
+        """The distribution that offers it; read from its metadata when asked for."""
+        dist = self._entry.dist
+        return "an unknown distribution" if dist is None else dist.name
+
+    @property
+    def version(self) -> str:
+        """That distribution's version."""
+        dist = self._entry.dist
+        return "" if dist is None else dist.version
 
     @property
     def target(self) -> str:

@@ -145,9 +145,13 @@ def _plugins() -> dict[str, InstalledPlugin]:
 
 def _about(plugin: InstalledPlugin) -> str:
     """A line on a service that is not loaded."""
-    known = KNOWN_SERVICES.get(plugin.name)
-    if known is not None and known[0] == plugin.distribution:
-        return known[1]
+    if plugin.name in KNOWN_SERVICES:
+        return KNOWN_SERVICES[plugin.name][1]
+    if plugin.target == "sennit.core.service.plugin:echo":
+        # Its module loads nothing else.
+        from sennit.core.service.plugin import echo
+
+        return echo.help
     return f"brought by {plugin.distribution}"
 
 

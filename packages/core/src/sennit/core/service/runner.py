@@ -110,7 +110,9 @@ class _Run:
                 raise
             raise _several([self._config.located(each) for each in found]) from None
         self._tell(services)
+        _notify_systemd(b"READY=1")
         signum = await self._stop
+        _notify_systemd(b"STOPPING=1")
         log.info(
             "%s: no new connections, %g seconds for those that are there",
             signal.Signals(signum).name,
@@ -157,6 +159,22 @@ class _Run:
         for each in _SIGNALS:
             signal.signal(each, end_at_once)
         self._stop.callback(signum)
+
+
+def _notify_systemd(state: bytes) -> None:
+    """Tell a service manager that asked for it (sd_notify(3)); who did not hears nothing."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path.startswith(("/", "@")):
+        return
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.sendto(state, "\0" + path[1:] if path.startswith("@") else path)
+    except OSError:
+        # It does not listen: that is no reason not to serve.
+        pass
 
 
 def _start_errors(group: ExceptionGroup[Exception]) -> list[StartError]:

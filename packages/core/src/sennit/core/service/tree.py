@@ -17,7 +17,7 @@ Nothing here needs more than the standard library.
 from __future__ import annotations
 
 from sennit.core._implements import implements
-from sennit.core.errors import SennitError, UsageError
+from sennit.core.errors import ConfigError, SennitError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -275,6 +275,9 @@ class MultiService(Service):
                     await child._prepare_all(reactor)
                 except StartError as error:
                     errors.append(error)
+                except ConfigError as error:
+                    # Found only now, as a log file that cannot be opened is.
+                    errors.append(StartError(child.name, error.problem, key=error.key))
                 except ExceptionGroup as group:
                     matched, rest = group.split(StartError)
                     if rest is not None or matched is None:

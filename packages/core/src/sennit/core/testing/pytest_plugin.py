@@ -44,6 +44,20 @@ if TYPE_CHECKING:
     from sennit.core.testing.loopback import LoopbackPair
     from sennit.core.testing.memory import MemoryNetwork
 
+__all__ = [
+    "clock",
+    "loopback_pair",
+    "memory_network",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_fixture_setup",
+    "pytest_pyfunc_call",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+    "pytest_runtest_teardown",
+    "reactor",
+]
+
 _OTHERS: Final = ("asyncio", "anyio", "trio", "tornado", "twisted", "curio")
 _TIMEOUT: Final = "30"
 _POLLERS: Final = ("epoll", "kqueue", "poll", "select")

@@ -190,16 +190,20 @@ def test_a_second_signal_ends_it_at_once(up: Callable[..., Node], signum: int) -
     with stuck(node):
         node.signal(signal.SIGTERM)
         node.wait_logged("SIGTERM: no new connections")
-        deadline = time.monotonic() + LIMIT
-        while node.process.poll() is None and time.monotonic() < deadline:
-            # The first ones come within the moment in which they count as one signal.
-            node.signal(signum)
-            try:
-                node.process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
 
-        assert node.wait() == 128 + signum
+        assert signalled_until_it_ends(node, signum) == 128 + signum
+
+
+def signalled_until_it_ends(node: Node, signum: int) -> int:
+    deadline = time.monotonic() + LIMIT
+    while node.process.poll() is None and time.monotonic() < deadline:
+        # The first ones come within the moment in which they count as one signal.
+        node.signal(signum)
+        try:
+            node.process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    return node.wait()
 
 
 def test_a_connection_that_does_not_end_is_aborted_when_the_time_is_over(
@@ -213,6 +217,62 @@ def test_a_connection_that_does_not_end_is_aborted_when_the_time_is_over(
 
         assert node.wait() == 0
         assert time.monotonic() - begun < 10
+
+
+HANGS = """
+from sennit.core.plugin import ServicePlugin
+from sennit.core.service.config import Listen, ServiceConfig, listen_on
+from sennit.core.service.tree import Service
+
+class Config(ServiceConfig, frozen=True, kw_only=True):
+    listen: list[Listen] = listen_on("tcp://127.0.0.1:0")
+
+class Hangs(Service):
+    def close_doors(self, drain):
+        print("hangs", flush=True)
+        while True:
+            pass
+
+it = ServicePlugin("hangs", "Hang", config=Config, build=lambda config, context: Hangs("h"))
+"""
+
+
+@pytest.fixture
+def hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service type that keeps the loop from turning once it is to end."""
+    folder = tmp_path / "plugins"
+    info = folder / "x_hangs-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: x-hangs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sennit.services]\nhangs = x_hangs:it\n")
+    (folder / "x_hangs.py").write_text(HANGS)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+@pytest.mark.usefixtures("hangs")
+def test_a_second_signal_ends_even_a_loop_that_does_not_turn(up: Callable[..., Node]) -> None:
+    """HARDENING fault-5."""
+    node = up('[service.h]\ntype = "hangs"\n')
+    node.signal(signal.SIGTERM)
+    assert node.process.stdout is not None
+    assert node.process.stdout.readline() == b"hangs\n"
+
+    assert signalled_until_it_ends(node, signal.SIGINT) == 130
+
+
+@pytest.mark.usefixtures("hangs")
+def test_a_loop_that_does_not_turn_is_ended_when_the_time_is_over(
+    up: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """HARDENING, defaults 26: finish within the limit, then abort."""
+    (tmp_path / "plugins/sitecustomize.py").write_text(
+        "import sennit.core.service.runner as runner\nrunner.LEFTOVER = 0.1\n"
+    )
+    node = up('[service.h]\ntype = "hangs"\n', "--drain", "0.1")
+    node.signal(signal.SIGTERM)
+
+    assert node.wait() == 1
+    assert node.log[-1] == "sennit: did not end in time; the loop does not turn"
 
 
 def test_one_service_runs_from_options(tmp_path: Path) -> None:

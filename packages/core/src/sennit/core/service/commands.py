@@ -192,7 +192,7 @@ def _run_options(command: Callable[..., int]) -> Callable[..., int]:
     )(command)
     return click.option(
         "--drain",
-        type=click.FloatRange(min=0),
+        type=click.FloatRange(0, 86_400),
         default=30.0,
         show_default=True,
         metavar="SECONDS",

@@ -119,7 +119,7 @@ def _common() -> list[click.Parameter]:
         click.Option(["--key"], metavar="FILE", help="PEM private key of the certificate."),
         click.Option(
             ["--drain"],
-            type=click.FloatRange(min=0),
+            type=click.FloatRange(0, 86_400),
             default=30.0,
             show_default=True,
             metavar="SECONDS",

@@ -70,21 +70,22 @@ class _Run:
         self._level = level
         self._stop: Deferred[int] = Deferred()
         self._status = 0
+        self._reactor = Reactor()
+        self._first: float | None = None
 
     def run(self) -> int:
         tree, services = self._config.build()
         put_back = set_up(self._log, self._level)
-        before = {each: signal.getsignal(each) for each in _SIGNALS}
-        reactor = Reactor()
+        reactor = self._reactor
+        before = {each: signal.signal(each, self._on_signal) for each in _SIGNALS}
+
+        async def main(reactor: Reactor) -> None:
+            await self._main(reactor, tree, services)
+
         try:
-            for each in _SIGNALS:
-                reactor.add_signal_handler(each, self._signalled, each)
-
-            async def main(reactor: Reactor) -> None:
-                await self._main(reactor, tree, services)
-
             reactor.run(main, handle_signals=False)
         finally:
+            self._disarm()
             reactor.close()
             for signum, handler in before.items():
                 signal.signal(signum, handler)
@@ -143,22 +144,46 @@ class _Run:
             self._out.write(line)
         self._out.write("ready")
 
+    # ── signals ───────────────────────────────────────────────────────────────
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """Take a signal where Python has interrupted whatever it was doing.
+
+        Not through the reactor: a loop that does not turn must end at a second signal
+        too. So nothing here may take a lock, as logging and threads do.
+        """
+        now = monotonic()
+        if self._first is None:
+            self._first = now
+            self._arm()
+            self._reactor.call_from_thread(self._signalled, signum)
+        elif now - self._first >= SAME_SIGNAL:
+            # No clean-up: who sends a second one has seen the first take too long. No
+            # moment leaves half a file behind (HARDENING, durability rule).
+            os._exit(128 + signum)
+
     def _signalled(self, signum: int) -> None:
-        """The first signal: from now on the next one ends the process at once."""
-        if self._stop.called:
-            return
-        first = monotonic()
+        if not self._stop.called:
+            self._stop.callback(signum)
 
-        def end_at_once(signum: int, frame: FrameType | None) -> None:
-            # Some senders tell the process and then its group: one signal, told twice.
-            if monotonic() - first >= SAME_SIGNAL:
-                # No clean-up: who sends a second one has seen the first take too long. No
-                # moment leaves half a file behind (HARDENING, durability rule).
-                os._exit(128 + signum)
+    def _arm(self) -> None:
+        """End the process even if the loop never turns again."""
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, _overdue)
+            signal.setitimer(signal.ITIMER_REAL, self._drain + 2 * LEFTOVER)
 
-        for each in _SIGNALS:
-            signal.signal(each, end_at_once)
-        self._stop.callback(signum)
+    def _disarm(self) -> None:
+        if self._first is not None and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def _overdue(signum: int, frame: FrameType | None) -> None:
+    import select
+
+    if select.select([], [2], [], 0)[1]:
+        os.write(2, b"sennit: did not end in time; the loop does not turn\n")
+    os._exit(1)
 
 
 def _notify_systemd(state: bytes) -> None:

@@ -132,7 +132,9 @@ def test_the_short_ways_to_a_response() -> None:
     assert text("é").body == "é".encode()
     assert html("<p>", 201).header("Content-Type") == "text/html; charset=utf-8"
     assert json({"a": [1, "é"]}).body == '{"a":[1,"é"]}'.encode()
-    assert text("x", headers={"Content-Type": "text/csv"}).headers == [(b"content-type", b"text/csv")]
+    assert text("x", headers={"Content-Type": "text/csv"}).headers == [
+        (b"content-type", b"text/csv")
+    ]
     with pytest.raises(ValueError, match="not JSON compliant"):
         json(float("nan"))
     response = Response(headers=[("A", "b")])

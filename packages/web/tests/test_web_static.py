@@ -53,7 +53,9 @@ class Files:
             self.resource = StaticFiles(self.root, **self.options)
         site = Site(self.resource, clock=self.clock)
         transport = RecordingTransport(site.build_protocol(None))
-        fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+        fields = "".join(
+            f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()
+        )
         request = f"{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n"
         self.clock.call_soon(transport.receive, request.encode("latin-1"))
         self.clock.pump()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import IO, TYPE_CHECKING
 
-from sennit.core.errors import ConfigError
 from sennit.core.service.server import ServerService
+from sennit.core.service.tree import StartError
 from sennit.web.accesslog import AccessLog
 from sennit.web.limits import Limits
 from sennit.web.resource import Site
@@ -72,7 +72,7 @@ class WebService(ServerService):
         """Open the access log, then bind every endpoint.
 
         Raises:
-            ConfigError: The log cannot be opened.
+            StartError: The log cannot be opened, or an address not be listened on.
         """
         self.site.access_log = self._open_log()
         try:
@@ -99,11 +99,8 @@ class WebService(ServerService):
             try:
                 stream = open(path, "ab")  # noqa: SIM115 - the log closes it
             except OSError as error:
-                raise ConfigError(
-                    f"found {str(path)!r}, which cannot be written to: {error.strerror}",
-                    table=f"service.{self.name}",
-                    key="access_log",
-                ) from error
+                problem = f"found {str(path)!r}, which cannot be written to: {error.strerror}"
+                raise StartError(self.name, problem, key="access_log") from error
         return AccessLog(stream, self._config.access_log_style, close_stream=path != "-")
 
     def _close(self) -> None:

@@ -1,0 +1,100 @@
+"""Static files over connections that are kept: one of 1 KiB, and one of 1 MiB by sendfile."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tools import loads
+from tools.benchmark import Benchmark, Ready, main
+
+small = Benchmark(
+    "file-1k", load=loads.requests(connections=64, seconds=3, path="/f"), references=["nginx"]
+)
+large = Benchmark(
+    "file-1m", load=loads.requests(connections=8, seconds=3, path="/f"), references=["nginx"]
+)
+SIZES = {"file-1k": 1024, "file-1m": 1024 * 1024}
+
+
+def _fill(folder: Path, benchmark: Benchmark) -> None:
+    (folder / "f").write_bytes(b"x" * SIZES[benchmark.name])
+
+
+def _declare(benchmark: Benchmark) -> None:
+    @benchmark.server("sennit")
+    def sennit(ready: Ready) -> None:
+        from sennit.core import Reactor, run, serve
+        from sennit.web import Site, StaticFiles
+
+        with TemporaryDirectory() as folder:
+            _fill(Path(folder), benchmark)
+            site = Site(StaticFiles(folder))
+
+            async def begin(reactor: Reactor) -> None:
+                async with serve("tcp://127.0.0.1:0", site) as server:
+                    ready(server.port)
+                    await server.wait_closed()
+
+            run(begin)
+
+    @benchmark.server("aiohttp", requires=["aiohttp"])
+    def aiohttp_server(ready: Ready) -> None:
+        from aiohttp import web
+
+        async def begin(folder: str) -> None:
+            app = web.Application()
+            app.router.add_static("/", folder)
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            ready(runner.addresses[0][1])
+            await asyncio.Event().wait()
+
+        with TemporaryDirectory() as folder:
+            _fill(Path(folder), benchmark)
+            asyncio.run(begin(folder))
+
+    @benchmark.server("twisted.web", requires=["twisted"])
+    def twisted_web(ready: Ready) -> None:
+        from twisted.internet import reactor
+        from twisted.web import server, static
+
+        reactor_: Any = reactor  # Twisted picks its class at run time
+        with TemporaryDirectory() as folder:
+            _fill(Path(folder), benchmark)
+            site = server.Site(static.File(folder))
+            ready(reactor_.listenTCP(0, site, interface="127.0.0.1").getHost().port)
+            reactor_.run()
+
+    @benchmark.program("nginx", program="nginx")
+    def nginx(port: int, folder: Path) -> list[str]:
+        root = folder / "root"
+        root.mkdir()
+        _fill(root, benchmark)
+        # Its worker may be another user than the owner of the folder.
+        for each in (folder, root):
+            each.chmod(0o755)
+        config = folder / "nginx.conf"
+        config.write_text(
+            f"daemon off; master_process off; worker_processes 1; pid {folder}/pid;"
+            f"error_log {folder}/error.log crit; events {{ worker_connections 1024; }}"
+            "http { access_log off; keepalive_requests 100000000; sendfile on; tcp_nopush on;"
+            f"client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;"
+            f"fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;"
+            f"server {{ listen 127.0.0.1:{port}; root {root}; }} }}"
+        )
+        return ["nginx", "-p", str(folder), "-c", str(config)]
+
+
+_declare(small)
+_declare(large)
+
+if __name__ == "__main__":
+    main(small, large)

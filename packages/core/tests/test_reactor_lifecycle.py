@@ -20,7 +20,7 @@ import pytest
 from sennit.core.deferred import Deferred, fail, succeed
 from sennit.core.errors import ReactorError, ReactorNotRunningError
 from sennit.core.protocol import Protocol
-from sennit.core.reactor import base
+from sennit.core.reactor import turning
 from sennit.core.reactor.base import Reactor, current_loop, current_reactor, run
 from sennit.core.reactor.pollers import pollers
 
@@ -535,7 +535,7 @@ def test_which_timers_are_due_follows_the_monotonic_clock_alone(
 ) -> None:
     """HARDENING fault-12: the clock is read through `monotonic`; here it stands until it jumps."""
     now = 1000.0
-    monkeypatch.setattr(base, "monotonic", lambda: now)
+    monkeypatch.setattr(turning, "monotonic", lambda: now)
     fired: list[str] = []
     reactor.call_later(60, fired.append, "minute")
     reactor.call_later(0, fired.append, "now")

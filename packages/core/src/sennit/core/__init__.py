@@ -9,6 +9,7 @@ from sennit.core._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sennit.core.client_driver import ClientEngineProtocol
     from sennit.core.commit import commit
     from sennit.core.deferred import (
         Deferred,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sennit.core.transport.tls import ClientTLS, ServerTLS
 
 __all__ = [
+    "ClientEngineProtocol",
     "ClientTLS",
     "ConfigError",
     "ConnectionLost",
@@ -72,6 +74,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "client_driver": ("ClientEngineProtocol",),
     "commit": ("commit",),
     "deferred": (
         "Deferred",

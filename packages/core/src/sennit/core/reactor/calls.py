@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from typing import Any, Protocol
 
-    from sennit.core.reactor.base import Reactor
+    from sennit.core.reactor.turning import Turning
 
     class Cancellable(Protocol):
         """What some loop returned for a call it will make."""
@@ -62,13 +62,13 @@ class TimedCall(DelayedCall):
         fn: Callable[..., object] | None,
         args: tuple[Any, ...],
         context: Context | None,
-        reactor: Reactor,
+        reactor: Turning,
     ) -> None:
         self._moment = moment
         self.fn = fn
         self.args = args
         self.context = context
-        self._reactor: Reactor | None = reactor
+        self._reactor: Turning | None = reactor
 
     def when(self) -> float:
         """The reactor's time at which it is due."""

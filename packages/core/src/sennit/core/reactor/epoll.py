@@ -6,7 +6,7 @@ import select as _select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["EpollPoller"]
 
@@ -16,14 +16,19 @@ class EpollPoller:
 
     __slots__ = ("_epoll", "fileno", "modify", "poll", "register", "unregister")
 
+    if TYPE_CHECKING:
+
+        def register(self, fd: int, mask: int, /) -> None: ...
+        def modify(self, fd: int, mask: int, /) -> None: ...
+        def unregister(self, fd: int, /) -> None: ...
+        def poll(self, timeout: float | None = None, /) -> Sequence[tuple[int, int]]: ...
+        def fileno(self) -> int: ...
+
     def __init__(self) -> None:
         epoll = _select.epoll()
         self._epoll = epoll
-        self.register: Callable[[int, int], None] = epoll.register
-        self.modify: Callable[[int, int], None] = epoll.modify
-        self.unregister: Callable[[int], None] = epoll.unregister
-        self.poll: Callable[[float | None], Sequence[tuple[int, int]]] = epoll.poll
-        self.fileno: Callable[[], int] = epoll.fileno
+        for name in ("register", "modify", "unregister", "poll", "fileno"):
+            setattr(self, name, getattr(epoll, name))
 
     def close(self) -> None:
         """Give the descriptor back."""

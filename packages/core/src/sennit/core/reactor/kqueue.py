@@ -19,8 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["KqueuePoller"]
-
 if sys.platform != "linux" and sys.platform != "win32":
 
     class KqueuePoller:

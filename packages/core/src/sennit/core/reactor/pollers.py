@@ -10,6 +10,7 @@ wait on, or ``None``.
 from __future__ import annotations
 
 import select as _select
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ and keeps the descriptor unregistered while nothing else is asked for."""
 
 def pollers() -> list[str]:
     """Names of the pollers that this platform has, best first."""
-    found = []
+    found: list[str] = []
     if hasattr(_select, "epoll"):
         found.append("epoll")
     if hasattr(_select, "kqueue"):
@@ -68,7 +69,7 @@ def default_poller(name: str | None = None) -> Poller:
         from sennit.core.reactor.epoll import EpollPoller
 
         return EpollPoller()
-    if chosen == "kqueue" and hasattr(_select, "kqueue"):
+    if sys.platform != "linux" and sys.platform != "win32" and chosen == "kqueue":
         from sennit.core.reactor.kqueue import KqueuePoller
 
         return KqueuePoller()

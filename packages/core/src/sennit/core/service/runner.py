@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from sennit.core.deferred import Deferred
 from sennit.core.errors import ConfigError
@@ -26,7 +26,7 @@ from sennit.core.service.tree import DRAIN_SECONDS, StartError, leaves
 if TYPE_CHECKING:
     from types import FrameType
 
-    from sennit.core.interfaces import IReactor, IService
+    from sennit.core.interfaces import IService
     from sennit.core.service.loading import NodeConfig
     from sennit.core.service.tree import MultiService
 
@@ -101,8 +101,7 @@ class _Run:
 
         log = logging.getLogger("sennit.node")
         try:
-            # The cast: a Reactor is an IReactor, though its `run` is overloaded more finely.
-            await tree.start(cast("IReactor", reactor))
+            await tree.start(reactor)
         except StartError as error:
             raise self._config.located(error) from None
         except ExceptionGroup as group:

@@ -32,6 +32,7 @@ def add_servers(
 
     @benchmark.server("sennit")
     def sennit(ready: Ready) -> None:
+        from sennit.core.policy.limits import ConnectionLimits
         from sennit.core.reactor.base import Reactor, run
         from sennit.core.transport.listening import Listener, tcp_sockets
 
@@ -40,7 +41,7 @@ def add_servers(
         def main(reactor: Reactor) -> None:
             sockets = tcp_sockets("127.0.0.1", 0)
             listener = Listener(
-                reactor, sockets, factory, limits=None
+                reactor, sockets, factory, limits=ConnectionLimits(max_connections=100_000)
             )
             ready(listener.port)
 

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
         path: str
 
 else:
-    _InternetFields = namedtuple(  # noqa: PYI024 - typing costs more to import than all of TCP
-        "_InternetFields", "host port flowinfo scope_id", defaults=(0, 0)
-    )
-    _UnixFields = namedtuple("_UnixFields", "path")  # noqa: PYI024 - as above
+    # typing, for its NamedTuple, costs more to import than all of TCP.
+    _InternetFields = namedtuple("_InternetFields", "host port flowinfo scope_id", defaults=(0, 0))
+    _UnixFields = namedtuple("_UnixFields", "path")
 
 __all__ = ["Address", "InternetAddress", "UnixAddress", "address_from_socket"]
 

@@ -132,7 +132,7 @@ class MissingExtraError(SennitError, ImportError):
         self.extra = extra
 
 
-class ConnectionLost(SennitError, ConnectionError):
+class ConnectionLost(SennitError, ConnectionError):  # noqa: N818 - as the callback is called
     """A connection that was there has gone.
 
     Attributes:
@@ -147,9 +147,7 @@ class ConnectionLost(SennitError, ConnectionError):
 class ConnectionDone(ConnectionLost):
     """The connection was closed in good order while somebody still waited on it."""
 
-    def __init__(
-        self, message: str = "the connection was closed", reason: str = "clean"
-    ) -> None:
+    def __init__(self, message: str = "the connection was closed", reason: str = "clean") -> None:
         super().__init__(message, reason)
 
 

@@ -37,7 +37,7 @@ else:
     class _Contract(InterfaceClass):
         """An interface whose methods are written with ``self`` and attributes as properties."""
 
-        def __init__(self, name, bases=(), attrs=None, __doc__=None, __module__=None):
+        def __init__(self, name, bases=(), attrs=None, __doc__=None, __module__=None):  # noqa: A002 - zope's names
             converted = {}
             for key, value in (attrs or {}).items():
                 if isinstance(value, FunctionType):

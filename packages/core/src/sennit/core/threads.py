@@ -85,7 +85,14 @@ class ThreadPool:
                     target=self._serve, name=f"{self._name}-{self._started}", daemon=True
                 )
                 self._threads.add(thread)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:
+                    # The system gives no more; those there are will do, if there are any.
+                    self._threads.discard(thread)
+                    if not self._threads:
+                        self._work.pop()
+                        raise
         return deferred
 
     def _serve(self) -> None:

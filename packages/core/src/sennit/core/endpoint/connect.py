@@ -12,11 +12,12 @@ import errno
 import os
 import socket
 from contextvars import copy_context
+from functools import partial
 
 from sennit.core.deferred import Deferred, fail
 from sennit.core.endpoint.names import look_up
 from sennit.core.endpoint.parse import parse_endpoint
-from sennit.core.errors import ConnectError, EndpointSyntaxError
+from sennit.core.errors import ConnectError, EndpointSyntaxError, UsageError
 from sennit.core.reactor.pollers import WRITE
 from sennit.core.transport.listening import is_numeric
 from sennit.core.transport.stream import SocketTransport
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Final, TypeVar, overload
 
+    from sennit.core.endpoint.names import Found
     from sennit.core.interfaces import IProtocolFactory, IStreamProtocol
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
@@ -41,6 +43,12 @@ RESOLUTION_DELAY: Final = 0.05
 """Seconds that IPv4's addresses wait for IPv6's (RFC 8305 §8)."""
 ATTEMPT_DELAY: Final = 0.25
 """Seconds between the beginnings of two attempts (RFC 8305 §8)."""
+_QUEUE_FULL_DELAY: Final = 0.02
+"""Seconds until a Unix socket whose queue is full is tried again."""
+_AF_UNIX: Final = getattr(socket, "AF_UNIX", None)
+_IN_PROGRESS = frozenset(
+    {errno.EINPROGRESS, errno.EINTR} | ({errno.EWOULDBLOCK} if os.name == "nt" else set[int]())
+)
 TIMEOUT: Final = 30.0
 """Seconds for look-up and all attempts together."""
 
@@ -72,11 +80,19 @@ class _Race:
         self._waiting: list[_Target] = []
         self._open: dict[int, tuple[socket.socket, _Target]] = {}
         self._errors: list[OSError] = []
+        self._unresolved: list[OSError] = []
         self._lookups = 0
+        self._retrying = False
         self._last_family = 0
         self._next: DelayedCall | None = None
         self._deadline: DelayedCall = reactor.call_later(timeout, self._timed_out, timeout)
         self.done: Deferred[socket.socket] = Deferred(self._cancelled)
+        reactor.dependants.add(self)
+
+    def reactor_stopped(self) -> None:
+        """The reactor ends, and so does every attempt."""
+        if not self.done.called:
+            self._give_up("the reactor stopped")
 
     # ── names ─────────────────────────────────────────────────────────────────
 
@@ -86,10 +102,10 @@ class _Race:
         self._lookups = len(families)
         for family in families:
             look_up(self._reactor, host, port, family).add_callbacks(
-                lambda found, family=family: self._found(found, family), self._not_found
+                partial(self._found, family), self._not_found
             )
 
-    def _found(self, found: Sequence[Any], family: int) -> None:
+    def _found(self, family: int, found: Sequence[Found]) -> None:
         self._lookups -= 1
         self.add([_target(family, each[4]) for each in found])
         if self.done.called:
@@ -103,8 +119,8 @@ class _Race:
     def _not_found(self, error: BaseException) -> None:
         self._lookups -= 1
         if not isinstance(error, OSError):
-            error = OSError(f"{self._what}: {error}")
-        self._errors.append(error)
+            error = OSError(errno.EINVAL, f"not a name: {error}")
+        self._unresolved.append(error)
         if not self._open and not self.done.called:
             self._try_next()
 
@@ -119,9 +135,10 @@ class _Race:
         self._try_next()
 
     def _take(self) -> _Target:
-        """The next address: of the other family if there is one (RFC 8305 §4)."""
+        """The next address: of the other family if there is one, IPv6 first (RFC 8305 §4)."""
+        wanted = socket.AF_INET if self._last_family == socket.AF_INET6 else socket.AF_INET6
         for at, target in enumerate(self._waiting):
-            if target.family != self._last_family:
+            if target.family == wanted:
                 return self._waiting.pop(at)
         return self._waiting.pop(0)
 
@@ -129,15 +146,20 @@ class _Race:
         if self._next is not None:
             self._next.cancel()
             self._next = None
+        self._retrying = False
         while self._waiting and not self.done.called:
             target = self._take()
             self._last_family = target.family
             if self._attempt(target):
-                # In case nothing is heard of it for a while.
-                self._next = self._reactor.call_later(ATTEMPT_DELAY, self._try_next)
+                self._expect()
                 return
         if not self.done.called and not self._open and not self._lookups:
             self._give_up()
+
+    def _expect(self) -> None:
+        """In case nothing is heard of an attempt for a while."""
+        if not self.done.called and not self._retrying:
+            self._next = self._reactor.call_later(ATTEMPT_DELAY, self._try_next)
 
     def _attempt(self, target: _Target) -> bool:
         """Begin to connect; whether it is under way (or done)."""
@@ -145,20 +167,28 @@ class _Race:
         try:
             sock = socket.socket(target.family, socket.SOCK_STREAM)
             sock.setblocking(False)
-            if self._local is not None and target.family != getattr(socket, "AF_UNIX", None):
+            if self._local is not None and target.family != _AF_UNIX:
                 sock.bind(self._local)
             code = sock.connect_ex(target.address)
-        except OSError as error:
+            if code in _IN_PROGRESS:
+                fd = sock.fileno()
+                self._reactor.watch(fd, WRITE, lambda mask: self._ready(fd))
+                self._open[fd] = (sock, target)
+                return True
+        except (OSError, OverflowError) as error:
             if sock is not None:
                 sock.close()
-            self._errors.append(_named(error.errno, error.strerror or str(error), target))
+            number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
+            self._errors.append(_named(number, text or str(error), target))
             return False
         if code == 0:
             self._won(sock)
-        elif code in (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
-            fd = sock.fileno()
-            self._open[fd] = (sock, target)
-            self._reactor.watch(fd, WRITE, lambda mask: self._ready(fd))
+        elif code == errno.EAGAIN and target.family == _AF_UNIX:
+            # Too many wait there already; nothing tells when that is over.
+            sock.close()
+            self._waiting.insert(0, target)
+            self._retrying = True
+            self._next = self._reactor.call_later(_QUEUE_FULL_DELAY, self._try_next)
         else:
             sock.close()
             self._errors.append(_named(code, os.strerror(code), target))
@@ -188,6 +218,7 @@ class _Race:
 
     def _clear(self) -> None:
         self._deadline.cancel()
+        self._reactor.dependants.discard(self)
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -198,17 +229,23 @@ class _Race:
         self._open.clear()
 
     def _give_up(self, why: str = "") -> None:
+        # That a name has no address of one family is news only if it has none at all.
+        errors = self._errors or self._unresolved
+        if why:
+            for _, target in self._open.values():
+                errors = [*errors, _named(errno.ETIMEDOUT, why, target)]
+            if not self._open:
+                errors = [*errors, OSError(errno.ETIMEDOUT, why)]
         self._clear()
-        reasons = [str(each.strerror or each) for each in self._errors]
-        text = "; ".join(dict.fromkeys(filter(None, [why, *reasons]))) or "it has no address"
-        error = ConnectError(f"cannot connect to {self._what}: {text}", self._errors)
-        error.__cause__ = self._errors[-1] if self._errors else None
+        reasons = [str(each.strerror or each) for each in errors]
+        text = "; ".join(dict.fromkeys(reasons)) or "it has no address"
+        error = ConnectError(f"cannot connect to {self._what}: {text}", errors)
+        error.__cause__ = errors[-1] if errors else None
         self.done.errback(error)
 
     def _timed_out(self, timeout: float) -> None:
         if not self.done.called:
-            tried = ", ".join(target.shown for _, target in self._open.values())
-            self._give_up(f"no answer within {timeout:g} s" + (f" from {tried}" if tried else ""))
+            self._give_up(f"no answer within {timeout:g} s")
 
     def _cancelled(self, done: Deferred[socket.socket]) -> None:
         self._clear()
@@ -251,12 +288,10 @@ def _attach(
     def connected(sock: socket.socket) -> IStreamProtocol:
         try:
             protocol = make()
-            if sock.family != getattr(socket, "AF_UNIX", None):
+            if sock.family != _AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             own = None if context is None else context.copy()
-            transport = SocketTransport(
-                reactor, _raw(sock), protocol, context=own
-            )
+            transport = SocketTransport(reactor, _raw(sock), protocol, context=own)
         except BaseException:
             sock.close()
             raise
@@ -288,15 +323,21 @@ def connect_tcp(
         `ConnectError`, whose `attempts` say what happened at each address.
     """
     make = _builder(factory)
+    if not 0 < port < 65536:
+        raise UsageError(f"one connects to a port from 1 to 65535, not {port}")
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    racing = _Race(reactor, shown, timeout, local_address)
     if is_numeric(host):
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )
+        numbers = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numbers)
+        except OSError as error:  # an interface that is not there
+            problem = f"cannot connect to {shown}: {error.strerror or error}"
+            return fail(ConnectError(problem, [error]))
+        racing = _Race(reactor, shown, timeout, local_address)
         racing.add([_target(each[0], each[4]) for each in found[:1]])
         racing.start()
     else:
+        racing = _Race(reactor, shown, timeout, local_address)
         racing.look_up(host, port)
     return _attach(reactor, racing, make)
 
@@ -390,11 +431,12 @@ def connect(
         if not name:
             raise EndpointSyntaxError(url, "TLS needs server_hostname to verify")
         make = _builder(factory)
-        lower, shaken = client_protocol(
-            make(), tls or ClientTLS(), name, handshake_timeout=timeout
-        )
+        lower, shaken = client_protocol(make(), tls or ClientTLS(), name)
+        deadline = chosen.time() + timeout
 
         def lower_factory() -> IStreamProtocol:
+            # What is left of the time is the handshake's.
+            lower.set_handshake_timeout(max(deadline - chosen.time(), 0.001))
             return lower
     else:
         lower_factory = factory  # type: ignore[assignment]  # both are factories
@@ -431,6 +473,7 @@ def open_stream(
     tls: ClientTLS | None = None,
     server_hostname: str | None = None,
     timeout: float = TIMEOUT,
+    local_address: tuple[str, int] | None = None,
     reactor: Reactor | None = None,
 ) -> Deferred[Stream]:
     """Connect to an endpoint and read and write it as a `Stream` (see `connect`)."""
@@ -442,5 +485,6 @@ def open_stream(
         tls=tls,
         server_hostname=server_hostname,
         timeout=timeout,
+        local_address=local_address,
         reactor=reactor,
     ).add_callback(lambda protocol: protocol.stream)

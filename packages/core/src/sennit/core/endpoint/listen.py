@@ -9,8 +9,10 @@ left), and aborts what is left when the time for that is over.
 
 from __future__ import annotations
 
+import errno
 import socket
 
+from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred, gather, maybe_deferred, succeed
 from sennit.core.endpoint.parse import Endpoint, parse_endpoint
 from sennit.core.errors import ConfigError, EndpointSyntaxError
@@ -68,6 +70,7 @@ class Server:
         self._starting: Deferred[None] | None = None
         self._closing: Deferred[None] | None = None
         self._closed = False
+        self._aborting = False
         self._waiting: list[Deferred[None]] = []
         self._hook: DelayedCall | None = None
         self._limit: DelayedCall | None = None
@@ -91,11 +94,11 @@ class Server:
     @property
     def urls(self) -> tuple[str, ...]:
         """The same as URLs one can connect to."""
-        found = []
+        found: list[str] = []
         for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
             scheme = "tls" if endpoint.secure else "tcp"
             for address in listener.addresses:
-                if isinstance(address, tuple) and hasattr(address, "port"):
+                if isinstance(address, InternetAddress):
                     found.append(f"{scheme}://{address}")
                 else:
                     found.append(f"{'tls+' if endpoint.secure else ''}{address}")
@@ -120,11 +123,13 @@ class Server:
         """
         if self._starting is None:
             self._starting = self._start()
-        waiter: Deferred[Server] = Deferred()
-        self._starting.add_callbacks(
-            lambda _: waiter.callback(self), lambda error: waiter.errback(error)
-        )
+        waiter: Deferred[Server] = Deferred(self._not_wanted)
+        self._starting.add_callbacks(lambda _: waiter.callback(self), waiter.errback)
         return waiter
+
+    def _not_wanted(self, waiter: Deferred[Server]) -> None:
+        """Whoever would own it does not wait for it any more."""
+        self.close(0)
 
     def _start(self) -> Deferred[None]:
         self._hook = self._reactor.at_shutdown(self.close)
@@ -147,14 +152,10 @@ class Server:
 
     def _listen(self, endpoint: Endpoint) -> Deferred[Any] | Listener:
         factory = self._factory
-        if endpoint.secure:
-            if self._tls is None:
-                raise ConfigError(f"{endpoint.url} needs tls=ServerTLS(certificate, key)")
+        if endpoint.secure and self._tls is not None:  # `serve` has seen to that
             from sennit.core.transport.tls import server_factory
 
-            factory = server_factory(
-                factory, self._tls, handshake_timeout=self._handshake_timeout
-            )
+            factory = server_factory(factory, self._tls, handshake_timeout=self._handshake_timeout)
         backlog = endpoint.number("backlog", BACKLOG)
         if endpoint.scheme in ("tcp", "tls"):
             return listen_tcp(
@@ -173,19 +174,20 @@ class Server:
                 factory,
                 endpoint.path,
                 backlog=backlog,
-                mode=endpoint.number("mode", 0o666, base=8),
+                mode=endpoint.number("mode", 0o666, base=8, most=0o777),
                 limits=self._limits,
                 paused=True,
             )
         if endpoint.scheme == "fd":
-            sock = socket.socket(fileno=endpoint.fd)
+            sock = _inherited(endpoint.fd)
             return Listener(self._reactor, [sock], factory, limits=self._limits, paused=True)
         from sennit.core.plugin import find
 
-        listen = find("sennit.endpoints", endpoint.scheme)
-        return listen(  # type: ignore[no-any-return]  # a plugin's own
+        listen: Any = find("sennit.endpoints", endpoint.scheme)  # a plugin's own
+        listener: Deferred[Any] = listen(
             endpoint, factory, reactor=self._reactor, limits=self._limits
         )
+        return listener
 
     def resume_accepting(self) -> None:
         """Accept (again), after `serve(paused=True)` or `pause_accepting`."""
@@ -211,8 +213,12 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Come to an end in good order."""
-        await self.close()
+        """Come to an end in good order; at once when even that is cancelled."""
+        try:
+            await self.close()
+        except BaseException:
+            self.close(0)
+            raise
 
     # ── ending ────────────────────────────────────────────────────────────────
 
@@ -237,8 +243,10 @@ class Server:
             for transport in self.connections:
                 self._ask_to_end(transport)
             self._look()
-        elif not self._closing.called and drain is not None:
-            self._reactor.call_later(limit, self._abort)
+        elif self._limit is not None and drain is not None and not self._aborting:
+            # A second thought.
+            self._limit.cancel()
+            self._limit = self._reactor.call_later(limit, self._abort)
         return self.wait_closed()
 
     def wait_closed(self) -> Deferred[None]:
@@ -274,6 +282,7 @@ class Server:
         """The time to end by itself is over for every connection that is left."""
         if self._closing is None or self._closing.called:
             return
+        self._aborting = True
         for transport in self.connections:
             transport.abort("drained")
         if self._limit is not None:
@@ -297,6 +306,26 @@ class Server:
         if self._hook is not None:
             self._hook.cancel()
             self._hook = None
+
+
+def _inherited(fd: int) -> socket.socket:
+    """The listening socket that is descriptor `fd`.
+
+    Raises:
+        OSError: It is none; the descriptor is left as it is.
+    """
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on fd:{fd}: {error.strerror}") from error
+    try:
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except (AttributeError, OSError):
+        listens = 1  # this system does not tell
+    if not listens or sock.type != socket.SOCK_STREAM:
+        sock.detach()
+        raise OSError(errno.EINVAL, f"cannot listen on fd:{fd}: it is no listening stream socket")
+    return sock
 
 
 def serve(
@@ -332,12 +361,16 @@ def serve(
     urls = [url] if isinstance(url, str) else list(url)
     if not urls:
         raise EndpointSyntaxError("", "a server needs at least one endpoint")
+    endpoints = [parse_endpoint(each) for each in urls]
+    for each in endpoints:
+        if each.secure and tls is None:
+            raise ConfigError(f"{each.url} needs tls=ServerTLS(certificate, key)")
     if limits is None:
         from sennit.core.policy.limits import ConnectionLimits
 
         limits = ConnectionLimits()
     return Server(
-        [parse_endpoint(each) for each in urls],
+        endpoints,
         factory,
         reactor=reactor or current_reactor(),
         tls=tls,

@@ -6,17 +6,18 @@ import socket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Any, Final, TypeAlias
 
     from sennit.core.deferred import Deferred
     from sennit.core.reactor.base import Reactor
+
+    # Family, kind, protocol, canonical name, address; Any: the `socket` module's own.
+    Found: TypeAlias = tuple[Any, Any, int, str, Any]
 
 __all__ = ["look_up"]
 
 RESOLVER_THREADS: Final = 8
 """Look-ups at one time."""
-
-Found = tuple[Any, Any, int, str, Any] if TYPE_CHECKING else tuple
 
 
 def look_up(
@@ -24,8 +25,7 @@ def look_up(
 ) -> Deferred[list[Found]]:
     """`socket.getaddrinfo` for stream sockets, in a thread.
 
-    Raises:
-        ValueError: No resolver could take the name (through the Deferred: `OSError`).
+    Fails with `OSError`, or `UnicodeError` for what cannot be a name.
     """
     if reactor.resolver_threads is None:
         from sennit.core.threads import ThreadPool

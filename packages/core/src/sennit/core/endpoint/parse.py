@@ -38,7 +38,9 @@ _OPTIONS: Final = {
     "fd": (),
 }
 _SCHEME = re.compile(r"[a-z][a-z0-9.-]*(?:\+[a-z][a-z0-9.-]*)*", re.ASCII)
-_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s\[\]:/?#@]*)):([0-9]{1,5})", re.ASCII)
+_AUTHORITY = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s\[\]:/?#@]*)):([0-9]{1,5})", re.ASCII
+)
 _CONTROLS = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -96,8 +98,8 @@ class Endpoint:
         """Whether it speaks TLS."""
         return self.scheme in ("tls", "tls+unix")
 
-    def number(self, name: str, default: int, *, base: int = 10) -> int:
-        """An option that is a number.
+    def number(self, name: str, default: int, *, base: int = 10, most: int = 65535) -> int:
+        """An option that is a number, from 0 to `most`.
 
         Raises:
             EndpointSyntaxError: It is not.
@@ -105,14 +107,18 @@ class Endpoint:
         text = self.options.get(name)
         if text is None:
             return default
-        try:
-            if not text.isascii() or not text.isdigit() or len(text) > 18:
-                raise ValueError  # noqa: TRY301 - one message for both
-            return int(text, base)
-        except ValueError:
+        number = -1
+        if text.isascii() and text.isdigit() and len(text) <= 18:
+            try:
+                number = int(text, base)
+            except ValueError:
+                pass  # an 8 among octal digits
+        if not 0 <= number <= most:
+            limit = f"{most:o}, octal" if base == 8 else str(most)
             raise EndpointSyntaxError(
-                self.url, f"option {name} is a number, not {text!r}"
-            ) from None
+                self.url, f"option {name} is a number from 0 to {limit}, not {text!r}"
+            )
+        return number
 
     def flag(self, name: str) -> bool:
         """An option that is yes or no.
@@ -150,7 +156,7 @@ def parse_endpoint(url: str) -> Endpoint:
             raise EndpointSyntaxError(url, f"no option {name!r} for {scheme}; there are: {known}")
     if scheme in ("tcp", "tls"):
         host, port = _parse_authority(url, scheme, body)
-        return Endpoint(url, scheme, host=host, port=port, options=options)
+        return _checked(Endpoint(url, scheme, host=host, port=port, options=options))
     if scheme == "fd":
         if not re.fullmatch(r"[0-9]{1,6}", body, re.ASCII):
             raise EndpointSyntaxError(url, "write the number of a descriptor, such as fd:3")
@@ -158,7 +164,15 @@ def parse_endpoint(url: str) -> Endpoint:
     path = body[2:] if body.startswith("//") else body
     if not path or path == "@":
         raise EndpointSyntaxError(url, f"write a path, such as {scheme}:run/web.sock")
-    return Endpoint(url, scheme, path=path, options=options)
+    return _checked(Endpoint(url, scheme, path=path, options=options))
+
+
+def _checked(endpoint: Endpoint) -> Endpoint:
+    """An endpoint of core's own with options that can be read, whoever reads them later."""
+    endpoint.number("backlog", 0)
+    endpoint.number("mode", 0, base=8, most=0o777)
+    endpoint.flag("reuse_port")
+    return endpoint
 
 
 def _parse_authority(url: str, scheme: str, body: str) -> tuple[str, int]:
@@ -171,10 +185,22 @@ def _parse_authority(url: str, scheme: str, body: str) -> tuple[str, int]:
         if ":" not in authority.rpartition("]")[2]:
             raise EndpointSyntaxError(url, f"the port is missing: {example}")
         raise EndpointSyntaxError(url, f"write {example}")
+    if match[1] and not _is_ipv6(match[1]):
+        raise EndpointSyntaxError(url, f"[{match[1]}] is no IPv6 address")
     port = int(match[3])
     if port > 65535:
         raise EndpointSyntaxError(url, f"a port is at most 65535, not {port}")
     return match[1] or match[2] or "", port
+
+
+def _is_ipv6(text: str) -> bool:
+    import socket
+
+    try:
+        socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
+    except OSError:
+        return False
+    return True
 
 
 def _parse_options(url: str, query: str) -> dict[str, str]:

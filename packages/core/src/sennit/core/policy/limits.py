@@ -11,14 +11,11 @@ import socket
 from time import monotonic
 
 from sennit.core._implements import implements
-from sennit.core.address import InternetAddress, UnixAddress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Final
-
-    from sennit.core.address import Address
+    from typing import Any, Final
 
 __all__ = ["MAX_CONNECTIONS", "MAX_PER_ADDRESS", "ConnectionLimits", "address_key"]
 
@@ -40,16 +37,23 @@ _MAPPED: Final = bytes(10) + b"\xff\xff"
 _LOOPBACK6: Final = bytes(15) + b"\1"
 
 
-def address_key(peer: Address | None) -> str:
+def address_key(peer: Any) -> str:
     """What connections of `peer` are counted under: IPv4 address, IPv6 /64, or ``local``.
 
-    ``local`` stands for loopback, Unix sockets and memory.
+    Args:
+        peer: An `Address`, or what `accept` returned: a tuple that begins with
+            host and port; anything else for a Unix socket. (``Any``: it is the
+            `socket` module's.)
+
+    Returns:
+        ``local`` for loopback, Unix sockets and memory.
     """
-    if not isinstance(peer, InternetAddress):
+    host = _host(peer)
+    if host is None:
         return "local"
-    host = peer.host.partition("%")[0]
     if ":" not in host:
         return "local" if host.startswith("127.") else host
+    host = host.partition("%")[0]
     try:
         packed = socket.inet_pton(socket.AF_INET6, host)
     except OSError:
@@ -60,6 +64,15 @@ def address_key(peer: Address | None) -> str:
     if packed == _LOOPBACK6:
         return "local"
     return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8)) + "/64"
+
+
+def _host(peer: Any) -> str | None:
+    """The host of an internet address; ``None`` for all others."""
+    if isinstance(peer, tuple):
+        address: tuple[Any, ...] = peer  # pyright: ignore[reportUnknownVariableType]
+        if len(address) > 1:
+            return str(address[0])
+    return None
 
 
 class _Logged:
@@ -115,12 +128,12 @@ class ConnectionLimits:
         """Connections that stand."""
         return self._open
 
-    def connections_from(self, peer: Address) -> int:
+    def connections_from(self, peer: Any) -> int:
         """Connections that stand and are counted under the address of `peer`."""
         key = self._key(peer)
         return 0 if key is None else self._by_address.get(key, 0)
 
-    def admit(self, peer: Address | None) -> str | None:
+    def admit(self, peer: Any) -> str | None:
         """``None`` to admit, else the reason: a limit's name."""
         if self._open >= self._max_connections:
             self._refuse("", TOTAL, f"{self._max_connections} connections are open")
@@ -136,7 +149,7 @@ class ConnectionLimits:
         self.admitted += 1
         return None
 
-    def release(self, peer: Address | None) -> None:
+    def release(self, peer: Any) -> None:
         """A connection that was admitted has gone."""
         if self._open:
             self._open -= 1
@@ -150,16 +163,14 @@ class ConnectionLimits:
             # Only addresses that are connected take room.
             self._by_address.pop(key, None)
 
-    def _key(self, peer: Address | None) -> str | None:
+    def _key(self, peer: Any) -> str | None:
         """What `peer` is counted under; ``None`` when it is not."""
         key = address_key(peer)
         if key != "local":
             return key
         if not self._count_loopback:
             return None
-        if isinstance(peer, InternetAddress):
-            return peer.host
-        return "unix" if isinstance(peer, UnixAddress) else "local"
+        return _host(peer) or key
 
     # ── saying so ─────────────────────────────────────────────────────────────
 

@@ -18,22 +18,32 @@ AT_ONCE: Final = 1 << 20
 READ_AT_ONCE: Final = 64 * 1024
 """Octets read at a time where ``sendfile`` does not work."""
 
+_CONNECTION = frozenset(
+    {errno.EAGAIN, errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT}
+    | {errno.EINTR, errno.ENOBUFS, errno.ENOMEM, errno.EHOSTUNREACH, errno.ENETUNREACH}
+)
+"""Errors of ``sendfile`` that are not the file's."""
+
 
 class FilePiece:
     """Octets of a file that wait to be sent.
 
     Args:
-        file: Open for reading. Anything with ``fileno`` whose position does not
-            matter, or anything with ``seek`` and ``read``.
+        file: Open for reading. Its position does not matter if it can ``seek``;
+            else (a pipe) it is read from where it is, and waited for.
         offset: Octet to begin at.
         count: How many; up to the end when ``None``.
 
     Attributes:
         done: Fires with the octets sent.
         sent: Octets sent so far.
+
+    Raises:
+        ValueError: `offset` or `count` is negative, the file is closed, or it
+            cannot seek to `offset`.
     """
 
-    __slots__ = ("_count", "_fd", "_file", "_offset", "done", "sent")
+    __slots__ = ("_block", "_count", "_fd", "_file", "_offset", "_seekable", "done", "sent")
 
     def __init__(self, file: IO[bytes], offset: int, count: int | None) -> None:
         if offset < 0 or (count is not None and count < 0):
@@ -43,10 +53,16 @@ class FilePiece:
         self._count = count
         self.sent = 0
         self.done: Deferred[int] = Deferred(_keep_sending)
+        self._block: bytes | memoryview = b""  # read, and not sent yet
         try:
             self._fd = file.fileno() if hasattr(os, "sendfile") else -1
         except (AttributeError, OSError):
             self._fd = -1  # nothing the kernel knows, such as a BytesIO
+        self._seekable = file.seekable() if hasattr(file, "seekable") else True
+        if not self._seekable:
+            self._fd = -1
+            if offset:
+                raise ValueError(f"{file!r} cannot seek to octet {offset}")
 
     @property
     def by_kernel(self) -> bool:
@@ -58,7 +74,7 @@ class FilePiece:
 
         Raises:
             BlockingIOError: The kernel takes no more for now.
-            OSError: The connection or the file is broken.
+            OSError: The connection is broken.
         """
         left = AT_ONCE if self._count is None else self._count - self.sent
         if left <= 0:
@@ -66,24 +82,36 @@ class FilePiece:
         try:
             sent = os.sendfile(out, self._fd, self._offset + self.sent, min(left, AT_ONCE))
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            if error.errno in _CONNECTION:
                 raise
-            self._fd = -1  # a file system or socket that cannot: it is read instead
+            # A file system or socket that cannot: it is read instead, and if it
+            # cannot be read either, that says why.
+            self._fd = -1
             return True
         self.sent += sent
         return sent > 0 and (self._count is None or self.sent < self._count)
 
-    def next_block(self, most: int = READ_AT_ONCE) -> bytes:
-        """The next octets, not counted as sent; empty at the end of the piece."""
-        wanted = most if self._count is None else min(self._count - self.sent, most)
-        if wanted <= 0:
-            return b""
-        self._file.seek(self._offset + self.sent)
-        return self._file.read(wanted)
+    def next_block(self, most: int = READ_AT_ONCE) -> bytes | memoryview:
+        """The next octets, not counted as sent; empty at the end of the piece.
+
+        Raises:
+            OSError: The file cannot be read (or whatever else its methods raise).
+        """
+        block = self._block
+        if not block:
+            wanted = most if self._count is None else min(self._count - self.sent, most)
+            if wanted <= 0:
+                return b""
+            if self._seekable:
+                self._file.seek(self._offset + self.sent)
+            block = self._block = self._file.read(wanted)
+        return block[:most]
 
     def advance(self, sent: int) -> None:
         """So many octets of `next_block` have been taken."""
         self.sent += sent
+        # Whoever takes only a few at a time does not have the file read again for each.
+        self._block = memoryview(self._block)[sent:]
 
     def finish(self) -> None:
         """It has left, whole or up to the file's end."""
@@ -91,7 +119,7 @@ class FilePiece:
             self.done.callback(self.sent)
 
     def fail(self, error: BaseException) -> None:
-        """The connection ended first."""
+        """It cannot be sent."""
         if not self.done.called:
             self.done.errback(error)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from sennit.core.deferred import Deferred
-    from sennit.core.errors import LimitReachedError
+    from sennit.core.errors import ConnectionLost, LimitReachedError
     from sennit.core.interfaces import IStreamProtocol
 
 __all__ = ["HARD_LIMIT", "HIGH_WATER", "LOW_WATER", "READY", "FlowControl"]
@@ -93,17 +93,25 @@ class FlowControl:
         size = self.get_write_buffer_size()
         if size > high:
             self._pause()
-        else:
+        elif self._why_gone() is None and not self._holds_files():
             self._relieved(size)
+
+    def _holds_files(self) -> bool:
+        """Whether a file is on its way, which keeps producers waiting however little there is."""
+        return False
 
     def writable(self) -> Awaitable[None]:
         """Wait until more may be written; free when there is room.
 
-        Fails with `ConnectionLost` when the connection ends first.
+        Fails with `ConnectionLost` when the connection ends first, or has ended.
         """
         if not self._pressing:
             return READY
-        from sennit.core.deferred import Deferred
+        from sennit.core.deferred import Deferred, fail
+
+        lost = self._why_gone()
+        if lost is not None:
+            return fail(lost)
 
         waiter: Deferred[None] = Deferred(self._stop_waiting)
         if self._waiters is None:
@@ -114,6 +122,14 @@ class FlowControl:
     def _stop_waiting(self, waiter: Deferred[None]) -> None:
         if self._waiters is not None and waiter in self._waiters:
             self._waiters.remove(waiter)
+
+    def _why_gone(self) -> ConnectionLost | None:
+        """What waiting for room fails with once the connection has ended.
+
+        Asked only while `_pressing`, which therefore is set when it ends: a
+        producer that waits for room then learns it instead of turning for ever.
+        """
+        return None
 
     def _pause(self) -> None:
         """Above the high mark: tell the protocol, once."""

@@ -22,7 +22,7 @@ from contextvars import copy_context
 from sennit.core._implements import implements
 from sennit.core.address import address_from_socket
 from sennit.core.reactor.pollers import READ
-from sennit.core.transport.stream import SocketTransport
+from sennit.core.transport.stream import READ_SIZE, SocketTransport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from sennit.core.address import Address
     from sennit.core.deferred import Deferred
+    from sennit.core.endpoint.names import Found
     from sennit.core.interfaces import IListener, IPeerLimits, IStreamProtocol
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
@@ -42,6 +43,8 @@ ACCEPTS_PER_TURN: Final = 100
 """Connections accepted in one turn, so that nobody who is connected starves."""
 PAUSE: Final = 1.0
 """Seconds without accepting when the system has nothing left to accept with."""
+_PORTS_TRIED: Final = 10
+"""Ports tried until one is free in both families."""
 WARN_EVERY: Final = 10.0
 """Seconds between two warnings about that."""
 
@@ -80,11 +83,13 @@ class Listener:
         paused: bool = False,
     ) -> None:
         self._reactor = reactor
+        self.set_factory(factory)
         self._sockets = list(sockets)
         self._addresses = tuple(address_from_socket(each.getsockname()) for each in sockets)
         self._limits = limits
         self._unlink = (unlink, _inode(unlink)) if unlink is not None else None
         self._context: Context | None = copy_context() or None
+        self._acceptors = [_Acceptor(self, each) for each in self._sockets]
         self._reserve = _open_reserve()
         self._last_warning = -WARN_EVERY
         self._resume_call: Any = None
@@ -92,11 +97,13 @@ class Listener:
         self._closed = False
         self.connections: set[SocketTransport] = set()
         self.on_empty: Callable[[], object] | None = None
-        self.set_factory(factory)
-        self._acceptors = [_Acceptor(self, each) for each in self._sockets]
         reactor.dependants.add(self)
         if not paused:
-            self.resume_accepting()
+            try:
+                self.resume_accepting()
+            except BaseException:
+                self.close()
+                raise
 
     def __repr__(self) -> str:
         """Where it listens."""
@@ -179,7 +186,7 @@ class Listener:
         """A connection of ours has ended."""
         self.connections.discard(transport)
         if self._limits is not None:
-            self._limits.release(transport.peer)
+            self._limits.release(transport.accepted_from)
         if self.on_empty is not None and not self.connections:
             self.on_empty()
 
@@ -188,14 +195,15 @@ class Listener:
     def take(self, sock: RawSocket, peer: object) -> None:
         """Make a connection of an accepted socket, or shed it."""
         limits = self._limits
-        if limits is not None:
-            address = address_from_socket(peer)
-            reason = limits.admit(address)
-            if reason is not None:
-                self._refuse(sock, reason)
-                return
+        admitted = False
         transport: SocketTransport | None = None
         try:
+            if limits is not None:
+                reason = limits.admit(peer)
+                if reason is not None:
+                    self._refuse(sock, reason)
+                    return
+                admitted = True
             build = self._build
             protocol = self._make() if build is None else build(address_from_socket(peer))
             if protocol is not None:
@@ -203,21 +211,23 @@ class Listener:
                 context = self._context
                 if context is not None:
                     context = context.copy()
-                transport = SocketTransport(
-                    self._reactor, sock, protocol, peer or None, self, context
-                )
+                transport = SocketTransport(self._reactor, sock, protocol, peer, self, context)
                 self.connections.add(transport)
                 transport.start()
                 return
         except (KeyboardInterrupt, SystemExit):
+            if transport is not None:
+                transport.abort()
+            else:
+                sock.close()
             raise
         except BaseException as error:
             # One connection fails, not the listener.
             self._reactor.report(error, f"while {self!r} took a connection")
             if transport is not None:
                 self.connections.discard(transport)
-        if limits is not None:
-            limits.release(address)
+        if admitted and limits is not None:
+            limits.release(peer)
         sock.close()
 
     def _refuse(self, sock: RawSocket, reason: str) -> None:
@@ -225,9 +235,19 @@ class Listener:
         refusal = self._refusal
         if refusal is not None:
             try:
+                words = refusal(reason)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self._reactor.report(error, f"while {self!r} refused a connection")
+                words = b""
+            try:
                 sock.setblocking(False)
-                sock.send(refusal(reason))
+                sock.send(words)
                 sock.shutdown(socket.SHUT_WR)
+                # What was not received when a socket is closed makes a reset of the
+                # end, and that can overtake the words.
+                sock.recv(READ_SIZE)
             except OSError:
                 pass
         sock.close()
@@ -296,7 +316,7 @@ class _Acceptor:
         self.sock = sock
         self.fd = sock.fileno()
         # What `socket.accept` calls itself; without the Python object around it.
-        self._accept = sock._accept  # type: ignore[attr-defined]  # not in typeshed
+        self._accept: Callable[[], tuple[int, object]] = sock._accept  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # not in typeshed
         self._kind = (sock.family, sock.type, sock.proto)
         self._batch = 1
         self._nodelay = False
@@ -322,7 +342,7 @@ class _Acceptor:
             if self._nodelay:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.take(sock, peer)
-            if listener._closed:
+            if not listener._accepting:
                 return
         self._batch = min(self._batch * 2, ACCEPTS_PER_TURN)
 
@@ -358,7 +378,18 @@ def tcp_sockets(
     Raises:
         OSError: The address is in use or not ours; `strerror` names it.
     """
-    hosts = [host] if host else ["0.0.0.0", "::"]  # noqa: S104 - asked for by an empty host
+    for _ in range(_PORTS_TRIED if not host and not port else 0):
+        try:
+            return _tcp_sockets(host, port, backlog, reuse_port)
+        except OSError as error:
+            # The port that the system chose for one family is taken in the other.
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _tcp_sockets(host, port, backlog, reuse_port)
+
+
+def _tcp_sockets(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
+    hosts = [host] if host else ["0.0.0.0", "::"]
     sockets: list[socket.socket] = []
     try:
         for each in hosts:
@@ -379,8 +410,11 @@ def tcp_sockets(
             try:
                 if family == socket.AF_INET6:
                     address, _, scope = each.partition("%")
-                    number = (int(scope) if scope.isdigit() else socket.if_nametoindex(scope)) \
-                        if scope else 0
+                    number = (
+                        (int(scope) if scope.isdigit() else socket.if_nametoindex(scope))
+                        if scope
+                        else 0
+                    )
                     sock.bind((address, port, 0, number))
                 else:
                     sock.bind((each, port))
@@ -417,17 +451,28 @@ def unix_socket(path: str, *, backlog: int = 1024, mode: int = 0o666) -> socket.
     if not abstract:
         _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound = False
     try:
         sock.bind("\0" + path[1:] if abstract else path)
-        if not abstract:
+        bound = not abstract
+        if bound:
+            # Nobody can connect before `listen`.
             os.chmod(path, mode)
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise OSError(
-            error.errno, f"cannot listen on unix:{path}: {error.strerror or error}"
-        ) from error
+        if bound:
+            os.unlink(path)
+        raise _cannot_listen(path, error) from error
     return sock
+
+
+def _cannot_listen(path: str, error: OSError) -> OSError:
+    # A path that is too long has no number of its own.
+    return OSError(
+        error.errno or errno.ENAMETOOLONG,
+        f"cannot listen on unix:{path}: {error.strerror or error}",
+    )
 
 
 def _remove_stale(path: str) -> None:
@@ -435,20 +480,25 @@ def _remove_stale(path: str) -> None:
         kind = os.lstat(path).st_mode
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise _cannot_listen(path, error) from error
     if not stat.S_ISSOCK(kind):
         raise OSError(errno.EEXIST, f"cannot listen on unix:{path}: a file of that name is there")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
+        probe.setblocking(False)
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)
+            try:
+                os.unlink(path)
+            except OSError as error:
+                raise _cannot_listen(path, error) from error
+            return
+        except BlockingIOError:
+            pass  # more wait there already than it wants
         except OSError as error:
-            raise OSError(
-                error.errno, f"cannot listen on unix:{path}: {error.strerror or error}"
-            ) from error
-        else:
-            raise OSError(errno.EADDRINUSE, f"cannot listen on unix:{path}: it is in use")
+            raise _cannot_listen(path, error) from error
+    raise OSError(errno.EADDRINUSE, f"cannot listen on unix:{path}: it is in use")
 
 
 def listen_tcp(
@@ -481,9 +531,16 @@ def listen_tcp(
         return maybe_deferred(listen, [host])
     from sennit.core.endpoint.names import look_up
 
-    return look_up(reactor, host, port).add_callback(
-        lambda found: listen(list(dict.fromkeys(each[4][0] for each in found)))
-    )
+    def unknown(error: BaseException) -> Listener:
+        raise OSError(
+            getattr(error, "errno", None) or errno.EADDRNOTAVAIL,
+            f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+        ) from error
+
+    def looked_up(found: Sequence[Found]) -> Listener:
+        return listen(list(dict.fromkeys(str(each[4][0]) for each in found)))
+
+    return look_up(reactor, host, port).add_callbacks(looked_up, unknown)
 
 
 def is_numeric(host: str) -> bool:
@@ -513,8 +570,12 @@ def listen_unix(
     def listen() -> Listener:
         sock = unix_socket(path, backlog=backlog, mode=mode)
         unlink = None if path.startswith("@") else path
-        return Listener(
-            reactor, [sock], factory, limits=limits, unlink=unlink, paused=paused
-        )
+        try:
+            return Listener(reactor, [sock], factory, limits=limits, unlink=unlink, paused=paused)
+        except BaseException:
+            sock.close()
+            if unlink is not None and os.path.lexists(unlink):
+                os.unlink(unlink)
+            raise
 
     return maybe_deferred(listen)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SocketView"]
 
+
 class SocketView:
     """A socket that can be asked and tuned, not read, written or closed."""
 
@@ -44,9 +45,11 @@ class SocketView:
         """The other end."""
         return self._sock.getpeername()
 
-    def getsockopt(self, *args: Any) -> Any:
+    def getsockopt(self, *args: Any) -> int | bytes:
         """An option's value."""
-        return self._sock.getsockopt(*args)
+        getsockopt: Any = self._sock.getsockopt  # two forms, as `args` say
+        value: int | bytes = getsockopt(*args)
+        return value
 
     def setsockopt(self, *args: Any) -> None:
         """Set an option."""

@@ -8,9 +8,11 @@ small pieces are joined, large ones leave by ``sendmsg``, pieces of files by
 
 from __future__ import annotations
 
+import errno
 import socket
+from functools import partial
 
-from sennit.core.errors import ConnectionLost, ReactorError
+from sennit.core.errors import ConnectionAborted, ConnectionLost, ReactorError
 from sennit.core.reactor.pollers import ONCE, PEER_CLOSED, READ, WRITE
 from sennit.core.transport.flow import FlowControl
 
@@ -18,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as RawSocket  # noqa: N812 - it is a type
     from collections.abc import Callable, Iterable
+    from contextvars import Context
     from typing import IO, Any, Final
 
     from sennit.core.deferred import Deferred
@@ -32,8 +35,14 @@ JOIN_BELOW: Final = 16 * 1024
 PIECES_AT_ONCE: Final = 512
 """Pieces of one ``sendmsg`` (IOV_MAX is 1 024 on Linux)."""
 
+FEW_PIECES: Final = 1024
+"""Pieces that wait for a slow peer; more are joined, lest their number cost more than they hold."""
+RETRY: Final = 0.05
+"""Seconds until sending is tried again after the system had no memory for it."""
+_NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
+
 OPEN, HALF, CLOSING, GONE = 0, 1, 2, 3
-"""States of a connection. HALF: `write_eof` was called. What is not OPEN refuses to be written to."""
+"""States of a connection. HALF: `write_eof` was called. Only OPEN ones take what is written."""
 
 LOOSE, FRESH, CORKED = 0, 1, 2
 """Whether the protocol is being called: not; called, and nothing waits to be sent; called."""
@@ -45,12 +54,15 @@ class Sending(FlowControl):
     __slots__ = (
         "_answer",
         "_close_reason",
+        "_context",
         "_cork",
+        "_eof_in",
         "_fd",
         "_mask",
         "_out",
         "_queued",
         "_reactor",
+        "_registered",
         "_send",
         "_size",
         "_sock",
@@ -59,12 +71,15 @@ class Sending(FlowControl):
 
     _answer: bytes | memoryview
     _close_reason: str | None
+    _context: Context | None
     _cork: int
+    _eof_in: bool
     _fd: int
     _mask: int
     _out: list[Any]  # of bytes, memoryview or FilePiece
     _queued: bool
     _reactor: Reactor
+    _registered: int
     _send: Callable[[bytes | memoryview], int]
     _size: int
     _sock: RawSocket
@@ -118,7 +133,11 @@ class Sending(FlowControl):
 
     def _flush_soon(self) -> None:
         self._queued = True
-        self._reactor.flush_later(self._flush)
+        if self._context is None:
+            self._reactor.flush_later(self._flush)
+        else:
+            # It may tell the protocol to resume.
+            self._reactor.flush_later(partial(self._context.run, self._flush))
 
     def writelines(self, pieces: Iterable[Buffer]) -> None:
         """`write` each piece; they leave together where they can."""
@@ -135,11 +154,35 @@ class Sending(FlowControl):
     def _too_much(self) -> None:
         """Octets wait that the kernel does not take: pause producers, or give the peer up."""
         if self._size > self._high and self._state != GONE:
+            if len(self._out) > FEW_PIECES:
+                self._join_pieces()
             self._pause()
             if self._size > self._hard:
                 self._lose(
                     self._overflow(self._size, getattr(self, "peer", None)), "limit:write-buffer"
                 )
+
+    def _join_pieces(self) -> None:
+        """Make few large pieces of many small ones; every octet is copied once at most."""
+        joined: list[Any] = []
+        small: list[Any] = []
+        size = 0
+        for piece in self._out:
+            length = _length(piece)
+            if 0 <= length < JOIN_BELOW:
+                small.append(piece)
+                size += length
+                if size < 4 * JOIN_BELOW:
+                    continue
+            if small:
+                joined.append(b"".join(small))
+                small.clear()
+                size = 0
+            if not 0 <= length < JOIN_BELOW:
+                joined.append(piece)
+        if small:
+            joined.append(b"".join(small))
+        self._out[:] = joined
 
     def _flush(self) -> None:
         """Send what is queued, until the kernel refuses."""
@@ -155,23 +198,51 @@ class Sending(FlowControl):
                     sent = send(data)
                 except BlockingIOError:
                     sent = 0
+                except OSError:
+                    out.append(data)
+                    raise
                 if sent != len(data):
                     self._refused(data, sent)
                     return
                 self._size = 0
             else:
                 self._send_many()
+                if self._state == GONE:
+                    return
         except BlockingIOError:
             pass
         except OSError as error:
-            self._failed(error)
+            self._not_sent(error)
             return
         if out:
             self._wait_to_send()
         elif self._state or self._pressing:
             self._drained()
 
-    def _refused(self, data: bytes, sent: int) -> None:
+    def _not_sent(self, error: OSError) -> None:
+        """Sending has failed: for want of memory it is tried again in a while, else that is it."""
+        if error.errno not in _NO_MEMORY:
+            self._failed(error)
+            return
+        if self._registered & WRITE:
+            mask = self._mask & ~WRITE
+            self._watch(mask if mask & READ else mask | ONCE)
+        # As if the kernel had refused, though the poller does not know: it would spin.
+        self._mask |= WRITE
+        self._reactor.call_later(RETRY, self._send_again)
+        self._too_much()
+
+    def _answer_not_sent(self, data: bytes | memoryview, error: OSError) -> None:
+        self._out.append(data)
+        self._size = len(data)
+        self._not_sent(error)
+
+    def _send_again(self) -> None:
+        if self._state != GONE:
+            self._mask &= ~WRITE | self._registered
+            self._flush()
+
+    def _refused(self, data: bytes | memoryview, sent: int) -> None:
         """The kernel took only `sent` octets of the one piece there was."""
         self._out.append(memoryview(data)[sent:] if sent else data)
         self._size = len(data) - sent
@@ -203,15 +274,15 @@ class Sending(FlowControl):
                 given = len(data)
                 sent = self._send(data)
             else:
-                given = sum(map(len, pieces))
+                given = sum(map(_length, pieces))
                 sent = self._sock.sendmsg(pieces)
             self._size -= sent
             if sent == given:
                 del out[: len(pieces)]
                 continue
             at = 0
-            while sent >= len(out[at]):
-                sent -= len(out[at])
+            while sent >= (length := _length(out[at])):
+                sent -= length
                 at += 1
             del out[:at]
             if sent:
@@ -223,7 +294,11 @@ class Sending(FlowControl):
         if piece.by_kernel:
             left = piece.send_by_kernel(self._fd)
         else:
-            block = piece.next_block()
+            try:
+                block = piece.next_block()
+            except Exception as error:
+                self._file_failed(piece, error)
+                return False
             if block:
                 piece.advance(self._send(block))
             left = bool(block)
@@ -232,7 +307,14 @@ class Sending(FlowControl):
             return False
         self._out.pop(0)
         piece.finish()
-        return True
+        return self._state != GONE
+
+    def _file_failed(self, piece: FilePiece, error: Exception) -> None:
+        """A file cannot be read: what was promised of it cannot be sent, nor what comes behind."""
+        piece.fail(error)
+        lost = ConnectionAborted(f"a file could not be read: {error}", "error")
+        lost.__cause__ = error
+        self._lose(lost, "error")
 
     def _on_writable(self) -> None:
         """The kernel takes octets again."""
@@ -244,23 +326,25 @@ class Sending(FlowControl):
         except BlockingIOError:
             pass
         except OSError as error:
-            self._failed(error)
+            self._not_sent(error)
             return
         if not self._out:
             if self._state or self._pressing:
                 self._drained()
-        else:
+        elif self._state != GONE:
             self._mask |= WRITE
             # A file on its way keeps producers waiting, however few octets there are besides.
-            if (
-                self._pressing
-                and self._size <= self._low
-                and all(isinstance(piece, (bytes, memoryview)) for piece in self._out)
-            ):
+            if self._pressing and self._size <= self._low and not self._holds_files():
                 self._relieved(self._size)
         if not self._out and self._state != GONE:
             mask = self._mask
-            self._watch(mask if mask & READ else mask | PEER_CLOSED | ONCE)
+            if not mask & READ:
+                # The peer's end is news only once.
+                mask |= ONCE if self._eof_in else PEER_CLOSED | ONCE
+            self._watch(mask)
+
+    def _holds_files(self) -> bool:
+        return not all(isinstance(piece, (bytes, memoryview)) for piece in self._out)
 
     def _drained(self) -> None:
         """Everything has left: go on with what waited for that."""
@@ -269,7 +353,8 @@ class Sending(FlowControl):
             return
         if self._state == HALF:
             self._shut_out()
-        self._relieved(0)
+        if self._why_gone() is None:
+            self._relieved(0)
 
     def get_write_buffer_size(self) -> int:
         """Octets that wait to be sent (those of files not counted)."""
@@ -328,12 +413,17 @@ class Sending(FlowControl):
         self._ended_out()
 
 
+def _length(piece: bytes | memoryview[int] | FilePiece) -> int:
+    """Octets of a piece in the queue; -1 for one of a file, which is not counted."""
+    return len(piece) if isinstance(piece, (bytes, memoryview)) else -1
+
+
 def owned(data: Buffer) -> bytes | memoryview:
     """`data` in a form that nobody else changes, not copied where that is sure already."""
     if isinstance(data, memoryview):
         if data.readonly and type(data.obj) is bytes and data.contiguous:
             return data if data.format == "B" else data.cast("B")
         return data.tobytes()
-    if isinstance(data, (bytes, bytearray)):
+    if isinstance(data, (bytes, bytearray)):  # pyright: ignore[reportUnnecessaryIsInstance]
         return bytes(data)
     raise TypeError(f"octets are written as bytes, not {type(data).__name__}")

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from _socket import socket as RawSocket  # noqa: N812 - it is a type
     from collections.abc import Callable
     from contextvars import Context
-    from typing import Any, Final, Protocol as _Protocol
+    from typing import Any, Final
+    from typing import Protocol as _Protocol
 
     from sennit.core.deferred import Deferred
     from sennit.core.interfaces import IStreamProtocol, IStreamTransport
@@ -80,9 +81,7 @@ class SocketTransport(Sending):
     __slots__ = (
         "__weakref__",
         "_buffer_updated",
-        "_context",
         "_data_received",
-        "_eof_in",
         "_error",
         "_get_buffer",
         "_handler",
@@ -90,8 +89,11 @@ class SocketTransport(Sending):
         "_peer",
         "_reading",
         "_recv",
-        "_registered",
     )
+
+    _buffer_updated: Callable[[int], object]
+    _get_buffer: Callable[[int], Any]
+    _data_received: Callable[[bytes], object]
 
     def __init__(
         self,
@@ -158,9 +160,11 @@ class SocketTransport(Sending):
         try:
             result = method(*args)
         except (KeyboardInterrupt, SystemExit):
+            if self._out:
+                self._flush_soon()
             raise
         except BaseException as error:
-            self._protocol_failed(error, method.__name__)
+            self._protocol_failed(error, getattr(method, "__name__", "its method"))
         finally:
             self._cork = LOOSE
         if self._out:
@@ -191,6 +195,11 @@ class SocketTransport(Sending):
             except OSError:
                 return None
         return address_from_socket(self._peer)
+
+    @property
+    def accepted_from(self) -> object:
+        """The peer as `accept` gave it (`IPeerLimits` counts by that)."""
+        return self._peer
 
     @property
     def close_reason(self) -> str | None:
@@ -228,22 +237,25 @@ class SocketTransport(Sending):
         get_buffer = getattr(protocol, "get_buffer", None)
         if get_buffer is not None:
             self._get_buffer = get_buffer
-            self._buffer_updated = protocol.buffer_updated  # type: ignore[attr-defined]  # a pair
+            lender: Any = protocol  # asyncio's other kind of protocol
+            updated: Callable[[int], object] = lender.buffer_updated
+            self._buffer_updated = updated
+            # For what was received for its predecessor in the turn that put it here.
+            self._data_received = partial(_fill, get_buffer, updated)
             handler: Callable[[int], object] = self._on_event_buffered
         else:
             self._data_received = protocol.data_received
             handler = self._on_event
         if self._context is not None:
-            handler = partial(self._context.run, handler)
+            # `run` takes a function and its arguments, which mypy wants at once.
+            handler = partial(self._context.run, handler)  # type: ignore[call-arg]
         self._handler = handler
         if self._registered:
             self._reactor.handlers[self._fd] = handler
 
     def _protocol_failed(self, error: BaseException, method: str) -> None:
         """A method of the protocol has raised: that ends its connection, nothing else."""
-        self._reactor.report(
-            error, f"in {type(self._protocol).__qualname__}.{method} of {self!r}"
-        )
+        self._reactor.report(error, f"in {type(self._protocol).__qualname__}.{method} of {self!r}")
         self._lose(ConnectionAborted(f"{method} failed", "error"), "error")
 
     # ── reading ───────────────────────────────────────────────────────────────
@@ -273,6 +285,9 @@ class SocketTransport(Sending):
         try:
             deliver(data)
         except (KeyboardInterrupt, SystemExit):
+            if self._answer:
+                self._queue_answer()
+                self._flush_soon()
             raise
         except BaseException as error:
             self._protocol_failed(error, "data_received")
@@ -287,7 +302,7 @@ class SocketTransport(Sending):
             except BlockingIOError:
                 sent = 0
             except OSError as error:
-                self._failed(error)
+                self._answer_not_sent(answer, error)
                 return
             if sent != len(answer):
                 self._refused(answer, sent)
@@ -323,17 +338,20 @@ class SocketTransport(Sending):
             self._park()
             return
         try:
-            buffer = self._get_buffer(-1)
+            buffer = _lent(self._get_buffer)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._protocol_failed(error, "get_buffer")
+            return
+        if not self._reading:
+            return
+        try:
             got = self._sock.recv_into(buffer)
         except BlockingIOError:
             return
         except OSError as error:
             self._failed(error)
-            return
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:
-            self._protocol_failed(error, "get_buffer")
             return
         if not got:
             self._on_eof()
@@ -346,12 +364,11 @@ class SocketTransport(Sending):
             self._on_writable()
         if self._state == GONE:
             return False
-        if mask & (ERROR | HANGUP) and (not self._reading or self._eof_in):
+        if (self._eof_in and mask & (ERROR | HANGUP)) or (not self._reading and mask & ERROR):
             # Nobody would receive, so the error would come again and again.
-            if mask & ERROR or self._eof_in:
-                code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                self._failed(OSError(code, os.strerror(code)) if code else None)
-                return False
+            code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._failed(OSError(code, os.strerror(code)) if code else None)
+            return False
         if mask & (PEER_CLOSED | HANGUP) and not self._reading:
             # The peer's end, behind octets that nobody wants yet: remembered by
             # the kernel, and delivered after them. Waiting for a reset is left.
@@ -366,7 +383,13 @@ class SocketTransport(Sending):
 
     def _on_eof(self) -> None:
         self._eof_in = True
-        keep = self._deliver(self._protocol.eof_received)
+        try:
+            eof_received = self._protocol.eof_received
+        except AttributeError as error:
+            # Left to itself the end would be reported again and again.
+            self._protocol_failed(error, "eof_received")
+            return
+        keep = self._deliver(eof_received)
         if self._state == GONE:
             return
         if keep and self._state == OPEN:
@@ -475,6 +498,7 @@ class SocketTransport(Sending):
         self._cork = self._cork and CORKED
         self._answer = b""
         self._reading = False
+        self._pressing = True  # there will be no room any more (`writable`)
         if self._close_reason is None or error is not None:
             self._close_reason = reason
         if self._registered:
@@ -482,6 +506,11 @@ class SocketTransport(Sending):
             self._reactor.unwatch(self._fd)
         self._error = error
         self._reactor.ended(self)
+
+    def _why_gone(self) -> ConnectionLost | None:
+        if self._state != GONE:
+            return None
+        return ConnectionLost("the connection has gone", self._close_reason or "lost")
 
     def finish(self) -> None:
         """The reactor's call at the end of the turn in which the connection was lost."""
@@ -503,7 +532,8 @@ class SocketTransport(Sending):
         out = self._out
         protocol, self._protocol = self._protocol, _NOBODY
         # The bound methods hold socket, protocol and this object in a ring.
-        self._data_received = self._get_buffer = self._buffer_updated = self._handler = _forgotten
+        self._data_received = self._get_buffer = self._buffer_updated = _forgotten
+        self._handler = _forgotten
         if self._waiters:
             self._wake_waiters(error or ConnectionDone())
         if out:
@@ -512,16 +542,37 @@ class SocketTransport(Sending):
             for piece in out:
                 if not isinstance(piece, (bytes, memoryview)):
                     piece.fail(error or ConnectionDone())
+        owner, self._owner = self._owner, None
         try:
             protocol.connection_lost(error)
         except (KeyboardInterrupt, SystemExit):
+            if owner is not None:
+                owner.connection_gone(self)
             raise
         except BaseException as failure:
             self._reactor.report(failure, f"in {type(protocol).__qualname__}.connection_lost")
-        owner, self._owner = self._owner, None
         if owner is not None:
             owner.connection_gone(self)
 
 
-def _forgotten(argument: object) -> Any:
+def _lent(get_buffer: Callable[[int], Any]) -> memoryview:
+    """The buffer a protocol lends, as octets."""
+    buffer = memoryview(get_buffer(-1)).cast("B")
+    if not buffer:
+        raise RuntimeError("get_buffer() returned an empty buffer")
+    return buffer
+
+
+def _fill(get_buffer: Callable[[int], Any], updated: Callable[[int], object], data: bytes) -> None:
+    """Put octets that were received already into the buffers a protocol lends."""
+    left = memoryview(data)
+    while left:
+        buffer = _lent(get_buffer)
+        size = min(len(buffer), len(left))
+        buffer[:size] = left[:size]
+        left = left[size:]
+        updated(size)
+
+
+def _forgotten(data: object) -> Any:
     """What is left in the place of the bound methods when the connection has gone."""

@@ -146,6 +146,10 @@ class TLSBase(FlowControl):
     def _port(self) -> int:
         return getattr(self._lower.peer, "port", 0)
 
+    def set_handshake_timeout(self, seconds: float) -> None:
+        """How long the handshake may take in all; to be called before it begins."""
+        self._handshake_timeout = seconds
+
     def _call_later(self, delay: float, fn: Callable[[], object]) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -113,7 +113,7 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
         pytest.param(
             ECHO + 'listen = ["tcp://127.0.0.1:1?backlog=many"]\n',
             'sennit.toml:3: [service.echo] listen[0]: found "tcp://127.0.0.1:1?backlog=many": '
-            "option backlog is a number, not 'many'",
+            "option backlog is a number from 0 to 65535, not 'many'",
             id="bad option",
         ),
         pytest.param(

@@ -284,6 +284,25 @@ def test_a_streamed_response_waits_for_a_slow_reader(clock: Clock) -> None:
     assert connection.transport.take().endswith(b"\r\n0\r\n\r\n")
 
 
+def test_content_larger_than_a_transport_holds_leaves_piece_by_piece(clock: Clock) -> None:
+    """Defaults 5: what waits for a client stays at the marks, however much there is."""
+    contents: list[Any] = [b"x" * 20_000_000, [b"x" * 10_000_000, bytearray(b"x" * 10_000_000)]]
+    for content in contents:
+        response = Response(content)
+
+        def large(request: Request, response: Response = response) -> Response:
+            return response
+
+        connection = Connection(clock, large)
+        connection.transport.block()
+        connection.receive(GET)
+        assert connection.transport.get_write_buffer_size() < 400_000
+        connection.do(connection.transport.unblock)
+        answer = connection.transport.take()
+        assert b"content-length: 20000000\r\n" in answer
+        assert answer.count(b"x") == 20_000_000 + answer.partition(b"\r\n\r\n")[0].count(b"x")
+
+
 def test_a_producer_that_fails_cuts_the_response(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sennit.core._driver import BLOCKED, EOF, FINISHING, GONE, PRESSED
 from sennit.core.deferred import Deferred
@@ -37,7 +37,7 @@ from sennit.web.response import HTTPError, Response, error_page
 from sennit.web.writing import write_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from sennit.core._driver import Clock
     from sennit.core.address import Address
@@ -52,6 +52,10 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTPServer", "HTTPServerProtocol", "Timeouts", "http_server"]
 
+LARGE: Final = 1024 * 1024
+"""Octets of content held in memory above which it leaves piece by piece."""
+PIECE: Final = 128 * 1024
+"""Octets of such a piece."""
 LINGER: Final = 2.0
 """Seconds that a client has to take the last answer while it still sends."""
 
@@ -243,20 +247,26 @@ class HTTPServerProtocol(
         return self._answer_later(head, answer)
 
     def _answer_found(self, answer: Response, head: RequestReceived) -> Any:
+        self._answered_late()
         # A coroutine, when the content streams: the chain waits for it.
         return self._answer(head, answer)
+
+    def _answered_late(self) -> None:
+        """Time has passed since the request came: look at the clock again."""
+        now = self._began = self._now()
+        if now >= self._dates.due:
+            self._dates.renew(now)
 
     async def _answer_later(self, head: RequestReceived, answer: Any) -> None:
         try:
             response = await answer
         except HTTPError as error:
             response = error_page(error.status, error.headers)
+        self._answered_late()
         streaming = self._answer(head, response)
         if streaming is not None:
             await streaming
-        self._began = self._now()
-        if self._dates.due <= self._began:
-            self._dates.renew(self._began)
+            self._began = self._now()
 
     def _answer(self, head: RequestReceived, response: Response) -> Any:
         """Queue a response; a coroutine when its content is still to be produced."""
@@ -270,6 +280,8 @@ class HTTPServerProtocol(
             if isinstance(body, AsyncIterable):
                 return self._stream(head, response, headers, body)
             raise TypeError(f"the content of a response cannot be {type(body).__name__}")
+        if (len(body) if type(body) is bytes else _octets_in(body)) > LARGE:
+            return self._stream_large(head, response, headers, body)
         engine = self.engine
         engine.send_response(head.exchange, response.status, headers, body, reason=response.reason)
         if self._log is not None:
@@ -279,6 +291,30 @@ class HTTPServerProtocol(
     def _with_defaults(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         there = {name for name, _ in headers}
         return headers + [each for each in self._server.headers if each[0] not in there]
+
+    def _stream_large(
+        self,
+        head: RequestReceived,
+        response: Response,
+        headers: list[tuple[bytes, bytes]],
+        body: Any,
+    ) -> Any:
+        """Content that would fill the transport leaves piece by piece, as the client takes it."""
+        parts = _parts_of(body)
+        size = sum(map(len, parts))
+
+        async def pieces() -> AsyncIterator[Any]:
+            for part in parts:
+                if type(part) is FilePart:
+                    yield part
+                    continue
+                view = memoryview(part)
+                for at in range(0, len(view), PIECE):
+                    yield view[at : at + PIECE]
+
+        headers = [each for each in headers if each[0] != b"content-length"]
+        headers.append((b"content-length", b"%d" % size))
+        return self._stream(head, response, headers, pieces())
 
     async def _stream(
         self,
@@ -423,6 +459,18 @@ class HTTPServerProtocol(
             self.transport.close("timeout" if self._first or engine.head_begun else "idle")
             return
         self.proceed()
+
+
+def _octets_in(body: Any) -> int:
+    """Octets of content that would wait in memory; those of files do not."""
+    return sum(len(part) for part in _parts_of(body) if type(part) is not FilePart)
+
+
+def _parts_of(body: Any) -> list[Any]:
+    if isinstance(body, (list, tuple)):
+        parts: list[Any] = [*cast("list[Any]", body)]
+        return parts
+    return [body]
 
 
 def _as_page(error: HTTPError) -> Response:

@@ -427,6 +427,50 @@ def test_a_coroutine_closed_while_it_waits_is_forgotten(run: Run[None]) -> None:
     run(main())
 
 
+def test_a_coroutine_resumed_by_hand_without_a_result_is_told(run: Run[None]) -> None:
+    async def main() -> None:
+        d: Deferred[int] = Deferred()
+
+        async def wait() -> int:
+            return await d
+
+        coroutine = wait()
+        coroutine.send(None)
+        with pytest.raises(RuntimeError, match="before the Deferred"):
+            coroutine.send(None)
+        assert d._waits == 0
+
+    run(main())
+
+
+def test_many_tasks_wait_wake_and_wait_again(run: Run[None]) -> None:
+    """A loop's spare future goes from Task to Task; no result may go astray."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        async def work(number: int) -> list[int]:
+            got: list[int] = []
+            for step in range(20):
+                d: Deferred[int] = Deferred()
+                loop.call_soon(d.callback, number * 100 + step)
+                if (number + step) % 3 == 0:
+                    d.add_callback(lambda value: value)
+                if (number + step) % 5 == 0:
+                    await asyncio.sleep(0)
+                if (number + step) % 7 == 0:
+                    got.append(await asyncio.wait_for(d, 5))
+                else:
+                    got.append(await d)
+            return got
+
+        results = await asyncio.gather(*[work(number) for number in range(50)])
+        for number, got in enumerate(results):
+            assert got == [number * 100 + step for step in range(20)]
+
+    run(main())
+
+
 def test_a_long_lived_deferred_awaited_with_time_outs_does_not_grow(run: Run[None]) -> None:
     async def main() -> None:
         forever: Deferred[None] = Deferred()

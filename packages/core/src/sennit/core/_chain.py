@@ -9,9 +9,10 @@ An entry is a tuple ``(callback, errback, more)``. ``more`` is ``None`` for the
 plain case, or ``(args, keywords, context, types)`` where something was given
 with the callback or variables were set. The entry of one that waits has
 ``True`` for both callbacks where a Task awaits, ``False`` where another `Chain`
-or a `Waiter` does; its ``more`` is a token, a list that holds the Task's future
-or the waiter, and is emptied by whoever comes first: the chain that arrives
-there, or the one that waits no longer.
+or a `Waiter` does; its ``more`` is a token, a list of two that holds the Task's
+future or the waiter, and room for the Task's result. Who comes first puts
+``None`` in the first place: the chain that arrives there, or the one that waits
+no longer.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class Chain:
             # The second test is for a ring of Deferreds that wait for each
             # other: it is met from behind, and opened here.
             if source._waits > 1 or source is slow:
-                target._token.clear()
+                target._token[0] = None
                 target._source = None
                 source._lose()
                 rest, target._rest, target._kept = target._rest, None, None
@@ -190,7 +191,7 @@ class Chain:
         """Enter one that waits; its ``arrive`` is called with the result."""
         self._waits += 1
         waiter._source = self
-        waiter._token = [waiter]
+        waiter._token = [waiter, None]
         self._enter((False, False, waiter._token))
 
     def _lose(self) -> None:
@@ -200,9 +201,9 @@ class Chain:
         if dead > 16 and dead > self._waits:
             self._dead = 0
             if self._chain is not None:
-                self._chain = [entry for entry in self._chain if entry[2] != []]
+                self._chain = [entry for entry in self._chain if _is_live(entry)]
             if self._state == WAITING and self._rest is not None:
-                self._rest = iter([entry for entry in self._rest if entry[2] != []])
+                self._rest = iter([entry for entry in self._rest if _is_live(entry)])
 
     def arrive(self, ok: bool, result: Any, trace: TracebackType | None) -> Turn:
         """Go on with what another Deferred's chain came to (called by that chain)."""
@@ -213,6 +214,11 @@ class Chain:
         self._source = None
         rest, self._rest = self._rest, None
         return (self, rest, ok, result, trace)
+
+
+def _is_live(entry: Entry) -> bool:
+    """Whether an entry is a callback, or one that still waits."""
+    return (entry[0] is not True and entry[0] is not False) or entry[2][0] is not None
 
 
 def drop(deferred: Chain) -> None:
@@ -278,15 +284,17 @@ def unwind(
                     if more is None:
                         out = fn(result) if clean else Context().run(fn, result)
                     elif fn is True or fn is False:
-                        if not more:
+                        waiter = more[0]
+                        if waiter is None:
                             deferred._dead -= 1
                             continue
+                        more[0] = None
                         deferred._waits -= 1
-                        waiter = more.pop()
                         if fn is True:
                             if not waiter.done():
                                 taken = True
-                                wake(waiter, result if ok else Failure(result, trace))
+                                more[1] = result if ok else Failure(result, trace)
+                                wake(waiter)
                             continue
                         taken = True
                         turn = waiter.arrive(ok, result, trace)
@@ -417,9 +425,9 @@ class Waiter:
 
     def leave(self) -> Chain | None:
         """Wait no longer; return what was waited for, or ``None`` if the result has come."""
-        if not self._token:
+        if self._token[0] is None:
             return None
-        self._token.clear()
+        self._token[0] = None
         self._source._lose()
         return self._source
 

@@ -45,15 +45,18 @@ else:
 _running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 _loop_or_none: Callable[[], asyncio.AbstractEventLoop | None]
 _Future: type[asyncio.Future[Any]]
+_done: asyncio.Future[None]
 _current_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]
 
 
 def _load_asyncio() -> Callable[[], asyncio.AbstractEventLoop]:
     """Bind what is used of asyncio to globals: an import costs even when it is done."""
-    global _running_loop, _loop_or_none, _current_task, _Future
+    global _running_loop, _loop_or_none, _current_task, _Future, _done
     import asyncio
 
     _Future = asyncio.Future
+    _done = _Future(loop=cast("asyncio.AbstractEventLoop", _NoLoop()))
+    _done.set_result(None)
     _loop_or_none = asyncio._get_running_loop
     if sys.version_info >= (3, 12):
         _current_task = asyncio.current_task
@@ -170,44 +173,61 @@ class Failure:
         self.trace = trace
 
 
+class _NoLoop:
+    """What a future that is done from the start needs of a loop: not to be debugged."""
+
+    get_debug = staticmethod(bool)
+
+
 def new_wait() -> asyncio.Future[Any]:
-    """Return a future of the running loop for a Task to wait on.
+    """Return a future of the running loop for a Task to wait on, to be yielded as it is.
+
+    To make one costs as much as all else here, and `wake` leaves the one it
+    had as new: so each loop keeps one to be used again.
 
     Raises:
         RuntimeError: No asyncio loop is running.
     """
-    loop = (_running_loop or _load_asyncio())()
-    return _Future(loop=loop)
+    loop: Any = (_running_loop or _load_asyncio())()
+    try:
+        future: asyncio.Future[Any] = loop._sennit_wait
+        del loop._sennit_wait
+    except AttributeError:
+        future = _Future(loop=loop)
+    future._asyncio_future_blocking = True
+    return future
 
 
-def wake(future: asyncio.Future[Any], result: Any) -> None:
-    """Let the Task that waits on this future go on with a result.
+def wake(future: asyncio.Future[Any]) -> None:
+    """Let the Task that waits on this future go on; it finds the result elsewhere.
 
     It goes on inside this call where its loop is running and no Task is: that
     saves a turn of the loop. Else in the next turn, as always with asyncio.
     """
-    if future.done():
-        return
-    loop = future.get_loop()
+    loop: Any = future.get_loop()
     if _loop_or_none() is loop and _current_task(loop) is None:
         callbacks = future._callbacks
-        if callbacks and len(callbacks) == 1:
+        if callbacks is not None and len(callbacks) == 1:
             ((step, context),) = callbacks
             future.remove_done_callback(step)
-            future.set_result(result)
+            loop._sennit_wait = future
             try:
-                context.run(step, future)
+                # The Task asks what it is given for a result, which need not be
+                # the very future it waits on; that one stays pending.
+                context.run(step, _done)
             except RuntimeError:
                 # Whoever fires us may be in the very context of the Task.
                 task = getattr(step, "__self__", None)
                 if getattr(task, "_fut_waiter", None) is not future:
                     raise
+                del loop._sennit_wait
+                future.set_result(None)
                 loop.call_soon(step, future, context=context)
             # The Task's error may hold this frame, which must not hold the error.
-            del future, result, step, context, callbacks
+            del future, step, context, callbacks
             return
-    if not loop.is_closed():
-        future.set_result(result)
+    if not future.done() and not loop.is_closed():
+        future.set_result(None)
 
 
 class Limit:

@@ -328,7 +328,8 @@ class Deferred(Chain, Generic[T]):
                     self._waits = 0
                     self._result = value
                     self._state = VALUE
-                    wake(token.pop(), value)
+                    future, token[0], token[1] = token[0], None, value
+                    wake(future)
                     return
             unwind(self, True, value, None)
             del self, value, chain  # see the end of `unwind`
@@ -409,26 +410,29 @@ class Deferred(Chain, Generic[T]):
             error, trace = self._result, self._trace
         else:
             future = new_wait()
-            token = [future]
+            token: list[Any] = [future, None]
             self._waits += 1
             if self._chain is None:
                 self._chain = [(True, True, token)]
             else:
                 self._chain.append((True, True, token))
             try:
-                value = yield from future
+                yield future
+                if token[0] is not None:
+                    raise RuntimeError("resumed before the Deferred awaited had a result")
             except BaseException:
                 # Cancelled, or closed: the Task is gone without the result.
-                if token:
-                    token.clear()
+                if token[0] is not None:
+                    token[0] = None
                     self._lose()
                     if future.cancelled() and not self._waits:
                         self.cancel()
                 raise
-            if type(value) is not Failure:
-                return cast("T", value)
-            error, trace = value.error, value.trace
-            del value, future, token
+            result = token[1]
+            if type(result) is not Failure:
+                return cast("T", result)
+            error, trace = result.error, result.trace
+            del result, future, token
         # The error's traceback is about to hold this frame.
         del self
         try:

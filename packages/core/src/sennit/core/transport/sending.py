@@ -267,8 +267,8 @@ class Sending(FlowControl):
                     pieces = out[:at]
                     break
             if len(pieces) == 1:
-                given = len(first)
-                sent = self._send(first)
+                given = _length(first)
+                sent = self._send(out[0])
             elif self._size <= JOIN_BELOW:
                 data = b"".join(pieces)
                 given = len(data)

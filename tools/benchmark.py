@@ -293,7 +293,7 @@ class _Runner:
             case "program":
                 port = _free_port()
                 self._count += 1
-                folder = self._folder / f"{competitor.name}-{self._count}"
+                folder = self._folder / f"{self._benchmark.name}-{competitor.name}-{self._count}"
                 folder.mkdir()
                 command = competitor.function(port, folder)
                 assert isinstance(command, list)

@@ -139,7 +139,6 @@ awaits.at_most("sennit", 1.0, of="asyncio")
 awaits.at_most("sennit-on-asyncio", 1.0, of="asyncio")
 awaits.at_most("sennit", 1.0, of="future-on-sennit")
 awaits.at_most("sennit", 0.5, of="twisted")
-awaits.at_most("sennit-on-asyncio", 0.5, of="twisted")
 
 if __name__ == "__main__":
     main(chain, awaits)

@@ -333,7 +333,7 @@ def unwind(
                 if more is not None and more[3] is FINALLY:
                     if not waits:
                         continue
-                    kept = (ok, result, trace)
+                    kept = (ok, result, trace)  # pyright: ignore[reportUnknownVariableType]
                 else:
                     if not ok:
                         if out is result:

@@ -43,7 +43,7 @@ else:
 # -- asyncio, when it is needed ----------------------------------------------
 
 _running_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
-_loop_or_none: Callable[[], asyncio.AbstractEventLoop | None]
+_loop_or_none: Callable[[], Any]  # a loop or None, with an attribute of ours on it
 _Future: type[asyncio.Future[Any]]
 _done: asyncio.Future[None]
 _current_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[Any] | None]
@@ -88,7 +88,7 @@ def current_loop() -> asyncio.AbstractEventLoop:
     """
     if _running_loop is None:
         _load_asyncio()
-    loop = _loop_or_none()
+    loop: asyncio.AbstractEventLoop | None = _loop_or_none()
     if loop is not None:
         return loop
     from sennit.core.reactor.base import current_loop
@@ -206,7 +206,7 @@ def wake(future: asyncio.Future[Any]) -> None:
     """
     loop: Any = future.get_loop()
     if _loop_or_none() is loop and _current_task(loop) is None:
-        callbacks = future._callbacks
+        callbacks: Any = future._callbacks
         if callbacks is not None and len(callbacks) == 1:
             ((step, context),) = callbacks
             future.remove_done_callback(step)

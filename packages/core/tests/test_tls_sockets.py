@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from sennit.core.deferred import Deferred
+from sennit.core.policy.timeouts import with_timeouts
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor
 from sennit.core.transport.listening import Listener, tcp_sockets
@@ -126,6 +127,18 @@ def test_the_standard_librarys_client_is_served(reactor: Reactor, echo: type[Ech
             sock.unwrap()
 
     serve_while(reactor, echo, body)
+    assert (echo.made, echo.lost) == (1, 1)
+
+
+def test_a_factory_worn_around_another_is_served(reactor: Reactor, echo: type[Echo]) -> None:
+    """A wearing factory shows the inner one's attributes: it is not itself the protocol."""
+
+    def body(port: int) -> None:
+        with connect(port) as sock:
+            sock.sendall(b"idle or not")
+            assert sock.recv(100) == b"idle or not"
+
+    serve_while(reactor, with_timeouts(echo, idle=30), body)
     assert (echo.made, echo.lost) == (1, 1)
 
 

@@ -552,8 +552,11 @@ def _expected(context: ClientTLS, server_hostname: str | None) -> ExpectedHost |
 
 def _protocol_of(above: Any, peer: Address | None) -> IStreamProtocol | None:
     """The protocol itself, or a factory's."""
-    if not isinstance(above, type) and (
-        hasattr(above, "data_received") or hasattr(above, "get_buffer")
+    # A factory worn around another shows that one's attributes, a protocol class's among them.
+    if (
+        not isinstance(above, type)
+        and not hasattr(above, "build_protocol")
+        and (hasattr(above, "data_received") or hasattr(above, "get_buffer"))
     ):
         protocol: IStreamProtocol = above
         return protocol

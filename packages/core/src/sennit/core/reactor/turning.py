@@ -48,6 +48,9 @@ _LAYERS: Final = 3
 _FEW_TIMERS: Final = 64
 """Cancelled timers that are left in the heap without thinking about it."""
 
+_NO_CALL = DelayedCall(None, (), None)
+"""In the place of the call just made, so that nothing keeps that one."""
+
 
 class Turning:
     """The part of `Reactor` that turns, and what it turns over.
@@ -224,6 +227,8 @@ class Turning:
                     raise
                 except BaseException as error:
                     self.report(error, f"in a call of {fn!r}")
+        # An error that outlives this turn holds this frame (f_back), which must not hold the call.
+        call, fn = _NO_CALL, None
 
     def _run_flushes(self) -> None:
         """Send what was written in this turn; a layer's flush queues that of the layer below."""

@@ -1,4 +1,4 @@
-"""Deferreds and asyncio: awaiting, futures, coroutines, on asyncio's loop and on uvloop."""
+"""Deferreds and asyncio: awaiting, futures, coroutines, on asyncio's loop, uvloop and our own."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sennit.core.deferred import Deferred, Outcome, fail, maybe_deferred, shield, succeed
+from sennit.core.reactor.base import Reactor
 
 T = TypeVar("T")
 Run = Callable[[Coroutine[Any, Any, T]], T]
@@ -27,7 +28,7 @@ def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return factory
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", "uvloop", "sennit.core.reactor.eventloop"])
 def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
     """Run a coroutine to its end on each kind of loop."""
     with asyncio.Runner(loop_factory=loop_factory(request.param)) as runner:
@@ -720,6 +721,21 @@ def test_the_deferred_holds_its_task(run: Run[None]) -> None:
         assert await d == 6
 
     run(main())
+
+
+def test_a_callbacks_coroutine_brings_up_the_loop_of_a_plain_reactor() -> None:
+    got: list[int] = []
+
+    async def work(n: int) -> int:
+        d: Deferred[int] = Deferred()
+        asyncio.get_running_loop().call_soon(d.callback, n + 1)
+        return await d
+
+    def begin(reactor: Reactor) -> None:
+        succeed(1).add_callback(work).add_callback(got.append).add_finally(reactor.stop)
+
+    Reactor().run(begin)
+    assert got == [2]
 
 
 def test_a_coroutine_without_a_loop_fails_clearly_and_is_closed() -> None:

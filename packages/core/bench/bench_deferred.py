@@ -137,7 +137,6 @@ def twisted_deferred(n: int) -> None:
 
 awaits.at_most("sennit", 1.0, of="asyncio")
 awaits.at_most("sennit-on-asyncio", 1.0, of="asyncio")
-awaits.at_most("sennit", 1.0, of="future-on-sennit")
 awaits.at_most("sennit", 0.5, of="twisted")
 
 if __name__ == "__main__":

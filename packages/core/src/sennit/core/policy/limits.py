@@ -28,6 +28,9 @@ LOG_INTERVAL: Final = 60.0
 MAX_LOGGED: Final = 1024
 """Addresses whose last log line is remembered; beyond, they share one line."""
 
+MAX_REMEMBERED: Final = 1024
+"""Hosts whose key is remembered, so that it is worked out once per visitor, not per visit."""
+
 TOTAL: Final = "limit:connections"
 """Why a connection is refused: there are too many."""
 PER_ADDRESS: Final = "limit:connections-per-address"
@@ -118,6 +121,7 @@ class ConnectionLimits:
         self._count_loopback = count_loopback
         self._time = time
         self._open = 0
+        self._keys: dict[str, str | None] = {}
         self._by_address: dict[str, int] = {}
         self._logged: dict[str, _Logged] = {}
         self.admitted = 0
@@ -165,6 +169,17 @@ class ConnectionLimits:
 
     def _key(self, peer: Any) -> str | None:
         """What `peer` is counted under; ``None`` when it is not."""
+        if type(peer) is tuple:  # as `accept` gives it
+            host = peer[0]  # pyright: ignore[reportUnknownVariableType]  # a string
+            if host in self._keys:
+                return self._keys[host]
+            if len(self._keys) >= MAX_REMEMBERED:
+                self._keys.clear()
+            key = self._keys[host] = self._find_key(peer)
+            return key
+        return self._find_key(peer)
+
+    def _find_key(self, peer: Any) -> str | None:
         key = address_key(peer)
         if key != "local":
             return key

@@ -167,13 +167,13 @@ class LoopTransport(SocketTransport):
         self._failure = error or ConnectionResetError("the peer has gone")
         super()._failed(error)
 
-    def _finish(self, error: ConnectionLost | None) -> None:
+    def finish(self) -> None:
         protocol = self._protocol
         try:
             self._sockname = self._sock.getsockname()
         except OSError:
             pass
-        if error is not None:
+        if self._error is not None:
             self._protocol = typing.cast(
                 "IStreamProtocol", _LastWord(self._protocol, self._failure)
             )
@@ -182,7 +182,7 @@ class LoopTransport(SocketTransport):
             # Given up before it began; the order that asyncio keeps.
             self._begun = True
             self._deliver(protocol.connection_made, self)
-        super()._finish(error)
+        super().finish()
 
 
 def connected(

@@ -27,14 +27,9 @@ from sennit.core.reactor.pollers import default_poller
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Final, Protocol
+    from typing import Any, Final
 
     from sennit.core.reactor.pollers import Poller
-
-    class Ending(Protocol):
-        """A transport whose connection is over."""
-
-        def finish(self) -> None: ...
 
 
 __all__ = ["Turning"]
@@ -45,8 +40,16 @@ _LONGEST_WAIT: Final = 3600.0
 _LAYERS: Final = 3
 """Transports on top of each other whose writes leave in the same turn."""
 
+_ROUNDS: Final = 7
+"""Times that what the ready queue has queued is run, too, before the kernel is asked again."""
+
 _FEW_TIMERS: Final = 64
 """Cancelled timers that are left in the heap without thinking about it."""
+
+
+def _no_handler(mask: int) -> None:
+    """In the place of a handler that is not needed any more."""
+
 
 _NO_CALL = DelayedCall(None, (), None)
 """In the place of the call just made, so that nothing keeps that one."""
@@ -68,7 +71,7 @@ class Turning:
         self._sequence = count()
         self._dead_timers = 0
         self._flushes: list[Callable[[], object]] = []
-        self._endings: list[Ending] = []
+        self._endings: list[Callable[[], object]] = []
         # Called by whatever queues work; set only while a host owns the loop and no turn runs.
         self._outside: Callable[[], object] | None = None
         self._stopping = False
@@ -96,9 +99,9 @@ class Turning:
         if self._outside is not None:
             self._outside()
 
-    def ended(self, transport: Ending) -> None:
-        """Call `transport.finish()` at the end of this turn."""
-        self._endings.append(transport)
+    def ended(self, finish: Callable[[], object]) -> None:
+        """Call `finish` at the end of this turn (for transports whose connection is over)."""
+        self._endings.append(finish)
         if self._outside is not None:
             self._outside()
 
@@ -191,10 +194,11 @@ class Turning:
             if heap:
                 self._take_due()
             if ready:
-                self._run_ready()
+                self._run_ready(0 if once else _ROUNDS)
             if self._flushes:
                 self._run_flushes()
             if self._endings:
+                handler = _no_handler  # lest the last one keeps a connection that ends
                 self._run_endings()
             if once or copy_context():
                 return
@@ -211,22 +215,30 @@ class Turning:
                 timer.left_heap()
                 self._ready.append(timer)
 
-    def _run_ready(self) -> None:
-        """Call what is in the queue now; what that queues has its turn in the next one."""
+    def _run_ready(self, rounds: int) -> None:
+        """Call what is in the queue now, and up to `rounds` times what that has queued.
+
+        That is put off to the next turn when something waits to be sent or closed,
+        which comes first.
+        """
         ready = self._ready
-        for _ in range(len(ready)):
-            call = ready.popleft()
-            fn = call.fn
-            if fn is not None:
-                try:
-                    if call.context is None:
-                        fn(*call.args)
-                    else:
-                        call.context.run(fn, *call.args)
-                except (KeyboardInterrupt, SystemExit):
-                    raise
-                except BaseException as error:
-                    self.report(error, f"in a call of {fn!r}")
+        while True:
+            for _ in range(len(ready)):
+                call = ready.popleft()
+                fn = call.fn
+                if fn is not None:
+                    try:
+                        if call.context is None:
+                            fn(*call.args)
+                        else:
+                            call.context.run(fn, *call.args)
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException as error:
+                        self.report(error, f"in a call of {fn!r}")
+            rounds -= 1
+            if not ready or rounds < 0 or self._flushes or self._endings or self._stopping:
+                break
         # An error that outlives this turn holds this frame (f_back), which must not hold the call.
         call, fn = _NO_CALL, None
 
@@ -238,6 +250,8 @@ class Turning:
                 try:
                     flush()
                 except (KeyboardInterrupt, SystemExit):
+                    # The others still have their turn, if there is another one.
+                    self._flushes[:0] = flushes[flushes.index(flush) + 1 :]
                     raise
                 except BaseException as error:
                     self.report(error, "while sending")
@@ -247,10 +261,11 @@ class Turning:
     def _run_endings(self) -> None:
         """Close what was lost in this turn."""
         endings, self._endings = self._endings, []
-        for transport in endings:
+        for finish in endings:
             try:
-                transport.finish()
+                finish()
             except (KeyboardInterrupt, SystemExit):
+                self._endings[:0] = endings[endings.index(finish) + 1 :]
                 raise
             except BaseException as error:
                 self.report(error, "while a connection ended")

@@ -216,9 +216,7 @@ class Listener:
                 transport.start()
                 return
         except (KeyboardInterrupt, SystemExit):
-            if transport is not None:
-                transport.abort()
-            else:
+            if transport is None:
                 sock.close()
             raise
         except BaseException as error:
@@ -344,7 +342,7 @@ class _Acceptor:
             listener.take(sock, peer)
             if not listener._accepting:
                 return
-        self._batch = min(self._batch * 2, ACCEPTS_PER_TURN)
+        self._batch = min(self._batch + 1, ACCEPTS_PER_TURN)
 
 
 def _open_reserve() -> int:

@@ -141,10 +141,15 @@ class SocketTransport(Sending):
     def start(self) -> None:
         """Tell the protocol that it is connected, then begin to read."""
         context = self._context
-        if context is None:
-            self._deliver(self._protocol.connection_made, self)
-        else:
-            context.run(self._deliver, self._protocol.connection_made, self)
+        try:
+            if context is None:
+                self._deliver(self._protocol.connection_made, self)
+            else:
+                context.run(self._deliver, self._protocol.connection_made, self)
+        except (KeyboardInterrupt, SystemExit):
+            # Nothing is registered yet that would end it with the reactor.
+            self.abort()
+            raise
         if self._state != GONE:
             # Only now: a connection that says its word and closes is never registered.
             wanted = READ if self._reading else PEER_CLOSED | ONCE
@@ -505,7 +510,8 @@ class SocketTransport(Sending):
             self._mask = self._registered = 0
             self._reactor.unwatch(self._fd)
         self._error = error
-        self._reactor.ended(self)
+        context = self._context
+        self._reactor.ended(self.finish if context is None else partial(context.run, self.finish))
 
     def _why_gone(self) -> ConnectionLost | None:
         if self._state != GONE:
@@ -515,13 +521,6 @@ class SocketTransport(Sending):
     def finish(self) -> None:
         """The reactor's call at the end of the turn in which the connection was lost."""
         error, self._error = self._error, None
-        context, self._context = self._context, None
-        if context is None:
-            self._finish(error)
-        else:
-            context.run(self._finish, error)
-
-    def _finish(self, error: ConnectionLost | None) -> None:
         sock = self._sock
         if error is not None and error.reason != "reset":
             try:

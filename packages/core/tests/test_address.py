@@ -14,7 +14,11 @@ from sennit.core.address import InternetAddress, UnixAddress, address_from_socke
     [
         (("127.0.0.1", 80), InternetAddress("127.0.0.1", 80), "127.0.0.1:80"),
         (("::1", 80, 0, 0), InternetAddress("::1", 80), "[::1]:80"),
-        (("fe80::1%eth0", 80, 5, 2), InternetAddress("fe80::1%eth0", 80, 5, 2), "[fe80::1%eth0]:80"),
+        (
+            ("fe80::1%eth0", 80, 5, 2),
+            InternetAddress("fe80::1%eth0", 80, 5, 2),
+            "[fe80::1%eth0]:80",
+        ),
         ("/run/x.sock", UnixAddress("/run/x.sock"), "unix:/run/x.sock"),
         (b"/run/x.sock", UnixAddress("/run/x.sock"), "unix:/run/x.sock"),
         ("", UnixAddress(""), "unix:"),

@@ -558,7 +558,7 @@ async def test_a_short_connect_storm_leaves_the_others_their_rate() -> None:
         ticks[0].cancel()
         await until(lambda: len(where.connections) == 1)
         await gone(where)
-    assert len(late) > 5
+    assert len(late) >= 3
 
 
 async def test_connections_that_come_and_go_leave_nothing() -> None:

@@ -82,7 +82,16 @@ def path(tmp_path: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize(
     ("offset", "count"),
-    [(0, None), (5, None), (0, 0), (0, 1), (7, 100_000), (399_999, 1), (400_000, None), (0, 400_000)],
+    [
+        (0, None),
+        (5, None),
+        (0, 0),
+        (0, 1),
+        (7, 100_000),
+        (399_999, 1),
+        (400_000, None),
+        (0, 400_000),
+    ],
 )
 @pytest.mark.parametrize("kind", ["kernel", "read"])
 async def test_any_part_of_a_file_is_sent(
@@ -220,9 +229,7 @@ async def test_aborting_fails_it_too(path: Path) -> None:
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("odd")])
 @pytest.mark.parametrize("late", [False, True])
-async def test_a_file_that_cannot_be_read_ends_its_connection(
-    error: Exception, late: bool
-) -> None:
+async def test_a_file_that_cannot_be_read_ends_its_connection(error: Exception, late: bool) -> None:
     """What was promised of it cannot be sent; nothing that comes behind may take its place."""
 
     class Broken(io.BytesIO):

@@ -68,6 +68,7 @@ class Server:
         self._paused = paused
         self._listeners: list[Listener] = []
         self._starting: Deferred[None] | None = None
+        self._failure: BaseException | None = None
         self._closing: Deferred[None] | None = None
         self._closed = False
         self._aborting = False
@@ -124,7 +125,18 @@ class Server:
         if self._starting is None:
             self._starting = self._start()
         waiter: Deferred[Server] = Deferred(self._not_wanted)
-        self._starting.add_callbacks(lambda _: waiter.callback(self), waiter.errback)
+
+        def started(_: None) -> None:
+            if self._failure is None:
+                waiter.callback(self)
+            else:
+                waiter.errback(self._failure)
+
+        def failed(error: BaseException) -> None:
+            self._failure = error  # whoever asks again learns it, too
+            waiter.errback(error)
+
+        self._starting.add_callbacks(started, failed)
         return waiter
 
     def _not_wanted(self, waiter: Deferred[Server]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select as _select
 import sys
 import time
@@ -11,8 +12,13 @@ from sennit.core.reactor.pollers import READ, WRITE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Final
 
 __all__ = ["SelectPoller"]
+
+
+_FD_SETSIZE: Final = 1024
+"""Windows counts descriptors instead of looking at their numbers."""
 
 
 class SelectPoller:
@@ -26,9 +32,16 @@ class SelectPoller:
         self._writers: set[int] = set()
 
     def register(self, fd: int, mask: int) -> None:
-        """Begin to watch `fd`."""
+        """Begin to watch `fd`.
+
+        Raises:
+            OSError: Its number is too high for ``select``.
+        """
         if fd in self._known:
             raise FileExistsError(f"descriptor {fd} is registered already")
+        if fd >= _FD_SETSIZE and sys.platform != "win32":
+            # Waiting for it would fail, and that for all the others, too.
+            raise OSError(errno.EMFILE, f"select cannot wait for descriptor {fd}")
         self._known.add(fd)
         self._set(fd, mask)
 

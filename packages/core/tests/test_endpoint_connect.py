@@ -258,7 +258,7 @@ async def test_a_name_without_any_address_says_so(world: World) -> None:
     world.not_found(V4)
     assert not waiting.called
     world.not_found(V6)
-    with pytest.raises(ConnectError, match="host.example:80: Name or service not known$"):
+    with pytest.raises(ConnectError, match=r"host\.example:80: Name or service not known$"):
         await waiting
     waiting = attempt()
     world.found(V4)
@@ -376,7 +376,7 @@ async def test_connecting_from_a_local_address() -> None:
         assert address[0] == "127.0.0.9"
         peer.close()
         await end(client)
-        with pytest.raises(ConnectError, match="127.0.0.1"):
+        with pytest.raises(ConnectError, match=r"127\.0\.0\.1"):
             await connect(url, Client, local_address=("192.0.2.1", 0))
         with pytest.raises(ConnectError):
             await connect(url, Client, local_address=("127.0.0.1", 99999))
@@ -484,7 +484,7 @@ async def test_a_full_queue_is_waited_for_and_not_taken_for_a_connection(tmp_pat
                 break
         connecting_ = connect_unix(current_reactor(), Client, path)
         assert not connecting_.called
-        with pytest.raises(ConnectError, match="no answer within 0.05 s"):
+        with pytest.raises(ConnectError, match=r"no answer within 0\.05 s"):
             await connect_unix(current_reactor(), Client, path, timeout=0.05)
         for _ in range(len(waiting) - 1):
             server.accept()[0].close()
@@ -528,7 +528,7 @@ async def test_the_time_covers_the_handshake_too() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"tls://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(SennitError, match="not done after|timed out|timeout"):
+        with pytest.raises(SennitError, match=r"not done after|timed out|timeout"):
             await connect(url, Client, tls=ClientTLS(verify=False), timeout=0.1)
     with pytest.raises(ConnectError, match="refused"):
         await connect(url, Client, tls=ClientTLS(verify=False), timeout=5)

@@ -409,8 +409,7 @@ def test_out_of_descriptors_nobody_spins_and_all_recovers(tmp_path: Path) -> Non
         alive = socket.create_connection(("127.0.0.1", port), timeout=5)
         alive.sendall(b"x")
         assert alive.recv(1) == b"x"
-        for _ in range(500):
-            clients.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+        clients.extend(socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(500))
         served = shed = 0
         for each in clients:
             try:
@@ -670,7 +669,7 @@ async def test_a_name_is_looked_up_and_all_its_addresses_are_used() -> None:
     with client(where) as peer:
         assert await receive(peer) == b"hi"
         await gone(where)
-    with pytest.raises(OSError, match="cannot listen on nothing.invalid:80: "):
+    with pytest.raises(OSError, match=r"cannot listen on nothing\.invalid:80: "):
         await current_reactor().listen_tcp(Greeter, 80, "nothing.invalid")
     with pytest.raises(OSError, match="cannot listen on"):
         await current_reactor().listen_tcp(Greeter, 80, "x" * 70 + ".invalid")

@@ -53,7 +53,7 @@ def test_the_best_is_the_default() -> None:
 
 
 def test_one_that_is_not_here_is_named() -> None:
-    with pytest.raises(ValueError, match="no poller 'iocp' here; there are: .*select"):
+    with pytest.raises(ValueError, match=r"no poller 'iocp' here; there are: .*select"):
         default_poller("iocp")
 
 

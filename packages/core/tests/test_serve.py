@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred
 from sennit.core.endpoint.connect import connect
 from sennit.core.endpoint.listen import Server, serve
@@ -58,7 +59,7 @@ async def talk(server: Server, **options: Any) -> Client:
 
 async def test_a_server_accepts_while_its_block_runs() -> None:
     async with serve(LOOPBACK, Echo) as server:
-        assert server.port == server.addresses[0][1]  # host, port
+        assert server.addresses == (InternetAddress("127.0.0.1", server.port),)
         assert server.urls == (f"tcp://127.0.0.1:{server.port}",)
         assert server.urls[0] in repr(server)
         assert len(server.listeners) == 1

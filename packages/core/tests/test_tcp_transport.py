@@ -1160,7 +1160,8 @@ async def test_a_buffered_successor_gets_what_comes_in_the_same_turn() -> None:
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             second.transport = self.transport
-            self.transport.set_protocol(second)
+            successor: Any = second
+            self.transport.set_protocol(successor)
 
     sock, peer = unix_pair()
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -1332,7 +1333,7 @@ async def test_transport_and_protocol_are_freed_without_the_collector(
     gc.collect()
     gc.disable()
     try:
-        traces = [weakref.ref(transport), weakref.ref(protocol)]
+        traces: list[weakref.ref[Any]] = [weakref.ref(transport), weakref.ref(protocol)]
         if end == "close":
             transport.close()
         elif end == "abort":
@@ -1341,7 +1342,9 @@ async def test_transport_and_protocol_are_freed_without_the_collector(
             if end == "reset":
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             peer.close()
-        await until(lambda: protocol.lost not in ((), []))
+        async with asyncio.timeout(5):
+            while protocol.lost in ((), []):
+                await asyncio.sleep(0)
         del transport, protocol
         await turns()
         assert [trace() for trace in traces] == [None, None]

@@ -22,13 +22,17 @@ SEEDS = (
 def fuzz(data: bytes) -> None:
     """One text: an endpoint that says what was written, or an error that quotes it."""
     url = data.decode("utf-8", "surrogateescape")
+    refused: EndpointSyntaxError | None = None
+    endpoint: Endpoint | None = None
     try:
         endpoint = parse_endpoint(url)
     except EndpointSyntaxError as error:
-        assert error.url == url
-        assert error.problem
-        return
-    _check(endpoint, url)
+        refused = error
+    if refused is not None:
+        assert refused.url == url
+        assert refused.problem
+    if endpoint is not None:
+        _check(endpoint, url)
 
 
 def _check(endpoint: Endpoint, url: str) -> None:

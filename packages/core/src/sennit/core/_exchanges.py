@@ -10,7 +10,7 @@ from collections import deque
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from sennit.core._driver import FINISHING, GONE
+from sennit.core._driver import FINISHING, GONE, SUSPENDED
 from sennit.core._handover import Handover
 from sennit.core._inbox import Inbox, weight_of
 from sennit.core._waiting import is_cancellation
@@ -270,8 +270,9 @@ class Exchanges(Handover[EngineT]):
             return False
         if handler.fault is not None:
             return isinstance(error, SennitError)
-        if self.transport.is_closing():
-            return isinstance(error, (ConnectionLost, TLSError))
+        if self._held & SUSPENDED or self.transport.is_closing():
+            # Between two engines: a handshake that failed ends the connection in a moment.
+            return isinstance(error, (ConnectionLost, ProtocolError, TLSError))
         return False
 
     def _failed(self, event: Any, error: BaseException) -> None:
@@ -374,6 +375,12 @@ class Exchanges(Handover[EngineT]):
             inbox.fail(error)
             if not waits_there:
                 self._cancel(handler)
+
+    def _taken_ahead(self) -> bool:
+        ahead = bool(self._later) or any(handler.inbox for handler in self._open.values())
+        # On its way out the connection begins nothing of it.
+        self._later = _NONE_LATER
+        return ahead
 
     # ── the end ─────────────────────────────────────────────────────────────────
 

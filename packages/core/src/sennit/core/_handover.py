@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sennit.core._driver import GONE, STALLED, SUSPENDED, TIMED, Driver, has_timers
-from sennit.core.errors import ConnectionLost, ProtocolError
+from sennit.core._faultlog import log_fault
+from sennit.core.errors import ConnectionLost, ProtocolError, TLSError
 
 if TYPE_CHECKING:
     from sennit.core.engine import Engine
@@ -73,11 +74,15 @@ class Handover(Driver[EngineT]):
             TLSError: The handshake failed.
         """
         self.flush()
-        if self.engine.release() or self._unparsed or self._stash is not None:
-            self._abort("error")
-            raise ProtocolError(
+        ahead = self._taken_ahead()
+        if self.engine.release() or self._unparsed or self._stash is not None or ahead:
+            fault = ProtocolError(
                 "octets in clear after the command that starts TLS", "RFC 3207 §4.2"
             )
+            if self._server_side:
+                log_fault(type(self).__qualname__, self._peer(), fault.rule, fault)
+            self._abort("error")
+            raise fault
         self.engine = engine
         if self._reading_paused:
             self._reading_paused = False
@@ -99,6 +104,10 @@ class Handover(Driver[EngineT]):
             engine.handle_timeout(self._time())
         self.proceed()
 
+    def _taken_ahead(self) -> bool:
+        """Whether something said in clear was understood already, and waits to be dealt with."""
+        return False
+
     async def _start_foreign_tls(
         self, context: Any, server_hostname: str | None, handshake_timeout: float
     ) -> None:
@@ -109,13 +118,21 @@ class Handover(Driver[EngineT]):
 
         # `Any`: asyncio asks for its own classes, which these have the shape of.
         start: Any = asyncio.get_running_loop().start_tls
-        transport = await start(
-            self.transport,
-            self,
-            context,
-            server_side=self._server_side,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=handshake_timeout,
-        )
+        try:
+            transport = await start(
+                self.transport,
+                self,
+                context,
+                server_side=self._server_side,
+                server_hostname=server_hostname,
+                ssl_handshake_timeout=handshake_timeout,
+            )
+        except OSError as error:  # the ssl module's, and its time-outs, are of that kind
+            reason = str(error) or "the connection was lost"
+            whom = server_hostname or self._peer()
+            failed = TLSError(f"TLS handshake with {whom} failed: {reason}", reason)
+            if self._server_side:
+                log_fault(type(self).__qualname__, self._peer(), "RFC 8446 §4", failed)
+            raise failed from error
         self.transport = transport
         self._out = ForeignOut(transport)

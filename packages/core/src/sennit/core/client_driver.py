@@ -101,6 +101,7 @@ class ClientEngineProtocol(Handover[EngineT], Generic[EngineT, CommandT, EventT,
     _server_side = False
     _unsolicited: Inbox[EventT] | None = None
     _finished: Deferred[None] | None = None
+    _unasked = False  # the last reply was one to nothing
 
     def __init__(self, engine: EngineT, *, clock: Clock | None = None) -> None:
         super().__init__(engine, clock=clock)
@@ -293,9 +294,12 @@ class ClientEngineProtocol(Handover[EngineT], Generic[EngineT, CommandT, EventT,
         exchange: int = getattr(event, "exchange", CONNECTION)
         queue = self._open.get(exchange)
         if queue is None:
-            return  # the end of something that was given up
+            # The end of something that was given up, or a reply to nothing.
+            self._unasked = True
+            return
         asked = queue[0]
         if isinstance(event, (Ends, Interrupts)):
+            self._unasked = False
             queue.popleft()
             if not queue:
                 del self._open[exchange]
@@ -356,6 +360,10 @@ class ClientEngineProtocol(Handover[EngineT], Generic[EngineT, CommandT, EventT,
         super().resume_writing()
         if self._to_send and not self._turning:
             self._send_requests()
+
+    def _taken_ahead(self) -> bool:
+        # A reply in clear behind the one that agrees to TLS was put there by somebody else.
+        return self._unasked
 
     def _went(self, error: ConnectionLost) -> None:
         waiting = [asked for queue in self._open.values() for asked in queue]

@@ -43,6 +43,9 @@ _LAYERS: Final = 3
 _ROUNDS: Final = 7
 """Times that what the ready queue has queued is run, too, before the kernel is asked again."""
 
+_QUICK: Final = 0.0001
+"""Seconds that this may take."""
+
 _FEW_TIMERS: Final = 64
 """Cancelled timers that are left in the heap without thinking about it."""
 
@@ -219,9 +222,10 @@ class Turning:
         """Call what is in the queue now, and up to `rounds` times what that has queued.
 
         That is put off to the next turn when something waits to be sent or closed,
-        which comes first.
+        which comes first, and when it takes long: then the kernel has a turn.
         """
         ready = self._ready
+        until = 0.0
         while True:
             for _ in range(len(ready)):
                 call = ready.popleft()
@@ -238,6 +242,11 @@ class Turning:
                         self.report(error, f"in a call of {fn!r}")
             rounds -= 1
             if not ready or rounds < 0 or self._flushes or self._endings or self._stopping:
+                break
+            now = monotonic()
+            if not until:
+                until = now + _QUICK
+            elif now > until:
                 break
         # An error that outlives this turn holds this frame (f_back), which must not hold the call.
         call, fn = _NO_CALL, None

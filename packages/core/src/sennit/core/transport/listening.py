@@ -342,7 +342,7 @@ class _Acceptor:
             listener.take(sock, peer)
             if not listener._accepting:
                 return
-        self._batch = min(self._batch + 1, ACCEPTS_PER_TURN)
+        self._batch = min(self._batch * 2, ACCEPTS_PER_TURN)
 
 
 def _open_reserve() -> int:

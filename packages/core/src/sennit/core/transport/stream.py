@@ -160,19 +160,20 @@ class SocketTransport(Sending):
 
     def _deliver(self, method: Callable[..., object], *args: Any) -> object:
         """Call a method of the protocol, then send what it wrote."""
-        self._cork = CORKED
+        self._cork = CORKED if self._out or self._state else FRESH
         result: object = None
         try:
             result = method(*args)
         except (KeyboardInterrupt, SystemExit):
-            if self._out:
-                self._flush_soon()
+            self._keep_answer()
             raise
         except BaseException as error:
             self._protocol_failed(error, getattr(method, "__name__", "its method"))
         finally:
             self._cork = LOOSE
-        if self._out:
+        if self._answer:
+            self._send_answer()
+        elif self._out:
             self._flush()
         return result
 
@@ -290,9 +291,7 @@ class SocketTransport(Sending):
         try:
             deliver(data)
         except (KeyboardInterrupt, SystemExit):
-            if self._answer:
-                self._queue_answer()
-                self._flush_soon()
+            self._keep_answer()
             raise
         except BaseException as error:
             self._protocol_failed(error, "data_received")
@@ -311,10 +310,36 @@ class SocketTransport(Sending):
                 return
             if sent != len(answer):
                 self._refused(answer, sent)
+            elif self._state:
+                self._drained()
         elif self._out:
             self._flush()
         if len(data) == READ_SIZE:
             self._read_on()
+
+    def _send_answer(self) -> None:
+        """Send what the protocol wrote, as `_on_event` does it in place."""
+        answer = self._answer
+        self._answer = b""
+        send = self._send
+        try:
+            sent = send(answer)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._answer_not_sent(answer, error)
+            return
+        if sent != len(answer):
+            self._refused(answer, sent)
+        elif self._state:
+            self._drained()
+
+    def _keep_answer(self) -> None:
+        """The program is interrupted: what was written leaves if the loop turns again."""
+        if self._answer:
+            self._queue_answer()
+        if self._out and not self._queued:
+            self._flush_soon()
 
     def _read_on(self) -> None:
         """There was as much as one read takes: a few more, without asking the poller."""
@@ -463,8 +488,6 @@ class SocketTransport(Sending):
         """Send what is queued, then close. No more is received."""
         if self._state >= CLOSING:
             return
-        if self._answer:
-            self._queue_answer()
         self._close_reason = reason
         self._state = CLOSING
         self._cork = self._cork and CORKED
@@ -472,7 +495,7 @@ class SocketTransport(Sending):
         if self._out:
             if not self._cork and not self._queued and not self._mask & WRITE:
                 self._flush_soon()
-        else:
+        elif not self._answer:  # which is about to be sent
             self._lose(None, reason)
 
     def abort(self, reason: str = "aborted") -> None:
@@ -511,7 +534,8 @@ class SocketTransport(Sending):
             self._reactor.unwatch(self._fd)
         self._error = error
         context = self._context
-        self._reactor.ended(self.finish if context is None else partial(context.run, self.finish))
+        finish = self.finish if context is None else partial(context.run, self.finish)
+        self._reactor.ended(finish)
 
     def _why_gone(self) -> ConnectionLost | None:
         if self._state != GONE:

@@ -14,7 +14,7 @@ from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred
 from sennit.core.endpoint.connect import connect
 from sennit.core.endpoint.listen import Server, serve
-from sennit.core.errors import ConfigError, ConnectionAborted, EndpointSyntaxError
+from sennit.core.errors import ConfigError, ConnectionAborted, ConnectionLost, EndpointSyntaxError
 from sennit.core.policy.limits import ConnectionLimits
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor, current_reactor
@@ -399,6 +399,20 @@ async def test_a_protocol_over_tls_that_cannot_be_asked_is_closed(
     async with serve("tls://127.0.0.1:0", Echo, tls=ours) as server:
         client = await talk(server, tls=theirs)
     await until(lambda: client.lost is None)
+
+
+async def test_waiting_for_room_over_tls_fails_when_the_connection_has_gone(
+    contexts: tuple[Any, Any],
+) -> None:
+    """As over a socket: a producer's loop must not go on for ever."""
+    ours, theirs = contexts
+    async with serve("tls://127.0.0.1:0", Echo, tls=ours) as server:
+        client = await talk(server, tls=theirs)
+        client.transport.abort()
+        await until(lambda: client.lost != ())
+        with pytest.raises(ConnectionLost):
+            await client.transport.writable()
+        client.transport.write(b"ignored")
 
 
 async def test_a_handler_may_close_its_own_server() -> None:

@@ -548,6 +548,22 @@ async def test_waiting_for_room_fails_when_the_connection_ends_and_when_it_has()
         assert protocol.events == ["made", "pause", "lost"]
 
 
+async def test_so_does_it_in_memory() -> None:
+    from sennit.core.transport.memory import memory_pair
+
+    first, second = Recorder(), Recorder()
+    memory_pair(first, second)
+    await until(lambda: first.events and second.events)
+    first.transport.abort()
+    await first.ended
+    await second.ended
+    for each in (first, second):
+        with pytest.raises(ConnectionLost):
+            await each.transport.writable()
+        each.transport.set_write_buffer_limits(10)
+        assert "resume" not in each.events
+
+
 async def _await(awaitable: Any) -> None:
     await awaitable
 

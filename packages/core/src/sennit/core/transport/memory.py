@@ -472,7 +472,8 @@ class MemoryTransport(FlowControl):
             return
         if self._eof_out:
             self._shut_out()
-        self._relieved(self._size)
+        if self._state != _GONE:
+            self._relieved(self._size)
 
     def get_write_buffer_size(self) -> int:
         """Octets that wait to be sent (those of files not counted)."""
@@ -572,6 +573,7 @@ class MemoryTransport(FlowControl):
             return
         self._state = _GONE
         self._reading = False
+        self._pressing = True  # there will be no room any more (`writable`)
         if self._close_reason is None or error is not None:
             self._close_reason = reason
         if self._other is not None:
@@ -580,6 +582,11 @@ class MemoryTransport(FlowControl):
             elif reason != "reset":
                 self._transmit(self._other, _ABORT)
         self._reactor.queue(DelayedCall(self._finish, (error,), self._context))
+
+    def _why_gone(self) -> ConnectionLost | None:
+        if self._state != _GONE:
+            return None
+        return ConnectionLost("the connection has gone", self._close_reason or "lost")
 
     def _finish(self, error: ConnectionLost | None) -> None:
         out, self._out = self._out, deque()

@@ -267,7 +267,7 @@ class Sending(FlowControl):
                     pieces = out[:at]
                     break
             if len(pieces) == 1:
-                given = _length(first)
+                given = _length(out[0])
                 sent = self._send(out[0])
             elif self._size <= JOIN_BELOW:
                 data = b"".join(pieces)

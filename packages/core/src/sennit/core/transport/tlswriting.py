@@ -216,7 +216,8 @@ class TLSWriting(TLSBase):
             self._say_goodbye()
             if self._eof_in:
                 self.close()
-        self._relieved(0)
+        if self._state != GONE:
+            self._relieved(0)
 
     def _say_goodbye(self) -> None:
         """Send close_notify."""
@@ -331,6 +332,11 @@ class TLSWriting(TLSBase):
             self._error = ConnectionAborted(f"aborted: {reason}", reason)
         self._lower.abort(reason)
 
+    def _why_gone(self) -> ConnectionLost | None:
+        if self._state != GONE:
+            return None
+        return ConnectionLost("the connection has gone", self.close_reason or "lost")
+
     def drain(self) -> None:
         """Have the protocol above come to an end by itself, else close (`IDrainable`)."""
         if self._state == HANDSHAKE:
@@ -411,6 +417,7 @@ class TLSWriting(TLSBase):
             self._report_handshake(_lost_because(exc), exc)
         self._state = GONE
         self._reading = False
+        self._pressing = True  # there will be no room any more (`writable`)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -10,6 +10,7 @@ Not here: the chain in which they stand (``deferred.py``).
 from __future__ import annotations
 
 import sys
+from _thread import get_ident
 from contextvars import Context
 
 from sennit.core._outcome import strip
@@ -205,7 +206,12 @@ def wake(future: asyncio.Future[Any]) -> None:
     saves a turn of the loop. Else in the next turn, as always with asyncio.
     """
     loop: Any = future.get_loop()
-    if _loop_or_none() is loop and _current_task(loop) is None:
+    try:
+        here = loop._thread_id == get_ident()
+    except AttributeError:
+        # Not a loop of Python's making. Asked last: it costs a system call on 3.11.
+        here = _loop_or_none() is loop
+    if here and _current_task(loop) is None:
         callbacks: Any = future._callbacks
         if callbacks is not None and len(callbacks) == 1:
             ((step, context),) = callbacks

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sennit.core.interfaces import IStreamTransport
+    from sennit.core.stream import Stream
 
 pytestmark = pytest.mark.interop
 
@@ -79,6 +80,15 @@ async def test_netcat_over_a_unix_socket(tmp_path: Path) -> None:
         assert await run(nc, "-N", "-U", path, say=b"hello") == b"hello"
 
 
+async def patiently(port: int) -> Stream:
+    """A stream to a program that has yet to begin to listen."""
+    while True:
+        try:
+            return await open_stream(f"tcp://127.0.0.1:{port}")
+        except ConnectionError:
+            await asyncio.sleep(0.02)
+
+
 async def test_netcat_listens_and_we_connect() -> None:
     nc = program("nc")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -93,13 +103,7 @@ async def test_netcat_listens_and_we_connect() -> None:
         stdout=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(20):
-        while True:
-            try:
-                stream = await open_stream(f"tcp://127.0.0.1:{port}")
-                break
-            except ConnectionError:
-                await asyncio.sleep(0.02)
-        async with stream:
+        async with await patiently(port) as stream:
             await stream.send_all(b"from us\n")
             await stream.send_eof()
             assert process.stdin is not None

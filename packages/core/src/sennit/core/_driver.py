@@ -165,7 +165,11 @@ class Driver(Generic[EngineT]):
                 self._close()
             return True
         if not self._unparsed:
-            self.engine.receive_eof()
+            try:
+                self.engine.receive_eof()
+            except Exception as error:
+                self._engine_failed(error)
+                return False
             self._proceed()
         if self._out is not self.transport and self.transport.get_extra_info("sslcontext"):
             return False  # asyncio's TLS cannot keep its way out open, and warns
@@ -207,7 +211,13 @@ class Driver(Generic[EngineT]):
         self._leave()
         if self._out is not self.transport:
             self._out.lost(error)
-        for piece in self.engine.data_to_send():
+        try:
+            unsent = self.engine.data_to_send()
+        except Exception as failure:
+            # Handlers learn of the end all the same.
+            self._report(failure, type(self.engine).__qualname__)
+            unsent = ()
+        for piece in unsent:
             if type(piece) is FilePart:
                 _done_with(piece)
         writers, self._writers = self._writers, None
@@ -247,9 +257,13 @@ class Driver(Generic[EngineT]):
         if len(data) > self.max_parse:
             self._unparsed = data[self.max_parse :]
             data = data[: self.max_parse]
-        if held & TIMED:
-            self.engine.handle_timeout(self._time())
-        self.engine.receive_data(data)
+        try:
+            if held & TIMED:
+                self.engine.handle_timeout(self._time())
+            self.engine.receive_data(data)
+        except Exception as error:
+            self._engine_failed(error)
+            return
         if held & (STALLED | self._blocked):
             self._backlog += len(data)
         self._proceed_here()
@@ -278,8 +292,12 @@ class Driver(Generic[EngineT]):
 
         Sends what it has to send, and takes the events that this made possible.
         """
-        self.flush()
-        self._proceed()
+        try:
+            self.flush()
+        except Exception as error:
+            self._engine_failed(error)
+        else:
+            self._proceed()
 
     def _ask_for_turn(self) -> None:
         """Enough for this turn of the loop: others want theirs."""
@@ -298,10 +316,14 @@ class Driver(Generic[EngineT]):
         rest = self._unparsed
         if rest and not self._held & self._blocked:
             self._unparsed = b""
-            self.engine.receive_data(rest[: self.max_parse])
-            self._unparsed = rest[self.max_parse :]
-            if not self._unparsed and self._held & EOF:
-                self.engine.receive_eof()
+            try:
+                self.engine.receive_data(rest[: self.max_parse])
+                self._unparsed = rest[self.max_parse :]
+                if not self._unparsed and self._held & EOF:
+                    self.engine.receive_eof()
+            except Exception as error:
+                self._engine_failed(error)
+                return
         self._proceed_here()
         if self._unparsed and not self._held & (LATER | GONE):
             self._ask_for_turn()
@@ -512,13 +534,16 @@ class Driver(Generic[EngineT]):
         self._timer = None
         if self._held & (GONE | FINISHING):
             return
-        when = self.engine.next_timeout()
-        if when is not None and when <= (now := self._time()):
-            self.engine.handle_timeout(now)
-            self.flush()
-            self._proceed()
-        if not self._held & (GONE | FINISHING):
-            self._rearm()
+        try:
+            when = self.engine.next_timeout()
+            if when is not None and when <= (now := self._time()):
+                self.engine.handle_timeout(now)
+                self.flush()
+                self._proceed()
+            if not self._held & (GONE | FINISHING):
+                self._rearm()
+        except Exception as error:
+            self._engine_failed(error)
 
     # ── the end ───────────────────────────────────────────────────────────────
 
@@ -527,8 +552,12 @@ class Driver(Generic[EngineT]):
         if self._draining or self._held & (GONE | FINISHING):
             return
         self._draining = True
-        self.engine.close()
-        self.proceed()
+        try:
+            self.engine.close()
+        except Exception as error:
+            self._engine_failed(error)
+        else:
+            self.proceed()
 
     def timed_out(self, reason: str = "timeout") -> None:
         """A policy around this protocol has run out of patience (idle, or in total).
@@ -547,6 +576,10 @@ class Driver(Generic[EngineT]):
         """This side has failed in a way that only the connection's end can tell."""
         self._report(error, where)
         self._abort("error")
+
+    def _engine_failed(self, error: BaseException) -> None:
+        """The engine has raised, where it must not: a bug, which costs this connection."""
+        self._broken(error, type(self.engine).__qualname__)
 
     def _abort(self, reason: str) -> None:
         if self._held & GONE:

@@ -276,7 +276,7 @@ class ClientEngineProtocol(Handover[EngineT], Generic[EngineT, CommandT, EventT,
             if pieces:
                 self._send(pieces)
         except Exception as error:
-            self._broken(error, type(self.engine).__qualname__)
+            self._engine_failed(error)
             return
         finally:
             self._turning = False

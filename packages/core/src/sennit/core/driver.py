@@ -231,7 +231,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
                 else:
                     self._send(pieces)
         except Exception as error:
-            self._broken(error, type(self.engine).__qualname__)
+            self._engine_failed(error)
             return
         finally:
             self._turning = False
@@ -248,7 +248,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
             if pieces:
                 self._send(pieces)
         except Exception as error:
-            self._broken(error, type(self.engine).__qualname__)
+            self._engine_failed(error)
             return
         finally:
             self._turning = False
@@ -316,9 +316,3 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
             f"{type(self.engine).__qualname__} emitted {kind.__qualname__}, "
             f"which is not among the events of {type(self).__qualname__}"
         )
-
-    # ── handlers that have not ended ──────────────────────────────────────────
-
-    # ── events of exchanges that are open ─────────────────────────────────────
-
-    # ── the end ───────────────────────────────────────────────────────────────

@@ -220,11 +220,13 @@ class Driver(Generic[EngineT]):
         for piece in unsent:
             if type(piece) is FilePart:
                 _done_with(piece)
-        writers, self._writers = self._writers, None
-        if writers:
-            for writer in writers:
-                writer.errback(error)
+        self._fail_writers(error)
         self._went(error)
+
+    def _fail_writers(self, error: ConnectionLost) -> None:
+        writers, self._writers = self._writers, None
+        for writer in writers or ():
+            writer.errback(error)
 
     def _leave(self) -> None:
         """No more turns."""

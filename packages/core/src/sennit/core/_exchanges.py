@@ -404,6 +404,14 @@ class Exchanges(Handover[EngineT]):
             self._cancel(handler)
         self._perhaps_finished()
 
+    def _given_away(self, error: ConnectionLost) -> None:
+        self._later = _NONE_LATER
+        for handler in list(self._open.values()):
+            # Not cancelled: one of them has given it away, and may have more to do.
+            if handler.inbox is not None:
+                handler.inbox.fail(error)
+        self._perhaps_finished()
+
     def _perhaps_finished(self) -> None:
         if self._finished is not None and self._held & GONE and not self._open:
             finished = self._finished

@@ -27,7 +27,8 @@ class Handover(Driver[EngineT]):
         """Send what is queued, then give the connection to another protocol.
 
         What the engine has not read goes to its `data_received`. This protocol
-        hears of the connection no more; the handler that calls this should end.
+        hears of the connection no more; the handler that calls this should end. Whoever
+        waits here for room or for input gets `ConnectionLost` (reason ``switched``).
 
         Raises:
             ConnectionLost: The connection has gone.
@@ -40,13 +41,20 @@ class Handover(Driver[EngineT]):
         self._stash = None
         was_paused = self._reading_paused
         self._held |= GONE
-        self._lost = ConnectionLost("the connection was given to another protocol", "switched")
+        self._lost = lost = ConnectionLost(
+            "the connection was given to another protocol", "switched"
+        )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         if rest:
             protocol.data_received(rest)
         if was_paused:
             self.transport.resume_reading()
+        self._fail_writers(lost)
+        self._given_away(lost)
+
+    def _given_away(self, error: ConnectionLost) -> None:
+        """The connection is another protocol's: nobody shall wait for more of it here."""
 
     async def start_tls(
         self,

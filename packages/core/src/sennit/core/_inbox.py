@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from sennit.core.deferred import Deferred
 from sennit.core.engine import Ends
-from sennit.core.errors import LimitReachedError
+from sennit.core.errors import LimitReachedError, UsageError
 
 if TYPE_CHECKING:
     from typing import Protocol, Self
@@ -85,6 +85,7 @@ class Inbox(Generic[E]):
         Raises:
             ProtocolError: The peer broke a rule of this exchange.
             ConnectionLost: The connection went.
+            UsageError: Somebody else waits here.
         """
         while True:
             event = self.take()
@@ -93,6 +94,8 @@ class Inbox(Generic[E]):
             self._keeper.flush()
             if self._events or self._error is not None or self._last:
                 continue
+            if self._waiter is not None:
+                raise UsageError("two coroutines wait at one inbox")
             waiter: Deferred[None] = Deferred()
             self._waiter = waiter
             try:

@@ -365,6 +365,9 @@ class ClientEngineProtocol(Handover[EngineT], Generic[EngineT, CommandT, EventT,
         # A reply in clear behind the one that agrees to TLS was put there by somebody else.
         return self._unasked
 
+    def _given_away(self, error: ConnectionLost) -> None:
+        self._went(error)
+
     def _went(self, error: ConnectionLost) -> None:
         waiting = [asked for queue in self._open.values() for asked in queue]
         waiting.extend(self._to_send)

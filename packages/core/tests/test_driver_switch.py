@@ -1,0 +1,130 @@
+"""Giving a connection to another protocol: nobody of the old one waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from sennit.core.deferred import Deferred
+from sennit.core.driver import EngineProtocol, handles
+from sennit.core.engine import NEED_DATA, NoEvent, Untimed
+from sennit.core.errors import ConnectionLost, UsageError
+from sennit.core.protocol import Protocol
+from sennit.core.testing.clock import Clock
+from sennit.core.transport.memory import memory_pair
+
+
+@dataclass(slots=True)
+class Octet:
+    """One octet; its value is its exchange."""
+
+    exchange: int
+
+
+class OctetEngine(Untimed):
+    """An exchange per octet."""
+
+    def __init__(self) -> None:
+        self._in = bytearray()
+        self.out: list[bytes] = []
+
+    def receive_data(self, data: bytes) -> None:
+        self._in += data
+
+    def receive_eof(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def next_event(self) -> Octet | NoEvent:
+        return Octet(self._in.pop(0)) if self._in else NEED_DATA
+
+    def data_to_send(self) -> list[bytes]:
+        out, self.out = self.out, []
+        return out
+
+    def release(self) -> bytes:
+        rest, self._in = bytes(self._in), bytearray()
+        return rest
+
+    def internal_error(self, exchange: int) -> None: ...
+
+
+class Switching(EngineProtocol[OctetEngine, Octet]):
+    """``!`` gives the connection away; whatever else waits for room."""
+
+    def __init__(self) -> None:
+        super().__init__(OctetEngine())
+        self.next = Protocol()
+        self.ended: list[BaseException | None] = []
+
+    @handles(Octet)
+    def octet(self, event: Octet) -> Deferred[None] | None:
+        if event.exchange == ord("!"):
+            self.switch_protocol(self.next)
+            return None
+        if event.exchange == ord("b"):
+            self.inbox(event)
+        self.engine.out.append(bytes(200_000))
+        self.flush()
+        work = self.writable()
+        assert isinstance(work, Deferred)
+
+        def failed(error: BaseException) -> None:
+            self.ended.append(error)
+
+        return work.add_errback(failed)
+
+
+def test_whoever_waits_for_room_learns_that_it_will_not_come() -> None:
+    clock = Clock()
+    protocol, peer = Switching(), Protocol()
+    pair = memory_pair(peer, protocol, reactor=clock)
+    pair.first.pause_reading()
+    pair.first.write(b"a")
+    clock.pump()
+    assert protocol.open_exchanges == 1
+    finished = protocol.finished()
+
+    protocol.switch_protocol(protocol.next)
+    clock.pump()
+
+    assert [type(each) for each in protocol.ended] == [ConnectionLost]
+    assert protocol.open_exchanges == 0
+    assert finished.called
+    assert protocol.next.transport is pair.second
+
+
+def test_an_idle_one_has_finished_when_it_has_given_the_connection_away() -> None:
+    clock = Clock()
+    protocol, peer = Switching(), Protocol()
+    pair = memory_pair(peer, protocol, reactor=clock)
+    finished = protocol.finished()
+    pair.first.write(b"!")
+    clock.pump()
+
+    assert finished.called
+    assert pair.second.close_reason is None
+
+
+def test_two_cannot_wait_at_one_inbox() -> None:
+    clock = Clock()
+    protocol, peer = Switching(), Protocol()
+    pair = memory_pair(peer, protocol, reactor=clock)
+    pair.first.pause_reading()
+    pair.first.write(b"b")
+    clock.pump()
+    (handler,) = protocol._open.values()
+    inbox = handler.inbox
+    assert inbox is not None
+
+    async def main(clock: Clock) -> None:
+        first = Deferred.from_coroutine(inbox.get())
+        await asyncio.sleep(0)
+        with pytest.raises(UsageError, match="one inbox"):
+            await inbox.get()
+        first.cancel()
+        first.add_errback(lambda _: None)
+
+    clock.run(main)

@@ -162,6 +162,14 @@ def test_access_logs_are_never_thinned_out() -> None:
     assert all(repeats.filter(record("GET %s", 1, name="sennit.web.access")) for _ in range(50))
 
 
+def test_what_is_logged_need_be_no_text() -> None:
+    repeats = RepeatFilter(burst=1)
+    made = record("")
+    made.msg = {"a": ["dict"]}  # type: ignore[assignment]  # logging takes any object
+    assert repeats.filter(made)
+    assert not repeats.filter(made)
+
+
 def test_the_kinds_that_are_remembered_are_bounded() -> None:
     repeats = RepeatFilter()
 

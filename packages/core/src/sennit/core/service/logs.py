@@ -165,7 +165,9 @@ class RepeatFilter(logging.Filter):
         if record.name.endswith(".access"):
             return True
         now = self._clock()
-        kind = (record.name, record.levelno, getattr(record, "service", None), record.msg)
+        # Any object may be logged; what cannot be a key is of its type's kind.
+        message = record.msg if isinstance(record.msg, str) else type(record.msg)
+        kind = (record.name, record.levelno, getattr(record, "service", None), message)
         entry = self._kinds.pop(kind, None)
         if entry is None or now - entry[0] >= self._interval:
             if entry is not None and entry[1] > self._burst:

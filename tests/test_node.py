@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import pytest
+import trustme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -285,6 +287,40 @@ def test_one_service_runs_from_options(tmp_path: Path) -> None:
         assert node.wait() == 0
     finally:
         node.close()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> trustme.CA:
+    """Who has signed the certificate of 127.0.0.1 in ``cert.pem`` and ``key.pem``."""
+    made = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    leaf = made.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
+    (tmp_path / "cert.pem").write_bytes(b"".join(each.bytes() for each in leaf.cert_chain_pems))
+    leaf.private_key_pem.write_to_path(tmp_path / "key.pem")
+    return made
+
+
+ECHO_TLS = """
+[tls.main]
+certificate = "cert.pem"
+key = "key.pem"
+
+[service.echo]
+type = "echo"
+listen = [{url = "tls://127.0.0.1:0", tls = "main"}]
+"""
+
+
+def test_a_service_is_offered_over_tls(up: Callable[..., Node], authority: trustme.CA) -> None:
+    node = up(ECHO_TLS)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    raw = socket.create_connection(node.address("tls"), timeout=LIMIT)
+    with context.wrap_socket(raw, server_hostname="127.0.0.1") as sock:
+        assert echoed(sock, b"hush") == b"hush"
+        node.signal(signal.SIGTERM)
+        assert sock.recv(1) == b""
+    assert node.wait() == 0
+    assert not any("ERROR" in line for line in node.log)
 
 
 def test_an_idle_connection_is_closed(up: Callable[..., Node]) -> None:

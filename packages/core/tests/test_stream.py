@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -535,6 +536,23 @@ def test_a_stream_in_memory_goes_over_to_tls() -> None:
 
     with Clock() as clock:
         assert clock.run(main) == (b"secret", b"SECRET")
+
+
+def test_a_file_is_sent_between_what_is_written() -> None:
+    content = bytes(range(256)) * 2000
+
+    async def body(stream: Stream, peer: Peer, clock: Clock) -> tuple[int, int]:
+        await stream.send_all(b"<")
+        whole = await stream.send_file(io.BytesIO(content))
+        part = await stream.send_file(io.BytesIO(content), 10, 20)
+        await stream.send_all(b">")
+        await stream.aclose()
+        with pytest.raises(ConnectionLost):
+            await stream.send_file(io.BytesIO(content))
+        assert peer.data == b"<" + content + content[10:30] + b">"
+        return whole, part
+
+    assert run(body)[0] == (len(content), 20)
 
 
 # ── handlers ──────────────────────────────────────────────────────────────────

@@ -166,7 +166,8 @@ class RepeatFilter(logging.Filter):
             return True
         now = self._clock()
         # Any object may be logged; what cannot be a key is of its type's kind.
-        message = record.msg if isinstance(record.msg, str) else type(record.msg)
+        given: object = record.msg
+        message = given if isinstance(given, str) else type(given).__qualname__
         kind = (record.name, record.levelno, getattr(record, "service", None), message)
         entry = self._kinds.pop(kind, None)
         if entry is None or now - entry[0] >= self._interval:

@@ -142,7 +142,10 @@ class ConnectionLimits:
         if self._open >= self._max_connections:
             self._refuse("", TOTAL, f"{self._max_connections} connections are open")
             return TOTAL
-        key = self._key(peer)
+        try:
+            key = self._keys[peer[0]]
+        except (KeyError, IndexError, TypeError):
+            key = self._key(peer)
         if key is not None:
             count = self._by_address.get(key, 0)
             if count >= self._max_per_address:
@@ -157,7 +160,10 @@ class ConnectionLimits:
         """A connection that was admitted has gone."""
         if self._open:
             self._open -= 1
-        key = self._key(peer)
+        try:
+            key = self._keys[peer[0]]
+        except (KeyError, IndexError, TypeError):
+            key = self._key(peer)
         if key is None:
             return
         count = self._by_address.get(key, 0)
@@ -168,16 +174,18 @@ class ConnectionLimits:
             self._by_address.pop(key, None)
 
     def _key(self, peer: Any) -> str | None:
-        """What `peer` is counted under; ``None`` when it is not."""
-        if type(peer) is tuple:  # as `accept` gives it
-            host = peer[0]  # pyright: ignore[reportUnknownVariableType]  # a string
-            if host in self._keys:
-                return self._keys[host]
-            if len(self._keys) >= MAX_REMEMBERED:
-                self._keys.clear()
-            key = self._keys[host] = self._find_key(peer)
-            return key
-        return self._find_key(peer)
+        """What `peer` is counted under; ``None`` when it is not.
+
+        Remembered by host for the next visit. No path of a Unix socket can be taken
+        for one: of a string the first character is looked up, and no host is that short.
+        """
+        host = _host(peer)
+        if host is None:
+            return self._find_key(peer)
+        if len(self._keys) >= MAX_REMEMBERED:
+            self._keys.clear()
+        key = self._keys[host] = self._find_key(peer)
+        return key
 
     def _find_key(self, peer: Any) -> str | None:
         key = address_key(peer)

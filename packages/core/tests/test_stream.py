@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import logging
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -553,6 +555,32 @@ def test_a_file_is_sent_between_what_is_written() -> None:
         return whole, part
 
     assert run(body)[0] == (len(content), 20)
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "peer"])
+def test_a_stream_that_has_ended_is_freed_without_the_collector(end: str) -> None:
+    async def body(stream: Stream, peer: Peer, clock: Clock) -> list[weakref.ref[Any]]:
+        peer.transport.write(b"rest")
+        await asyncio.sleep(0.1)
+        if end == "peer":
+            peer.transport.close()
+            assert await stream.read_exactly(4) == b"rest"
+            await stream.aclose()
+        elif end == "abort":
+            stream.abort()
+        else:
+            await stream.aclose()
+        await asyncio.sleep(0.1)
+        assert stream._protocol.stream._protocol is stream._protocol
+        return [weakref.ref(stream), weakref.ref(stream._protocol)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        traces, _ = run(body)
+        assert [trace() for trace in traces] == [None, None]
+    finally:
+        gc.enable()
 
 
 # ── handlers ──────────────────────────────────────────────────────────────────

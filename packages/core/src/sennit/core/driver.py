@@ -86,7 +86,7 @@ closed; if a handler has not ended then, its way out is closed at once and the r
 when it has. A class that sets `linger` lets a peer which is still sending read that
 answer. `drain()` calls the engine's `close()`. `finished()` fires when the
 connection has gone and all handlers have ended. Idle and total time-outs are worn
-around a protocol (``sennit.core.policy``): they ask `busy` and call `timed_out`.
+around a protocol (``sennit.core.policy``): they call `timed_out`.
 
 **Changing over.** `switch_protocol` hands the transport, and the octets not read,
 to another protocol (WebSocket, CONNECT); `start_tls` goes on with a fresh engine

@@ -71,7 +71,6 @@ class StreamProtocol:
         receive_buffer: Octets that may wait to be read.
 
     Attributes:
-        stream: What reads from it (from `connection_made` on).
         size: Octets that wait to be read.
         eof: Whether the peer has sent its last octet.
         gone: Whether the connection has gone.
@@ -89,16 +88,15 @@ class StreamProtocol:
         "_limit",
         "_need",
         "_paused",
+        "_stream",
         "_task",
         "_waiter",
         "eof",
         "gone",
         "size",
-        "stream",
         "transport",
     )
 
-    stream: Stream
     transport: IStreamTransport
 
     def __init__(
@@ -118,16 +116,22 @@ class StreamProtocol:
         self._error: Exception | None = None
         self._closed: list[Deferred[None]] = []
         self._task: Deferred[Any] | None = None
+        self._stream: Stream | None = None
         self.size = 0
         self.eof = False
         self.gone = False
+
+    @property
+    def stream(self) -> Stream:
+        """What reads from it (from `connection_made` on)."""
+        return self._stream or Stream._of(self)
 
     # ── what the transport calls ──────────────────────────────────────────────
 
     def connection_made(self, transport: IStreamTransport) -> None:
         """The connection stands: begin the handler."""
         self.transport = transport
-        self.stream = Stream._of(self)
+        self._stream = Stream._of(self)
         if self._handler is not None:
             handler, self._handler = self._handler, None
             self._task = Deferred.from_coroutine(handler(self.stream))
@@ -160,6 +164,7 @@ class StreamProtocol:
         """The connection has gone: who waits learns it, the handler is cancelled."""
         self.gone = True
         self._error = exc
+        self._stream = None  # which holds this object, and who reads on holds it
         self._wake()
         closed, self._closed = self._closed, []
         for waiter in closed:
@@ -321,7 +326,7 @@ class Stream:
         self, transport: IStreamTransport, *, receive_buffer: int = RECEIVE_BUFFER
     ) -> None:
         self._protocol = StreamProtocol(receive_buffer=receive_buffer)
-        self._protocol.stream = self
+        self._protocol._stream = self
         self._protocol.take_over(transport)
 
     @classmethod

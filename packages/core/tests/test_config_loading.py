@@ -183,6 +183,14 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
         ),
         pytest.param(ECHO + 'x = "', "sennit.toml:3: not TOML: ", id="syntax at the end"),
         pytest.param(
+            ECHO + "x = " + "9" * 5000,
+            "sennit.toml: not TOML: a number with too many digits",
+            id="a number without end",
+        ),
+        pytest.param(
+            "x = " + "[" * 5000, "sennit.toml: tables are nested too deeply", id="nested for ever"
+        ),
+        pytest.param(
             ECHO + '[tls.main]\ncertificate = "no.pem"\nkey = "no.key"\n',
             "sennit.toml:4: [tls.main] certificate: expected a file that is there, "
             'found "no.pem" (no.pem), which does not exist',

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfiguredService",
     "NodeConfig",
+    "Origin",
     "SeveralConfigError",
     "from_options",
     "load",
@@ -246,6 +247,9 @@ def load(file: str | Path, *, environ: Mapping[str, str] | None = None) -> NodeC
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(shown, text, error) from None
+    except ValueError:
+        # Python's own limit, which the reader of TOML lets through.
+        raise ConfigError("not TOML: a number with too many digits", file=shown) from None
     except RecursionError:
         raise ConfigError("tables are nested too deeply", file=shown) from None
     origin = Origin(shown, locate(text))

@@ -127,7 +127,7 @@ def test_run_raises_what_main_raised(reactor: Reactor, kind: str) -> None:
         "plain": plain,
     }
     with pytest.raises(KeyError, match="main"):
-        reactor.run(mains[kind])  # type: ignore[arg-type]
+        reactor.run(mains[kind])
     assert not reactor.running
 
 

@@ -39,7 +39,7 @@ def implements(*names: str) -> Callable[[C], C]:
 
 def attach(declare: Callable[[type, tuple[str, ...]], None]) -> None:
     """Hand over what waits, and all that comes later, to `declare` (called once by interfaces)."""
-    global _declare  # noqa: PLW0603 - one hand-over per process is the point
+    global _declare
     _declare = declare
     for cls, names in _waiting:
         declare(cls, names)

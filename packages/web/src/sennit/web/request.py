@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sennit.web.server import HTTPServerProtocol
     from sennit.web.verdict import RequestHead
 
-__all__ = ["Request"]
+__all__ = ["Request", "decode_segments"]
 
 MAX_FIELDS = 1000
 """Fields of a query that are looked at; with more the request is refused (400)."""

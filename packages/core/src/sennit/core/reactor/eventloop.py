@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 else:
     _AsyncioLoop = asyncio.SelectorEventLoop
 
-__all__ = ["ReactorEventLoop", "end_tasks", "new_event_loop"]
+__all__ = ["LoopCall", "ReactorEventLoop", "end_tasks", "new_event_loop"]
 
 _EXECUTOR_PATIENCE = 300.0
 """Seconds `shutdown_default_executor` waits at most (asyncio's own figure)."""

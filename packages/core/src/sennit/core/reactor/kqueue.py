@@ -10,72 +10,76 @@ holds the socket's error, if any.
 
 from __future__ import annotations
 
-import select as _select
-import sys
+import select
 
 from sennit.core.reactor.pollers import ERROR, READ, WRITE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
-if sys.platform != "linux" and sys.platform != "win32":
+__all__ = ["KqueuePoller"]
 
-    class KqueuePoller:
-        """Waits with one ``kqueue`` descriptor."""
 
-        __slots__ = ("_known", "_kqueue")
+class KqueuePoller:
+    """Waits with one ``kqueue`` descriptor."""
 
-        def __init__(self) -> None:
-            self._kqueue = _select.kqueue()
-            self._known: dict[int, int] = {}
+    __slots__ = ("_known", "_kqueue", "_select")
 
-        def register(self, fd: int, mask: int) -> None:
-            """Begin to watch `fd`."""
-            if fd in self._known:
-                raise FileExistsError(f"descriptor {fd} is registered already")
-            self._known[fd] = 0
-            self.modify(fd, mask)
+    def __init__(self) -> None:
+        # Any: this platform's `select` may not have what is used here.
+        self._select: Any = select
+        self._kqueue: Any = self._select.kqueue()
+        self._known: dict[int, int] = {}
 
-        def modify(self, fd: int, mask: int) -> None:
-            """Ask for something else."""
-            before = self._known[fd]
-            changes = []
-            for bit, which in (
-                (READ, _select.KQ_FILTER_READ),
-                (WRITE, _select.KQ_FILTER_WRITE),
+    def register(self, fd: int, mask: int) -> None:
+        """Begin to watch `fd`."""
+        if fd in self._known:
+            raise FileExistsError(f"descriptor {fd} is registered already")
+        self._known[fd] = 0
+        self.modify(fd, mask)
+
+    def modify(self, fd: int, mask: int) -> None:
+        """Ask for something else."""
+        before = self._known[fd]
+        kernel = self._select
+        changes: list[Any] = []
+        for bit, which in ((READ, kernel.KQ_FILTER_READ), (WRITE, kernel.KQ_FILTER_WRITE)):
+            if mask & bit and not before & bit:
+                changes.append(kernel.kevent(fd, which, kernel.KQ_EV_ADD))
+            elif before & bit and not mask & bit:
+                changes.append(kernel.kevent(fd, which, kernel.KQ_EV_DELETE))
+        if changes:
+            self._kqueue.control(changes, 0, 0)
+        self._known[fd] = mask
+
+    def unregister(self, fd: int) -> None:
+        """Watch it no more."""
+        if fd in self._known:
+            self.modify(fd, 0)
+        del self._known[fd]
+
+    def poll(self, timeout: float | None = None) -> Sequence[tuple[int, int]]:
+        """Wait at most `timeout` seconds."""
+        kernel = self._select
+        found: dict[int, int] = {}
+        for event in self._kqueue.control(None, max(len(self._known) * 2, 1), timeout):
+            mask = READ if event.filter == kernel.KQ_FILTER_READ else WRITE
+            if event.flags & kernel.KQ_EV_ERROR or (
+                event.flags & kernel.KQ_EV_EOF and event.fflags
             ):
-                if mask & bit and not before & bit:
-                    changes.append(_select.kevent(fd, which, _select.KQ_EV_ADD))
-                elif before & bit and not mask & bit:
-                    changes.append(_select.kevent(fd, which, _select.KQ_EV_DELETE))
-            if changes:
-                self._kqueue.control(changes, 0, 0)
-            self._known[fd] = mask
+                mask |= ERROR
+            fd: int = event.ident
+            found[fd] = found.get(fd, 0) | mask
+        return list(found.items())
 
-        def unregister(self, fd: int) -> None:
-            """Watch it no more."""
-            if fd in self._known:
-                self.modify(fd, 0)
-            del self._known[fd]
+    def fileno(self) -> int:
+        """The descriptor another loop can wait on."""
+        fd: int = self._kqueue.fileno()
+        return fd
 
-        def poll(self, timeout: float | None = None) -> Sequence[tuple[int, int]]:
-            """Wait at most `timeout` seconds."""
-            found: dict[int, int] = {}
-            for event in self._kqueue.control(None, max(len(self._known) * 2, 1), timeout):
-                mask = READ if event.filter == _select.KQ_FILTER_READ else WRITE
-                if event.flags & _select.KQ_EV_ERROR or (
-                    event.flags & _select.KQ_EV_EOF and event.fflags
-                ):
-                    mask |= ERROR
-                found[event.ident] = found.get(event.ident, 0) | mask
-            return list(found.items())
-
-        def fileno(self) -> int:
-            """The descriptor another loop can wait on."""
-            return self._kqueue.fileno()
-
-        def close(self) -> None:
-            """Give the descriptor back."""
-            self._kqueue.close()
-            self._known.clear()
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._kqueue.close()
+        self._known.clear()

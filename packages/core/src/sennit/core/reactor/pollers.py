@@ -10,7 +10,6 @@ wait on, or ``None``.
 from __future__ import annotations
 
 import select as _select
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def default_poller(name: str | None = None) -> Poller:
         from sennit.core.reactor.epoll import EpollPoller
 
         return EpollPoller()
-    if sys.platform != "linux" and sys.platform != "win32" and chosen == "kqueue":
+    if chosen == "kqueue" and hasattr(_select, "kqueue"):
         from sennit.core.reactor.kqueue import KqueuePoller
 
         return KqueuePoller()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sennit.core.service.loading import NodeConfig
 
-__all__ = ["SennitCommand", "execute"]
+__all__ = ["SennitCommand", "execute", "run_node"]
 
 DEFAULT_FILE: Final = "sennit.toml"
 """What ``sennit up`` reads when no file is named."""

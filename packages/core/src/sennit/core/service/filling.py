@@ -25,7 +25,18 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 
 from sennit.core.service.config import EXISTS, REFERS, Listen, Secret, ServiceConfig
 
-__all__ = ["Problem", "TablePath", "World", "did_you_mean", "fields_of", "fill"]
+__all__ = [
+    "Problem",
+    "TablePath",
+    "World",
+    "allowed",
+    "describe",
+    "did_you_mean",
+    "fields_of",
+    "fill",
+    "is_list",
+    "is_table",
+]
 
 # `Any` throughout this module: values as tomllib read them, and type objects, which
 # Python's own typing cannot describe.

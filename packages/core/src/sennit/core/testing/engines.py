@@ -45,7 +45,15 @@ if TYPE_CHECKING:
     AnyEngine = Engine[Any]
     Answer = Callable[[Any, Any], object]
 
-__all__ = ["Conversation", "Described", "assert_no_io", "converse", "engine_suite"]
+__all__ = [
+    "Conversation",
+    "Described",
+    "assert_no_io",
+    "converse",
+    "cut",
+    "describe",
+    "engine_suite",
+]
 
 
 class Described(NamedTuple):

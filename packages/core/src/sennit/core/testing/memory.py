@@ -252,7 +252,7 @@ class RecordingTransport(FlowControl):
                     del waiting[0]
                 else:
                     waiting[0] = first[len(data) :]
-            self.pieces.append(data)
+            self.pieces.append(bytes(data))
             if octets is not None:
                 octets -= len(data)
         if self._closing and not self._lost and not waiting:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
 
-__all__ = ["Listener", "listen_tcp", "listen_unix", "tcp_sockets", "unix_socket"]
+__all__ = ["Listener", "is_numeric", "listen_tcp", "listen_unix", "tcp_sockets", "unix_socket"]
 
 ACCEPTS_PER_TURN: Final = 100
 """Connections accepted in one turn, so that nobody who is connected starves."""

@@ -20,6 +20,7 @@ Not here: copying from one thing to another (``_pump.py``, offered here as
 from __future__ import annotations
 
 from sennit.core._pump import pump
+from sennit.core._waiting import is_cancellation
 from sennit.core.broadcast import Broadcast
 from sennit.core.deferred import Deferred, succeed
 from sennit.core.errors import (
@@ -197,9 +198,9 @@ class StreamProtocol:
     def _handler_failed(self, error: BaseException) -> None:
         self._task = None
         if self.gone:
-            if isinstance(error, ConnectionLost) or _is_cancellation(error):
+            if isinstance(error, ConnectionLost) or is_cancellation(error):
                 return  # that is how it learned that the connection has gone
-        elif _is_cancellation(error):
+        elif is_cancellation(error):
             self.transport.abort()
             return
         elif isinstance(error, EndOfStreamError):
@@ -671,9 +672,3 @@ def stream_handler(handler: Handler, *, receive_buffer: int = RECEIVE_BUFFER) ->
         An `IProtocolFactory`, for `sennit.core.serve`.
     """
     return _StreamFactory(handler, receive_buffer)
-
-
-def _is_cancellation(error: BaseException) -> bool:
-    from asyncio import CancelledError
-
-    return isinstance(error, CancelledError)

@@ -204,6 +204,11 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
             id="certificate without TLS",
         ),
         pytest.param(
+            ECHO + "listen = []\n",
+            "sennit.toml:3: [service.echo] listen: found no endpoint; a service listens at one",
+            id="nowhere to listen",
+        ),
+        pytest.param(
             ECHO + '[service.b]\ntype = "echo"\n\nlisten = ["tcp://127.0.0.1:8007"]\n',
             'sennit.toml:6: [service.b] listen[0]: found "tcp://127.0.0.1:8007", '
             "where [service.echo] listens already",

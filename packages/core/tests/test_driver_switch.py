@@ -128,3 +128,26 @@ def test_two_cannot_wait_at_one_inbox() -> None:
         first.add_errback(lambda _: None)
 
     clock.run(main)
+
+
+class Slow(Switching):
+    """The first octet is never answered."""
+
+    @handles(Octet)
+    def octet(self, event: Octet) -> Deferred[None]:
+        return Deferred()
+
+
+def test_events_behind_the_change_are_not_dropped_in_silence() -> None:
+    clock = Clock()
+    protocol, peer = Slow(), Protocol()
+    pair = memory_pair(peer, protocol, reactor=clock)
+    pair.pump()
+    peer.transport.write(b"aa")
+    pair.pump()
+
+    with pytest.raises(UsageError, match="next protocol would not see"):
+        protocol.switch_protocol(Protocol())
+
+    peer.transport.abort()
+    pair.pump()

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sennit.core._driver import GONE, STALLED, SUSPENDED, TIMED, Driver, has_timers
 from sennit.core._faultlog import log_fault
-from sennit.core.errors import ConnectionLost, ProtocolError, TLSError
+from sennit.core.errors import ConnectionLost, ProtocolError, TLSError, UsageError
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from sennit.core.engine import Engine
     from sennit.core.interfaces import IStreamProtocol
 
@@ -22,6 +24,7 @@ class Handover(Driver[EngineT]):
 
     _stash: Any = None  # an event that was taken and must wait for the next turn
     _server_side = True
+    _later: dict[int, deque[Any]]  # events whose exchange is busy, by exchange
 
     def switch_protocol(self, protocol: IStreamProtocol) -> None:
         """Send what is queued, then give the connection to another protocol.
@@ -32,9 +35,13 @@ class Handover(Driver[EngineT]):
 
         Raises:
             ConnectionLost: The connection has gone.
+            UsageError: The engine has given events behind the one that changes over,
+                which nobody would see: it must say PAUSED until `release`.
         """
         if self._held & GONE:
             raise self._lost or ConnectionLost()
+        if self._stash is not None or self._later:
+            raise UsageError("events wait here that the next protocol would not see")
         self.flush()
         rest = self.engine.release() + self._unparsed
         self._leave()

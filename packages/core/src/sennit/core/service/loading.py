@@ -393,6 +393,8 @@ def _service(
         return None
     if config is None:
         return None
+    if not config.listen:
+        world.add((*path, "listen"), "found no endpoint; a service listens at one at least")
     if not struct.accepts_starttls:
         for index, each in enumerate(config.listen):
             if each.tls is not None and not each.url.startswith(("tls:", "tls+", "fd:")):

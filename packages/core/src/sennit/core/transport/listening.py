@@ -325,9 +325,10 @@ class _Acceptor:
     def on_event(self, mask: int) -> None:
         listener = self._listener
         family, kind, proto = self._kind
+        accept, take = self._accept, listener.take
         for taken in range(self._batch):
             try:
-                fd, peer = self._accept()
+                fd, peer = accept()
             except BlockingIOError:
                 self._batch = max(taken, 1)
                 return
@@ -339,7 +340,7 @@ class _Acceptor:
             sock = RawSocket(family, kind, proto, fd)
             if self._nodelay:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            listener.take(sock, peer)
+            take(sock, peer)
             if not listener._accepting:
                 return
         self._batch = min(self._batch * 2, ACCEPTS_PER_TURN)

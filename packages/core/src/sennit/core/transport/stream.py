@@ -141,11 +141,12 @@ class SocketTransport(Sending):
     def start(self) -> None:
         """Tell the protocol that it is connected, then begin to read."""
         context = self._context
+        made = self._protocol.connection_made
         try:
             if context is None:
-                self._deliver(self._protocol.connection_made, self)
+                self._deliver(made, self)
             else:
-                context.run(self._deliver, self._protocol.connection_made, self)
+                context.run(self._deliver, made, self)
         except (KeyboardInterrupt, SystemExit):
             # Nothing is registered yet that would end it with the reactor.
             self.abort()

@@ -120,7 +120,7 @@ class Sending(FlowControl):
             return
         self._out.append(data)
         self._size = size = self._size + len(data)
-        if size > self._high:
+        if size >= self._high:
             self._pressed()
         elif not self._cork and not self._queued:
             self._flush_soon()

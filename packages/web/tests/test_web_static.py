@@ -14,7 +14,7 @@ import pytest
 
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
-from sennit.web import Site, StaticFiles
+from sennit.web import Resource, Site, StaticFiles
 from sennit.web.dates import format_date
 from sennit.web.mediatypes import media_type
 
@@ -40,6 +40,7 @@ class Files:
         self.clock = clock
         self.options: dict[str, Any] = {}
         self.resource: StaticFiles | None = None
+        self.tree: Resource | None = None
 
     def serve(self, **options: Any) -> Files:
         if self.resource is not None:
@@ -51,7 +52,7 @@ class Files:
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
         if self.resource is None:
             self.resource = StaticFiles(self.root, **self.options)
-        site = Site(self.resource, clock=self.clock)
+        site = Site(self.tree or self.resource, clock=self.clock)
         transport = RecordingTransport(site.build_protocol(None))
         fields = "".join(
             f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()
@@ -131,6 +132,18 @@ def test_a_folder_without_a_slash_is_sent_to_one_with_it(files: Files) -> None:
     answer = files.ask("/sub?a=b")
     assert (answer.status, answer.headers["location"]) == (301, "/sub/?a=b")
     assert files.ask("/none").status == 404
+
+
+def test_a_mounted_folder_without_a_slash_is_sent_to_one_with_it(files: Files) -> None:
+    """The links of its index would lead beside it otherwise."""
+    tree = Resource()
+    files.resource = StaticFiles(files.root)
+    tree.put_child("files", files.resource)
+    files.tree = tree
+    answer = files.ask("/files?a=b")
+    assert (answer.status, answer.headers["location"]) == (301, "/files/?a=b")
+    assert files.ask("/files/").body == PAGE
+    assert files.ask("/files/sub").headers["location"] == "/files/sub/"
 
 
 # ── out of the folder ─────────────────────────────────────────────────────────

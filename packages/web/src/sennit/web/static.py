@@ -114,7 +114,10 @@ class StaticFiles(Resource):
     def render_get(self, request: Request) -> Response:
         """Send what the rest of the path names."""
         segments = request.segments
-        as_folder = not segments or segments[-1] == ""
+        if not segments:
+            # A child of a tree, asked for by its name alone: as with any folder in it.
+            return _with_slash(request)
+        as_folder = segments[-1] == ""
         if as_folder:
             segments = segments[:-1]
         for segment in segments:

@@ -164,6 +164,15 @@ def test_heavy_parts_may_be_named_or_given() -> None:
     assert given.sample_files() == {}
 
 
+def test_urls_are_shown_as_people_of_the_protocol_write_them() -> None:
+    plugin = ServicePlugin(
+        "w", "W", config=dict, build=lambda config, context: config, schemes={"tcp": "http"}
+    )
+
+    assert plugin.shown("tcp://127.0.0.1:80") == "http://127.0.0.1:80"
+    assert plugin.shown("unix:run/x.sock") == "unix:run/x.sock"
+
+
 def test_a_heavy_part_that_cannot_be_imported_is_reported_by_the_plugins_name() -> None:
     plugin = ServicePlugin("b", "B", config="builtins:nothing", build="nowhere.at:all")
 

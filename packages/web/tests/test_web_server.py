@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -104,6 +105,22 @@ def test_a_coroutine_and_a_deferred_answer_when_they_have_it(clock: Clock) -> No
         if not waiting.called and handler is not later:
             connection.do(waiting.callback, text("Hello"))
         assert connection.transport.take() == HELLO
+
+
+def test_a_handler_whose_request_turns_out_bad_at_once_is_never_begun(clock: Clock) -> None:
+    """A client could fill the log with coroutines that were never awaited."""
+    begun: list[Request] = []
+
+    async def upload(request: Request) -> Response:
+        begun.append(request)
+        return text("Hello")
+
+    connection = Connection(clock, upload)
+    sent = connection.send(POST + b"Transfer-Encoding: chunked\r\n\r\n5_0\r\nhello\r\n")
+    assert sent.startswith(b"HTTP/1.1 400 ")
+    connection.do(connection.transport.lose)
+    assert not begun
+    gc.collect()  # a warning is an error here
 
 
 def test_pipelined_requests_are_answered_in_order_one_at_a_time(clock: Clock) -> None:

@@ -288,6 +288,8 @@ class ServicePlugin:
             `sennit.core.service.tree.ServiceContext`.
         try_commands: ``try_commands(config, urls) -> list[str]``: commands that
             show the running service at work, for a person to paste.
+        schemes: What its URLs are called where people read them, by the scheme of the
+            endpoint: ``{"tcp": "http", "tls": "https"}``.
         positional: Keys of the configuration that the command line takes as
             arguments without an option: ``("root",)`` gives ``sennit web DIR``.
         example: Arguments of an example in the command's help: ``"public/"``.
@@ -307,6 +309,7 @@ class ServicePlugin:
         "name",
         "positional",
         "sample",
+        "schemes",
     )
 
     def __init__(
@@ -317,6 +320,7 @@ class ServicePlugin:
         config: str | type[Any],  # Any: a msgspec Struct, which this module must not import
         build: str | Callable[[Any, ServiceContext], IService],
         try_commands: str | Callable[[Any, Sequence[str]], list[str]] | None = None,
+        schemes: Mapping[str, str] | None = None,
         positional: Sequence[str] = (),
         example: str = "",
         sample: Mapping[str, object] | None = None,
@@ -324,6 +328,7 @@ class ServicePlugin:
     ) -> None:
         self.name = name
         self.help = help
+        self.schemes: Mapping[str, str] = dict(schemes or {})
         self.positional = tuple(positional)
         self.example = example
         self.sample: Mapping[str, object] = dict(sample or {})
@@ -360,6 +365,11 @@ class ServicePlugin:
             return []
         commands: list[str] = self._resolve(self._try_commands)(config, urls)
         return commands
+
+    def shown(self, url: str) -> str:
+        """An endpoint's URL as people of this protocol write it."""
+        scheme, colon, rest = url.partition(":")
+        return self.schemes.get(scheme, scheme) + colon + rest
 
     def sample_files(self) -> Mapping[str, str]:
         """Files that make the sample configuration work, by relative path."""

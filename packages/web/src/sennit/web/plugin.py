@@ -12,6 +12,7 @@ web = ServicePlugin(
     config="sennit.web.config:WebConfig",
     build="sennit.web.service:build_web",
     try_commands="sennit.web.service:try_web",
+    schemes={"tcp": "http", "tls": "https"},
     positional=("root",),
     example="public/",
     sample={"listen": ["tcp://127.0.0.1:8080"], "root": "public"},

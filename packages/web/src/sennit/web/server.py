@@ -160,6 +160,7 @@ class HTTPServerProtocol(
     _content_began = 0.0  # likewise for content
     _stuck_since = 0.0  # when what is to be sent was seen not to move; 0 for not at all
     _progress: object = None
+    _unbegun: Any = None  # a handler's coroutine that has not had its first step
 
     def __init__(self, server: HTTPServer) -> None:
         super().__init__(server.engine(server.limits, server.dates.line), clock=server.clock)
@@ -220,6 +221,11 @@ class HTTPServerProtocol(
             self._alarm.cancel()
             self._alarm = None
         super().connection_lost(exc)
+        unbegun, self._unbegun = self._unbegun, None
+        if unbegun is not None and hasattr(unbegun, "close"):
+            # The request turned out bad in the octets that came with it, or the client
+            # has gone: Python would warn of a coroutine that was never awaited.
+            unbegun.close()
 
     # ── requests ──────────────────────────────────────────────────────────────
 
@@ -244,6 +250,7 @@ class HTTPServerProtocol(
         if isinstance(answer, Deferred):
             answer.catch(HTTPError, _as_page)
             return answer.add_callback(self._answer_found, head)
+        self._unbegun = answer
         return self._answer_later(head, answer)
 
     def _answer_found(self, answer: Response, head: RequestReceived) -> Any:
@@ -258,6 +265,7 @@ class HTTPServerProtocol(
             self._dates.renew(now)
 
     async def _answer_later(self, head: RequestReceived, answer: Any) -> None:
+        self._unbegun = None
         try:
             response = await answer
         except HTTPError as error:

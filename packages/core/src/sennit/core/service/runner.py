@@ -138,7 +138,8 @@ class _Run:
         for each in self._config.services:
             urls = tuple(getattr(services[each.name], "urls", ()))
             commands = each.plugin.try_commands(each.config, urls)
-            rows.append(Row(each.name, each.plugin.name, urls, tuple(commands)))
+            shown = tuple(each.plugin.shown(url) for url in urls)
+            rows.append(Row(each.name, each.plugin.name, shown, tuple(commands)))
         for line in render(rows, terminal=sys.stdout is not None and sys.stdout.isatty()):
             self._out.write(line)
         self._out.write("ready")

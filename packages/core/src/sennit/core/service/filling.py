@@ -241,7 +241,7 @@ def _convert(kind: Any, raw: Any, path: TablePath, world: World) -> Any:
             if not isinstance(value, str) or not value or "\0" in value:
                 raise ValueError("Expected `path`")
             return world.folder / Path(value).expanduser()
-        raise NotImplementedError(f"a configuration cannot have a {wanted!r}")
+        raise TypeError(f"a configuration cannot have a {wanted!r}")
 
     try:
         return msgspec.convert(raw, kind, dec_hook=hook)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sennit.core.address import InternetAddress
-from sennit.core.deferred import Deferred
+from sennit.core.deferred import Deferred, succeed
 from sennit.core.engine import FilePart
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
@@ -186,6 +186,29 @@ def test_a_bug_is_500_without_traceback_and_the_connection_goes_on(
     assert b"Traceback" not in answer
     assert len(caplog.records) == 1
     assert connection.send(GET) == HELLO
+
+
+@pytest.mark.parametrize("how", ["plain", "coroutine", "Deferred"])
+def test_a_handler_that_gives_no_response_is_named_as_the_bug(
+    clock: Clock, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def coroutine(request: Request) -> Any:
+        return None
+
+    def deferred(request: Request) -> Any:
+        return succeed("Hello")
+
+    def plain(request: Request) -> Any:
+        return "Hello"
+
+    handler = {"plain": plain, "coroutine": coroutine, "Deferred": deferred}[how]
+    connection = Connection(clock, handler)
+    with caplog.at_level(logging.ERROR):
+        answer = connection.send(GET)
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert len(caplog.records) == 1
+    error = (caplog.records[0].exc_info or (None, None))[1]
+    assert "it gives a Response" in f"{caplog.text} {error}"
 
 
 def test_a_response_that_cannot_be_sent_is_a_bug(

@@ -250,13 +250,15 @@ class HTTPServerProtocol(
         if isinstance(answer, Deferred):
             answer.catch(HTTPError, _as_page)
             return answer.add_callback(self._answer_found, head)
+        if not hasattr(answer, "__await__"):
+            return self._answer(head, _response(answer))
         self._unbegun = answer
         return self._answer_later(head, answer)
 
     def _answer_found(self, answer: Response, head: RequestReceived) -> Any:
         self._answered_late()
         # A coroutine, when the content streams: the chain waits for it.
-        return self._answer(head, answer)
+        return self._answer(head, _response(answer))
 
     def _answered_late(self) -> None:
         """Time has passed since the request came: look at the clock again."""
@@ -271,7 +273,7 @@ class HTTPServerProtocol(
         except HTTPError as error:
             response = error_page(error.status, error.headers)
         self._answered_late()
-        streaming = self._answer(head, response)
+        streaming = self._answer(head, _response(response))
         if streaming is not None:
             await streaming
             self._began = self._now()
@@ -467,6 +469,20 @@ class HTTPServerProtocol(
             self.transport.close("timeout" if self._first or engine.head_begun else "idle")
             return
         self.proceed()
+
+
+def _response(answer: object) -> Response:
+    """What a handler gave, if it is a response.
+
+    Raises:
+        TypeError: It is not; the text says what would be.
+    """
+    if isinstance(answer, Response):
+        return answer
+    raise TypeError(
+        f"a handler gave {answer!r:.60}; it gives a Response, such as text(…), "
+        "or something to await that does"
+    )
 
 
 def _octets_in(body: Any) -> int:

@@ -89,7 +89,7 @@ def serve_twisted(behaviour: Behaviour, ready: Ready) -> None:
             self.transport.setTcpNoDelay(True)
 
     class Echo(Base):
-        def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802 - their name
             self.transport.write(data)
 
     @implementer(interfaces.IPushProducer)
@@ -97,12 +97,12 @@ def serve_twisted(behaviour: Behaviour, ready: Ready) -> None:
         paused = False
         left = 0
 
-        def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802 - their name
             self.left = int.from_bytes(data, "big")
             self.transport.registerProducer(self, True)
             self.resumeProducing()
 
-        def resumeProducing(self) -> None:  # noqa: N802
+        def resumeProducing(self) -> None:  # noqa: N802 - their name
             self.paused = False
             while self.left > 0 and not self.paused:
                 self.left -= len(CHUNK)
@@ -111,10 +111,10 @@ def serve_twisted(behaviour: Behaviour, ready: Ready) -> None:
                     self.transport.unregisterProducer()
                     self.transport.loseConnection()
 
-        def pauseProducing(self) -> None:  # noqa: N802
+        def pauseProducing(self) -> None:  # noqa: N802 - their name
             self.paused = True
 
-        def stopProducing(self) -> None:  # noqa: N802
+        def stopProducing(self) -> None:  # noqa: N802 - their name
             self.paused = True
 
     chain, key = (Path(each).read_bytes() for each in certificate())

@@ -148,11 +148,11 @@ def serve_twisted(behaviour: Behaviour, ready: Ready) -> None:
             self.transport.setTcpNoDelay(True)
 
     class Echo(Base):
-        def connectionMade(self) -> None:  # noqa: N802
+        def connectionMade(self) -> None:  # noqa: N802 - their name
             super().connectionMade()
             self.transport.registerProducer(self.transport, True)
 
-        def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802 - their name
             self.transport.write(data)
 
     @implementer(interfaces.IPushProducer)
@@ -160,11 +160,11 @@ def serve_twisted(behaviour: Behaviour, ready: Ready) -> None:
         paused = False
         left = 0
 
-        def connectionMade(self) -> None:  # noqa: N802
+        def connectionMade(self) -> None:  # noqa: N802 - their name
             super().connectionMade()
             self.transport.registerProducer(self, True)
 
-        def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        def dataReceived(self, data: bytes) -> None:  # noqa: N802 - their name
             self.left = int.from_bytes(data, "big")
             self.produce()
 
@@ -176,18 +176,18 @@ def serve_twisted(behaviour: Behaviour, ready: Ready) -> None:
                     self.transport.unregisterProducer()
                     self.transport.loseConnection()
 
-        def pauseProducing(self) -> None:  # noqa: N802
+        def pauseProducing(self) -> None:  # noqa: N802 - their name
             self.paused = True
 
-        def resumeProducing(self) -> None:  # noqa: N802
+        def resumeProducing(self) -> None:  # noqa: N802 - their name
             self.paused = False
             self.produce()
 
-        def stopProducing(self) -> None:  # noqa: N802
+        def stopProducing(self) -> None:  # noqa: N802 - their name
             self.paused = True
 
     class Farewell(Base):
-        def connectionMade(self) -> None:  # noqa: N802
+        def connectionMade(self) -> None:  # noqa: N802 - their name
             super().connectionMade()
             self.transport.write(b"x")
             self.transport.loseConnection()

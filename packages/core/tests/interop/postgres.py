@@ -1,0 +1,151 @@
+"""A PostgreSQL of one's own: a new cluster in a folder of its own, gone when the test is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+__all__ = ["PostgresURL", "postgres_server"]
+
+
+class PostgresURL(str):
+    """The URL of a running server on loopback, as psycopg and asyncpg take it.
+
+    Attributes:
+        folder: Where its Unix socket lies.
+        port: Its TCP port; the socket's name has it, too.
+        pid: Of its first process.
+    """
+
+    folder: str
+    port: int
+    pid: int
+
+    @property
+    def unix(self) -> str:
+        """The same database through the Unix socket."""
+        return f"postgresql://postgres@/postgres?host={self.folder}&port={self.port}"
+
+
+def _program(name: str) -> str:
+    """A server program of the newest release installed; Debian keeps them off PATH."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3])
+    )
+    program = str(found[-1]) if found else shutil.which(name)
+    if program is None:
+        pytest.skip(f"PostgreSQL ({name}) is not installed")
+    return program
+
+
+def _as_postgres() -> dict[str, Any]:
+    """What makes a child run as a user that the server accepts: it refuses root."""
+    if os.geteuid() != 0:
+        return {}
+    import pwd
+
+    try:
+        user = pwd.getpwnam("postgres")
+    except KeyError:
+        pytest.skip("as root this needs a user postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _ready(data: Path) -> bool:
+    """Whether the server says so in the eighth line of its pid file."""
+    try:
+        lines = (data / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) > 7 and lines[7].strip() == "ready"
+
+
+@contextmanager
+def postgres_server(options: Sequence[str] = ()) -> Generator[PostgresURL, None, None]:
+    """Start a new server and give its URL; superuser ``postgres``, no password.
+
+    Args:
+        options: More settings, each as ``name=value``.
+    """
+    initdb, postgres = _program("initdb"), _program("postgres")
+    who = _as_postgres()
+    # A short path: the name of a Unix socket has 107 octets at most.
+    folder = Path(tempfile.mkdtemp(prefix="sennit-pg-", dir="/tmp"))
+    try:
+        if who:
+            os.chown(folder, who["user"], who["group"])
+        data, log = folder / "data", folder / "log"
+        made = subprocess.run(
+            [initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **who,
+        )
+        if made.returncode:
+            raise AssertionError(f"initdb failed: {made.stdout}{made.stderr}")
+        for _ in range(3):
+            port = _free_port()
+            settings = ["fsync=off", "listen_addresses=127.0.0.1", f"port={port}"]
+            settings += [f"unix_socket_directories={folder}", "max_connections=40", *options]
+            with log.open("ab") as out:
+                server = subprocess.Popen(
+                    [postgres, "-D", data, *(f"--{each}" for each in settings)],
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    # A Ctrl-C at the terminal is for the tests.
+                    start_new_session=True,
+                    **who,
+                )
+            deadline = time.monotonic() + 30
+            while not _ready(data) and server.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if server.poll() is None and _ready(data):
+                break
+            # Somebody may have taken the port in between; another one then.
+            _end(server)
+        else:
+            raise AssertionError(f"PostgreSQL did not start: {log.read_text()}")
+        url = PostgresURL(f"postgresql://postgres@127.0.0.1:{port}/postgres")
+        url.folder, url.port, url.pid = str(folder), port, server.pid
+        try:
+            yield url
+        finally:
+            _end(server)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Have the server drop its clients and end."""
+    if server.poll() is None:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait(10)

@@ -23,6 +23,7 @@ from sennit.core.reactor.waking import Waking
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import Awaitable, Callable, Coroutine
     from typing import Any, Protocol, TypeVar, overload
 
@@ -38,6 +39,35 @@ if TYPE_CHECKING:
         """Whatever must end when its reactor does."""
 
         def reactor_stopped(self) -> None: ...
+
+    class SocketSource(Protocol):
+        """Makes listening sockets, or has them already (on reload, in a worker).
+
+        Each method gives sockets that are the caller's own to close, and what to call
+        when it has: the last to call that ends the place, which may be shared.
+        """
+
+        def tcp(
+            self, host: str, port: int, backlog: int, reuse_port: bool
+        ) -> tuple[list[socket.socket], Callable[[], object]]:
+            """Listening at a numeric `host`, or at every interface where it is empty."""
+            ...
+
+        def unix(
+            self, path: str, backlog: int, mode: int
+        ) -> tuple[list[socket.socket], Callable[[], object]]:
+            """Listening at a path; its file is the source's to remove."""
+            ...
+
+        def fd(self, number: int) -> tuple[list[socket.socket], Callable[[], object]]:
+            """A copy of an inherited socket of any kind."""
+            ...
+
+        def udp(
+            self, host: str, port: int, reuse_port: bool
+        ) -> tuple[list[socket.socket], Callable[[], object]]:
+            """One datagram socket bound to a numeric `host`, this process' own."""
+            ...
 
     class Host(Protocol):
         """A loop that a reactor lives in, as the reactor sees it (``foreign.py``)."""
@@ -77,6 +107,9 @@ class Reactor(Waking):
     Raises:
         ValueError: The platform has no such poller.
     """
+
+    socket_source: SocketSource | None = None
+    """Who makes listening sockets; ``None``: whoever listens makes its own."""
 
     def __init__(self, poller: str | None = None) -> None:
         super().__init__(poller)

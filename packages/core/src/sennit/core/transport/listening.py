@@ -66,6 +66,7 @@ class Listener:
         limits: Decides on each connection first; none when left out.
         unlink: Path of a Unix socket to remove at the end.
         paused: Wait for `resume_accepting` before the first is accepted.
+        on_close: Called once when it closes; who shares the sockets with it counts so.
 
     Attributes:
         connections: The transports that it accepted and that are still there.
@@ -81,6 +82,7 @@ class Listener:
         limits: IPeerLimits | None = None,
         unlink: str | None = None,
         paused: bool = False,
+        on_close: Callable[[], object] | None = None,
     ) -> None:
         self._reactor = reactor
         self.set_factory(factory)
@@ -93,6 +95,7 @@ class Listener:
         self._reserve = _open_reserve()
         self._last_warning = -WARN_EVERY
         self._resume_call: Any = None
+        self._on_close = on_close
         self._accepting = False
         self._closed = False
         self.connections: set[SocketTransport] = set()
@@ -177,6 +180,8 @@ class Listener:
         if self._reserve >= 0:
             os.close(self._reserve)
             self._reserve = -1
+        if self._on_close is not None:
+            self._on_close()
 
     def reactor_stopped(self) -> None:
         """The reactor ends, and so does the listener."""
@@ -514,16 +519,32 @@ def listen_tcp(
     """`Reactor.listen_tcp`; a name is looked up in a thread, and all its addresses are used."""
     from sennit.core.deferred import maybe_deferred
 
+    source = reactor.socket_source
+
     def listen(hosts: Sequence[str]) -> Listener:
         sockets: list[socket.socket] = []
+        releases: list[Callable[[], object]] = []
+
+        def release() -> None:
+            for each in releases:
+                each()
+
         try:
             for each in hosts:
                 chosen = port or (sockets[0].getsockname()[1] if sockets else 0)
-                sockets += tcp_sockets(each, chosen, backlog=backlog, reuse_port=reuse_port)
-            return Listener(reactor, sockets, factory, limits=limits, paused=paused)
+                if source is None:
+                    sockets += tcp_sockets(each, chosen, backlog=backlog, reuse_port=reuse_port)
+                else:
+                    found, let_go = source.tcp(each, chosen, backlog, reuse_port)
+                    sockets += found
+                    releases.append(let_go)
+            return Listener(
+                reactor, sockets, factory, limits=limits, paused=paused, on_close=release
+            )
         except BaseException:
             for sock in sockets:
                 sock.close()
+            release()
             raise
 
     if not host or is_numeric(host):
@@ -566,7 +587,20 @@ def listen_unix(
     """`Reactor.listen_unix`."""
     from sennit.core.deferred import maybe_deferred
 
+    source = reactor.socket_source
+
     def listen() -> Listener:
+        if source is not None:
+            # Whoever holds the sockets removes the file, too.
+            (sock,), release = source.unix(path, backlog, mode)
+            try:
+                return Listener(
+                    reactor, [sock], factory, limits=limits, paused=paused, on_close=release
+                )
+            except BaseException:
+                sock.close()
+                release()
+                raise
         sock = unix_socket(path, backlog=backlog, mode=mode)
         unlink = None if path.startswith("@") else path
         try:

@@ -1,0 +1,370 @@
+"""Listening sockets that outlive who listens.
+
+A node gives its reactor a source of listening sockets (`Reactor.socket_source`). Whoever
+listens gets a copy of the socket of its place, so that a service may listen where the one
+that it replaces still does: both accept from one queue of the kernel, and no moment
+refuses a connection. When the last of them has closed its copy, the place is free again
+and the file of a Unix socket goes.
+
+`LocalSockets` makes them in this process. Under a supervisor the same object lives there,
+and `SupervisedSockets` asks it over a socket pair; the descriptor comes as SCM_RIGHTS
+(unix(7)). So a supervisor needs to know of no service, and a worker that has given up its
+privileges can still be given a privileged port that its configuration names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["LocalSockets", "SocketServer", "SupervisedSockets"]
+
+LONGEST: Final = 8192
+"""Octets of one question or answer."""
+
+PATIENCE: Final = 10.0
+"""Seconds after which a supervisor that does not answer is given up."""
+
+Sockets = list[socket.socket]
+Release = "Callable[[], object]"
+Key = tuple[object, ...]
+
+
+class _Place:
+    """The socket or sockets of one place, and how many use them."""
+
+    __slots__ = ("sockets", "unlink", "users")
+
+    def __init__(self, sockets: Sockets, unlink: tuple[str, tuple[int, int]] | None) -> None:
+        self.sockets = sockets
+        self.unlink = unlink
+        self.users = 0
+
+
+class LocalSockets:
+    """Makes sockets, and remembers them while anybody listens there.
+
+    Attributes:
+        owner: The service that is being prepared. It tells apart what listens at port 0,
+            where everybody gets another port.
+        turn: Told apart are also several such endpoints of one service; begin anew with 0.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[Key, _Place] = {}
+        self._counts: dict[Key, int] = {}
+        self.owner = ""
+
+    def preparing(self, owner: str) -> None:
+        """The sockets that are asked for next are for this service."""
+        self.owner = owner
+        self._counts.clear()
+
+    @property
+    def places(self) -> tuple[Key, ...]:
+        """Where anybody listens."""
+        return tuple(self._places)
+
+    def close(self) -> None:
+        """Close every socket; nobody is to share them any more."""
+        for key in list(self._places):
+            self._forget(key)
+
+    # ── what `Reactor.socket_source` has ──────────────────────────────────────
+
+    def tcp(
+        self, host: str, port: int, backlog: int, reuse_port: bool
+    ) -> tuple[Sockets, Callable[[], object]]:
+        """Listening at a numeric `host`, or at every interface where it is empty."""
+        from sennit.core.transport.listening import tcp_sockets
+
+        key = self._key("tcp", host, port)
+        return self._shared(
+            key, lambda: tcp_sockets(host, port, backlog=backlog, reuse_port=reuse_port)
+        )
+
+    def unix(self, path: str, backlog: int, mode: int) -> tuple[Sockets, Callable[[], object]]:
+        """Listening at a path, whose file goes with the last user."""
+        from sennit.core.transport.listening import unix_socket
+
+        return self._shared(
+            ("unix", path), lambda: [unix_socket(path, backlog=backlog, mode=mode)], path
+        )
+
+    def fd(self, number: int) -> tuple[Sockets, Callable[[], object]]:
+        """A copy of an inherited socket; the descriptor itself stays for the next."""
+        return [socket.socket(fileno=os.dup(number))], _nothing
+
+    def udp(
+        self, host: str, port: int, reuse_port: bool
+    ) -> tuple[Sockets, Callable[[], object]]:
+        """One datagram socket; a service that replaces another takes over its queue."""
+        key = self._key("udp", host, port, self.owner if reuse_port else "")
+        return self._shared(key, lambda: [udp_socket(host, port, reuse_port=reuse_port)])
+
+    def _key(self, kind: str, host: str, port: int, *more: object) -> Key:
+        if port:
+            return (kind, host, port, *more)
+        key = (kind, host, self.owner)
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        return (*key, count)
+
+    def _shared(
+        self, key: Key, make: Callable[[], Sockets], path: str | None = None
+    ) -> tuple[Sockets, Callable[[], object]]:
+        place = self._places.get(key)
+        if place is None:
+            sockets = make()
+            unlink = None
+            if path is not None and not path.startswith("@"):
+                found = os.lstat(path)
+                unlink = path, (found.st_dev, found.st_ino)
+            place = self._places[key] = _Place(sockets, unlink)
+        copies = [each.dup() for each in place.sockets]
+        place.users += 1
+        waiting = [place]
+
+        def release() -> None:
+            if waiting:
+                self._release(key, waiting.pop())
+
+        return copies, release
+
+    def _release(self, key: Key, place: _Place) -> None:
+        place.users -= 1
+        if not place.users and self._places.get(key) is place:
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        place = self._places.pop(key)
+        for each in place.sockets:
+            each.close()
+        if place.unlink is not None:
+            path, inode = place.unlink
+            try:
+                found = os.lstat(path)
+                # Only what we made: somebody else may listen there by now.
+                if (found.st_dev, found.st_ino) == inode:
+                    os.unlink(path)
+            except OSError:
+                pass
+
+
+def udp_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A datagram socket bound to a numeric address.
+
+    Raises:
+        OSError: The address is in use or not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind((host or "0.0.0.0", port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _nothing() -> None:
+    """Nobody counts copies of an inherited descriptor."""
+
+
+# ── over a socket pair ────────────────────────────────────────────────────────
+
+
+class SupervisedSockets:
+    """Asks the supervisor for each socket, and waits for the answer.
+
+    It waits without turning the loop: that is for a moment, while nothing is served yet
+    or a reload is under way, and needs no asynchronous path where sockets are bound.
+
+    Args:
+        channel: This end of the socket pair.
+    """
+
+    def __init__(self, channel: socket.socket) -> None:
+        channel.settimeout(PATIENCE)
+        self._channel = channel
+        self._owner = ""
+
+    def preparing(self, owner: str) -> None:
+        """The sockets that are asked for next are for this service."""
+        self._ask({"do": "preparing", "owner": owner})
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._channel.close()
+
+    def tcp(
+        self, host: str, port: int, backlog: int, reuse_port: bool
+    ) -> tuple[Sockets, Callable[[], object]]:
+        """Listening at a numeric `host`; one socket for all workers."""
+        return self._get(
+            {"do": "tcp", "host": host, "port": port, "backlog": backlog, "reuse": reuse_port}
+        )
+
+    def unix(self, path: str, backlog: int, mode: int) -> tuple[Sockets, Callable[[], object]]:
+        """Listening at a path; one socket for all workers."""
+        path = path if path.startswith("@") else os.path.abspath(path)
+        return self._get({"do": "unix", "path": path, "backlog": backlog, "mode": mode})
+
+    def fd(self, number: int) -> tuple[Sockets, Callable[[], object]]:
+        """A copy of a descriptor that came through the supervisor."""
+        return [socket.socket(fileno=os.dup(number))], _nothing
+
+    def udp(
+        self, host: str, port: int, reuse_port: bool
+    ) -> tuple[Sockets, Callable[[], object]]:
+        """This worker's own among those that share the port (SO_REUSEPORT, socket(7))."""
+        return self._get({"do": "udp", "host": host, "port": port})
+
+    def _get(self, question: dict[str, object]) -> tuple[Sockets, Callable[[], object]]:
+        answer, sockets = self._ask(question)
+        waiting = [answer["place"]]
+
+        def release() -> None:
+            if waiting:
+                try:
+                    self._ask({"do": "release", "place": waiting.pop()})
+                except OSError:
+                    pass  # the supervisor has gone, and its sockets with it
+
+        return sockets, release
+
+    def _ask(self, question: dict[str, object]) -> tuple[dict[str, Any], Sockets]:
+        """One question, one answer.
+
+        Raises:
+            OSError: What the supervisor met, or that it does not answer.
+        """
+        self._channel.sendall(json.dumps(question).encode() + b"\n")
+        data = b""
+        fds: list[int] = []
+        while not data.endswith(b"\n"):
+            piece, more, _, _ = socket.recv_fds(self._channel, LONGEST, 16)
+            fds += more
+            if not piece:
+                raise ConnectionResetError("the supervisor has gone")
+            data += piece
+        sockets = [socket.socket(fileno=each) for each in fds]
+        answer: dict[str, Any] = json.loads(data)
+        if "errno" in answer:
+            raise OSError(answer["errno"], answer["problem"])
+        return answer, sockets
+
+
+class SocketServer:
+    """The supervisor's end: answers one worker.
+
+    Args:
+        sockets: Where all workers' sockets are.
+        channel: This end of the socket pair; non-blocking.
+        number: The worker's number, to tell datagram sockets apart.
+    """
+
+    def __init__(self, sockets: LocalSockets, channel: socket.socket, number: int) -> None:
+        self._sockets = sockets
+        self._channel = channel
+        self._number = number
+        self._owner = ""
+        self._data = b""
+        self._next = 0
+        self._held: dict[int, Callable[[], object]] = {}
+
+    def readable(self) -> bool:
+        """Answer what the worker asked; false when it asks no more."""
+        try:
+            piece = self._channel.recv(LONGEST)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._data += piece
+        while b"\n" in self._data:
+            line, _, self._data = self._data.partition(b"\n")
+            try:
+                self._answer(json.loads(line))
+            except (OSError, ValueError, KeyError, TypeError):
+                # A worker that is ended right now, or out of its mind.
+                return False
+        return bool(piece) and len(self._data) <= LONGEST
+
+    def close(self, *, keep: bool) -> None:
+        """The worker has gone.
+
+        Args:
+            keep: It crashed, and its places are kept open for the one that follows.
+        """
+        self._channel.close()
+        held, self._held = self._held, {}
+        if not keep:
+            for each in held.values():
+                each()
+
+    def release_all(self) -> list[Callable[[], object]]:
+        """What the worker held, to be released later by whoever asked."""
+        held, self._held = self._held, {}
+        return list(held.values())
+
+    def _answer(self, question: dict[str, Any]) -> None:
+        do = question["do"]
+        sockets: Sockets = []
+        answer: dict[str, object] = {}
+        if do == "preparing":
+            self._owner = str(question["owner"])
+            self._sockets.preparing(self._owner)
+        elif do == "release":
+            self._held.pop(int(question["place"]), _nothing)()
+        else:
+            try:
+                sockets, release = self._make(do, question)
+            except OSError as error:
+                answer = {"errno": error.errno, "problem": error.strerror or str(error)}
+            else:
+                self._next += 1
+                self._held[self._next] = release
+                answer = {"place": self._next}
+        try:
+            socket.send_fds(
+                self._channel,
+                [json.dumps(answer).encode() + b"\n"],
+                [each.fileno() for each in sockets],
+            )
+        finally:
+            for each in sockets:
+                each.close()
+
+    def _make(
+        self, do: str, question: dict[str, Any]
+    ) -> tuple[Sockets, Callable[[], object]]:
+        # Workers ask at the same time, each for the services of its own.
+        sockets = self._sockets
+        if do == "tcp":
+            return sockets.tcp(
+                str(question["host"]),
+                int(question["port"]),
+                int(question["backlog"]),
+                bool(question["reuse"]),
+            )
+        if do == "unix":
+            return sockets.unix(
+                str(question["path"]), int(question["backlog"]), int(question["mode"])
+            )
+        if do == "udp":
+            sockets.owner = f"worker {self._number}"
+            try:
+                return sockets.udp(str(question["host"]), int(question["port"]), True)
+            finally:
+                sockets.owner = self._owner
+        raise ValueError(f"there is no socket of kind {do!r}")

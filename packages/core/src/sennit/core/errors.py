@@ -17,6 +17,9 @@
     │       └── EndOfStreamError           …for more octets than came
     ├── ConnectError (ConnectionError)     a connection that never came to be
     ├── TLSError (ConnectionError)         a handshake or certificate that failed
+    ├── LoginDenied                        credentials that open nothing
+    │   └── TooManyTriesError              …and no more of them are heard
+    ├── LoginUnavailableError              nobody can say now whether they do
     └── ProtocolError                      the peer broke a rule of its protocol
 
 Nothing here imports more than the builtins, so engines may use it.
@@ -38,12 +41,15 @@ __all__ = [
     "EndOfStreamError",
     "EndpointSyntaxError",
     "LimitReachedError",
+    "LoginDenied",
+    "LoginUnavailableError",
     "MissingExtraError",
     "ProtocolError",
     "ReactorError",
     "ReactorNotRunningError",
     "SennitError",
     "TLSError",
+    "TooManyTriesError",
     "UsageError",
 ]
 
@@ -198,6 +204,31 @@ class TLSError(SennitError, ConnectionError):
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason or message
+
+
+class LoginDenied(SennitError):  # noqa: N818 - as Twisted's and PAM's words have it
+    """Credentials open nothing: the name, the proof or what was asked for is wrong.
+
+    The message is the same in each of these cases and may be shown to the peer.
+
+    Attributes:
+        reason: Which of them it was, for the log; never for the peer.
+    """
+
+    def __init__(self, reason: str = "denied", message: str = "authentication failed") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TooManyTriesError(LoginDenied):
+    """So many logins failed that no more are heard on this connection, or from this address."""
+
+    def __init__(self, reason: str = "too many tries") -> None:
+        super().__init__(reason, "too many failed logins")
+
+
+class LoginUnavailableError(SennitError):
+    """Whether credentials are good cannot be found out now; later it may be."""
 
 
 class ProtocolError(SennitError):

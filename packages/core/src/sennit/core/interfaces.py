@@ -396,6 +396,14 @@ class ITLSTransport(IStreamTransport, Interface):
         """Whether the handshake resumed an earlier session."""
         ...
 
+    def channel_binding(self, kind: str) -> bytes:
+        """Octets that only both ends know: ``tls-exporter`` or ``tls-server-end-point``.
+
+        Raises:
+            UsageError: This connection has no binding of that kind.
+        """
+        ...
+
 
 class IListener(Interface):
     """A descriptor that accepts connections."""

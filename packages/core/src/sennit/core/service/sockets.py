@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["LocalSockets", "SocketServer", "SupervisedSockets"]
+__all__ = ["Asker", "LocalSockets", "SocketServer", "SupervisedSockets"]
 
 LONGEST: Final = 8192
 """Octets of one question or answer."""
@@ -32,7 +32,6 @@ PATIENCE: Final = 10.0
 """Seconds after which a supervisor that does not answer is given up."""
 
 Sockets = list[socket.socket]
-Release = "Callable[[], object]"
 Key = tuple[object, ...]
 
 
@@ -47,24 +46,48 @@ class _Place:
         self.users = 0
 
 
-class LocalSockets:
-    """Makes sockets, and remembers them while anybody listens there.
+class Asker:
+    """Who asks for sockets, to tell places apart where the address does not.
 
-    Attributes:
-        owner: The service that is being prepared. It tells apart what listens at port 0,
-            where everybody gets another port.
-        turn: Told apart are also several such endpoints of one service; begin anew with 0.
+    That is so at port 0, where everybody gets a port of its own; there the service and
+    the order in which it asks are the name of the place.
     """
 
-    def __init__(self) -> None:
-        self._places: dict[Key, _Place] = {}
-        self._counts: dict[Key, int] = {}
+    __slots__ = ("_counts", "owner", "worker")
+
+    def __init__(self, worker: int = 0) -> None:
+        self.worker = worker
         self.owner = ""
+        self._counts: dict[Key, int] = {}
 
     def preparing(self, owner: str) -> None:
         """The sockets that are asked for next are for this service."""
         self.owner = owner
         self._counts.clear()
+
+    def key(self, kind: str, host: str, port: int, *more: object) -> Key:
+        """The name of a place."""
+        if port:
+            return (kind, host, port, *more)
+        key = (kind, host, *more, self.owner)
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        return (*key, count)
+
+
+class LocalSockets:
+    """Makes sockets, and remembers them while anybody listens there.
+
+    Attributes:
+        asker: Who asks now.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[Key, _Place] = {}
+        self.asker = Asker()
+
+    def preparing(self, owner: str) -> None:
+        """The sockets that are asked for next are for this service."""
+        self.asker.preparing(owner)
 
     @property
     def places(self) -> tuple[Key, ...]:
@@ -84,7 +107,7 @@ class LocalSockets:
         """Listening at a numeric `host`, or at every interface where it is empty."""
         from sennit.core.transport.listening import tcp_sockets
 
-        key = self._key("tcp", host, port)
+        key = self.asker.key("tcp", host, port)
         return self._shared(
             key, lambda: tcp_sockets(host, port, backlog=backlog, reuse_port=reuse_port)
         )
@@ -105,15 +128,8 @@ class LocalSockets:
         self, host: str, port: int, reuse_port: bool
     ) -> tuple[Sockets, Callable[[], object]]:
         """One datagram socket; a service that replaces another takes over its queue."""
-        key = self._key("udp", host, port, self.owner if reuse_port else "")
+        key = self.asker.key("udp", host, port, self.asker.worker)
         return self._shared(key, lambda: [udp_socket(host, port, reuse_port=reuse_port)])
-
-    def _key(self, kind: str, host: str, port: int, *more: object) -> Key:
-        if port:
-            return (kind, host, port, *more)
-        key = (kind, host, self.owner)
-        count = self._counts[key] = self._counts.get(key, 0) + 1
-        return (*key, count)
 
     def _shared(
         self, key: Key, make: Callable[[], Sockets], path: str | None = None
@@ -196,7 +212,6 @@ class SupervisedSockets:
     def __init__(self, channel: socket.socket) -> None:
         channel.settimeout(PATIENCE)
         self._channel = channel
-        self._owner = ""
 
     def preparing(self, owner: str) -> None:
         """The sockets that are asked for next are for this service."""
@@ -276,8 +291,7 @@ class SocketServer:
     def __init__(self, sockets: LocalSockets, channel: socket.socket, number: int) -> None:
         self._sockets = sockets
         self._channel = channel
-        self._number = number
-        self._owner = ""
+        self._asker = Asker(number)
         self._data = b""
         self._next = 0
         self._held: dict[int, Callable[[], object]] = {}
@@ -300,20 +314,14 @@ class SocketServer:
                 return False
         return bool(piece) and len(self._data) <= LONGEST
 
-    def close(self, *, keep: bool) -> None:
+    def close(self) -> list[Callable[[], object]]:
         """The worker has gone.
 
-        Args:
-            keep: It crashed, and its places are kept open for the one that follows.
+        Returns:
+            What lets its places go: to be called now, or, where another worker is to follow
+            it, when that listens there too.
         """
         self._channel.close()
-        held, self._held = self._held, {}
-        if not keep:
-            for each in held.values():
-                each()
-
-    def release_all(self) -> list[Callable[[], object]]:
-        """What the worker held, to be released later by whoever asked."""
         held, self._held = self._held, {}
         return list(held.values())
 
@@ -322,8 +330,7 @@ class SocketServer:
         sockets: Sockets = []
         answer: dict[str, object] = {}
         if do == "preparing":
-            self._owner = str(question["owner"])
-            self._sockets.preparing(self._owner)
+            self._asker.preparing(str(question["owner"]))
         elif do == "release":
             self._held.pop(int(question["place"]), _nothing)()
         else:
@@ -350,6 +357,7 @@ class SocketServer:
     ) -> tuple[Sockets, Callable[[], object]]:
         # Workers ask at the same time, each for the services of its own.
         sockets = self._sockets
+        sockets.asker = self._asker
         if do == "tcp":
             return sockets.tcp(
                 str(question["host"]),
@@ -362,9 +370,5 @@ class SocketServer:
                 str(question["path"]), int(question["backlog"]), int(question["mode"])
             )
         if do == "udp":
-            sockets.owner = f"worker {self._number}"
-            try:
-                return sockets.udp(str(question["host"]), int(question["port"]), True)
-            finally:
-                sockets.owner = self._owner
+            return sockets.udp(str(question["host"]), int(question["port"]), True)
         raise ValueError(f"there is no socket of kind {do!r}")

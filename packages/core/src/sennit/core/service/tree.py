@@ -36,7 +36,11 @@ __all__ = [
     "ServiceContext",
     "ServiceStateError",
     "StartError",
+    "abandon_tree",
+    "begin_tree",
+    "close_tree",
     "leaves",
+    "prepare_tree",
 ]
 
 DRAIN_SECONDS: Final = 30.0
@@ -81,6 +85,10 @@ class Service:
         name: Its identity in logs, commands and reload.
         children: Services that start after this one, in order, and stop before
             it, in reverse order.
+
+    Attributes:
+        on_failure: Called with the service and the error when it fails while it runs
+            (`fail`); set by whoever holds it.
     """
 
     def __init__(self, name: str, children: Iterable[IService] = ()) -> None:
@@ -89,6 +97,7 @@ class Service:
         self._started: list[IService] = []
         self._prepared = False
         self._state = _STOPPED
+        self.on_failure: Callable[[IService, BaseException], object] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._name} {self._state}>"
@@ -146,6 +155,41 @@ class Service:
 
     async def end(self, drain: float) -> None:
         """Come to an end within `drain` seconds, and give back what `prepare` took."""
+
+    async def prepare_reload(self) -> Callable[[], object] | None:
+        """Get ready to go on with other contents of the files that the configuration names.
+
+        Called on a reload, when the configuration itself has not changed. Whatever can fail
+        is done here, beside what is in use (read the zone, parse the password file); raising
+        leaves this service and every other as it was.
+
+        Returns:
+            Puts it to use, and cannot fail; ``None`` where there is nothing to do.
+        """
+        return None
+
+    # ── failing ───────────────────────────────────────────────────────────────
+
+    def fail(self, error: BaseException) -> None:
+        """Say that this service cannot go on, to whoever holds it.
+
+        What holds it decides: a `SupervisedService` (as every service of a node is inside
+        one) starts it anew; any other fails with it.
+        """
+        if self._state != _RUNNING:
+            return
+        if self.on_failure is not None:
+            self.on_failure(self, error)
+            return
+        import logging
+
+        logging.getLogger("sennit.service").error(
+            "service %r failed, and nobody starts it again", self._name, exc_info=error
+        )
+
+    def child_failed(self, child: IService, error: BaseException) -> None:
+        """A service that this one holds has failed: this one has, unless it knows better."""
+        self.fail(error)
 
     # ── life cycle ────────────────────────────────────────────────────────────
 
@@ -208,13 +252,18 @@ class Service:
 
     async def _begin_all(self, reactor: IReactor) -> None:
         await self.begin()
+        await self._begin_children(reactor)
+        self._state = _RUNNING
+
+    async def _begin_children(self, reactor: IReactor) -> None:
         for child in self._children:
+            if isinstance(child, Service) and child.on_failure is None:
+                child.on_failure = self.child_failed
             if _in_two_steps(child):
                 await child._begin_all(reactor)
             else:
                 await child.start(reactor)
                 self._started.append(child)
-        self._state = _RUNNING
 
     def _close_all_doors(self, drain: float) -> None:
         if self._prepared:
@@ -364,6 +413,38 @@ class ServiceContext:
             max_connections=config.max_connections,
             count_loopback=config.count_loopback,
         )
+
+
+# ── a tree's phases one by one, for whoever replaces parts of it (``node.py``) ────
+
+
+async def prepare_tree(service: Service, reactor: IReactor) -> None:
+    """Take all that can be refused, throughout the tree of `service`.
+
+    Raises:
+        Exception: What was refused; what had been taken was given back.
+    """
+    try:
+        await service._prepare_all(reactor)
+    except BaseException:
+        await abandon_tree(service)
+        raise
+
+
+async def begin_tree(service: Service, reactor: IReactor) -> None:
+    """Set a prepared tree to work; from now on `Service.stop` ends it."""
+    await service._begin_all(reactor)
+
+
+async def abandon_tree(service: Service) -> list[Exception]:
+    """End a tree that is not to begin, or failed to; what went wrong."""
+    service._close_all_doors(0.0)
+    return await service._end_all(0.0)
+
+
+def close_tree(service: Service, drain: float) -> None:
+    """Let a running tree begin nothing new, ahead of `Service.stop`."""
+    service._close_all_doors(drain)
 
 
 def _in_two_steps(child: IService) -> TypeGuard[Service]:

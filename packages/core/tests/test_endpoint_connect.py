@@ -407,7 +407,7 @@ async def test_what_cannot_be_connected_to_is_refused_at_the_call() -> None:
         ("tcp://:80", "a host and a port"),
         ("tcp://host:0", "a host and a port"),
         ("fd:3", "one connects to"),
-        ("serial:x", "one connects to"),
+        ("serial:x", "there is no endpoint 'serial'; there are tcp, tls, unix"),
         ("tcp://host", "port is missing"),
     ):
         with pytest.raises(EndpointSyntaxError, match=problem):

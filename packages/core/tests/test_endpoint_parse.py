@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from sennit.core import plugin
 from sennit.core.endpoint.parse import SCHEMES, parse_endpoint
+from sennit.core.endpoint.schemes import (
+    PREFIXES,
+    TABLE,
+    Scheme,
+    connect_to,
+    known_schemes,
+    listen_at,
+    load_endpoint,
+)
 from sennit.core.errors import EndpointSyntaxError, UsageError
 
 
@@ -145,3 +155,63 @@ def test_what_is_wrong_is_said_with_what_would_be_right(url: str, problem: str) 
     assert str(caught.value) == f"{url!r}: {problem}"
     assert isinstance(caught.value, UsageError)
     assert isinstance(caught.value, ValueError)
+
+
+# ── rows ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_row_says_what_may_follow_the_colon() -> None:
+    row = Scheme("serial", form="opaque", options={"speed": "number", "raw": "flag"})
+    endpoint = parse_endpoint("serial:/dev/tty0?speed=9600", row)
+    assert (endpoint.path, endpoint.row, endpoint.secure) == ("/dev/tty0", row, False)
+    for url, problem in (
+        ("serial:x?speed=fast", "option speed is a number from 0 to 65535, not 'fast'"),
+        ("serial:x?raw=1", "option raw is yes or no, not '1'"),
+        ("serial:x?baud=1", "no option 'baud' for serial; there are: speed, raw"),
+    ):
+        with pytest.raises(EndpointSyntaxError) as caught:
+            parse_endpoint(url, row)
+        assert caught.value.problem == problem
+
+
+def test_a_plugin_gives_a_row_and_is_loaded_by_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = Scheme("serial", form="path", listen=lambda *a, **k: (a, k))
+    asked: list[str] = []
+
+    def find(group: str, name: str) -> object:
+        asked.append(f"{group} {name}")
+        return row
+
+    monkeypatch.setattr(plugin, "find", find)
+    monkeypatch.setattr(plugin, "installed", lambda group: {"serial": None})
+    endpoint = load_endpoint("serial:/dev/tty0")
+    assert endpoint.row is row
+    assert endpoint.path == "/dev/tty0"
+    assert asked == ["sennit.endpoints serial"]
+    assert known_schemes()[-1] == "serial"
+    reactor, factory = object(), object()
+    args, options = listen_at(endpoint, factory, reactor=reactor)  # type: ignore[arg-type]
+    assert args == (endpoint, factory)
+    assert options == {"reactor": reactor, "limits": None, "paused": False}
+    with pytest.raises(EndpointSyntaxError, match="one connects to"):
+        connect_to(endpoint, factory, reactor=reactor, timeout=1)  # type: ignore[arg-type]
+
+
+def test_a_plugin_that_gives_no_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "find", lambda group, name: print)
+    monkeypatch.setattr(plugin, "installed", lambda group: {"serial": None})
+    with pytest.raises(plugin.BrokenPluginError, match="it is no Scheme but"):
+        load_endpoint("serial:x")
+
+
+def test_where_one_cannot_listen_the_row_says_so() -> None:
+    row = Scheme("line", form="opaque", no_listen="a line has nobody to accept")
+    endpoint = parse_endpoint("line:x", row)
+    with pytest.raises(EndpointSyntaxError, match="a line has nobody to accept"):
+        listen_at(endpoint, object(), reactor=object())  # type: ignore[arg-type]
+
+
+def test_every_function_that_a_row_names_is_there() -> None:
+    for row in [*TABLE.values(), *PREFIXES.values()]:
+        for target in (row.listen, row.connect):
+            assert target is None or callable(target) or callable(plugin.resolve(target))

@@ -16,7 +16,7 @@ from functools import partial
 
 from sennit.core.deferred import Deferred, fail
 from sennit.core.endpoint.names import look_up
-from sennit.core.endpoint.parse import parse_endpoint
+from sennit.core.endpoint.schemes import connect_to, load_endpoint
 from sennit.core.errors import ConnectError, EndpointSyntaxError, UsageError
 from sennit.core.reactor.pollers import WRITE
 from sennit.core.transport.listening import is_numeric
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, TypeVar, overload
 
     from sennit.core.endpoint.names import Found
+    from sennit.core.endpoint.parse import Endpoint
     from sennit.core.interfaces import IProtocolFactory, IStreamProtocol
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 
     P = TypeVar("P", bound=IStreamProtocol)
 
-__all__ = ["connect", "connect_tcp", "connect_unix", "open_stream"]
+__all__ = [
+    "connect",
+    "connect_tcp",
+    "connect_tcp_endpoint",
+    "connect_unix",
+    "connect_unix_endpoint",
+    "open_stream",
+]
 
 RESOLUTION_DELAY: Final = 0.05
 """Seconds that IPv4's addresses wait for IPv6's (RFC 8305 §8)."""
@@ -358,6 +366,37 @@ def connect_unix(
     return _attach(reactor, racing, make)
 
 
+def connect_tcp_endpoint(
+    endpoint: Endpoint,
+    factory: ProtocolFactory,
+    *,
+    reactor: Reactor,
+    timeout: float,
+    local_address: tuple[str, int] | None,
+) -> Deferred[IStreamProtocol]:
+    """The schemes ``tcp`` and ``tls``."""
+    return connect_tcp(
+        reactor,
+        factory,
+        endpoint.host,
+        endpoint.port,
+        timeout=timeout,
+        local_address=local_address,
+    )
+
+
+def connect_unix_endpoint(
+    endpoint: Endpoint,
+    factory: ProtocolFactory,
+    *,
+    reactor: Reactor,
+    timeout: float,
+    local_address: tuple[str, int] | None,
+) -> Deferred[IStreamProtocol]:
+    """The schemes ``unix`` and ``tls+unix``; there is no address to connect from."""
+    return connect_unix(reactor, factory, endpoint.path, timeout=timeout)
+
+
 if TYPE_CHECKING:
 
     @overload
@@ -415,11 +454,13 @@ def connect(
     """
     from sennit.core.reactor.base import current_reactor
 
-    endpoint = parse_endpoint(url)
+    endpoint = load_endpoint(url)
     chosen = reactor or current_reactor()
-    if endpoint.scheme not in ("tcp", "tls", "unix", "tls+unix"):
-        raise EndpointSyntaxError(url, "one connects to tcp://, tls://, unix: or tls+unix:")
-    if not endpoint.path and (not endpoint.host or not endpoint.port):
+    row = endpoint.prefix or endpoint.row
+    if row is not None and row.connect is None:
+        raise EndpointSyntaxError(url, row.no_connect)
+    needs_port = endpoint.row is not None and endpoint.row.form == "authority"
+    if needs_port and not (endpoint.host and endpoint.port):
         raise EndpointSyntaxError(url, "one connects to a host and a port")
     if tls is not None and not endpoint.secure:
         raise EndpointSyntaxError(url, "tls was given: write tls://, or use start_tls later")
@@ -440,17 +481,9 @@ def connect(
             return lower
     else:
         lower_factory = factory  # type: ignore[assignment]  # both are factories
-    if endpoint.path:
-        opened = connect_unix(chosen, lower_factory, endpoint.path, timeout=timeout)
-    else:
-        opened = connect_tcp(
-            chosen,
-            lower_factory,
-            endpoint.host,
-            endpoint.port,
-            timeout=timeout,
-            local_address=local_address,
-        )
+    opened = connect_to(
+        endpoint, lower_factory, reactor=chosen, timeout=timeout, local_address=local_address
+    )
     if shaken is None:
         return opened
     handshake = shaken

@@ -14,7 +14,7 @@ import socket
 
 from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred, gather, maybe_deferred, succeed
-from sennit.core.endpoint.parse import Endpoint, parse_endpoint
+from sennit.core.endpoint.schemes import listen_at, load_endpoint
 from sennit.core.errors import ConfigError, EndpointSyntaxError
 from sennit.core.reactor.base import current_reactor
 from sennit.core.transport.listening import Listener, listen_tcp, listen_unix
@@ -26,14 +26,21 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from sennit.core.address import Address
-    from sennit.core.interfaces import IPeerLimits
+    from sennit.core.endpoint.parse import Endpoint
+    from sennit.core.interfaces import IListener, IPeerLimits
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.reactor.calls import DelayedCall
     from sennit.core.transport.stream import SocketTransport
     from sennit.core.transport.tls import ServerTLS
 
-__all__ = ["Server", "serve"]
+__all__ = [
+    "Server",
+    "listen_fd_endpoint",
+    "listen_tcp_endpoint",
+    "listen_unix_endpoint",
+    "serve",
+]
 
 DRAIN: Final = 30.0
 """Seconds that connections have to come to an end by themselves."""
@@ -97,10 +104,15 @@ class Server:
         """The same as URLs one can connect to."""
         found: list[str] = []
         for endpoint, listener in zip(self._endpoints, self._listeners, strict=False):
-            scheme = "tls" if endpoint.secure else "tcp"
+            form = "" if endpoint.row is None else endpoint.row.form
             for address in listener.addresses:
                 if isinstance(address, InternetAddress):
+                    # A descriptor's scheme says nothing about how to reach it.
+                    plain = "tls" if endpoint.secure else "tcp"
+                    scheme = endpoint.scheme if form == "authority" else plain
                     found.append(f"{scheme}://{address}")
+                elif form == "path":
+                    found.append(f"{endpoint.scheme}:{address.path}")
                 else:
                     found.append(f"{'tls+' if endpoint.secure else ''}{address}")
         return tuple(found)
@@ -162,44 +174,13 @@ class Server:
 
         return gather(*listening, return_outcomes=True).add_callback(check)
 
-    def _listen(self, endpoint: Endpoint) -> Deferred[Any] | Listener:
+    def _listen(self, endpoint: Endpoint) -> Deferred[Any] | Any:  # Any: see `listen_at`
         factory = self._factory
         if endpoint.secure and self._tls is not None:  # `serve` has seen to that
             from sennit.core.transport.tls import server_factory
 
             factory = server_factory(factory, self._tls, handshake_timeout=self._handshake_timeout)
-        backlog = endpoint.number("backlog", BACKLOG)
-        if endpoint.scheme in ("tcp", "tls"):
-            return listen_tcp(
-                self._reactor,
-                factory,
-                endpoint.port,
-                endpoint.host,
-                backlog=backlog,
-                reuse_port=endpoint.flag("reuse_port"),
-                limits=self._limits,
-                paused=True,
-            )
-        if endpoint.scheme in ("unix", "tls+unix"):
-            return listen_unix(
-                self._reactor,
-                factory,
-                endpoint.path,
-                backlog=backlog,
-                mode=endpoint.number("mode", 0o666, base=8, most=0o777),
-                limits=self._limits,
-                paused=True,
-            )
-        if endpoint.scheme == "fd":
-            sock = _inherited(endpoint.fd)
-            return Listener(self._reactor, [sock], factory, limits=self._limits, paused=True)
-        from sennit.core.plugin import find
-
-        listen: Any = find("sennit.endpoints", endpoint.scheme)  # a plugin's own
-        listener: Deferred[Any] = listen(
-            endpoint, factory, reactor=self._reactor, limits=self._limits
-        )
-        return listener
+        return listen_at(endpoint, factory, reactor=self._reactor, limits=self._limits, paused=True)
 
     def resume_accepting(self) -> None:
         """Accept (again), after `serve(paused=True)` or `pause_accepting`."""
@@ -320,6 +301,59 @@ class Server:
             self._hook = None
 
 
+def listen_tcp_endpoint(
+    endpoint: Endpoint,
+    factory: ProtocolFactory,
+    *,
+    reactor: Reactor,
+    limits: IPeerLimits | None,
+    paused: bool,
+) -> Deferred[IListener]:
+    """The schemes ``tcp`` and ``tls``."""
+    return listen_tcp(
+        reactor,
+        factory,
+        endpoint.port,
+        endpoint.host,
+        backlog=endpoint.number("backlog", BACKLOG),
+        reuse_port=endpoint.flag("reuse_port"),
+        limits=limits,
+        paused=paused,
+    )
+
+
+def listen_unix_endpoint(
+    endpoint: Endpoint,
+    factory: ProtocolFactory,
+    *,
+    reactor: Reactor,
+    limits: IPeerLimits | None,
+    paused: bool,
+) -> Deferred[IListener]:
+    """The schemes ``unix`` and ``tls+unix``."""
+    return listen_unix(
+        reactor,
+        factory,
+        endpoint.path,
+        backlog=endpoint.number("backlog", BACKLOG),
+        mode=endpoint.number("mode", 0o666, base=8, most=0o777),
+        limits=limits,
+        paused=paused,
+    )
+
+
+def listen_fd_endpoint(
+    endpoint: Endpoint,
+    factory: ProtocolFactory,
+    *,
+    reactor: Reactor,
+    limits: IPeerLimits | None,
+    paused: bool,
+) -> Listener:
+    """The scheme ``fd``."""
+    return Listener(reactor, [_inherited(endpoint.fd)], factory, limits=limits, paused=paused)
+
+
 def _inherited(fd: int) -> socket.socket:
     """The listening socket that is descriptor `fd`.
 
@@ -366,15 +400,18 @@ def serve(
         reactor: The current one when left out.
 
     Raises:
-        EndpointSyntaxError: A URL names no endpoint.
+        EndpointSyntaxError: A URL names no endpoint one can listen at.
         ConfigError: A ``tls:`` endpoint without `tls`.
         ReactorNotRunningError: No `reactor` was given and none runs.
     """
     urls = [url] if isinstance(url, str) else list(url)
     if not urls:
         raise EndpointSyntaxError("", "a server needs at least one endpoint")
-    endpoints = [parse_endpoint(each) for each in urls]
+    endpoints = [load_endpoint(each) for each in urls]
     for each in endpoints:
+        row = each.prefix or each.row
+        if row is not None and row.listen is None:
+            raise EndpointSyntaxError(each.url, row.no_listen)
         if each.secure and tls is None:
             raise ConfigError(f"{each.url} needs tls=ServerTLS(certificate, key)")
     if limits is None:

@@ -10,33 +10,25 @@
 ========================  ====================================================
 
 Options follow a question mark: ``tcp://:80?backlog=100&reuse_port=yes``,
-``unix:web.sock?mode=660``. A scheme that is not listed is asked for among the
-entry points of ``sennit.endpoints``.
+``unix:web.sock?mode=660``. Each scheme is a row in `sennit.core.endpoint.schemes`; one
+that is not there is asked for among the entry points of ``sennit.endpoints``.
 """
 
 from __future__ import annotations
 
 import re
 
+from sennit.core.endpoint.schemes import PREFIXES, SCHEMES, TABLE
 from sennit.core.errors import EndpointSyntaxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Final
+
+    from sennit.core.endpoint.schemes import OptionKind, Prefix, Scheme
 
 __all__ = ["SCHEMES", "Endpoint", "parse_endpoint"]
 
-SCHEMES: Final = ("tcp", "tls", "unix", "tls+unix", "fd")
-"""The schemes that core itself knows."""
-
-_OPTIONS: Final = {
-    "tcp": ("backlog", "reuse_port"),
-    "tls": ("backlog", "reuse_port"),
-    "unix": ("backlog", "mode"),
-    "tls+unix": ("backlog", "mode"),
-    "fd": (),
-}
 _SCHEME = re.compile(r"[a-z][a-z0-9.-]*(?:\+[a-z][a-z0-9.-]*)*", re.ASCII)
 _AUTHORITY = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\s\[\]:/?#@]*)):([0-9]{1,5})", re.ASCII
@@ -54,9 +46,24 @@ class Endpoint:
         path: Of a Unix socket; for a plugin's scheme all between colon and question mark.
         fd: The descriptor of ``fd:``; -1 elsewhere.
         options: What followed the question mark.
+        row: What its scheme means; of a wrapped one the wrapped scheme's. ``None``
+            while the plugin that knows it is not loaded.
+        prefix: What wraps it, for ``PREFIX+SCHEME:…``.
+        inner: The endpoint that is wrapped, with the options that are not the prefix's.
     """
 
-    __slots__ = ("fd", "host", "options", "path", "port", "scheme", "url")
+    __slots__ = (
+        "fd",
+        "host",
+        "inner",
+        "options",
+        "path",
+        "port",
+        "prefix",
+        "row",
+        "scheme",
+        "url",
+    )
 
     def __init__(
         self,
@@ -68,6 +75,9 @@ class Endpoint:
         path: str = "",
         fd: int = -1,
         options: Mapping[str, str] | None = None,
+        row: Scheme | None = None,
+        prefix: Prefix | None = None,
+        inner: Endpoint | None = None,
     ) -> None:
         self.url = url
         self.scheme = scheme
@@ -76,6 +86,9 @@ class Endpoint:
         self.path = path
         self.fd = fd
         self.options = dict(options or {})
+        self.row = row
+        self.prefix = prefix
+        self.inner = inner
 
     def __str__(self) -> str:
         """The URL."""
@@ -96,7 +109,7 @@ class Endpoint:
     @property
     def secure(self) -> bool:
         """Whether it speaks TLS."""
-        return self.scheme in ("tls", "tls+unix")
+        return self.row is not None and self.row.secure
 
     def number(self, name: str, default: int, *, base: int = 10, most: int = 65535) -> int:
         """An option that is a number, from 0 to `most`.
@@ -132,8 +145,13 @@ class Endpoint:
         return text == "yes"
 
 
-def parse_endpoint(url: str) -> Endpoint:
+def parse_endpoint(url: str, row: Scheme | None = None) -> Endpoint:
     """Take a URL apart.
+
+    Args:
+        url: The URL.
+        row: What its scheme means, where that is not in the table: a plugin's row.
+            Without it an unknown scheme's body becomes the `Endpoint.path` as it is.
 
     Raises:
         EndpointSyntaxError: It names no endpoint; the text says what would.
@@ -147,32 +165,92 @@ def parse_endpoint(url: str) -> Endpoint:
         )
     body, _, query = rest.partition("?")
     options = _parse_options(url, query)
-    allowed = _OPTIONS.get(scheme)
-    if allowed is None:
+    known = TABLE.get(scheme) or row
+    if known is not None:
+        return _parse_body(url, known, body, options)
+    first, _, inner = scheme.partition("+")
+    prefix = PREFIXES.get(first)
+    if prefix is None:
         return Endpoint(url, scheme, path=body, options=options)
-    for name in options:
-        if name not in allowed:
-            known = ", ".join(allowed) or "none"
-            raise EndpointSyntaxError(url, f"no option {name!r} for {scheme}; there are: {known}")
-    if scheme in ("tcp", "tls"):
-        host, port = _parse_authority(url, scheme, body)
-        return _checked(Endpoint(url, scheme, host=host, port=port, options=options))
-    if scheme == "fd":
-        if not re.fullmatch(r"[0-9]{1,6}", body, re.ASCII):
-            raise EndpointSyntaxError(url, "write the number of a descriptor, such as fd:3")
-        return Endpoint(url, scheme, fd=int(body), options=options)
-    path = body[2:] if body.startswith("//") else body
-    if not path or path == "@":
-        raise EndpointSyntaxError(url, f"write a path, such as {scheme}:run/web.sock")
-    return _checked(Endpoint(url, scheme, path=path, options=options))
+    return _parse_wrapped(url, scheme, prefix, inner, body, options)
 
 
-def _checked(endpoint: Endpoint) -> Endpoint:
-    """An endpoint of core's own with options that can be read, whoever reads them later."""
-    endpoint.number("backlog", 0)
-    endpoint.number("mode", 0, base=8, most=0o777)
-    endpoint.flag("reuse_port")
+def _parse_wrapped(
+    url: str, scheme: str, prefix: Prefix, name: str, body: str, options: Mapping[str, str]
+) -> Endpoint:
+    """``PREFIX+SCHEME:…``: the inner endpoint, and the prefix's own options taken out."""
+    if name not in prefix.inner:
+        known = ", ".join(f"{prefix.name}+{each}" for each in prefix.inner)
+        raise EndpointSyntaxError(url, f"there is no {scheme!r}; there are {known}")
+    own = {key: value for key, value in options.items() if key in prefix.options}
+    others = {key: value for key, value in options.items() if key not in prefix.options}
+    query = "&".join(f"{key}={value}" for key, value in others.items())
+    row = TABLE[name]
+    for key in others:
+        if key not in row.options:
+            _unknown_option(url, key, scheme, {**prefix.options, **row.options})
+    inner = _parse_body(f"{name}:{body}{'?' if query else ''}{query}", row, body, others, url)
+    endpoint = Endpoint(
+        url,
+        scheme,
+        host=inner.host,
+        port=inner.port,
+        path=inner.path,
+        fd=inner.fd,
+        options=options,
+        row=row,
+        prefix=prefix,
+        inner=inner,
+    )
+    for key in own:
+        _check_option(endpoint, key, prefix.options[key])
     return endpoint
+
+
+def _parse_body(
+    url: str, row: Scheme, body: str, options: Mapping[str, str], whole: str = ""
+) -> Endpoint:
+    """What follows the scheme, by its row; errors quote the `whole` URL."""
+    shown, scheme = whole or url, row.name
+    host, port, path, fd = "", 0, "", -1
+    for name in options:
+        if name not in row.options:
+            _unknown_option(shown, name, scheme, row.options)
+    if row.form == "authority":
+        host, port = _parse_authority(shown, shown.partition(":")[0], body)
+    elif row.form == "number":
+        if not re.fullmatch(r"[0-9]{1,6}", body, re.ASCII):
+            raise EndpointSyntaxError(
+                shown, f"write the number of a descriptor, such as {scheme}:3"
+            )
+        fd = int(body)
+    elif row.form == "path":
+        path = body[2:] if body.startswith("//") else body
+        if not path or path == "@":
+            raise EndpointSyntaxError(shown, f"write a path, such as {scheme}:run/web.sock")
+    else:
+        path = body
+    endpoint = Endpoint(
+        url, scheme, host=host, port=port, path=path, fd=fd, options=options, row=row
+    )
+    for name in options:
+        _check_option(endpoint, name, row.options[name])
+    return endpoint
+
+
+def _unknown_option(url: str, name: str, scheme: str, options: Mapping[str, OptionKind]) -> None:
+    known = ", ".join(options) or "none"
+    raise EndpointSyntaxError(url, f"no option {name!r} for {scheme}; there are: {known}")
+
+
+def _check_option(endpoint: Endpoint, name: str, kind: OptionKind) -> None:
+    """An option that can be read, whoever reads it later."""
+    if kind == "number":
+        endpoint.number(name, 0)
+    elif kind == "octal":
+        endpoint.number(name, 0, base=8, most=0o777)
+    elif kind == "flag":
+        endpoint.flag(name)
 
 
 def _parse_authority(url: str, scheme: str, body: str) -> tuple[str, int]:

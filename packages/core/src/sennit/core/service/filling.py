@@ -333,22 +333,13 @@ def _listen(raw: Any, path: TablePath, world: World) -> Listen | None:
 
 
 def _endpoint(url: str, tls: str | None, at: TablePath, world: World) -> Listen | None:
-    from sennit.core.endpoint.parse import SCHEMES, parse_endpoint
+    from sennit.core.endpoint.schemes import load_endpoint
 
     try:
-        endpoint = parse_endpoint(url)
-        if endpoint.scheme not in SCHEMES:
-            from sennit.core.plugin import installed
-
-            others = list(installed("sennit.endpoints"))
-            if endpoint.scheme not in others:
-                known = ", ".join([*SCHEMES, *others])
-                raise EndpointSyntaxError(
-                    url, f"there is no endpoint {endpoint.scheme!r}; there are {known}"
-                )
-        endpoint.number("backlog", 1)
-        endpoint.number("mode", 0, base=8)
-        endpoint.flag("reuse_port")
+        endpoint = load_endpoint(url)
+        row = endpoint.prefix or endpoint.row
+        if row is not None and row.listen is None:
+            raise EndpointSyntaxError(url, row.no_listen)
     except EndpointSyntaxError as error:
         world.add(at, f"found {_quote(url)}: {error.problem}")
         return None
@@ -362,7 +353,11 @@ def _endpoint(url: str, tls: str | None, at: TablePath, world: World) -> Listen 
             + ("" if names else f", and a table [tls.{name}] with certificate and key"),
         )
         return None
-    if endpoint.scheme in ("unix", "tls+unix") and not endpoint.path.startswith(("/", "@")):
+    if (
+        endpoint.row is not None
+        and endpoint.row.form == "path"
+        and not endpoint.path.startswith(("/", "@"))
+    ):
         query = url.partition("?")
         path = world.folder / endpoint.path
         url = f"{endpoint.scheme}:{path}{query[1]}{query[2]}"

@@ -1,0 +1,1 @@
+"""Who may come in: portals, checkers, password hashes and SASL; each module says its part."""

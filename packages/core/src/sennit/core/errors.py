@@ -5,10 +5,12 @@
     SennitError
     ├── UsageError (ValueError)            the caller's fault, raised at the call
     │   ├── AlreadyFiredError              a Deferred was fired twice
+    │   ├── DatagramTooLongError           …with more octets than the system sends at once
     │   ├── EndpointSyntaxError            a URL that names no endpoint
     │   └── ConfigError                    a configuration that cannot be used
     ├── ReactorError (RuntimeError)        a reactor asked for what its state forbids
     │   └── ReactorNotRunningError
+    ├── PoolFullError (RuntimeError)       as much waits for a pool as may wait
     ├── MissingExtraError (ImportError)    an optional part is not installed
     ├── ConnectionLost (ConnectionError)   a connection that was there has gone
     │   ├── ConnectionAborted              by us, with a named reason
@@ -16,10 +18,16 @@
     │   └── ConnectionDone                 it was closed while somebody waited
     │       └── EndOfStreamError           …for more octets than came
     ├── ConnectError (ConnectionError)     a connection that never came to be
+    ├── DatagramError (OSError)            what became of a datagram; ends nothing
     ├── TLSError (ConnectionError)         a handshake or certificate that failed
     ├── LoginDenied                        credentials that open nothing
     │   └── TooManyTriesError              …and no more of them are heard
     ├── LoginUnavailableError              nobody can say now whether they do
+    ├── SpawnError (OSError)               a program could not be started
+    ├── ProcessError                       a program that ran did not do as it should
+    │   ├── ProcessFailedError             it ended with something other than 0
+    │   ├── ProcessTimeoutError (TimeoutError)   it took too long, and was killed
+    │   └── ProcessLimitError              it said more than it may, and was killed
     └── ProtocolError                      the peer broke a rule of its protocol
 
 Nothing here imports more than the builtins, so engines may use it.
@@ -31,6 +39,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sennit.core.process import ProcessResult
+
 __all__ = [
     "AlreadyFiredError",
     "ConfigError",
@@ -38,16 +48,24 @@ __all__ = [
     "ConnectionAborted",
     "ConnectionDone",
     "ConnectionLost",
+    "DatagramError",
+    "DatagramTooLongError",
     "EndOfStreamError",
     "EndpointSyntaxError",
     "LimitReachedError",
     "LoginDenied",
     "LoginUnavailableError",
     "MissingExtraError",
+    "PoolFullError",
+    "ProcessError",
+    "ProcessFailedError",
+    "ProcessLimitError",
+    "ProcessTimeoutError",
     "ProtocolError",
     "ReactorError",
     "ReactorNotRunningError",
     "SennitError",
+    "SpawnError",
     "TLSError",
     "TooManyTriesError",
     "UsageError",
@@ -64,6 +82,10 @@ class UsageError(SennitError, ValueError):
 
 class AlreadyFiredError(UsageError):
     """A Deferred was fired a second time."""
+
+
+class DatagramTooLongError(UsageError):
+    """A datagram has more octets than the system sends at once."""
 
 
 class EndpointSyntaxError(UsageError):
@@ -122,6 +144,10 @@ class ReactorError(SennitError, RuntimeError):
 
 class ReactorNotRunningError(ReactorError):
     """No reactor runs in this thread."""
+
+
+class PoolFullError(SennitError, RuntimeError):
+    """As many wait for a pool (of threads, of connections to a database) as may wait."""
 
 
 class MissingExtraError(SennitError, ImportError):
@@ -194,6 +220,34 @@ class ConnectError(SennitError, ConnectionError):
         self.attempts = tuple(attempts)
 
 
+class DatagramError(SennitError, OSError):
+    """What the network or the system says of a datagram, sent or received; it ends nothing.
+
+    Its `errno` says what: ``ECONNREFUSED`` where nobody listens at that port,
+    ``EHOSTUNREACH``, ``EMSGSIZE`` …
+
+    Attributes:
+        peer: Whom the datagram was for, or came from, as `socket` names it;
+            ``None`` where the system does not say.
+        offender: The host that says so (a router, or the peer), where it is known.
+        icmp: Type and code of the ICMP message (RFC 792, RFC 4443 §2.1), where it was one.
+    """
+
+    def __init__(
+        self,
+        code: int | None,
+        message: str,
+        *,
+        peer: object = None,
+        offender: str | None = None,
+        icmp: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(code, message)
+        self.peer = peer
+        self.offender = offender
+        self.icmp = icmp
+
+
 class TLSError(SennitError, ConnectionError):
     """A handshake failed, or the peer's certificate was not accepted.
 
@@ -229,6 +283,52 @@ class TooManyTriesError(LoginDenied):
 
 class LoginUnavailableError(SennitError):
     """Whether credentials are good cannot be found out now; later it may be."""
+
+
+class SpawnError(SennitError, OSError):
+    """A program could not be started.
+
+    ``errno`` and ``strerror`` are the system's, as with any `OSError`; the cause
+    is the exception of the system's call.
+
+    Attributes:
+        command: The program that was to run, as text.
+        problem: What stood in the way.
+    """
+
+    def __init__(self, command: str, problem: str, number: int | None = None) -> None:
+        text = f"cannot start {command!r}: {problem}"
+        super().__init__(number, text)
+        self.command = command
+        self.problem = problem
+
+    def __str__(self) -> str:
+        """The text, which says it all."""
+        return str(self.strerror)
+
+
+class ProcessError(SennitError):
+    """A program ran, and did not do as it should.
+
+    Attributes:
+        result: How it ended and what it had said until then.
+    """
+
+    def __init__(self, message: str, result: ProcessResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class ProcessFailedError(ProcessError):
+    """It ended with something other than exit code 0."""
+
+
+class ProcessTimeoutError(ProcessError, TimeoutError):
+    """It took longer than it may, and was killed."""
+
+
+class ProcessLimitError(ProcessError):
+    """It said more than there is room for, and was killed."""
 
 
 class ProtocolError(SennitError):

@@ -1,4 +1,9 @@
-"""Names to addresses, in threads of their own: a slow look-up keeps no other work waiting."""
+"""Names to addresses, in threads of their own: a slow look-up keeps no other work waiting.
+
+The system's resolver cannot be interrupted, and may take half a minute when no name server
+answers. So each look-up has a limit here, after which its caller hears of a failure while the
+thread is left to itself (HARDENING fault-8).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +19,14 @@ if TYPE_CHECKING:
     # Family, kind, protocol, canonical name, address; Any: the `socket` module's own.
     Found: TypeAlias = tuple[Any, Any, int, str, Any]
 
-__all__ = ["look_up"]
+__all__ = ["LOOK_UP_SECONDS", "RESOLVER_QUEUE", "RESOLVER_THREADS", "look_up"]
 
 RESOLVER_THREADS: Final = 8
 """Look-ups at one time."""
+RESOLVER_QUEUE: Final = 10_000
+"""Look-ups that may wait for a thread."""
+LOOK_UP_SECONDS: Final = 5.0
+"""Seconds for one look-up, waiting for a thread included (HARDENING fault-8)."""
 
 
 def look_up(
@@ -25,12 +34,27 @@ def look_up(
 ) -> Deferred[list[Found]]:
     """`socket.getaddrinfo` for stream sockets, in a thread.
 
-    Fails with `OSError`, or `UnicodeError` for what cannot be a name.
+    Fails with `OSError` (`socket.gaierror` with ``EAI_AGAIN`` after `LOOK_UP_SECONDS`), or
+    `UnicodeError` for what cannot be a name.
     """
-    if reactor.resolver_threads is None:
+    pool = reactor.resolver_threads
+    if pool is None:
         from sennit.core.threads import ThreadPool
 
-        reactor.resolver_threads = ThreadPool(RESOLVER_THREADS, "sennit-resolver")
-    return reactor.resolver_threads.defer(
-        reactor, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM
-    )
+        pool = reactor.resolver_threads = ThreadPool(
+            RESOLVER_THREADS, "sennit-resolver", queue=RESOLVER_QUEUE
+        )
+    found = pool.defer(reactor, socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+
+    def expire() -> None:
+        if not found.called:
+            pool.forget(found)
+            found.errback(
+                socket.gaierror(
+                    socket.EAI_AGAIN,
+                    f"no answer about {host!r} from the name servers in {LOOK_UP_SECONDS:g} s",
+                )
+            )
+
+    timer = reactor.call_later(LOOK_UP_SECONDS, expire)
+    return found.add_finally(timer.cancel)

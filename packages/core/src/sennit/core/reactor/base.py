@@ -24,14 +24,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     import socket
-    from collections.abc import Awaitable, Callable, Coroutine
-    from typing import Any, Protocol, TypeVar, overload
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from os import PathLike
+    from typing import Any, Protocol, TypeVar, Unpack, overload
 
     from sennit.core.deferred import Deferred
-    from sennit.core.interfaces import IListener, IStreamProtocol
-    from sennit.core.protocol import ProtocolFactory
+    from sennit.core.interfaces import (
+        IDatagramListener,
+        IDatagramProtocol,
+        IListener,
+        IProcessProtocol,
+        IProcessTransport,
+        IStreamProtocol,
+    )
+    from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.eventloop import ReactorEventLoop
     from sennit.core.threads import ThreadPool
+    from sennit.core.transport.process import SpawnOptions
 
     T = TypeVar("T")
 
@@ -85,6 +94,11 @@ if TYPE_CHECKING:
             """The asyncio loop of this thread, where there is one."""
             ...
 
+    class Blocked(Protocol):
+        """A thread that waits for what a reactor does (``threads.py``)."""
+
+        def give_up(self) -> None: ...
+
 
 __all__ = ["Reactor", "current_loop", "current_reactor", "run"]
 
@@ -103,6 +117,7 @@ class Reactor(Waking):
     Args:
         poller: ``epoll``, ``kqueue``, ``poll`` or ``select``; the best of the
             platform when it is left out.
+        threads: Size of the pool of `defer_to_thread`; by the number of cores when left out.
 
     Raises:
         ValueError: The platform has no such poller.
@@ -111,7 +126,7 @@ class Reactor(Waking):
     socket_source: SocketSource | None = None
     """Who makes listening sockets; ``None``: whoever listens makes its own."""
 
-    def __init__(self, poller: str | None = None) -> None:
+    def __init__(self, poller: str | None = None, *, threads: int | None = None) -> None:
         super().__init__(poller)
         # Those that end with the reactor, though they may have no descriptor watched.
         self.dependants: set[Dependant] = set()
@@ -120,7 +135,10 @@ class Reactor(Waking):
         self._thread: int | None = None
         self._shutdown_calls: list[DelayedCall] = []
         self._event_loop: ReactorEventLoop | None = None
+        self._thread_count = threads
         self._threads: ThreadPool | None = None
+        # Threads that wait for this one; None while it has not begun or has ended.
+        self.blocked: set[Blocked] | None = None
         self.resolver_threads: ThreadPool | None = None
 
     def defer_to_thread(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
@@ -128,8 +146,17 @@ class Reactor(Waking):
         if self._threads is None:
             from sennit.core.threads import ThreadPool
 
-            self._threads = ThreadPool(name="sennit-worker")
+            self._threads = ThreadPool(self._thread_count, "sennit-worker")
         return self._threads.defer(self, fn, *args, **kwargs)
+
+    @property
+    def thread_pool(self) -> ThreadPool | None:
+        """The pool of `defer_to_thread`, once something was asked of it."""
+        return self._threads
+
+    def in_own_thread(self) -> bool:
+        """Whether the caller is in the thread in which this reactor runs."""
+        return self._thread == threading.get_ident()
 
     def fileno(self) -> int:
         """The one descriptor that tells another loop of all events (``foreign.py``).
@@ -169,6 +196,8 @@ class Reactor(Waking):
         self._running = True
         self._stopping = False
         self._thread = threading.get_ident()
+        if self.blocked is None:
+            self.blocked = set()
         self._host = host
         # Inside another loop the interpreter's wake-up descriptor is that loop's to set.
         self._owns_thread = host is None
@@ -214,6 +243,7 @@ class Reactor(Waking):
         for fd in list(self._descriptors):
             self.remove_reader(fd)
             self.remove_writer(fd)
+        self._tell_blocked()
         for pool in (self._threads, self.resolver_threads):
             if pool is not None:
                 pool.close(0 if at_once else 5)
@@ -224,6 +254,12 @@ class Reactor(Waking):
         self._host = None
         if interrupt is not None:
             raise interrupt
+
+    def _tell_blocked(self) -> None:
+        """Let go of threads that wait for this reactor, which will not turn again."""
+        blocked, self.blocked = self.blocked, None
+        for each in list(blocked or ()):
+            each.give_up()
 
     def _run_out(self) -> BaseException | None:
         """A few turns without waiting, in which what was closed tells its protocols so."""
@@ -244,6 +280,7 @@ class Reactor(Waking):
             raise ReactorError("a running reactor cannot be closed: stop it first")
         if not self._closed:
             self._closed = True
+            self._tell_blocked()
             self._poller.close()
 
     def abandon(self) -> None:
@@ -446,6 +483,59 @@ class Reactor(Waking):
         from sennit.core.endpoint import connect
 
         return connect.connect_unix(self, factory, path, timeout=timeout)
+
+    def listen_udp(
+        self, factory: DatagramFactory, port: int, host: str = "", **options: Any
+    ) -> Deferred[IDatagramListener]:
+        """Receive UDP datagrams; options: `sennit.core.endpoint.udp.listen_udp`."""
+        from sennit.core.endpoint import udp
+
+        return udp.listen_udp(self, factory, port, host, **options)
+
+    def connect_udp(
+        self, factory: DatagramFactory, host: str, port: int, **options: Any
+    ) -> Deferred[IDatagramProtocol]:
+        """Exchange UDP datagrams with one peer; options: `sennit.core.endpoint.udp.connect_udp`."""
+        from sennit.core.endpoint import udp
+
+        return udp.connect_udp(self, factory, host, port, **options)
+
+    def listen_multicast(
+        self, factory: DatagramFactory, port: int, groups: Sequence[str] = (), **options: Any
+    ) -> Deferred[IDatagramListener]:
+        """Receive from multicast groups; options: `sennit.core.endpoint.udp.listen_multicast`."""
+        from sennit.core.endpoint import udp
+
+        return udp.listen_multicast(self, factory, port, groups, **options)
+
+    def listen_unix_datagram(
+        self, factory: DatagramFactory, path: str, **options: Any
+    ) -> Deferred[IDatagramListener]:
+        """Receive datagrams at a Unix socket; options: `sennit.core.transport.unix_datagrams`."""
+        from sennit.core.transport import unix_datagrams
+
+        return unix_datagrams.listen_unix_datagram(self, factory, path, **options)
+
+    def connect_unix_datagram(
+        self, factory: DatagramFactory, path: str, **options: Any
+    ) -> Deferred[IDatagramProtocol]:
+        """Exchange datagrams with one Unix socket (`sennit.core.transport.unix_datagrams`)."""
+        from sennit.core.transport import unix_datagrams
+
+        return unix_datagrams.connect_unix_datagram(self, factory, path, **options)
+
+    # ── processes ─────────────────────────────────────────────────────────────
+
+    def spawn_process(
+        self,
+        protocol: IProcessProtocol,
+        command: Sequence[str | bytes | PathLike[str]],
+        **options: Unpack[SpawnOptions],
+    ) -> Deferred[IProcessTransport]:
+        """Start a program (`sennit.core.transport.process.spawn` says how); fires when it runs."""
+        from sennit.core.transport import process
+
+        return process.spawn(self, protocol, command, **options)
 
 
 def _already_asked() -> None:

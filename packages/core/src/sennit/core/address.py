@@ -11,7 +11,7 @@ from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
+    from typing import Any, NamedTuple
 
     class _InternetFields(NamedTuple):
         host: str
@@ -22,12 +22,21 @@ if TYPE_CHECKING:
     class _UnixFields(NamedTuple):
         path: str
 
+    class _PathFields(NamedTuple):
+        peer: Any
+        local: Address | None = None
+        destination: Address | None = None
+        interface: int = 0
+
 else:
     # typing, for its NamedTuple, costs more to import than all of TCP.
     _InternetFields = namedtuple("_InternetFields", "host port flowinfo scope_id", defaults=(0, 0))
     _UnixFields = namedtuple("_UnixFields", "path")
+    _PathFields = namedtuple(
+        "_PathFields", "peer local destination interface", defaults=(None, None, 0)
+    )
 
-__all__ = ["Address", "InternetAddress", "UnixAddress", "address_from_socket"]
+__all__ = ["Address", "DatagramPath", "InternetAddress", "UnixAddress", "address_from_socket"]
 
 
 class InternetAddress(_InternetFields):
@@ -55,6 +64,22 @@ class UnixAddress(_UnixFields):
     def __str__(self) -> str:
         """``unix:/run/web.sock``, ``unix:`` for an end without a name."""
         return f"unix:{self.path}"
+
+
+class DatagramPath(_PathFields):
+    """The way of a datagram: both ends, so that an answer leaves from the address that was asked.
+
+    Attributes:
+        peer: The other end, as `socket` names it or an `Address`.
+        local: This end: where an answer leaves from. ``None`` for whatever the
+            system chooses.
+        destination: What the datagram was sent to, where that is no address of
+            this end's own: a multicast group, a broadcast address. Else ``None``.
+        interface: Index of the interface it came through; to a path without
+            `local`, the one that it leaves through. 0 where it is not known.
+    """
+
+    __slots__ = ()
 
 
 Address = InternetAddress | UnixAddress

@@ -13,14 +13,21 @@ a program which adapts nothing never loads it.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from types import FunctionType
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import zope.interface
-from zope.interface.interface import Attribute as _ZopeAttribute
-from zope.interface.interface import InterfaceClass, fromFunction
+from zope.interface.interface import InterfaceClass
 
 from sennit.core import _implements
+from sennit.core.datagram_interfaces import (
+    IDatagramListener,
+    IDatagramProtocol,
+    IDatagramProtocolFactory,
+    IDatagramReactor,
+    IDatagramTransport,
+    IDescriptorTransport,
+    IMulticastTransport,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,35 +37,28 @@ if TYPE_CHECKING:
 
     from sennit.core.address import Address
     from sennit.core.deferred import Deferred
+    from sennit.core.transport.reaping import ProcessStatus
 
     Buffer = bytes | bytearray | memoryview
 else:
-
-    class _Contract(InterfaceClass):
-        """An interface whose methods are written with ``self`` and attributes as properties."""
-
-        def __init__(self, name, bases=(), attrs=None, __doc__=None, __module__=None):  # noqa: A002 - zope's names
-            converted = {}
-            for key, value in (attrs or {}).items():
-                if isinstance(value, FunctionType):
-                    value = fromFunction(value, imlevel=1, name=key)
-                elif isinstance(value, property):
-                    value = _ZopeAttribute(key, value.__doc__ or "")
-                converted[key] = value
-            converted.pop("__annotations__", None)
-            super().__init__(name, bases, converted, __doc__, __module__)
-
-    Interface = _Contract(
-        "Interface", (zope.interface.Interface,), {"__doc__": "Base of all contracts."}
-    )
+    from sennit.core._contract import Interface
 
 __all__ = [
     "Buffer",
     "IClock",
+    "IDatagramListener",
+    "IDatagramProtocol",
+    "IDatagramProtocolFactory",
+    "IDatagramReactor",
+    "IDatagramTransport",
     "IDelayedCall",
+    "IDescriptorTransport",
     "IDrainable",
     "IListener",
+    "IMulticastTransport",
     "IPeerLimits",
+    "IProcessProtocol",
+    "IProcessTransport",
     "IProtocolFactory",
     "IReactor",
     "IService",
@@ -103,7 +103,7 @@ class IClock(Interface):
         ...
 
 
-class IReactor(IClock, Interface):
+class IReactor(IClock, IDatagramReactor, Interface):
     """A loop that waits for descriptors, timers and threads, and calls what waits on them."""
 
     def call_soon(
@@ -209,6 +209,13 @@ class IReactor(IClock, Interface):
         timeout: float = 30.0,
     ) -> Deferred[IStreamProtocol]:
         """Connect to a Unix socket; fires with the protocol."""
+        ...
+
+
+    def spawn_process(
+        self, protocol: IProcessProtocol, command: Any, **options: Any
+    ) -> Deferred[IProcessTransport]:
+        """Start a program; fires when it runs (`sennit.core.transport.process` has the options)."""
         ...
 
 
@@ -402,6 +409,79 @@ class ITLSTransport(IStreamTransport, Interface):
         Raises:
             UsageError: This connection has no binding of that kind.
         """
+        ...
+
+
+class IProcessProtocol(Interface):
+    """What a child process calls (`sennit.core.protocol.ProcessProtocol` is a base)."""
+
+    def connection_made(self, transport: Any) -> object:
+        """The program runs."""
+
+    def pipe_data_received(self, fd: int, data: bytes) -> object:
+        """The child has written to its descriptor `fd`."""
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> object:
+        """The pipe at the child's descriptor `fd` is closed."""
+
+    def pause_writing(self, fd: int) -> object:
+        """Too much waits for the child to read it at `fd`."""
+
+    def resume_writing(self, fd: int) -> object:
+        """There is room again."""
+
+    def process_exited(self, status: ProcessStatus) -> object:
+        """The process is gone; its last words may still come."""
+
+    def process_ended(self, status: ProcessStatus) -> object:
+        """The process and all its pipes are gone; the last call."""
+
+
+class IProcessTransport(Interface):
+    """A child process. Descriptors are its own numbers: 0 in, 1 out, 2 errors."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def status(self) -> ProcessStatus | None:
+        """How it ended; ``None`` while it runs."""
+        ...
+
+    def pipe(self, fd: int) -> IStreamTransport:
+        """Our end of the pipe at its descriptor `fd`, with flow control of its own."""
+        ...
+
+    def write(self, data: Buffer, fd: int = 0) -> None:
+        """Queue octets for its standard input, or another descriptor."""
+
+    def writable(self, fd: int = 0) -> Awaitable[None]:
+        """Wait until more may be written; free when there is room."""
+        ...
+
+    def close_pipe(self, fd: int = 0) -> None:
+        """Close a pipe once what was written has left; the child sees the end of its input."""
+
+    def pause_reading(self, fd: int | None = None) -> None:
+        """Read no more of `fd`, or of all; the child is held up once the pipe is full."""
+
+    def resume_reading(self, fd: int | None = None) -> None:
+        """Go on reading."""
+
+    def send_signal(self, number: int) -> bool:
+        """Send it a signal; False when it is gone."""
+        ...
+
+    def terminate(self, grace: float = 5.0) -> None:
+        """Ask it and all its descendants to end (SIGTERM); kill what is left after `grace`."""
+
+    def kill(self) -> None:
+        """Kill it and all its descendants (SIGKILL)."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Open-ended questions: ``reactor``."""
         ...
 
 

@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from sennit.core.address import Address
-    from sennit.core.interfaces import IProtocolFactory, IStreamProtocol, IStreamTransport
+    from sennit.core.interfaces import (
+        IProcessTransport,
+        IProtocolFactory,
+        IStreamProtocol,
+        IStreamTransport,
+    )
+    from sennit.core.transport.reaping import ProcessStatus
 
     ProtocolFactory: TypeAlias = IProtocolFactory | Callable[[], IStreamProtocol]
 
-__all__ = ["Protocol", "adapt_factory"]
+__all__ = ["ProcessProtocol", "Protocol", "adapt_factory"]
 
 
 class Protocol:
@@ -57,6 +63,129 @@ class Protocol:
 
     def resume_writing(self) -> None:
         """The way out is below the low-water mark again."""
+
+
+class ProcessProtocol:
+    """What a child process is told of, and tells; this one does nothing yet.
+
+    Descriptors are the child's numbers: 0 its standard input, 1 its standard
+    output, 2 its standard error.
+
+    Attributes:
+        transport: The process, from `connection_made` on.
+    """
+
+    transport: IProcessTransport
+
+    def connection_made(self, transport: IProcessTransport) -> None:
+        """The program runs; nothing of what it says has been read yet."""
+        self.transport = transport
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """The child has written octets to its descriptor `fd`, cut anywhere."""
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        """The pipe at the child's descriptor `fd` is closed; called once for each.
+
+        Args:
+            fd: The child's number of it.
+            exc: Why, or ``None`` when it was closed in good order.
+        """
+
+    def pause_writing(self, fd: int) -> None:
+        """More waits to be read by the child at `fd` than the high-water mark."""
+
+    def resume_writing(self, fd: int) -> None:
+        """There is room again."""
+
+    def process_exited(self, status: ProcessStatus) -> None:
+        """The process is gone; what it wrote last may still be on its way. Called once."""
+
+    def process_ended(self, status: ProcessStatus) -> None:
+        """The process is gone and so are its pipes: the last call, made once.
+
+        When another process holds a pipe open (a grandchild), it is closed five
+        seconds after the exit.
+        """
+
+
+class DatagramProtocol:
+    """A protocol of datagrams that does nothing yet.
+
+    A protocol that has a method ``datagram_received_on_path(data, path)`` gets that
+    called in the place of `datagram_received`, with a `sennit.core.address.DatagramPath`:
+    on a host with several addresses an answer by ``transport.send_on_path(data, path)``
+    leaves from the one that was asked (RFC 1122 §4.1.3.5).
+
+    Attributes:
+        transport: The transport, from `connection_made` on.
+    """
+
+    transport: IDatagramTransport
+
+    def connection_made(self, transport: Any) -> None:
+        """Datagrams may be sent from now on. (`Any`: a protocol may narrow it.)"""
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, peer: Any) -> None:
+        """A datagram has come, whole.
+
+        Args:
+            data: Its octets, none for an empty one.
+            peer: Who sent it, as `socket` says it: host and port (with flow and
+                scope for IPv6), a Unix socket's path, ``None`` for one without.
+        """
+
+    def error_received(self, exc: OSError) -> None:
+        """The network or the system says something of a datagram; that ends nothing.
+
+        Args:
+            exc: A `sennit.core.errors.DatagramError`, which knows the peer.
+        """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is closed; called once, last.
+
+        Args:
+            exc: Why, or ``None`` when it was closed in good order.
+        """
+
+    def pause_writing(self) -> None:
+        """More waits to be sent than the high-water mark; a producer should pause."""
+
+    def resume_writing(self) -> None:
+        """The way out is below the low-water mark again."""
+
+
+def adapt_datagram_factory(
+    factory: DatagramFactory,
+) -> Callable[[Address | None], IDatagramProtocol]:
+    """The call that makes the protocol of a datagram socket.
+
+    Args:
+        factory: An `IDatagramProtocolFactory`, or any callable without arguments
+            that returns a protocol (a class most often).
+
+    Returns:
+        A function of the address that the socket is bound to.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    build = getattr(factory, "build_datagram_protocol", None)
+    if build is not None and not isinstance(factory, type):
+        return build  # type: ignore[no-any-return]  # found by name, typed by its interface
+    if callable(factory):
+        call = factory
+
+        def build_without_address(local: Address | None) -> IDatagramProtocol:
+            return call()
+
+        return build_without_address
+    raise TypeError(
+        f"{factory!r} builds no datagram protocols: give a callable without arguments "
+        "or an object with build_datagram_protocol(local)"
+    )
 
 
 def adapt_factory(factory: ProtocolFactory) -> Callable[[Address | None], IStreamProtocol | None]:

@@ -1,0 +1,726 @@
+"""A transport for datagrams: what UDP and Unix datagram sockets share.
+
+Reading: the poller's event receives a batch of datagrams, each handed to the
+protocol as it comes. The batch grows while the kernel's queue is long and shrinks
+to one when it is not, so that a lone datagram does not pay for finding out that
+there is no second. At most 64 datagrams and 256 KiB are read in one turn.
+
+Writing: a datagram is given to the kernel there and then. Only what the kernel
+refuses is queued; while something waits, what follows waits behind it. Past the
+hard limit of that queue datagrams are dropped, and counted: the network would do
+the same, a program's memory must not grow instead.
+
+Errors: a datagram socket serves many peers. So an ICMP error is told to
+`error_received`, with the peer it is about (Linux keeps a queue of them per socket,
+IP_RECVERR), and ends nothing; the same with an exception of the protocol, which is
+logged. What the caller does wrong (a datagram too long, a name instead of an
+address) is raised at the call.
+
+Sources: RFC 768, RFC 1122 §4.1.3 (ICMP errors, and the address that was asked).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import deque
+from contextvars import Context
+from functools import partial
+
+from sennit.core._implements import implements
+from sennit.core.address import DatagramPath, address_from_socket
+from sennit.core.errors import (
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionLost,
+    DatagramError,
+    DatagramTooLongError,
+    UsageError,
+)
+from sennit.core.reactor.pollers import ERROR, HANGUP, READ, WRITE
+from sennit.core.transport.flow import HIGH_WATER, LOW_WATER, FlowControl
+from sennit.core.transport.sending import CLOSING, GONE, OPEN, RETRY, owned
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Final
+    from typing import Protocol as _Protocol
+
+    from sennit.core.address import Address
+    from sennit.core.interfaces import Buffer, IDatagramProtocol
+    from sennit.core.reactor.base import Reactor
+    from sennit.core.reactor.calls import TimedCall
+
+    class Owner(_Protocol):
+        """Who counts the transport."""
+
+        def connection_gone(self, transport: DatagramTransport) -> None: ...
+
+
+__all__ = ["DROP_LIMIT", "MAX_DATAGRAM", "DatagramTransport"]
+
+MAX_DATAGRAM: Final = 65535
+"""Octets of the longest datagram that is received, unless asked otherwise; UDP has none longer."""
+DATAGRAMS_PER_TURN: Final = 64
+"""Datagrams read in one turn, so that nobody starves the others."""
+OCTETS_PER_TURN: Final = 256 * 1024
+"""Octets read in one turn."""
+_LONG: Final = OCTETS_PER_TURN // DATAGRAMS_PER_TURN
+"""Octets of a datagram from which on octets are counted at all."""
+ERRORS_PER_TURN: Final = 64
+"""Errors of the network told in one turn."""
+DROP_LIMIT: Final = 1024 * 1024
+"""Octets that wait to be sent past which datagrams are dropped; late ones are of little use."""
+OVERHEAD: Final = 64
+"""Octets that a waiting datagram counts beside its own, so that empty ones are bounded too."""
+WARN_EVERY: Final = 10.0
+"""Seconds between two warnings that datagrams are dropped."""
+
+_NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
+_BROKEN = frozenset({errno.EBADF, errno.ENOTSOCK})
+
+NOBODY: Final = object()
+"""The known peer of a transport that knows none yet."""
+
+
+class _Forgotten:
+    """Who a transport delivers to once it has gone."""
+
+    def connection_made(self, transport: object) -> None: ...
+    def datagram_received(self, data: bytes, peer: object) -> None: ...
+    def error_received(self, exc: object) -> None: ...
+    def connection_lost(self, exc: object) -> None: ...
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+
+
+_FORGOTTEN = _Forgotten()
+
+
+@implements("IDatagramTransport")
+class DatagramTransport(FlowControl):
+    """One datagram socket.
+
+    Args:
+        reactor: Who waits for its descriptor.
+        sock: A non-blocking datagram socket, from now on this object's own.
+        protocol: Who is delivered to.
+        connected: Whether the socket was connected to one peer.
+        max_size: Octets of the longest datagram to receive; longer ones are
+            dropped, counted, and told to `error_received`.
+        owner: Is told when the transport has gone.
+        context: Where the protocol's methods are called; ``None`` for the empty one.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_batch",
+        "_close_reason",
+        "_connected",
+        "_context",
+        "_datagram_received",
+        "_drops",
+        "_error",
+        "_fd",
+        "_handler",
+        "_known",
+        "_local",
+        "_max_size",
+        "_out",
+        "_owner",
+        "_peer",
+        "_reactor",
+        "_reading",
+        "_receive",
+        "_registered",
+        "_retry",
+        "_send",
+        "_sendto",
+        "_size",
+        "_sock",
+        "_state",
+        "_unlink",
+        "_wants",
+        "_warned",
+    )
+
+    # Any: a datagram with its destination as `socket` takes it, and ancillary data or None.
+    _out: deque[tuple[bytes | memoryview, Any, Any]]
+    _protocol: IDatagramProtocol  # type: ignore[assignment]  # FlowControl pauses both kinds
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        protocol: IDatagramProtocol,
+        *,
+        connected: bool = False,
+        max_size: int = MAX_DATAGRAM,
+        owner: Owner | None = None,
+        context: Context | None = None,
+    ) -> None:
+        super().__init__()
+        self._high = HIGH_WATER
+        self._low = LOW_WATER
+        self._hard = DROP_LIMIT
+        self._reactor = reactor
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._receive = sock.recvfrom
+        self._send = sock.send
+        self._sendto = sock.sendto
+        self._connected = connected
+        self._peer: object = sock.getpeername() if connected else None
+        # Whom the last datagram came from: an address that needs no second look.
+        self._known: object = None if connected else NOBODY
+        self._local: Address | None = None
+        self._max_size = max_size
+        self._owner = owner
+        self._context = context
+        self._close_reason: str | None = None
+        self._error: ConnectionLost | None = None
+        self._out = deque()
+        self._size = 0
+        self._wants = 0
+        self._registered = 0
+        self._state = OPEN
+        self._reading = True
+        self._batch = 1
+        self._retry: TimedCall | None = None
+        self._drops: dict[str, int] | None = None
+        self._warned = -WARN_EVERY
+        self._unlink: Callable[[], object] | None = None
+        self._handler: Callable[[int], object]
+        self._datagram_received: Callable[[bytes, Any], object]
+        self.set_protocol(protocol)
+
+    def start(self) -> None:
+        """Tell the protocol that it may send, then begin to read.
+
+        Raises:
+            BaseException: `connection_made` did; the transport is aborted.
+        """
+        made = self._protocol.connection_made
+        try:
+            if self._context is None:
+                made(self)
+            else:
+                self._context.run(made, self)
+            if self._state == OPEN:
+                self._reactor.dependants.add(self)
+                self._watch(READ if self._reading else 0)
+        except BaseException:
+            self.abort("error")
+            raise
+
+    def __repr__(self) -> str:
+        """Class, ends and state."""
+        ends = f"{self.local} - {self.peer}" if self._connected else f"{self.local}"
+        return f"<{type(self).__name__} {ends} {self._close_reason or 'open'}>"
+
+    # ── who it is between ─────────────────────────────────────────────────────
+
+    @property
+    def local(self) -> Address | None:
+        """The address it is bound to; ``None`` once the socket is closed without being asked."""
+        if self._state != GONE:
+            try:
+                self._local = address_from_socket(self._sock.getsockname())
+            except OSError:
+                pass
+        return self._local
+
+    @property
+    def peer(self) -> Address | None:
+        """The peer of a connected transport; ``None`` when it sends to whomever it is told."""
+        return address_from_socket(self._peer) if self._connected else None
+
+    @property
+    def close_reason(self) -> str | None:
+        """Why the transport ended or is ending; ``None`` while it is open."""
+        return self._close_reason
+
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Datagrams dropped so far, by reason.
+
+        ``limit:write-buffer``: more wait to be sent than the hard limit allows.
+        ``limit:datagram-size``: longer than `max_size` when received.
+        """
+        return dict(self._drops or {})
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """asyncio's questions: ``peername``, ``sockname``, ``socket``, ``reactor``."""
+        if name == "peername":
+            return self._peer if self._connected else default
+        if name == "sockname":
+            try:
+                return self._sock.getsockname()
+            except OSError:
+                return default
+        if name == "socket":
+            if self._state == GONE:
+                return default
+            from sennit.core.transport.peek import SocketView
+
+            return SocketView(self._sock)
+        if name == "reactor":
+            return self._reactor
+        return default
+
+    # ── protocol ──────────────────────────────────────────────────────────────
+
+    def get_protocol(self) -> IDatagramProtocol:
+        """Who is delivered to."""
+        return self._protocol
+
+    def set_protocol(self, protocol: IDatagramProtocol) -> None:
+        """Deliver to `protocol` from now on (its `connection_made` is the caller's affair)."""
+        self._protocol = protocol
+        on_path = getattr(protocol, "datagram_received_on_path", None)
+        if on_path is None:
+            self._datagram_received = protocol.datagram_received
+        else:
+            self._prepare_paths(on_path)
+        handler: Callable[[int], object] = self._on_event
+        if self._context is not None:
+            # `run` takes a function and its arguments, which mypy wants at once.
+            handler = partial(self._context.run, handler)  # type: ignore[call-arg]
+        self._handler = handler
+        if self._registered:
+            self._reactor.handlers[self._fd] = handler
+
+    def _prepare_paths(self, on_path: Callable[[bytes, DatagramPath], object]) -> None:
+        """Deliver with both ends of the way; here this end is always the same."""
+        local = address_from_socket(self._sock.getsockname())
+
+        def deliver(data: bytes, peer: Any) -> None:
+            on_path(data, DatagramPath(peer, local))
+
+        self._datagram_received = deliver
+
+    def _protocol_failed(self, error: BaseException, method: str) -> None:
+        """A method of the protocol has raised: that is logged, and the others are served."""
+        from sennit.core._faultlog import log_bug
+
+        log_bug(type(self._protocol).__qualname__, self, method, error)
+
+    def _tell_error(self, error: OSError) -> None:
+        """Hand the protocol an error that ends nothing."""
+        try:
+            self._protocol.error_received(error)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failure:
+            self._protocol_failed(failure, "error_received")
+
+    def _error_about(self, error: OSError, peer: object = None) -> OSError:
+        """The house's form of an error of the system."""
+        found = DatagramError(error.errno, error.strerror or str(error), peer=peer)
+        found.__cause__ = error
+        return found
+
+    # ── reading ───────────────────────────────────────────────────────────────
+
+    def _on_event(self, mask: int) -> None:
+        """Receive a batch and deliver it; what is answered meanwhile leaves at once."""
+        if mask != READ and not self._go_on_reading(mask):
+            return
+        if not self._reading:
+            self._park()
+            return
+        # What a slot holds is loaded first and called then: called as a method of
+        # `self` it would be looked for in the class each time.
+        receive, deliver = self._receive, self._datagram_received
+        most = self._max_size
+        connected = self._connected
+        batch = self._batch
+        octets = 0
+        for taken in range(batch):
+            try:
+                data, peer = receive(most + 1)
+            except BlockingIOError:
+                self._batch = taken or 1
+                return
+            except OSError as error:
+                if not self._receive_failed(error):
+                    return
+                continue
+            if len(data) > _LONG:
+                octets += len(data)
+                if len(data) > most:
+                    self._too_long(peer)
+                    continue
+            if not connected:
+                self._known = peer
+            try:
+                deliver(data, peer)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self._protocol_failed(error, "datagram_received")
+            if not self._reading or octets >= OCTETS_PER_TURN:
+                return
+        if batch < DATAGRAMS_PER_TURN:
+            self._batch = batch * 2
+
+    def _go_on_reading(self, mask: int) -> bool:
+        """Deal with all but READ; whether there may be something to receive."""
+        if mask & WRITE:
+            self._on_writable()
+        if self._state == GONE:
+            return False
+        if mask & (ERROR | HANGUP):
+            if not self._take_errors():
+                # Left alone it would be reported again and again.
+                code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    self._tell_error(self._error_about(OSError(code, os.strerror(code))))
+            return self._state != GONE and bool(mask & READ)
+        return bool(mask & READ)
+
+    def _receive_failed(self, error: OSError) -> bool:
+        """What was to be received is an error; whether to go on."""
+        if error.errno in _BROKEN:
+            self._broken(error)
+            return False
+        if error.errno in _NO_MEMORY:
+            return False  # the poller says when to look again
+        if not self._take_errors():
+            self._tell_error(self._error_about(error, self._peer))
+        return self._state != GONE and self._reading
+
+    def _take_errors(self) -> int:
+        """Tell the protocol what the network has said of datagrams that were sent; how many."""
+        return 0
+
+    def _too_long(self, peer: object) -> None:
+        """A datagram that was cut is worth nothing."""
+        self._count_drop("limit:datagram-size")
+        problem = f"a datagram longer than {self._max_size} octets was dropped"
+        self._tell_error(DatagramError(errno.EMSGSIZE, problem, peer=peer))
+
+    def _count_drop(self, reason: str) -> None:
+        if self._drops is None:
+            self._drops = {}
+        self._drops[reason] = self._drops.get(reason, 0) + 1
+
+    def pause_reading(self) -> None:
+        """Leave datagrams in the kernel's queue, which drops what it has no room for."""
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        if not self._reading and self._state < CLOSING:
+            self._reading = True
+            if not self._wants & READ:
+                self._watch(self._wants | READ)
+
+    def is_reading(self) -> bool:
+        """Whether datagrams would be delivered now."""
+        return self._reading
+
+    def _park(self) -> None:
+        """Something came that nobody wants yet: wait for it no more."""
+        self._watch(self._wants & ~READ)
+
+    def _watch(self, mask: int) -> None:
+        self._wants = mask
+        registered = self._registered
+        if mask != registered:
+            self._registered = mask
+            if not registered:
+                self._reactor.watch(self._fd, mask, self._handler)
+            elif mask:
+                self._reactor.rewatch(self._fd, mask)
+            else:
+                self._reactor.unwatch(self._fd)
+
+    # ── sending ───────────────────────────────────────────────────────────────
+
+    def sendto(self, data: Buffer, addr: Any = None) -> None:
+        """Send one datagram; ignored once the transport is closing.
+
+        Args:
+            data: Its octets.
+            addr: Where to: host and port (the host in digits), a Unix socket's
+                path, or whatever `datagram_received` was given as the peer. Left
+                out on a connected transport.
+
+        Raises:
+            DatagramTooLongError: The system sends none that long.
+            UsageError: `addr` is a name, of another family, missing, or not the
+                peer of a connected transport.
+            TypeError: `data` is not bytes-like.
+        """
+        if type(data) is not bytes:
+            data = owned(data)
+        if addr is not self._known:
+            addr = self._destination(addr)
+        if self._out or self._state:
+            self._queue(data, addr, None)
+            return
+        try:
+            if addr is None:
+                send = self._send
+                send(data)
+            else:
+                sendto = self._sendto
+                sendto(data, addr)
+        except BlockingIOError:
+            self._queue(data, addr, None)
+        except OSError as error:
+            self._not_sent(error, data, addr, None)
+
+    def _destination(self, addr: Any) -> Any:
+        """`addr` as `socket` takes it, which looks up no name and blocks for nothing."""
+        if not self._connected:
+            if addr is None:
+                raise UsageError("a datagram needs an address: this transport is not connected")
+            return self._checked(addr)
+        if addr is not None and address_from_socket(addr) != address_from_socket(self._peer):
+            raise UsageError(f"this transport is connected to {self.peer}, not to {addr!r}")
+        return None
+
+    def _checked(self, addr: Any) -> Any:
+        """An address that a caller has given, in the socket's own form."""
+        raise TypeError("the family's")  # pragma: no cover - overridden
+
+    def send_on_path(self, data: Buffer, path: DatagramPath) -> None:
+        """Send one datagram to `path.peer`, from `path.local` where that may be chosen.
+
+        Raises:
+            DatagramTooLongError: The system sends none that long.
+            UsageError: The peer's address cannot be sent to.
+        """
+        self.sendto(data, path.peer)
+
+    def _transmit(self, data: bytes | memoryview, addr: Any, ancillary: Any) -> None:
+        if ancillary is not None:
+            self._sock.sendmsg([data], ancillary, 0, addr)
+        elif addr is None:
+            self._send(data)
+        else:
+            self._sendto(data, addr)
+
+    def _not_sent(
+        self, error: OSError, data: bytes | memoryview, addr: Any, ancillary: Any, queued: bool = False
+    ) -> bool:
+        """The kernel did not take a datagram; whether it is done with all the same."""
+        code = error.errno
+        if code in _NO_MEMORY:
+            if not queued:
+                self._queue(data, addr, ancillary, wait=False)
+            self._send_later()
+            return False
+        if code in _BROKEN:
+            self._broken(error)
+            return True
+        if code == errno.EMSGSIZE:
+            self._take_errors()
+            problem = f"a datagram of {len(data)} octets is too long: {error.strerror}"
+            if queued:
+                self._tell_error(DatagramError(code, problem, peer=addr))
+                return True
+            raise DatagramTooLongError(problem) from error
+        # What the network had to say of an earlier datagram comes out here, and this
+        # one was not tried (RFC 1122 §4.1.3.3): tell it, then try.
+        if self._take_errors() or (self._connected and self._pending(code)):
+            if self._connected and not self._reports:
+                self._tell_error(self._error_about(error, self._peer))
+            if self._state == GONE:
+                return True
+            try:
+                self._transmit(data, addr, ancillary)
+                return True
+            except BlockingIOError:
+                if not queued:
+                    self._queue(data, addr, ancillary)
+                return False
+            except OSError as second:
+                error = second
+        self._tell_error(self._error_about(error, self._peer if addr is None else addr))
+        return True
+
+    @property
+    def _reports(self) -> bool:
+        """Whether the system keeps a queue of errors for this socket (`_take_errors`)."""
+        return False
+
+    def _pending(self, code: int | None) -> bool:
+        """Whether a connected socket says this of an earlier datagram."""
+        return False
+
+    def _queue(
+        self, data: bytes | memoryview, addr: Any, ancillary: Any, *, wait: bool = True
+    ) -> None:
+        """Keep a datagram until the kernel takes it; past the hard limit drop it."""
+        if self._state:
+            self._discard(ancillary)
+            return
+        size = self._size + len(data) + OVERHEAD
+        if size > self._hard:
+            self._discard(ancillary)
+            self._count_drop("limit:write-buffer")
+            self._warn_of_drops()
+            return
+        self._out.append((data, addr, ancillary))
+        self._size = size
+        if wait and self._retry is None:
+            self._watch(self._wants | WRITE)
+        if size > self._high:
+            self._pause()
+
+    def _discard(self, ancillary: Any) -> None:
+        """A datagram will not be sent; what it carried is given back."""
+
+    def _warn_of_drops(self) -> None:
+        now = self._reactor.time()
+        if now - self._warned >= WARN_EVERY:
+            self._warned = now
+            import logging
+
+            logging.getLogger("sennit").warning(
+                "%r drops datagrams, limit:write-buffer: %d octets wait, the system takes none",
+                self,
+                self._size,
+            )
+
+    def _send_later(self) -> None:
+        """The system has no memory: try again in a while, not before."""
+        if self._retry is None and self._state != GONE:
+            self._watch(self._wants & ~WRITE)
+            # It may tell the protocol to resume: in the protocol's context.
+            context = Context() if self._context is None else self._context
+            self._retry = self._reactor.call_at(
+                self._reactor.time() + RETRY, self._send_again, context=context
+            )
+
+    def _send_again(self) -> None:
+        self._retry = None
+        if self._state != GONE:
+            self._flush()
+
+    def _on_writable(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits, until the kernel refuses."""
+        out = self._out
+        while out:
+            data, addr, ancillary = out[0]
+            try:
+                self._transmit(data, addr, ancillary)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if not self._not_sent(error, data, addr, ancillary, queued=True):
+                    break
+            if self._state == GONE:
+                return
+            self._discard(ancillary)
+            out.popleft()
+            self._size -= len(data) + OVERHEAD
+        if out:
+            if self._retry is None:
+                self._watch(self._wants | WRITE)
+        else:
+            self._watch(self._wants & ~WRITE)
+            if self._state == CLOSING:
+                self._lose(None, self._close_reason or "clean")
+                return
+        if self._pressing:
+            self._relieved(self._size)
+
+    def get_write_buffer_size(self) -> int:
+        """Octets that wait to be sent, 64 more for each datagram."""
+        return self._size
+
+    # ── the end ───────────────────────────────────────────────────────────────
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` was called or the socket has gone."""
+        return self._state >= CLOSING
+
+    def close(self, reason: str = "clean") -> None:
+        """Send what is queued, then close. No more is received."""
+        if self._state >= CLOSING:
+            return
+        self._close_reason = reason
+        self._state = CLOSING
+        self._reading = False
+        if not self._out:
+            self._lose(None, reason)
+
+    def abort(self, reason: str = "aborted") -> None:
+        """Close now and throw away what is queued."""
+        if self._state != GONE:
+            self._lose(ConnectionAborted(f"aborted: {reason}", reason), reason)
+
+    def reactor_stopped(self) -> None:
+        """The reactor ends, and so does every transport that is left."""
+        self.abort("drained")
+
+    def _broken(self, error: OSError) -> None:
+        """The descriptor is not ours any more: the one error that ends a transport."""
+        lost = ConnectionLost(str(error), "error")
+        lost.__cause__ = error
+        self._lose(lost, "error")
+
+    def _lose(self, error: ConnectionLost | None, reason: str) -> None:
+        """The transport is over; the protocol learns it at the end of this turn."""
+        if self._state == GONE:
+            return
+        if self._close_reason is None or error is not None:
+            self._close_reason = reason
+        _ = self.local  # asked for while it can be
+        self._state = GONE
+        self._reading = False
+        self._pressing = True  # there will be no room any more (`writable`)
+        self._wants = 0
+        if self._registered:
+            self._registered = 0
+            self._reactor.unwatch(self._fd)
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._reactor.dependants.discard(self)
+        self._error = error
+        context = self._context
+        self._reactor.ended(self.finish if context is None else partial(context.run, self.finish))
+
+    def _why_gone(self) -> ConnectionLost | None:
+        if self._state != GONE:
+            return None
+        return ConnectionLost("the transport is closed", self._close_reason or "lost")
+
+    def finish(self) -> None:
+        """The reactor's call at the end of the turn in which the transport was closed."""
+        error, self._error = self._error, None
+        self._sock.close()
+        if self._unlink is not None:
+            self._unlink()
+            self._unlink = None
+        protocol, self._protocol = self._protocol, _FORGOTTEN
+        # The bound methods hold socket, protocol and this object in a ring.
+        self._datagram_received = _FORGOTTEN.datagram_received
+        self._handler = _FORGOTTEN.connection_made
+        out, self._out = self._out, deque()
+        self._size = 0
+        for _, _, ancillary in out:
+            self._discard(ancillary)
+        if self._waiters:
+            self._wake_waiters(error or ConnectionDone())
+        owner, self._owner = self._owner, None
+        try:
+            protocol.connection_lost(error)
+        except (KeyboardInterrupt, SystemExit):
+            if owner is not None:
+                owner.connection_gone(self)
+            raise
+        except BaseException as failure:
+            self._reactor.report(failure, f"in {type(protocol).__qualname__}.connection_lost")
+        if owner is not None:
+            owner.connection_gone(self)

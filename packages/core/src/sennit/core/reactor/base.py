@@ -434,6 +434,21 @@ class Reactor(Waking):
         """`event_loop` if it was ever asked for."""
         return self._event_loop
 
+    # ── observing ─────────────────────────────────────────────────────────────
+
+    def watch_blocking(self, threshold: float = 0.1) -> BlockingWatch:
+        """Name callbacks that keep the loop for more than `threshold` seconds in the log.
+
+        From now on the reactor is measured, which costs a little per event; call
+        ``stop()`` of what is returned to have no more of the watch.
+
+        Raises:
+            UsageError: `threshold` is less than a millisecond.
+        """
+        from sennit.core.ops.watch import watch_blocking
+
+        return watch_blocking(self, threshold)
+
     # ── sockets ───────────────────────────────────────────────────────────────
 
     def listen_tcp(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, TypeAlias
 
     from sennit.core.deferred import Deferred
+    from sennit.core.ops.instruments import Meter
     from sennit.core.reactor.base import Reactor
 
     # Family, kind, protocol, canonical name, address; Any: the `socket` module's own.
@@ -57,4 +58,20 @@ def look_up(
             )
 
     timer = reactor.call_later(LOOK_UP_SECONDS, expire)
+    if reactor.meter is not None:
+        _measure(reactor, reactor.meter, found)
     return found.add_finally(timer.cancel)
+
+
+def _measure(reactor: Reactor, meter: Meter, found: Deferred[list[Found]]) -> None:
+    began = reactor.time()
+
+    def done(value: list[Found]) -> list[Found]:
+        meter.looked_up(reactor.time() - began, None)
+        return value
+
+    def failed(error: BaseException) -> BaseException:
+        meter.looked_up(reactor.time() - began, error)
+        return error  # which stays one
+
+    found.add_callbacks(done, failed)

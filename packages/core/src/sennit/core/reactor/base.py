@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         IProcessTransport,
         IStreamProtocol,
     )
+    from sennit.core.ops.watch import BlockingWatch
     from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.eventloop import ReactorEventLoop
     from sennit.core.threads import ThreadPool

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
+    from sennit.core.ops.instruments import Meter
     from sennit.core.reactor.pollers import Poller
 
 
@@ -64,6 +65,9 @@ class Turning:
     Args:
         poller: Name of a poller; the platform's best when left out.
     """
+
+    meter: Meter | None = None
+    """Is told of connections and look-ups while somebody measures (``ops/instruments.py``)."""
 
     def __init__(self, poller: str | None = None) -> None:
         self._poller: Poller = default_poller(poller)

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["LineWriter"]
+__all__ = ["LineWriter", "lines_dropped"]
 
 WAITING: Final = 2_000
 """Lines that wait at most."""
@@ -71,6 +71,8 @@ class LineWriter:
             if len(self._lines) >= WAITING or self._octets + len(data) > WAITING_OCTETS:
                 self.dropped += 1
                 self._untold += 1
+                if self._notice:
+                    _count_dropped()
                 return False
             self._lines.append(data)
             self._octets += len(data)
@@ -152,6 +154,19 @@ class LineWriter:
                 return False
             view = view[written:]
         return True
+
+
+_dropped = 0
+
+
+def _count_dropped() -> None:
+    global _dropped
+    _dropped += 1
+
+
+def lines_dropped() -> int:
+    """Lines of the process's logs (writers that tell of it) for which there was no room."""
+    return _dropped
 
 
 def _wait_for_room(fd: int) -> bool:

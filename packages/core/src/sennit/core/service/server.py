@@ -97,6 +97,8 @@ class ServerService(Service):
                     )
                 else:
                     self._servers.append(server)
+                    for listener in server.listeners:
+                        listener.label = self.name
         except BaseException:
             await self.end(0.0)
             raise

@@ -71,6 +71,7 @@ class Listener:
     Attributes:
         connections: The transports that it accepted and that are still there.
         on_empty: Called when the last of them has gone.
+        label: The service it accepts for, as metrics and commands name it.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Listener:
         self._closed = False
         self.connections: set[SocketTransport] = set()
         self.on_empty: Callable[[], object] | None = None
+        self.label = ""
         reactor.dependants.add(self)
         if not paused:
             try:
@@ -218,6 +220,9 @@ class Listener:
                     context = context.copy()
                 transport = SocketTransport(self._reactor, sock, protocol, peer, self, context)
                 self.connections.add(transport)
+                meter = self._reactor.meter
+                if meter is not None:
+                    meter.accepted(self, transport)
                 transport.start()
                 return
         except (KeyboardInterrupt, SystemExit):
@@ -235,6 +240,8 @@ class Listener:
 
     def _refuse(self, sock: RawSocket, reason: str) -> None:
         """Close a surplus connection, having told it why if its protocol has words for that."""
+        if self._reactor.meter is not None:
+            self._reactor.meter.refused(self, reason)
         refusal = self._refusal
         if refusal is not None:
             try:
@@ -257,6 +264,8 @@ class Listener:
 
     def accept_failed(self, acceptor: _Acceptor, error: OSError) -> None:
         """The system cannot accept; `error` says why."""
+        if self._reactor.meter is not None:
+            self._reactor.meter.accept_failed(self, error)
         code = error.errno
         if code in _NO_DESCRIPTORS:
             shed = self._shed(acceptor)

@@ -208,6 +208,10 @@ class SocketTransport(Sending):
         """The peer as `accept` gave it (`IPeerLimits` counts by that)."""
         return self._peer
 
+    def accepted_for(self, peer: object) -> None:
+        """A proxy said who the peer is; `accepted_from` and `peer` are that from now on."""
+        self._peer = peer
+
     @property
     def close_reason(self) -> str | None:
         """Why the connection ended or is ending; ``None`` while it is open."""
@@ -552,6 +556,9 @@ class SocketTransport(Sending):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             except OSError:
                 pass
+        meter = self._reactor.meter
+        if meter is not None:
+            meter.closing(self, sock)
         sock.close()
         out = self._out
         protocol, self._protocol = self._protocol, _NOBODY

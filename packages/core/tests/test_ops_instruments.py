@@ -1,0 +1,277 @@
+"""What a measured reactor counts, and that one which is not measured does nothing for it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from sennit.core import Protocol, open_stream, serve
+from sennit.core.ops.instruments import measure, octets, process_metrics, stop_measuring
+from sennit.core.ops.metrics import Registry, registry_of
+from sennit.core.policy.limits import ConnectionLimits
+from sennit.core.reactor.base import Reactor
+from sennit.core.reactor.turning import Turning
+
+
+class Echo(Protocol):
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+def read(reactor: Reactor) -> dict[str, Any]:
+    """Name, or name and labels, to value."""
+    found: dict[str, Any] = {}
+    for family in registry_of(reactor).read():
+        for sample in family["samples"]:
+            labels = ",".join(sample["labels"].values())
+            name = family["name"].removeprefix("sennit_") + (f"{{{labels}}}" if labels else "")
+            found[name] = sample.get("value", sample.get("count"))
+    return found
+
+
+def test_a_reactor_that_is_not_measured_runs_the_plain_turns() -> None:
+    reactor = Reactor()
+    try:
+        assert reactor.meter is None
+        assert reactor._turns.__func__ is Turning._turns  # type: ignore[attr-defined]
+    finally:
+        reactor.close()
+
+
+async def test_measuring_begins_and_ends_while_the_reactor_runs(reactor: Reactor) -> None:
+    measure(reactor)
+    for _ in range(5):
+        await asyncio.sleep(0.001)
+    turned = read(reactor)["loop_turn_seconds"]
+    assert turned >= 4
+    stop_measuring(reactor)
+    await asyncio.sleep(0.001)
+    before = read(reactor)["loop_turn_seconds"]
+    for _ in range(5):
+        await asyncio.sleep(0.001)
+    assert read(reactor)["loop_turn_seconds"] == before
+    assert reactor._turns.__func__ is Turning._turns  # type: ignore[attr-defined]
+
+
+async def test_measuring_twice_is_measuring_once(reactor: Reactor) -> None:
+    assert measure(reactor) is measure(reactor)
+
+
+async def test_connections_and_their_octets_are_counted_by_service(reactor: Reactor) -> None:
+    measure(reactor)
+    async with serve("tcp://127.0.0.1:0", Echo) as server:
+        server.listeners[0].label = "site"
+        async with await open_stream(server.urls[0]) as stream:
+            for _ in range(10):
+                await stream.send_all(b"x" * 1000)
+                await stream.read_exactly(1000)
+            found = read(reactor)
+            assert found["connections_active{site}"] == found["connections_active{client}"] == 1
+            assert found["received_bytes{site}"] == found["sent_bytes{site}"] == 10_000
+        while server.connections:
+            await asyncio.sleep(0)
+        found = read(reactor)
+        assert found["connections{site}"] == 1
+        assert found["connections_active{site}"] == 0
+        assert found["connections_closed{site,clean}"] == 1
+        assert found["connection_seconds{site}"] == 1
+        assert found["received_bytes{site}"] == found["sent_bytes{site}"] == 10_000
+
+
+async def test_a_connection_that_was_there_before_counts_too(reactor: Reactor) -> None:
+    async with (
+        serve("tcp://127.0.0.1:0", Echo) as server,
+        await open_stream(server.urls[0]) as stream,
+    ):
+        await stream.send_all(b"x" * 10)
+        await stream.read_exactly(10)
+        measure(reactor)
+        assert read(reactor)["received_bytes{client}"] == 10
+
+
+async def test_what_is_shed_is_counted_by_its_limit(reactor: Reactor) -> None:
+    measure(reactor)
+    limits = ConnectionLimits(max_connections=1)
+    async with (
+        serve("tcp://127.0.0.1:0", Echo, limits=limits) as server,
+        await open_stream(server.urls[0]) as first,
+    ):
+        await first.send_all(b"x")
+        await first.read_exactly(1)
+        async with await open_stream(server.urls[0]) as second:
+            assert await second.receive_some() == b""
+    found = read(reactor)
+    refused = [value for name, value in found.items() if name.startswith("connections_refused{")]
+    reached = [value for name, value in found.items() if name.startswith("limits_reached{")]
+    assert refused == reached == [1]
+
+
+async def test_a_limit_that_ends_a_connection_is_counted_by_name(reactor: Reactor) -> None:
+    measure(reactor)
+    async with (
+        serve("tcp://127.0.0.1:0", Echo) as server,
+        await open_stream(server.urls[0]) as stream,
+    ):
+        await stream.send_all(b"x")
+        await stream.read_exactly(1)
+        next(iter(server.connections)).abort("limit:idle")
+        with pytest.raises(ConnectionError):
+            await stream.receive_some()
+    assert read(reactor)["limits_reached{,idle}"] == 1
+
+
+async def test_an_error_of_accept_is_counted_by_its_name(reactor: Reactor) -> None:
+    """HARDENING fault-1."""
+    measure(reactor)
+    async with serve("tcp://127.0.0.1:0", Echo) as server:
+        listener = server.listeners[0]
+        listener.accept_failed(listener._acceptors[0], OSError(12, "no memory"))
+    assert read(reactor)["accept_errors{,ENOMEM}"] == 1
+
+
+async def test_timers_that_come_late_are_measured(reactor: Reactor) -> None:
+    measure(reactor)
+    await asyncio.sleep(0.002)
+    before = read(reactor)["loop_timer_lag_seconds"]
+    await asyncio.sleep(0.002)
+    assert read(reactor)["loop_timer_lag_seconds"] > before
+
+
+async def test_a_callback_that_keeps_the_loop_is_counted_without_a_watch(reactor: Reactor) -> None:
+    """HARDENING fault-11: the counter always."""
+    meter = measure(reactor)
+    meter.slow = 0.01
+    await asyncio.sleep(0.001)
+    reactor.call_soon(threading.Event().wait, 0.03)
+    await asyncio.sleep(0.001)
+    assert read(reactor)["loop_blocking_callbacks"] >= 1
+
+
+async def test_calls_that_wait_for_a_thread_are_shown_with_their_age(reactor: Reactor) -> None:
+    """HARDENING fault-9: the queue's age is in the stats."""
+    measure(reactor)
+    held = threading.Event()
+    waiting: list[Any] = [reactor.defer_to_thread(held.wait)]
+    assert reactor._threads is not None
+    waiting += [reactor.defer_to_thread(held.wait) for _ in range(reactor._threads.size + 2)]
+    await asyncio.sleep(0.02)
+    found = read(reactor)
+    held.set()
+    for each in waiting:
+        await each
+    assert found["threads_waiting{worker}"] == 3
+    assert found["threads_oldest_seconds{worker}"] >= 0.01
+    assert read(reactor)["threads_waiting{worker}"] == 0
+
+
+async def test_look_ups_of_names_are_counted(
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sennit.core.endpoint.names import look_up
+
+    measure(reactor)
+
+    def answer(host: str, *more: object) -> list[object]:
+        if host == "no.example":
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    assert await look_up(reactor, "a.example", 1) == []
+    with pytest.raises(OSError, match="unknown"):
+        await look_up(reactor, "no.example", 1)
+    found = read(reactor)
+    assert found["name_lookups{found}"] == found["name_lookups{failed}"] == 1
+    assert found["name_lookup_seconds"] == 2
+
+
+def test_measured_turns_do_the_same_in_the_same_order() -> None:
+    """Ready calls, timers, writes and endings, with and without a clock in the turn."""
+
+    def play(measured: bool) -> list[str]:
+        reactor = Reactor()
+        if measured:
+            measure(reactor)
+        log: list[str] = []
+
+        async def main(reactor: Reactor) -> None:
+            def chain(name: str, left: int) -> None:
+                log.append(f"{name}{left}")
+                if left:
+                    reactor.call_soon(chain, name, left - 1)
+
+            def bad() -> None:
+                log.append("bad")
+                raise ValueError("expected")
+
+            reactor.report = lambda error, where: log.append(f"{error} {where[:9]}")  # type: ignore[method-assign]
+            reactor.flush_later(lambda: log.append("flush"))
+            reactor.ended(lambda: log.append("end"))
+            for delay in (0.002, 0.001, 0.0):
+                reactor.call_later(delay, log.append, f"timer {delay}")
+            reactor.call_later(0.001, log.append, "never").cancel()
+            chain("a", 3)
+            chain("b", 2)
+            reactor.call_soon(bad)
+            await asyncio.sleep(0.01)
+
+        try:
+            reactor.run(main)
+        finally:
+            reactor.close()
+        return log
+
+    assert play(True) == play(False)
+
+
+def test_an_interrupt_leaves_measured_turns_as_it_leaves_the_others() -> None:
+    reactor = Reactor()
+    measure(reactor)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            reactor.run(lambda reactor: reactor.call_soon(interrupt) and None)
+        assert reactor.meter is not None
+        assert reactor.meter.began == 0
+    finally:
+        reactor.close()
+
+
+async def test_the_kernel_counts_no_octets_of_a_unix_socket() -> None:
+    here, there = socket.socketpair()
+    assert octets(here) is None
+    here.close()
+    there.close()
+
+
+async def test_octets_behind_a_reset_and_an_end_are_right(reactor: Reactor) -> None:
+    """The peer's FIN counts as an octet of its sequence (RFC 9293 §3.4), not of its data."""
+    measure(reactor)
+    async with serve("tcp://127.0.0.1:0", Echo) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"x" * 77)
+        await reader.readexactly(77)
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        while server.connections:
+            await asyncio.sleep(0)
+        assert read(reactor)["received_bytes"] == 77
+        assert read(reactor)["sent_bytes"] == 77
+
+
+def test_what_the_process_uses_is_shown_under_its_usual_names() -> None:
+    registry = Registry()
+    process_metrics(registry)
+    found = {each["name"]: each["samples"][0]["value"] for each in registry.read()}
+    assert found["process_cpu_seconds"] > 0
+    assert found["process_resident_memory_bytes"] > 1 << 20
+    assert 3 <= found["process_open_fds"] <= found["process_max_fds"]

@@ -58,7 +58,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from importlib.metadata import EntryPoint
-    from typing import Any, Final
+    from typing import Any, Final, Literal
 
     from sennit.core.interfaces import IService
     from sennit.core.service.tree import ServiceContext
@@ -290,6 +290,8 @@ class ServicePlugin:
             show the running service at work, for a person to paste.
         schemes: What its URLs are called where people read them, by the scheme of the
             endpoint: ``{"tcp": "http", "tls": "https"}``.
+        scale: ``any``: every worker runs it, and they share its sockets; ``one``: only the
+            first worker does, as with a file that two must not write to.
         positional: Keys of the configuration that the command line takes as
             arguments without an option: ``("root",)`` gives ``sennit web DIR``.
         example: Arguments of an example in the command's help: ``"public/"``.
@@ -309,6 +311,7 @@ class ServicePlugin:
         "name",
         "positional",
         "sample",
+        "scale",
         "schemes",
     )
 
@@ -321,6 +324,7 @@ class ServicePlugin:
         build: str | Callable[[Any, ServiceContext], IService],
         try_commands: str | Callable[[Any, Sequence[str]], list[str]] | None = None,
         schemes: Mapping[str, str] | None = None,
+        scale: Literal["any", "one"] = "any",
         positional: Sequence[str] = (),
         example: str = "",
         sample: Mapping[str, object] | None = None,
@@ -329,6 +333,9 @@ class ServicePlugin:
         self.name = name
         self.help = help
         self.schemes: Mapping[str, str] = dict(schemes or {})
+        if scale not in ("any", "one"):
+            raise UsageError(f"scale is 'any' or 'one', not {scale!r}")
+        self.scale = scale
         self.positional = tuple(positional)
         self.example = example
         self.sample: Mapping[str, object] = dict(sample or {})

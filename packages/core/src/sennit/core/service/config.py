@@ -52,6 +52,7 @@ __all__ = [
     "File",
     "Listen",
     "Meta",
+    "NodeTable",
     "Path",
     "Secret",
     "ServiceConfig",
@@ -218,3 +219,37 @@ class TLSConfig(CertificatePair, kw_only=True, frozen=True):
             raise ValueError(
                 "require_client_certificate needs client_ca, to check certificates against"
             )
+
+
+class NodeTable(Table, kw_only=True, frozen=True):
+    """How the process runs: ``[node]``. Options of the command line come before it.
+
+    Attributes:
+        workers: Processes that serve, under a supervisor; "cpus" for one per processor.
+            Left out, one process serves and there is no supervisor.
+        drain: Seconds that what is under way has to finish at the end.
+        drain_delay: Seconds at the end during which new connections are still accepted
+            while readiness is denied already, so that a load balancer can look away.
+        user: Whom to become once everything listens: a name or number.
+        group: Its group, where it is not the user's own.
+        groups: Further groups, where they are not the user's own.
+        capabilities: Powers of root to keep, such as CAP_NET_BIND_SERVICE.
+        no_new_privs: Let programs started from here gain nothing by set-user-ID bits.
+        pid_file: File that holds the number of the process while it runs.
+        start_timeout: Seconds that a worker may take until it serves.
+        hang_timeout: Seconds without an answer after which a worker is killed; 0 for never.
+        bus: Where services publish and count: "memory:", "unix:PATH", or what a plugin brings.
+    """
+
+    workers: Annotated[int, Meta(ge=1, le=1024)] | Literal["cpus"] | None = None
+    drain: Annotated[float, Meta(ge=0, le=86_400)] = 30.0
+    drain_delay: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    user: str | None = None
+    group: str | None = None
+    groups: list[str] | None = None
+    capabilities: list[str] = []
+    no_new_privs: bool = False
+    pid_file: Path | None = None
+    start_timeout: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    hang_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    bus: Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*:")] | None = None

@@ -20,7 +20,7 @@ from sennit.core.plugin import (
     UnknownPluginError,
     find_service,
 )
-from sennit.core.service.config import ServiceConfig, TLSConfig
+from sennit.core.service.config import NodeTable, ServiceConfig, TLSConfig
 from sennit.core.service.filling import TablePath, World, allowed, fill, is_table
 from sennit.core.service.lines import locate
 from sennit.core.service.tree import MultiService, ServiceContext, StartError
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sennit.core.interfaces import IService
+    from sennit.core.ops.config import AdminConfig
+    from sennit.core.service.tree import Surroundings
     from sennit.core.transport.tls import ServerTLS
 
 __all__ = [
@@ -42,6 +44,9 @@ __all__ = [
 
 SHOWN: Final = 8
 """Problems that one message names; the rest is counted."""
+
+SINGLE: Final = ("node", "admin")
+"""Tables that there is one of, without a name."""
 
 _LARGEST: Final = 4 * 1024 * 1024
 """Octets of a configuration file; more is a mistake."""
@@ -98,7 +103,7 @@ class Origin:
         if self.file is None:
             return ConfigError(problem, key=self._option(path[2:]))
         # A path of one step is a key beside the tables.
-        depth = 2 if len(path) > 1 else 0
+        depth = 1 if path and path[0] in SINGLE else 2 if len(path) > 1 else 0
         table = ".".join(str(each) for each in path[:depth]) or None
         return ConfigError(
             problem, file=self.file, table=table, key=_key(path[depth:]), line=self.line(path)
@@ -143,6 +148,9 @@ class NodeConfig:
         folder: Where its relative paths begin.
         tls: Certificates by name.
         services: Its services, in the order of the file.
+        node: How the process runs.
+        admin: How it is operated; ``None`` where the file does not say.
+        file: The file, absolute; ``None`` when the values came from options.
     """
 
     def __init__(
@@ -151,11 +159,17 @@ class NodeConfig:
         folder: Path,
         tls: Mapping[str, TLSConfig],
         services: Iterable[ConfiguredService],
+        *,
+        node: NodeTable | None = None,
+        admin: AdminConfig | None = None,
     ) -> None:
         self.origin = origin
         self.folder = folder
         self.tls = dict(tls)
         self.services = list(services)
+        self.node = NodeTable() if node is None else node
+        self.admin = admin
+        self.file: Path | None = None
         self._contexts: dict[str, ServerTLS] = {}
 
     def server_tls(self, name: str) -> ServerTLS:
@@ -165,24 +179,59 @@ class NodeConfig:
             ConfigError: Its files cannot be used together, or TLS is not installed.
         """
         if name not in self._contexts:
-            config = self.tls[name]
-            try:
-                from sennit.core.transport.tls import ServerTLS
-
-                self._contexts[name] = ServerTLS(
-                    config.certificate,
-                    config.key,
-                    chain=config.chain,
-                    password=None if config.password is None else config.password.reveal(),
-                    sni=[(each.certificate, each.key) for each in config.sni] or None,
-                    strict_sni=config.strict_sni,
-                    client_ca=config.client_ca,
-                    require_client_certificate=config.require_client_certificate,
-                    min_version=config.min_version,
-                )
-            except (SennitError, OSError, ValueError) as error:
-                raise self.origin.error(("tls", name), str(error)) from error
+            self._contexts[name] = self._load_tls(name)
         return self._contexts[name]
+
+    def succeed(self, old: NodeConfig) -> dict[str, tuple[ServerTLS, ServerTLS]]:
+        """Load every certificate anew, and go on with the objects that `old` made for them.
+
+        Services that stay hold those objects, so they are what is changed by a reload, once
+        all of it is known to succeed (`ServerTLS.take_over`).
+
+        Args:
+            old: The configuration that this one is to replace; it may be this one.
+
+        Returns:
+            By name: the object that is in use, and the one that has what is new.
+
+        Raises:
+            ConfigError: A certificate cannot be used; nothing was changed.
+        """
+        before = dict(old._contexts)
+        errors: list[ConfigError] = []
+        found: dict[str, tuple[ServerTLS, ServerTLS]] = {}
+        for name in self.tls:
+            try:
+                fresh = self._load_tls(name)
+            except ConfigError as error:
+                errors.append(error)
+                continue
+            if name in before:
+                found[name] = before[name], fresh
+                self._contexts[name] = before[name]
+            else:
+                self._contexts[name] = fresh
+        _raise(errors)
+        return found
+
+    def _load_tls(self, name: str) -> ServerTLS:
+        config = self.tls[name]
+        try:
+            from sennit.core.transport.tls import ServerTLS
+
+            return ServerTLS(
+                config.certificate,
+                config.key,
+                chain=config.chain,
+                password=None if config.password is None else config.password.reveal(),
+                sni=[(each.certificate, each.key) for each in config.sni] or None,
+                strict_sni=config.strict_sni,
+                client_ca=config.client_ca,
+                require_client_certificate=config.require_client_certificate,
+                min_version=config.min_version,
+            )
+        except (SennitError, OSError, ValueError) as error:
+            raise self.origin.error(("tls", name), str(error)) from error
 
     def build(self) -> tuple[MultiService, dict[str, IService]]:
         """Assemble every service; nothing is opened.
@@ -201,18 +250,35 @@ class NodeConfig:
                 errors.append(error)
         built: dict[str, IService] = {}
         for each in self.services if not errors else ():
-            context = ServiceContext(each.name, self.folder, self.server_tls)
             try:
-                built[each.name] = each.plugin.build(each.config, context)
+                built[each.name] = self.build_service(each)
             except ConfigError as error:
-                errors.append(self._placed(each.name, error))
-            except SennitError as error:
-                errors.append(self.origin.error(("service", each.name), str(error)))
-            except (OSError, ValueError) as error:
-                problem = f"cannot be set up: {error}"
-                errors.append(self.origin.error(("service", each.name), problem))
+                errors.append(error)
         _raise(errors)
         return MultiService("node", built.values()), built
+
+    def build_service(
+        self, each: ConfiguredService, surroundings: Surroundings | None = None
+    ) -> IService:
+        """Assemble one service; nothing is opened.
+
+        Args:
+            each: One of `services`.
+            surroundings: What it shares with the others of its node.
+
+        Raises:
+            ConfigError: It cannot be assembled.
+        """
+        context = ServiceContext(each.name, self.folder, self.server_tls, surroundings)
+        try:
+            return each.plugin.build(each.config, context)
+        except ConfigError as error:
+            raise self.placed(each.name, error) from error
+        except SennitError as error:
+            raise self.origin.error(("service", each.name), str(error)) from error
+        except (OSError, ValueError) as error:
+            problem = f"cannot be set up: {error}"
+            raise self.origin.error(("service", each.name), problem) from error
 
     def located(self, error: StartError) -> ConfigError:
         """What a service said while it started, with the place in the file."""
@@ -223,7 +289,8 @@ class NodeConfig:
                 path = (*path, error.index)
         return self.origin.error(path, error.problem)
 
-    def _placed(self, name: str, error: ConfigError) -> ConfigError:
+    def placed(self, name: str, error: ConfigError) -> ConfigError:
+        """What a plugin said of its configuration, with the place in the file."""
         if error.file is not None or error.table is not None:
             return error
         path: TablePath = ("service", name)
@@ -253,7 +320,9 @@ def load(file: str | Path, *, environ: Mapping[str, str] | None = None) -> NodeC
     except RecursionError:
         raise ConfigError("tables are nested too deeply", file=shown) from None
     origin = Origin(shown, locate(text))
-    return _check(raw, origin, path.parent, environ)
+    config = _check(raw, origin, path.parent, environ)
+    config.file = path
+    return config
 
 
 def from_options(
@@ -321,13 +390,22 @@ def _check(
     tables = {kind: _tables(raw, kind) for kind in ("tls", "service")}
     world = World(folder, {kind: list(found) for kind, found in tables.items()}, environ)
     for key, value in raw.items():
-        if key not in tables:
+        if key in SINGLE:
+            if not isinstance(value, dict):
+                world.add((key,), f"expected a table [{key}], found a value")
+        elif key not in tables:
             found = "table" if isinstance(value, dict) else "key"
-            world.add((key,), f"found an unknown {found}; {allowed(key, list(tables))}")
+            world.add((key,), f"found an unknown {found}; {allowed(key, [*tables, *SINGLE])}")
         elif not isinstance(value, dict):
             world.add((key,), f"expected tables [{key}.NAME], found a value")
     if not tables["service"] and "service" not in raw:
         world.add((), "found no service; write a table [service.NAME] with a type")
+    node = fill(NodeTable, _tables(raw, "node"), ("node",), world)
+    admin: AdminConfig | None = None
+    if "admin" in raw:
+        from sennit.core.ops.config import AdminConfig
+
+        admin = fill(AdminConfig, _tables(raw, "admin"), ("admin",), world)
     tls: dict[str, TLSConfig] = {}
     for name, table in tables["tls"].items():
         if _named(world, ("tls", name), table):
@@ -343,7 +421,7 @@ def _check(
     _check_collisions(services, world)
     ordered = sorted(world.problems, key=lambda each: origin.line(each.path) or 0)
     _raise([origin.error(each.path, each.text) for each in ordered])
-    return NodeConfig(origin, folder, tls, services)
+    return NodeConfig(origin, folder, tls, services, node=node, admin=admin)
 
 
 def _tables(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:

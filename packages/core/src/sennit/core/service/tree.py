@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Final, TypeGuard
 
-    from sennit.core.interfaces import IPeerLimits, IReactor, IService
+    from sennit.core.interfaces import IBus, ICounters, IPeerLimits, IReactor, IService
     from sennit.core.transport.tls import ServerTLS
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "ServiceContext",
     "ServiceStateError",
     "StartError",
+    "Surroundings",
     "abandon_tree",
     "begin_tree",
     "close_tree",
@@ -364,6 +365,27 @@ class ListenOn:
         return f"<ListenOn {self.url}{'' if self.tls is None else ' with TLS'}>"
 
 
+class Surroundings:
+    """What the services of one node share.
+
+    Attributes:
+        bus: Messages between services, workers and, through a broker, machines.
+        counters: Counts over all workers, for limits.
+        worker: The number of this worker, from 1; 0 where there is one process.
+        workers: How many there are; 1 where there is one process.
+    """
+
+    __slots__ = ("bus", "counters", "worker", "workers")
+
+    def __init__(
+        self, bus: IBus, counters: ICounters, *, worker: int = 0, workers: int = 1
+    ) -> None:
+        self.bus = bus
+        self.counters = counters
+        self.worker = worker
+        self.workers = workers
+
+
 class ServiceContext:
     """What a plugin's `build` is told beside its configuration.
 
@@ -376,14 +398,45 @@ class ServiceContext:
         name: As above.
         folder: As above.
         tls: Finds what a name under ``[tls]`` stands for.
+        surroundings: What it shares with others; a bus in memory when left out, as where
+            a configuration is only checked.
     """
 
-    __slots__ = ("_tls", "folder", "name")
+    __slots__ = ("_surroundings", "_tls", "folder", "name")
 
-    def __init__(self, name: str, folder: Path, tls: Callable[[str], ServerTLS]) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        tls: Callable[[str], ServerTLS],
+        surroundings: Surroundings | None = None,
+    ) -> None:
         self.name = name
         self.folder = folder
         self._tls = tls
+        self._surroundings = surroundings
+
+    @property
+    def bus(self) -> IBus:
+        """Where messages go to the same service in other workers, and come from there."""
+        return self._shared().bus
+
+    @property
+    def counters(self) -> ICounters:
+        """Counts over all workers."""
+        return self._shared().counters
+
+    @property
+    def worker(self) -> int:
+        """The number of this worker, from 1; 0 where there is one process."""
+        return 0 if self._surroundings is None else self._surroundings.worker
+
+    def _shared(self) -> Surroundings:
+        if self._surroundings is None:
+            from sennit.core.bus.memory import MemoryBus, MemoryCounters
+
+            self._surroundings = Surroundings(MemoryBus(), MemoryCounters())
+        return self._surroundings
 
     def tls(self, name: str) -> ServerTLS:
         """The certificate called `name` in the configuration.

@@ -193,6 +193,21 @@ class ServerTLS:
             )
             raise
 
+    def take_over(self, other: ServerTLS) -> None:
+        """Show from now on what `other` was made with; connections that stand are not touched.
+
+        Args:
+            other: Made with other files or settings, and loaded already, so that nothing
+                can fail here.
+        """
+        self._certificate, self._key, self._chain = other._certificate, other._key, other._chain
+        self._password, self._client_ca = other._password, other._client_ca
+        self._chooser, self._more = other._chooser, other._more
+        self._strict_sni, self._min_version = other._strict_sni, other._min_version
+        self._require_client_certificate = other._require_client_certificate
+        self._alpn, self._ciphers = other._alpn, other._ciphers
+        self._resumption, self._current = other._resumption, other._current
+
     def wrap(
         self,
         protocol: ProtocolFactory | IStreamProtocol,

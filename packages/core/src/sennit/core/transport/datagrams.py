@@ -497,16 +497,46 @@ class DatagramTransport(FlowControl):
         """
         self.sendto(data, path.peer)
 
+    def _send_with(self, data: Buffer, addr: Any, ancillary: Any) -> None:
+        """Send one datagram with ancillary data, which from now on is this object's own."""
+        if type(data) is not bytes:
+            data = owned(data)
+        if self._out or self._state:
+            self._queue(data, addr, ancillary)
+            return
+        try:
+            self._transmit(data, addr, ancillary)
+        except BlockingIOError:
+            self._queue(data, addr, ancillary)
+            return
+        except OSError as error:
+            try:
+                done = self._not_sent(error, data, addr, ancillary)
+            except BaseException:
+                self._discard(ancillary)
+                raise
+            if not done:
+                return
+        self._discard(ancillary)
+
     def _transmit(self, data: bytes | memoryview, addr: Any, ancillary: Any) -> None:
         if ancillary is not None:
-            self._sock.sendmsg([data], ancillary, 0, addr)
+            if addr is None:
+                self._sock.sendmsg([data], ancillary)
+            else:
+                self._sock.sendmsg([data], ancillary, 0, addr)
         elif addr is None:
             self._send(data)
         else:
             self._sendto(data, addr)
 
     def _not_sent(
-        self, error: OSError, data: bytes | memoryview, addr: Any, ancillary: Any, queued: bool = False
+        self,
+        error: OSError,
+        data: bytes | memoryview,
+        addr: Any,
+        ancillary: Any,
+        queued: bool = False,
     ) -> bool:
         """The kernel did not take a datagram; whether it is done with all the same."""
         code = error.errno

@@ -281,7 +281,7 @@ def _bcrypt(password: bytes, line: str) -> bool:
 
 
 def _bounds(kind: str, match: re.Match[str]) -> None:
-    salt, digest = (_unpadded_octets(match[match.re.groups - at]) for at in (1, 0))
+    salt, digest = _salt_and_digest(match)
     if not (8 <= len(salt) <= 128 and 16 <= len(digest) <= 128):
         raise HashError("a salt has 8 to 128 octets, a digest 16 to 128")
     if kind == "argon2id":
@@ -290,6 +290,12 @@ def _bounds(kind: str, match: re.Match[str]) -> None:
         ScryptPolicy(int(match[1]), int(match[2]), int(match[3]))
     elif not 1 <= int(match[2]) <= MAX_ROUNDS:
         raise HashError(f"PBKDF2 takes 1 to {MAX_ROUNDS} iterations")
+
+
+def _salt_and_digest(match: re.Match[str]) -> tuple[bytes, bytes]:
+    """The last two groups of a form."""
+    last = match.re.groups
+    return _unpadded_octets(match[last - 1]), _unpadded_octets(match[last])
 
 
 def _unpadded(data: bytes) -> str:

@@ -5,6 +5,9 @@ passwords with, and SCRAM's keys for clients that do not show theirs::
 
     $argon2id$v=19$m=19456,t=2,p=1$… SCRAM-SHA-256$100000:…$…:…
 
+SCRAM's keys are made only when asked for: whoever steals an entry guesses at the
+cheaper of its hashes, and PBKDF2 is cheaper than Argon2id.
+
 Passwords are prepared by SASLprep first, so that a password typed on one keyboard is
 the same as on another; one of more than 1 024 octets is refused unhashed.
 """
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sennit.core.auth.hashes import Argon2Policy, ScryptPolicy, check_form, parameters_of, verify
 from sennit.core.auth.sasl.grammar import MalformedError, prepare_password
 from sennit.core.auth.sasl.keys import DEFAULT_ITERATIONS, HASHES, ScramKeys
-from sennit.core.errors import LoginUnavailableError, UsageError
+from sennit.core.errors import LoginUnavailableError, PoolFullError, UsageError
 from sennit.core.threads import ThreadPool
 
 if TYPE_CHECKING:
@@ -44,8 +47,8 @@ class HashingThreads:
     """
 
     def __init__(self, size: int | None = None, max_waiting: int = MAX_WAITING) -> None:
-        self._pool = ThreadPool(size or max(1, (os.cpu_count() or 2) - 1), "sennit-hash")
-        self._max_waiting = max_waiting
+        size = size or max(1, (os.cpu_count() or 2) - 1)
+        self._pool = ThreadPool(size, "sennit-hash", queue=max_waiting)
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:
         """Run `fn(*args)` in a thread.
@@ -55,9 +58,11 @@ class HashingThreads:
         """
         from sennit.core.reactor.base import current_reactor
 
-        if self._pool.waiting >= self._max_waiting:
-            raise LoginUnavailableError("too many logins at a time")
-        return await self._pool.defer(current_reactor(), fn, *args)
+        try:
+            deferred = self._pool.defer(current_reactor(), fn, *args)
+        except PoolFullError as error:
+            raise LoginUnavailableError("too many logins at a time") from error
+        return await deferred
 
     def close(self) -> None:
         """End the threads; what waits is dropped."""
@@ -78,7 +83,8 @@ class PasswordHasher:
     Args:
         policy: The kind of hash that new entries have; an entry with another kind, or
             a cheaper one, is replaced when its user logs in. Argon2id unless given.
-        scram: SCRAM mechanisms that new entries have keys for.
+        scram: SCRAM mechanisms that new entries have keys for. An entry that has keys
+            already keeps the kind when it is replaced.
         iterations: Of these keys.
         threads: Where hashing is done.
     """
@@ -87,7 +93,7 @@ class PasswordHasher:
         self,
         policy: Argon2Policy | ScryptPolicy | None = None,
         *,
-        scram: Sequence[str] = ("SCRAM-SHA-256",),
+        scram: Sequence[str] = (),
         iterations: int = DEFAULT_ITERATIONS,
         threads: HashingThreads | None = None,
     ) -> None:
@@ -100,18 +106,23 @@ class PasswordHasher:
         self.threads = threads or HashingThreads()
         self._dummy = self.policy.dummy(os.urandom(48))
 
-    def make_entry(self, password: str) -> str:
+    def make_entry(self, password: str, old: str | None = None) -> str:
         """An entry of this password; slow, for a thread.
+
+        Args:
+            password: As the user typed it.
+            old: The user's entry until now, for the kinds of keys that it has.
 
         Raises:
             MalformedError: It cannot be a password.
         """
-        return self._entry(prepare_password(password))
+        return self._entry(prepare_password(password), old)
 
-    def _entry(self, password: bytes) -> str:
+    def _entry(self, password: bytes, old: str | None) -> str:
+        had = [each.mechanism for each in scram_keys_of(old)] if old is not None else []
         keys = [
             str(ScramKeys.derive(each, password, os.urandom(16), self.iterations))
-            for each in self.scram
+            for each in sorted({*self.scram, *had})
         ]
         return " ".join([self.policy.hash(password, os.urandom(16)), *keys])
 
@@ -160,7 +171,7 @@ class PasswordHasher:
     def _check(self, password: bytes, entry: str | None) -> tuple[bool, str | None]:
         good = self._verify(password, entry)
         if good and entry is not None and self.needs_upgrade(entry):
-            return True, self._entry(password)
+            return True, self._entry(password, entry)
         return good, None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -12,14 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sennit.core.service.logs import (
+from sennit.core.ops.records import (
     FIELD,
-    LinesHandler,
+    FIELDS,
+    JSONFormatter,
     RepeatFilter,
     TextFormatter,
     escape,
-    set_up,
+    formatter,
 )
+from sennit.core.service.logs import LinesHandler, set_up
 from sennit.core.service.output import WAITING, LineWriter
 
 if TYPE_CHECKING:
@@ -76,7 +79,92 @@ def test_controls_are_written_as_escapes(given_text: str, written: str) -> None:
 def test_a_peer_or_service_with_blanks_stays_one_field() -> None:
     line = TextFormatter().format(record("x", service="a b", peer="c d"))
 
-    assert line.split()[2:4] == ["a\\x20b", "c\\x20d"]
+    assert ' "a b" "c d" ' in line
+
+
+def test_a_value_with_quotes_cannot_be_taken_for_two() -> None:
+    line = TextFormatter().format(record("x", phase='a" rule="RFC 1', rule="", reason="a=b"))
+
+    assert line.endswith('x phase="a\\" rule=\\"RFC 1" rule=- reason=a=b')
+
+
+# ── JSON ──────────────────────────────────────────────────────────────────────
+
+
+def test_a_record_is_one_json_object_with_the_fields_it_has() -> None:
+    line = JSONFormatter().format(
+        record("refused %s", "it", service="site", peer="127.0.0.1:5", duration=0.25, connection=7)
+    )
+
+    found = json.loads(line)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found.pop("time"))
+    assert found == {
+        "level": "info",
+        "logger": "sennit.web",
+        "message": "refused it",
+        "service": "site",
+        "peer": "127.0.0.1:5",
+        "connection": 7,
+        "duration": 0.25,
+    }
+
+
+def test_an_exception_is_a_list_of_lines() -> None:
+    try:
+        raise ValueError("one\ntwo \x1b[2J")
+    except ValueError as error:
+        made = logging.LogRecord("x", logging.ERROR, "x", 1, "oh", (), (ValueError, error, None))
+
+    line = JSONFormatter().format(made)
+
+    assert "\n" not in line
+    assert json.loads(line)["exception"][-2:] == ["ValueError: one", "two \\x1b[2J"]
+
+
+def test_a_traceback_that_was_made_text_already_is_written_too() -> None:
+    made = record("oh")
+    made.exc_text = "Traceback\nValueError: x"
+
+    assert json.loads(JSONFormatter().format(made))["exception"] == ["Traceback", "ValueError: x"]
+    assert TextFormatter().format(made).splitlines()[1:] == [
+        "    | Traceback",
+        "    | ValueError: x",
+    ]
+
+
+@given(
+    st.sampled_from(FIELDS),
+    st.one_of(st.text(max_size=50), st.integers(), st.floats(), st.booleans(), st.binary()),
+    st.text(max_size=50),
+)
+def test_whatever_a_record_holds_is_one_line_of_json(field: str, value: Any, text: str) -> None:
+    """HARDENING core-19; RFC 8259 has no NaN and RFC 8259 §6 no numbers without end."""
+
+    def no_constant(name: str) -> None:
+        raise AssertionError(name)
+
+    line = JSONFormatter().format(record("said %s", text, **{field: value}))
+
+    assert len(line.splitlines()) == 1
+    assert line.isascii()
+    assert line.isprintable()
+    found = json.loads(line, parse_constant=no_constant)
+    assert field in found
+
+
+def test_a_field_whose_text_fails_says_so() -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert json.loads(JSONFormatter().format(record("x", peer=Odd())))["peer"] == "<RuntimeError>"
+
+
+def test_there_are_two_forms_and_no_third() -> None:
+    assert isinstance(formatter("text"), TextFormatter)
+    assert isinstance(formatter("json"), JSONFormatter)
+    with pytest.raises(ValueError, match="'text' or 'json', not 'xml'"):
+        formatter("xml")
 
 
 @given(st.text(), st.integers(min_value=8, max_value=64))

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from sennit.core.endpoint.names import Found
     from sennit.core.endpoint.parse import Endpoint
+    from sennit.core.endpoint.proxy_header import ProxyHeader
+    from sennit.core.endpoint.tunnel import Via
     from sennit.core.interfaces import IProtocolFactory, IStreamProtocol
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     P = TypeVar("P", bound=IStreamProtocol)
 
 __all__ = [
+    "builder",
     "connect",
     "connect_tcp",
     "connect_tcp_endpoint",
@@ -268,7 +271,7 @@ def _target(family: int, address: Any) -> _Target:
     return _Target(family, address, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
-def _builder(factory: ProtocolFactory) -> Callable[[], IStreamProtocol]:
+def builder(factory: ProtocolFactory) -> Callable[[], IStreamProtocol]:
     """The call that makes a client's protocol.
 
     Raises:
@@ -296,10 +299,15 @@ def _attach(
     def connected(sock: socket.socket) -> IStreamProtocol:
         try:
             protocol = make()
+            kind = SocketTransport
             if sock.family != _AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            else:
+                from sennit.core.transport.descriptors import UnixTransport
+
+                kind = UnixTransport
             own = None if context is None else context.copy()
-            transport = SocketTransport(reactor, _raw(sock), protocol, context=own)
+            transport = kind(reactor, _raw(sock), protocol, context=own)
         except BaseException:
             sock.close()
             raise
@@ -330,7 +338,7 @@ def connect_tcp(
         Fires with the protocol, after its `connection_made`. Fails with
         `ConnectError`, whose `attempts` say what happened at each address.
     """
-    make = _builder(factory)
+    make = builder(factory)
     if not 0 < port < 65536:
         raise UsageError(f"one connects to a port from 1 to 65535, not {port}")
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -358,7 +366,7 @@ def connect_unix(
     Returns:
         Fires with the protocol. Fails with `ConnectError`.
     """
-    make = _builder(factory)
+    make = builder(factory)
     racing = _Race(reactor, f"unix:{path}", timeout)
     address = "\0" + path[1:] if path.startswith("@") else path
     racing.add([_Target(socket.AF_UNIX, address, f"unix:{path}")])
@@ -408,6 +416,8 @@ if TYPE_CHECKING:
         server_hostname: str | None = None,
         timeout: float = TIMEOUT,
         local_address: tuple[str, int] | None = None,
+        via: Via | None = None,
+        proxy_header: ProxyHeader | None = None,
         reactor: Reactor | None = None,
     ) -> Deferred[P]: ...
     @overload
@@ -419,6 +429,8 @@ if TYPE_CHECKING:
         server_hostname: str | None = None,
         timeout: float = TIMEOUT,
         local_address: tuple[str, int] | None = None,
+        via: Via | None = None,
+        proxy_header: ProxyHeader | None = None,
         reactor: Reactor | None = None,
     ) -> Deferred[IStreamProtocol]: ...
 
@@ -431,6 +443,8 @@ def connect(
     server_hostname: str | None = None,
     timeout: float = TIMEOUT,
     local_address: tuple[str, int] | None = None,
+    via: Via | None = None,
+    proxy_header: ProxyHeader | None = None,
     reactor: Reactor | None = None,
 ) -> Deferred[Any]:
     """Connect to an endpoint.
@@ -442,6 +456,10 @@ def connect(
         server_hostname: The name the certificate must carry, when not the URL's.
         timeout: Seconds until the connection stands, TLS handshake included.
         local_address: Host and port to connect from.
+        via: A proxy, or several, the nearest first: ``socks5://127.0.0.1:1080``,
+            ``http-connect://proxy.example:3128``, or a `sennit.core.endpoint.tunnel.Proxy`,
+            which may have a login.
+        proxy_header: What to say in front, for ``haproxy+…``; the own addresses when left out.
         reactor: The current one when left out.
 
     Returns:
@@ -464,6 +482,12 @@ def connect(
         raise EndpointSyntaxError(url, "one connects to a host and a port")
     if tls is not None and not endpoint.secure:
         raise EndpointSyntaxError(url, "tls was given: write tls://, or use start_tls later")
+    if proxy_header is not None and (endpoint.prefix is None or endpoint.prefix.name != "haproxy"):
+        raise EndpointSyntaxError(url, "a proxy_header goes with haproxy+tcp:// and its kin")
+    if via is not None and (endpoint.prefix is not None or not needs_port):
+        raise EndpointSyntaxError(url, "one connects via a proxy to tcp:// or tls://")
+    if endpoint.row is not None and endpoint.row.datagrams:
+        raise EndpointSyntaxError(url, "there are only datagrams, no connections")
     shaken: Deferred[Any] | None = None
     if endpoint.secure:
         from sennit.core.transport.tls import ClientTLS, client_protocol
@@ -471,7 +495,7 @@ def connect(
         name = server_hostname or endpoint.host
         if not name:
             raise EndpointSyntaxError(url, "TLS needs server_hostname to verify")
-        make = _builder(factory)
+        make = builder(factory)
         lower, shaken = client_protocol(make(), tls or ClientTLS(), name)
         deadline = chosen.time() + timeout
 
@@ -481,9 +505,27 @@ def connect(
             return lower
     else:
         lower_factory = factory  # type: ignore[assignment]  # both are factories
-    opened = connect_to(
-        endpoint, lower_factory, reactor=chosen, timeout=timeout, local_address=local_address
-    )
+    if via is None:
+        opened = connect_to(
+            endpoint,
+            lower_factory,
+            reactor=chosen,
+            timeout=timeout,
+            local_address=local_address,
+            more=proxy_header,
+        )
+    else:
+        from sennit.core.endpoint.tunnel import connect_via
+
+        opened = connect_via(
+            via,
+            endpoint.host,
+            endpoint.port,
+            lower_factory,
+            reactor=chosen,
+            timeout=timeout,
+            local_address=local_address,
+        )
     if shaken is None:
         return opened
     handshake = shaken
@@ -507,6 +549,8 @@ def open_stream(
     server_hostname: str | None = None,
     timeout: float = TIMEOUT,
     local_address: tuple[str, int] | None = None,
+    via: Via | None = None,
+    proxy_header: ProxyHeader | None = None,
     reactor: Reactor | None = None,
 ) -> Deferred[Stream]:
     """Connect to an endpoint and read and write it as a `Stream` (see `connect`)."""
@@ -519,5 +563,7 @@ def open_stream(
         server_hostname=server_hostname,
         timeout=timeout,
         local_address=local_address,
+        via=via,
+        proxy_header=proxy_header,
         reactor=reactor,
     ).add_callback(lambda protocol: protocol.stream)

@@ -113,8 +113,13 @@ def loopback_pair(
         reactor = current_reactor()
     context = copy_context() or None
     sockets = loopback_sockets(kind, buffer=buffer)
+    transport = SocketTransport
+    if kind == "unix":
+        from sennit.core.transport.descriptors import UnixTransport
+
+        transport = UnixTransport
     ends = [
-        SocketTransport(reactor, sock, protocol, context=context)
+        transport(reactor, sock, protocol, context=context)
         for sock, protocol in zip(sockets, (first, second), strict=True)
     ]
     for end in ends:

@@ -220,6 +220,10 @@ class DatagramTransport(FlowControl):
         ends = f"{self.local} - {self.peer}" if self._connected else f"{self.local}"
         return f"<{type(self).__name__} {ends} {self._close_reason or 'open'}>"
 
+    def when_closed(self, fn: Callable[[], object]) -> None:
+        """Call `fn` once the socket is closed (one function at most)."""
+        self._unlink = fn
+
     # ── who it is between ─────────────────────────────────────────────────────
 
     @property

@@ -37,7 +37,15 @@ if TYPE_CHECKING:
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
 
-__all__ = ["Listener", "is_numeric", "listen_tcp", "listen_unix", "tcp_sockets", "unix_socket"]
+__all__ = [
+    "Listener",
+    "is_numeric",
+    "listen_tcp",
+    "listen_unix",
+    "remove_stale",
+    "tcp_sockets",
+    "unix_socket",
+]
 
 ACCEPTS_PER_TURN: Final = 100
 """Connections accepted in one turn, so that nobody who is connected starves."""
@@ -90,6 +98,7 @@ class Listener:
         self._sockets = list(sockets)
         self._addresses = tuple(address_from_socket(each.getsockname()) for each in sockets)
         self._limits = limits
+        self._transport = _transport_kind(sockets)
         self._unlink = (unlink, _inode(unlink)) if unlink is not None else None
         self._context: Context | None = copy_context() or None
         self._acceptors = [_Acceptor(self, each) for each in self._sockets]
@@ -218,7 +227,8 @@ class Listener:
                 context = self._context
                 if context is not None:
                     context = context.copy()
-                transport = SocketTransport(self._reactor, sock, protocol, peer, self, context)
+                kind = self._transport
+                transport = kind(self._reactor, sock, protocol, peer, self, context)
                 self.connections.add(transport)
                 meter = self._reactor.meter
                 if meter is not None:
@@ -360,6 +370,15 @@ class _Acceptor:
         self._batch = min(self._batch * 2, ACCEPTS_PER_TURN)
 
 
+def _transport_kind(sockets: Sequence[socket.socket]) -> type[SocketTransport]:
+    """What connections become: those of Unix sockets carry descriptors, too."""
+    if sockets and sockets[0].family == getattr(socket, "AF_UNIX", None):
+        from sennit.core.transport.descriptors import UnixTransport
+
+        return UnixTransport
+    return SocketTransport
+
+
 def _open_reserve() -> int:
     try:
         return os.open(os.devnull, os.O_RDONLY)
@@ -462,7 +481,7 @@ def unix_socket(path: str, *, backlog: int = 1024, mode: int = 0o666) -> socket.
     """
     abstract = path.startswith("@")
     if not abstract:
-        _remove_stale(path)
+        remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     bound = False
     try:
@@ -488,7 +507,12 @@ def _cannot_listen(path: str, error: OSError) -> OSError:
     )
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str, kind_of_socket: int = socket.SOCK_STREAM) -> None:
+    """Remove a socket file that nobody serves any more.
+
+    Raises:
+        OSError: Somebody does (EADDRINUSE), or it is another kind of file (EEXIST).
+    """
     try:
         kind = os.lstat(path).st_mode
     except FileNotFoundError:
@@ -497,7 +521,7 @@ def _remove_stale(path: str) -> None:
         raise _cannot_listen(path, error) from error
     if not stat.S_ISSOCK(kind):
         raise OSError(errno.EEXIST, f"cannot listen on unix:{path}: a file of that name is there")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_UNIX, kind_of_socket) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -510,7 +534,9 @@ def _remove_stale(path: str) -> None:
         except BlockingIOError:
             pass  # more wait there already than it wants
         except OSError as error:
-            raise _cannot_listen(path, error) from error
+            # EPROTOTYPE: somebody lives there who speaks another kind.
+            if error.errno != errno.EPROTOTYPE:
+                raise _cannot_listen(path, error) from error
     raise OSError(errno.EADDRINUSE, f"cannot listen on unix:{path}: it is in use")
 
 

@@ -433,6 +433,7 @@ class DatagramListener:
 
     Attributes:
         on_empty: Called when the last transport has gone.
+        label: The service it receives for, as metrics and commands name it.
     """
 
     def __init__(
@@ -453,6 +454,7 @@ class DatagramListener:
         kind = transport or UDPTransport
         context = copy_context() or None
         self.on_empty: Callable[[], object] | None = None
+        self.label = ""
         self._sockets = tuple(sockets)
         self._addresses = tuple(address_from_socket(each.getsockname()) for each in sockets)
         self._scoped = scoped

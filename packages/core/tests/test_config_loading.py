@@ -157,7 +157,7 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
         pytest.param(
             "[services.x]\n",
             "sennit.toml:1: services: found an unknown table; did you mean 'service'? "
-            "allowed are tls, service",
+            "allowed are tls, users, service, node, admin",
             id="unknown table",
         ),
         pytest.param(

@@ -36,7 +36,7 @@ from sennit.core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["PasswordFile", "change_users", "parse_users"]
+__all__ = ["PasswordFile", "change_users", "entry_of", "parse_users", "set_entry"]
 
 MAX_FILE: Final = 64 * 1024 * 1024
 """Octets of a file of users."""
@@ -161,6 +161,50 @@ class PasswordFile:
         self._users = users
         heads = {line.partition("$")[0] for entry in users.values() for line in entry.split(" ")}
         self.mechanisms = tuple(sorted(heads.intersection(HASHES)))
+
+
+def entry_of(file: Path, name: str) -> str | None:
+    """A user's entry as the file has it now, locked or not.
+
+    Raises:
+        ConfigError: The file cannot be read, or is broken.
+    """
+    return parse_users(_read(file), str(file)).get(name)
+
+
+def set_entry(
+    file: Path, name: str, make: Callable[[str | None], str | None], *, create: bool = False
+) -> bool:
+    """Change one user's entry, or add or remove the user.
+
+    Args:
+        file: The file.
+        name: The user, prepared.
+        make: Takes the old entry, ``None`` where there is none, and gives the new one;
+            ``None`` takes the user out.
+        create: Begin with an empty file when there is none.
+
+    Returns:
+        Whether the user was there before.
+
+    Raises:
+        OSError: It cannot be read or written.
+        ConfigError: The old text or the new one is broken.
+    """
+    was_there = False
+
+    def change(text: str) -> str:
+        nonlocal was_there
+        was_there = name in parse_users(text, str(file))
+        if was_there:
+            return _with_entry(text, name, make)
+        entry = make(None)
+        if entry is None:
+            return text
+        return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{name}:{entry}\n"
+
+    change_users(file, change, create=create)
+    return was_there
 
 
 def change_users(file: Path, change: Callable[[str], str], *, create: bool = False) -> None:

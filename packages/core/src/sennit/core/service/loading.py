@@ -28,10 +28,14 @@ from sennit.core.service.tree import MultiService, ServiceContext, StartError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sennit.core.auth.interfaces import IChecker
+    from sennit.core.auth.plugin import UsersPlugin
     from sennit.core.interfaces import IService
     from sennit.core.ops.config import AdminConfig
     from sennit.core.service.tree import Surroundings
     from sennit.core.transport.tls import ServerTLS
+
+    ConfiguredUsers = tuple[Any, UsersPlugin]  # Any: the plugin's own Struct
 
 __all__ = [
     "ConfiguredService",
@@ -148,6 +152,7 @@ class NodeConfig:
         folder: Where its relative paths begin.
         tls: Certificates by name.
         services: Its services, in the order of the file.
+        users: Users by name: what each table was filled into, and the plugin of its type.
         node: How the process runs.
         admin: How it is operated; ``None`` where the file does not say.
         file: The file, absolute; ``None`` when the values came from options.
@@ -162,6 +167,7 @@ class NodeConfig:
         *,
         node: NodeTable | None = None,
         admin: AdminConfig | None = None,
+        users: Mapping[str, ConfiguredUsers] | None = None,
     ) -> None:
         self.origin = origin
         self.folder = folder
@@ -171,6 +177,8 @@ class NodeConfig:
         self.admin = admin
         self.file: Path | None = None
         self._contexts: dict[str, ServerTLS] = {}
+        self.users = dict(users or {})
+        self._checkers: dict[str, IChecker] = {}
 
     def server_tls(self, name: str) -> ServerTLS:
         """The loaded certificate of ``[tls.NAME]``, one object for all that refer to it.
@@ -181,6 +189,26 @@ class NodeConfig:
         if name not in self._contexts:
             self._contexts[name] = self._load_tls(name)
         return self._contexts[name]
+
+    def checker(self, name: str) -> IChecker:
+        """The users of ``[users.NAME]``, one object for all that refer to them.
+
+        Raises:
+            ConfigError: They cannot be used.
+        """
+        if name not in self._checkers:
+            config, plugin = self.users[name]
+            try:
+                self._checkers[name] = plugin.build(config, self.folder)
+            except ConfigError as error:
+                if error.file is not None:
+                    raise
+                path: TablePath = ("users", name)
+                path = path if error.key is None else (*path, error.key)
+                raise self.origin.error(path, error.problem) from error
+            except (SennitError, OSError, ValueError) as error:
+                raise self.origin.error(("users", name), str(error)) from error
+        return self._checkers[name]
 
     def succeed(self, old: NodeConfig) -> dict[str, tuple[ServerTLS, ServerTLS]]:
         """Load every certificate anew, and go on with the objects that `old` made for them.
@@ -248,6 +276,11 @@ class NodeConfig:
                 self.server_tls(name)
             except ConfigError as error:
                 errors.append(error)
+        for name in self.users:
+            try:
+                self.checker(name)
+            except ConfigError as error:
+                errors.append(error)
         built: dict[str, IService] = {}
         for each in self.services if not errors else ():
             try:
@@ -269,7 +302,9 @@ class NodeConfig:
         Raises:
             ConfigError: It cannot be assembled.
         """
-        context = ServiceContext(each.name, self.folder, self.server_tls, surroundings)
+        context = ServiceContext(
+            each.name, self.folder, self.server_tls, surroundings, self.checker
+        )
         try:
             return each.plugin.build(each.config, context)
         except ConfigError as error:
@@ -387,7 +422,7 @@ def _check(
     environ: Mapping[str, str] | None,
     plugin: ServicePlugin | None = None,
 ) -> NodeConfig:
-    tables = {kind: _tables(raw, kind) for kind in ("tls", "service")}
+    tables = {kind: _tables(raw, kind) for kind in ("tls", "users", "service")}
     world = World(folder, {kind: list(found) for kind, found in tables.items()}, environ)
     for key, value in raw.items():
         if key in SINGLE:
@@ -412,6 +447,12 @@ def _check(
             filled = fill(TLSConfig, table, ("tls", name), world)
             if filled is not None:
                 tls[name] = filled
+    users: dict[str, ConfiguredUsers] = {}
+    for name, table in tables["users"].items():
+        if _named(world, ("users", name), table):
+            found_users = _users(name, table, world)
+            if found_users is not None:
+                users[name] = found_users
     services: list[ConfiguredService] = []
     for name, table in tables["service"].items():
         if _named(world, ("service", name), table):
@@ -421,7 +462,7 @@ def _check(
     _check_collisions(services, world)
     ordered = sorted(world.problems, key=lambda each: origin.line(each.path) or 0)
     _raise([origin.error(each.path, each.text) for each in ordered])
-    return NodeConfig(origin, folder, tls, services, node=node, admin=admin)
+    return NodeConfig(origin, folder, tls, services, node=node, admin=admin, users=users)
 
 
 def _tables(raw: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -437,6 +478,35 @@ def _named(world: World, path: TablePath, table: object) -> bool:
         world.add(path, "a name has letters, digits, '.', '_' and '-', at most 64 of them")
         return False
     return True
+
+
+def _users(name: str, table: Mapping[str, Any], world: World) -> ConfiguredUsers | None:
+    """``[users.NAME]``, filled into what the plugin of its type says."""
+    from sennit.core.auth.plugin import CHECKERS, UsersPlugin
+    from sennit.core.plugin import find, installed
+
+    path: TablePath = ("users", name)
+    kind = table.get("type")
+    if not isinstance(kind, str):
+        there = ", ".join(installed(CHECKERS))
+        problem = "key 'type' is missing; it is" if kind is None else f"type {kind!r} is not"
+        world.add(path, f"{problem} a kind of users (installed are {there})")
+        return None
+    try:
+        plugin = find(CHECKERS, kind)
+        if not isinstance(plugin, UsersPlugin):
+            world.add((*path, "type"), f"plugin {kind!r} is no UsersPlugin but {plugin!r}")
+            return None
+        struct = plugin.config_type()
+    except UnknownPluginError as error:
+        world.add((*path, "type"), f'found "{kind}", which is not installed: {error.hint}')
+        return None
+    except BrokenPluginError as error:
+        world.add((*path, "type"), str(error))
+        return None
+    values = {key: value for key, value in table.items() if key != "type"}
+    config = fill(struct, values, path, world)
+    return None if config is None else (config, plugin)
 
 
 def _service(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Final, TypeGuard
 
+    from sennit.core.auth.interfaces import IChecker, IRealm
+    from sennit.core.auth.portal import Portal
     from sennit.core.interfaces import IBus, ICounters, IPeerLimits, IReactor, IService
     from sennit.core.transport.tls import ServerTLS
 
@@ -400,9 +402,10 @@ class ServiceContext:
         tls: Finds what a name under ``[tls]`` stands for.
         surroundings: What it shares with others; a bus in memory when left out, as where
             a configuration is only checked.
+        users: Finds what a name under ``[users]`` stands for.
     """
 
-    __slots__ = ("_surroundings", "_tls", "folder", "name")
+    __slots__ = ("_surroundings", "_tls", "_users", "folder", "name")
 
     def __init__(
         self,
@@ -410,10 +413,12 @@ class ServiceContext:
         folder: Path,
         tls: Callable[[str], ServerTLS],
         surroundings: Surroundings | None = None,
+        users: Callable[[str], IChecker] | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
         self._tls = tls
+        self._users = users
         self._surroundings = surroundings
 
     @property
@@ -445,6 +450,26 @@ class ServiceContext:
             ConfigError: Its files cannot be used.
         """
         return self._tls(name)
+
+    def users(self, name: str) -> IChecker:
+        """The users called `name` in the configuration.
+
+        Raises:
+            ConfigError: They cannot be used, or there are none.
+        """
+        if self._users is None:
+            raise ConfigError(f"there is no table [users.{name}]", key="users")
+        return self._users(name)
+
+    def portal(self, name: str, realm: IRealm) -> Portal:
+        """A portal to `realm` for the users called `name` in the configuration.
+
+        Raises:
+            ConfigError: They cannot be used, or there are none.
+        """
+        from sennit.core.auth.portal import Portal
+
+        return Portal(realm, [self.users(name)])
 
     def endpoints(self, config: Any) -> list[ListenOn]:
         """Where `config` (a `ServiceConfig`) says to listen, certificates loaded.

@@ -66,7 +66,7 @@ ABORT: Final = "*"
 
 
 class SASLError(ProtocolError):
-    """The server broke the rules of the mechanism, or could not prove that it knows the password."""
+    """The server broke the mechanism's rules, or could not prove that it knows the password."""
 
 
 class ClientIdentity:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sennit.core.endpoint.parse import Endpoint
     from sennit.core.endpoint.proxy_header import ProxyHeader
     from sennit.core.endpoint.tunnel import Via
-    from sennit.core.interfaces import IProtocolFactory, IStreamProtocol
+    from sennit.core.interfaces import IDatagramProtocol, IProtocolFactory, IStreamProtocol
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.reactor.calls import DelayedCall
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sennit.core.transport.tls import ClientTLS
 
     P = TypeVar("P", bound=IStreamProtocol)
+    D = TypeVar("D", bound=IDatagramProtocol)
 
 __all__ = [
     "builder",
@@ -423,6 +424,15 @@ if TYPE_CHECKING:
     @overload
     def connect(
         url: str,
+        factory: Callable[[], D],
+        *,
+        timeout: float = TIMEOUT,
+        local_address: tuple[str, int] | None = None,
+        reactor: Reactor | None = None,
+    ) -> Deferred[D]: ...
+    @overload
+    def connect(
+        url: str,
         factory: IProtocolFactory,
         *,
         tls: ClientTLS | None = None,
@@ -437,7 +447,7 @@ if TYPE_CHECKING:
 
 def connect(
     url: str,
-    factory: ProtocolFactory,
+    factory: Any,  # a ProtocolFactory, for udp: a DatagramFactory; the overloads say which
     *,
     tls: ClientTLS | None = None,
     server_hostname: str | None = None,
@@ -450,8 +460,9 @@ def connect(
     """Connect to an endpoint.
 
     Args:
-        url: Such as ``tcp://example.org:80``, ``tls://example.org:443``, ``unix:run/x.sock``.
-        factory: Makes the protocol.
+        url: Such as ``tcp://example.org:80``, ``tls://example.org:443``, ``unix:run/x.sock``,
+            ``udp://192.0.2.1:53``.
+        factory: Makes the protocol; for ``udp:`` a `DatagramProtocol`.
         tls: How to talk TLS to a ``tls:`` endpoint; the system's trust when left out.
         server_hostname: The name the certificate must carry, when not the URL's.
         timeout: Seconds until the connection stands, TLS handshake included.
@@ -486,8 +497,8 @@ def connect(
         raise EndpointSyntaxError(url, "a proxy_header goes with haproxy+tcp:// and its kin")
     if via is not None and (endpoint.prefix is not None or not needs_port):
         raise EndpointSyntaxError(url, "one connects via a proxy to tcp:// or tls://")
-    if endpoint.row is not None and endpoint.row.datagrams:
-        raise EndpointSyntaxError(url, "there are only datagrams, no connections")
+    if via is not None and endpoint.row is not None and endpoint.row.datagrams:
+        raise EndpointSyntaxError(url, "no datagrams go via a proxy")
     shaken: Deferred[Any] | None = None
     if endpoint.secure:
         from sennit.core.transport.tls import ClientTLS, client_protocol
@@ -504,7 +515,7 @@ def connect(
             lower.set_handshake_timeout(max(deadline - chosen.time(), 0.001))
             return lower
     else:
-        lower_factory = factory  # type: ignore[assignment]  # both are factories
+        lower_factory = factory
     if via is None:
         opened = connect_to(
             endpoint,
@@ -555,6 +566,10 @@ def open_stream(
 ) -> Deferred[Stream]:
     """Connect to an endpoint and read and write it as a `Stream` (see `connect`)."""
     from sennit.core.stream import StreamProtocol
+
+    row = load_endpoint(url).row
+    if row is not None and row.datagrams:
+        raise EndpointSyntaxError(url, "there are only datagrams, no stream")
 
     return connect(
         url,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sennit.core.address import Address
     from sennit.core.endpoint.parse import Endpoint
     from sennit.core.interfaces import IListener, IPeerLimits
-    from sennit.core.protocol import ProtocolFactory
+    from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.reactor.calls import DelayedCall
     from sennit.core.transport.stream import SocketTransport
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Server",
+    "check_listening",
     "listen_fd_endpoint",
     "listen_tcp_endpoint",
     "listen_unix_endpoint",
@@ -56,7 +57,7 @@ class Server:
     def __init__(
         self,
         endpoints: Sequence[Endpoint],
-        factory: ProtocolFactory,
+        factory: ProtocolFactory | DatagramFactory,
         *,
         reactor: Reactor,
         tls: ServerTLS | None,
@@ -365,18 +366,30 @@ def _inherited(fd: int) -> socket.socket:
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on fd:{fd}: {error.strerror}") from error
     try:
+        check_listening(sock, f"fd:{fd}")
+    except OSError:
+        sock.detach()
+        raise
+    return sock
+
+
+def check_listening(sock: socket.socket, shown: str) -> None:
+    """See that a socket that others opened listens.
+
+    Raises:
+        OSError: It does not; the text quotes the endpoint as `shown`.
+    """
+    try:
         listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except (AttributeError, OSError):
         listens = 1  # this system does not tell
     if not listens or sock.type != socket.SOCK_STREAM:
-        sock.detach()
-        raise OSError(errno.EINVAL, f"cannot listen on fd:{fd}: it is no listening stream socket")
-    return sock
+        raise OSError(errno.EINVAL, f"cannot listen on {shown}: it is no listening stream socket")
 
 
 def serve(
     url: str | Iterable[str],
-    factory: ProtocolFactory,
+    factory: ProtocolFactory | DatagramFactory,
     *,
     tls: ServerTLS | None = None,
     limits: IPeerLimits | None = None,
@@ -390,7 +403,7 @@ def serve(
     Args:
         url: Such as ``tcp://127.0.0.1:8080``, ``tls://:443``, ``unix:run/x.sock``; or several.
         factory: Makes a protocol per connection: a callable without arguments, or
-            an `IProtocolFactory`.
+            an `IProtocolFactory`. For ``udp:`` it makes a `DatagramProtocol` per socket.
         tls: Certificates, for ``tls:`` endpoints.
         limits: Connections per address and in total; `ConnectionLimits` with its
             defaults (50 and 10 000) when left out.

@@ -205,12 +205,64 @@ TABLE: Final[dict[str, Scheme]] = {
             listen="sennit.core.endpoint.listen:listen_unix_endpoint",
             connect="sennit.core.endpoint.connect:connect_unix_endpoint",
         ),
+        Scheme(
+            "udp",
+            form="authority",
+            options={
+                "broadcast": "flag",
+                "dual_stack": "flag",
+                "max_size": "number",
+                "reuse_port": "flag",
+                "ttl": "number",
+            },
+            datagrams=True,
+            listen="sennit.core.endpoint.udp:listen",
+            connect="sennit.core.endpoint.udp:connect",
+        ),
         Scheme("fd", form="number", listen="sennit.core.endpoint.listen:listen_fd_endpoint"),
+        Scheme(
+            "tls+fd",
+            form="number",
+            secure=True,
+            listen="sennit.core.endpoint.listen:listen_fd_endpoint",
+        ),
+        Scheme("systemd", form="opaque", listen="sennit.core.endpoint.systemd:listen_systemd"),
+        Scheme(
+            "tls+systemd",
+            form="opaque",
+            secure=True,
+            listen="sennit.core.endpoint.systemd:listen_systemd",
+        ),
     )
 }
 """The schemes that core itself knows, by name."""
 
-PREFIXES: Final[dict[str, Prefix]] = {}
+PREFIXES: Final[dict[str, Prefix]] = {
+    each.name: each
+    for each in (
+        Prefix(
+            "haproxy",
+            inner=("tcp", "tls", "unix", "tls+unix", "fd", "tls+fd", "systemd", "tls+systemd"),
+            options={"trusted": "text", "version": "text"},
+            listen="sennit.core.endpoint.haproxy:listen_haproxy",
+            connect="sennit.core.endpoint.haproxy:connect_haproxy",
+        ),
+        Prefix(
+            "socks5",
+            inner=("tcp", "tls"),
+            options={"proxy": "text", "login": "text"},
+            connect="sennit.core.endpoint.tunnel:connect_socks5",
+            no_listen="a SOCKS proxy is connected through, one listens elsewhere",
+        ),
+        Prefix(
+            "http-connect",
+            inner=("tcp", "tls"),
+            options={"proxy": "text", "login": "text"},
+            connect="sennit.core.endpoint.tunnel:connect_http",
+            no_listen="an HTTP proxy is connected through, one listens elsewhere",
+        ),
+    )
+}
 """The prefixes that core itself knows, by name."""
 
 SCHEMES: Final = tuple(TABLE)

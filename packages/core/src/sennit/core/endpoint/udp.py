@@ -91,9 +91,7 @@ def listen_udp(
                 try:
                     if reactor.socket_source is None or dual_stack:
                         sockets.append(
-                            udp_socket(
-                                each, chosen, dual_stack=dual_stack, reuse_port=reuse_port
-                            )
+                            udp_socket(each, chosen, dual_stack=dual_stack, reuse_port=reuse_port)
                         )
                     else:
                         made, release = reactor.socket_source.udp(each, chosen, reuse_port)

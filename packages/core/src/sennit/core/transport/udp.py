@@ -458,6 +458,7 @@ class DatagramListener:
         self._sockets = tuple(sockets)
         self._addresses = tuple(address_from_socket(each.getsockname()) for each in sockets)
         self._scoped = scoped
+        self._begun = not paused
         self._release = release
         self._closed = False
         self._transports: list[DatagramTransport] = []
@@ -526,6 +527,7 @@ class DatagramListener:
     def resume_accepting(self) -> None:
         """Receive (again)."""
         if not self._closed:
+            self._begun = True
             for each in self._transports:
                 each.resume_reading()
 
@@ -538,9 +540,12 @@ class DatagramListener:
         if self._closed:
             return
         self._closed = True
-        if self._scoped:
+        if self._scoped and self._begun:
             return
         for each in self._transports:
+            if not self._begun:
+                each.close("drained")
+                continue
             drain = getattr(each.get_protocol(), "drain", None)
             if drain is None:
                 each.close("drained")

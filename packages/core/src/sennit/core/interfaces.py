@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from sennit.core.address import Address
     from sennit.core.deferred import Deferred
+    from sennit.core.endpoint.proxy_header import ProxyHeader
     from sennit.core.transport.reaping import ProcessStatus
 
     Buffer = bytes | bytearray | memoryview
@@ -60,6 +61,7 @@ __all__ = [
     "IProcessProtocol",
     "IProcessTransport",
     "IProtocolFactory",
+    "IProxiedTransport",
     "IReactor",
     "IService",
     "IStreamProtocol",
@@ -482,6 +484,23 @@ class IProcessTransport(Interface):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Open-ended questions: ``reactor``."""
+        ...
+
+
+class IProxiedTransport(IStreamTransport, Interface):
+    """A connection that a trusted proxy passed on: `peer` and `local` are the client's.
+
+    Over TLS ask the transport `get_extra_info("proxy_header")` instead.
+    """
+
+    @property
+    def proxy_header(self) -> ProxyHeader:
+        """What the proxy said: addresses and further facts."""
+        ...
+
+    @property
+    def proxy_local(self) -> Address | None:
+        """This end of the connection with the proxy."""
         ...
 
 

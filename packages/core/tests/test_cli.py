@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sennit.core.service.loading import NodeConfig
+    from sennit.core.service.settings import RunOptions
 
 
 class Offer:
@@ -50,7 +51,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[NodeConfig]:
     """Configurations that would have been run."""
     seen: list[NodeConfig] = []
 
-    def run_node(config: NodeConfig, drain: float, level: str) -> int:
+    def run_node(config: NodeConfig, options: RunOptions) -> int:
         seen.append(config)
         return 0
 

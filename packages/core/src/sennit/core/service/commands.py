@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ConfigError, MissingExtraError, SennitError
 
@@ -29,9 +29,10 @@ from sennit.core.plugin import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from sennit.core.service.loading import NodeConfig
+    from sennit.core.service.settings import RunOptions
 
 __all__ = ["SennitCommand", "execute", "run_node"]
 
@@ -39,13 +40,14 @@ DEFAULT_FILE: Final = "sennit.toml"
 """What ``sennit up`` reads when no file is named."""
 
 _FILE = click.argument("file", default=DEFAULT_FILE, type=click.Path(), metavar="[FILE]")
-_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Run the command; every failure becomes a message and a status."""
     try:
-        result = sennit.main(list(arguments), prog_name="sennit", standalone_mode=False)
+        # Workers are started with the same arguments.
+        given = list(arguments)
+        result = sennit.main(given, prog_name="sennit", standalone_mode=False, obj=[*given])
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -181,37 +183,36 @@ def sennit() -> None:
     """Run network services from one file, or one of them from options."""
 
 
-def _run_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Options of whatever runs services."""
-    command = click.option(
-        "--log-level",
-        type=click.Choice(_LEVELS),
-        default="info",
-        show_default=True,
-        help="What the log on standard error begins at.",
-    )(command)
-    return click.option(
-        "--drain",
-        type=click.FloatRange(0, 86_400),
-        default=30.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="Time that what is under way has to finish after a signal.",
-    )(command)
-
-
-@sennit.command(epilog="Example: sennit up examples/node/sennit.toml")
-@_FILE
-@click.option("--check", is_flag=True, help="Check the file and start nothing.")
-@_run_options
-def up(file: str, check: bool, drain: float, log_level: str) -> int:
+def _up(file: str, check: bool, **given: Any) -> int:
     """Run the services of FILE (sennit.toml) until Ctrl-C or SIGTERM."""
     from sennit.core.service.loading import load
+    from sennit.core.service.settings import RunOptions
 
     config = load(file)
     if check:
         return _report_check(config, file)
-    return run_node(config, drain, log_level)
+    return run_node(config, RunOptions(**given))
+
+
+class _Up(click.Command):
+    """``sennit up``, whose options are read when it is used: they need more imports."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if len(self.params) == 2:
+            from sennit.core.service.options import run_options
+
+            self.params += run_options()
+        return super().get_params(ctx)
+
+
+up = _FILE(
+    click.option("--check", is_flag=True, help="Check the file and start nothing.")(
+        click.command(
+            "up", cls=_Up, epilog="Example: sennit up --workers 2 examples/node/sennit.toml"
+        )(_up)
+    )
+)
+sennit.add_command(up)
 
 
 @sennit.command(epilog="Example: sennit check examples/node/sennit.toml")
@@ -232,11 +233,11 @@ def _report_check(config: NodeConfig, file: str) -> int:
     return 0
 
 
-def run_node(config: NodeConfig, drain: float, level: str) -> int:
+def run_node(config: NodeConfig, options: RunOptions) -> int:
     """Run a checked configuration (also for the plugins' commands)."""
     from sennit.core.service.runner import run
 
-    return run(config, drain=drain, level=level)
+    return run(config, options, arguments=click.get_current_context().find_root().obj)
 
 
 @sennit.command(epilog="Example: sennit new mynode --service web")

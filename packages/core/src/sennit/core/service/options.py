@@ -26,11 +26,12 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 from sennit.core.plugin import find_service
 from sennit.core.service.config import Listen, Secret
 from sennit.core.service.filling import describe, fields_of
+from sennit.core.service.settings import RunOptions
 
 if TYPE_CHECKING:
     from sennit.core.service.loading import NodeConfig
 
-__all__ = ["attribute_help", "service_command"]
+__all__ = ["attribute_help", "run_options", "service_command"]
 
 # `Any` in this module: type objects, and values as click hands them over.
 
@@ -55,12 +56,12 @@ class _Key:
         self.many = many
 
 
-def service_command(name: str, run: Callable[[NodeConfig, float, str], int]) -> click.Command:
+def service_command(name: str, run: Callable[[NodeConfig, RunOptions], int]) -> click.Command:
     """The command ``sennit NAME``.
 
     Args:
         name: A service type.
-        run: Runs a checked configuration: ``run(config, drain, log_level)``.
+        run: Runs a checked configuration as the options say.
 
     Raises:
         UnknownPluginError: There is no such service.
@@ -69,6 +70,8 @@ def service_command(name: str, run: Callable[[NodeConfig, float, str], int]) -> 
     plugin = find_service(name)
     struct = plugin.config_type()
     keys = _keys(struct, plugin.positional)
+    options = run_options()
+    running = [str(each.name) for each in options]
 
     def callback(**given: Any) -> int:
         from sennit.core.service.loading import from_options
@@ -94,7 +97,7 @@ def service_command(name: str, run: Callable[[NodeConfig, float, str], int]) -> 
                 for url in values.get("listen", [])
             ]
         config = from_options(plugin, values, tls=tls)
-        return run(config, given["drain"], given["log_level"])
+        return run(config, RunOptions(**{each: given[each] for each in running}))
 
     for index, key in enumerate(keys):
         key.parameter.name = f"key{index}"
@@ -102,7 +105,7 @@ def service_command(name: str, run: Callable[[NodeConfig, float, str], int]) -> 
     return click.Command(
         name,
         callback=callback,
-        params=[*(key.parameter for key in keys), *_common()],
+        params=[*(key.parameter for key in keys), *_certificate_options(), *options],
         help=inspect.getdoc(struct) and f"{plugin.help}.",
         short_help=plugin.help,
         epilog=example,
@@ -110,20 +113,62 @@ def service_command(name: str, run: Callable[[NodeConfig, float, str], int]) -> 
     )
 
 
-def _common() -> list[click.Parameter]:
-    """Options of every service."""
+def _certificate_options() -> list[click.Parameter]:
+    """Options of every service for the one certificate that options can give."""
     return [
         click.Option(
             ["--certificate"], metavar="FILE", help="PEM certificate and chain for tls: URLs."
         ),
         click.Option(["--key"], metavar="FILE", help="PEM private key of the certificate."),
+    ]
+
+
+class _Workers(click.ParamType):
+    """A number of processes, or ``cpus``."""
+
+    name = "workers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if value == "cpus":
+            return "cpus"
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 1024):
+            self.fail(f"{value!r} is neither a number from 1 to 1024 nor 'cpus'", param, ctx)
+        return int(text)
+
+
+def run_options() -> list[click.Option]:
+    """Options of whatever runs services: what they say becomes `RunOptions`."""
+    return [
+        click.Option(
+            ["--workers"],
+            type=_Workers(),
+            metavar="NUMBER|cpus",
+            help="Processes that serve, under a supervisor. [default: one, without]",
+        ),
         click.Option(
             ["--drain"],
             type=click.FloatRange(0, 86_400),
-            default=30.0,
-            show_default=True,
             metavar="SECONDS",
-            help="Time that what is under way has to finish after a signal.",
+            help="Time that what is under way has to finish after a signal. [default: 30]",
+        ),
+        click.Option(
+            ["--drain-delay"],
+            type=click.FloatRange(0, 3600),
+            metavar="SECONDS",
+            help="Time before that with readiness denied and connections accepted. [default: 0]",
+        ),
+        click.Option(
+            ["--user"],
+            metavar="NAME",
+            help="Whom to become once everything listens; needs root.",
+        ),
+        click.Option(
+            ["--pid-file"],
+            metavar="FILE",
+            help="Where to hold the number of the process while it runs.",
         ),
         click.Option(
             ["--log-level"],

@@ -1,10 +1,14 @@
 """One run of a node: bring services up, say so, wait, bring them down.
 
-`run` is what ``sennit up`` and ``sennit NAME`` do with a checked configuration.
-Everything is bound before anything is accepted; then a table and the line
-``ready`` go to standard output. The first SIGINT or SIGTERM stops accepting and
-lets what is under way finish; the second ends the process there and then
-(HARDENING, defaults 26; fault-4, fault-5).
+`run` is what ``sennit up`` and ``sennit NAME`` do with a checked configuration: with
+workers it becomes their supervisor (``supervisor.py``), else it serves by itself
+(`NodeRun`), and in a process that a supervisor has started it is a worker (``worker.py``).
+
+Everything is bound before anything is accepted; in between privileges are given up. Then
+a table and the line ``ready`` go to standard output. SIGHUP reads the configuration again.
+The first SIGINT or SIGTERM denies readiness, waits the drain delay, stops accepting and
+lets what is under way finish; the second ends the process there and then (HARDENING,
+defaults 26; fault-4, fault-5).
 """
 
 from __future__ import annotations
@@ -12,25 +16,34 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.deferred import Deferred
-from sennit.core.errors import ConfigError
+from sennit.core.errors import SennitError, UsageError
 from sennit.core.reactor.base import Reactor
 from sennit.core.service.logs import set_up
+from sennit.core.service.node import Node
 from sennit.core.service.output import LineWriter
+from sennit.core.service.privileges import Privileges, is_root
+from sennit.core.service.sdnotify import ServiceManager
+from sennit.core.service.settings import RunOptions, Settings
+from sennit.core.service.sockets import LocalSockets
 from sennit.core.service.tables import Row, render
-from sennit.core.service.tree import DRAIN_SECONDS, StartError, leaves
 
 if TYPE_CHECKING:
+    import asyncio
+    import logging
+    from collections.abc import Callable, Coroutine, Sequence
     from types import FrameType
 
-    from sennit.core.interfaces import IService
     from sennit.core.service.loading import NodeConfig
-    from sennit.core.service.tree import MultiService
+    from sennit.core.service.pidfile import PidFile
+    from sennit.core.service.sockets import SupervisedSockets
+    from sennit.core.service.tree import Surroundings
 
-__all__ = ["run"]
+__all__ = ["NodeRun", "run"]
 
 LEFTOVER: Final = 10.0
 """Seconds beyond the drain limit after which a service that does not end is given up."""
@@ -41,13 +54,19 @@ SAME_SIGNAL: Final = 0.2
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(config: NodeConfig, *, drain: float = DRAIN_SECONDS, level: str = "info") -> int:
+def run(
+    config: NodeConfig,
+    options: RunOptions | None = None,
+    *,
+    arguments: Sequence[str] | None = None,
+) -> int:
     """Run every service of `config` until a signal comes.
 
     Args:
         config: A checked configuration.
-        drain: Seconds that what is under way may take to finish.
-        level: Level of the log on standard error.
+        options: What the command line says of running.
+        arguments: The command line itself, with which workers are started; that of this
+            process when left out.
 
     Returns:
         The exit status: 0, or 1 when a service did not end well.
@@ -55,35 +74,94 @@ def run(config: NodeConfig, *, drain: float = DRAIN_SECONDS, level: str = "info"
     Raises:
         ConfigError: A service cannot be brought up because of the configuration,
             such as a port in use. Nothing is left running.
+        SennitError: The pid file is held by another process.
     """
-    return _Run(config, drain, level).run()
+    options = RunOptions() if options is None else options
+    admin = config.admin
+    settings = Settings.merged(
+        config.node,
+        options,
+        None if admin is None else str(admin.socket_in(config.folder)),
+    )
+    from sennit.core.service.worker import WorkerRun, taken_from_supervisor
+
+    supervised = taken_from_supervisor()
+    if supervised is not None:
+        return WorkerRun(config, settings, supervised).run()
+    if settings.workers is not None:
+        from sennit.core.service.supervisor import become_supervisor
+
+        # What is wrong is told here, by the one whom a person has started.
+        config.build()
+        privileges(config, settings)
+        become_supervisor(settings, sys.argv[1:] if arguments is None else arguments)
+    return NodeRun(config, settings).run()
 
 
-class _Run:
-    """The state of one run."""
+def privileges(config: NodeConfig, settings: Settings) -> Privileges:
+    """Whom to become.
 
-    def __init__(self, config: NodeConfig, drain: float, level: str) -> None:
+    Raises:
+        ConfigError: There is no such user, or this process cannot become it.
+    """
+    try:
+        return Privileges(
+            settings.user,
+            settings.group,
+            settings.groups,
+            settings.capabilities,
+            no_new_privs=settings.no_new_privs,
+        )
+    except UsageError as error:
+        raise config.origin.error(("node",), str(error)) from error
+
+
+class NodeRun:
+    """The state of one run.
+
+    Args:
+        config: A checked configuration.
+        settings: How the process runs.
+
+    Attributes:
+        node: The node, once it is made.
+    """
+
+    node: Node
+
+    def __init__(self, config: NodeConfig, settings: Settings) -> None:
         self._config = config
-        self._drain = drain
+        self._settings = settings
+        self._privileges = privileges(config, settings)
         self._out = LineWriter(1, name="sennit-stdout")
         self._log = LineWriter(2, name="sennit-log", notice="… {} log lines were dropped")
-        self._level = level
+        self._manager = ServiceManager()
         self._stop: Deferred[int] = Deferred()
         self._status = 0
         self._reactor = Reactor()
         self._first: float | None = None
+        self._reloads: set[asyncio.Task[None]] = set()
 
     def run(self) -> int:
-        tree, services = self._config.build()
-        put_back = set_up(self._log, self._level)
+        """Run until a signal comes; the exit status.
+
+        Raises:
+            ConfigError: A service cannot be brought up; nothing is left running.
+        """
+        # First of all, since it holds for threads that are made later.
+        self._privileges.forbid_new()
+        pid_file = self._pid_file()
+        put_back = set_up(self._log, self._settings.log_level)
         reactor = self._reactor
-        before = {each: signal.signal(each, self._on_signal) for each in _SIGNALS}
-
-        async def main(reactor: Reactor) -> None:
-            await self._main(reactor, tree, services)
-
+        handlers: dict[int, Callable[[int, FrameType | None], object]] = {
+            each: self._on_signal for each in _SIGNALS
+        }
+        for name in ("SIGHUP", "SIGUSR2"):
+            if hasattr(signal, name):
+                handlers[getattr(signal, name)] = self._on_order
+        before = {each: signal.signal(each, handler) for each, handler in handlers.items()}
         try:
-            reactor.run(main, handle_signals=False)
+            reactor.run(self._main, handle_signals=False)
         finally:
             self._disarm()
             reactor.close()
@@ -92,37 +170,57 @@ class _Run:
             put_back()
             self._out.close()
             self._log.close()
+            if pid_file is not None:
+                pid_file.close()
         return self._status
 
-    async def _main(
-        self, reactor: Reactor, tree: MultiService, services: dict[str, IService]
-    ) -> None:
+    async def _main(self, reactor: Reactor) -> None:
         import logging
 
         log = logging.getLogger("sennit.node")
-        try:
-            await tree.start(reactor)
-        except StartError as error:
-            raise self._config.located(error) from None
-        except ExceptionGroup as group:
-            found = _start_errors(group)
-            if not found:
-                raise
-            raise _several([self._config.located(each) for each in found]) from None
-        self._tell(services)
-        _notify_systemd(b"READY=1")
-        signum = await self._stop
-        _notify_systemd(b"STOPPING=1")
-        log.info(
-            "%s: no new connections, %g seconds for those that are there",
-            signal.Signals(signum).name,
-            self._drain,
-        )
+        if is_root() and self._settings.user is None:
+            log.warning("services run as root; [node] user, or --user, says as whom they should")
+        config = self._config
+        async with AsyncExitStack() as stack:
+            surroundings = self._surround(reactor)
+            if surroundings is not None:
+                stack.push_async_callback(_close_bus, surroundings)
+            node = self.node = Node(
+                config,
+                reactor,
+                read=self._reader(),
+                sockets=self._sockets(),
+                surroundings=surroundings,
+                on_drain=lambda: self._signalled(int(signal.SIGTERM)),
+                drain=self._settings.drain,
+            )
+            await node.start(self._granted)
+            try:
+                await self._administer(stack, node)
+                self._serving()
+                signum = await self._stop
+                await self._linger(log, signal.Signals(signum).name)
+            finally:
+                await self._end(node, log)
+
+    async def _linger(self, log: logging.Logger, why: str) -> None:
+        """The time between denied readiness and closed doors."""
+        self._manager.stopping()
+        self.node.deny()
+        if self._delay:
+            log.info("%s: not ready any more, and serving for %g s", why, self._delay)
+            done: Deferred[None] = Deferred()
+            self._reactor.call_later(self._delay, done.callback, None)
+            await done
+        drain = self._settings.drain
+        log.info("%s: no new connections, %g seconds for those that are there", why, drain)
+
+    async def _end(self, node: Node, log: logging.Logger) -> None:
         from asyncio import timeout
 
         try:
-            async with timeout(self._drain + LEFTOVER):
-                await tree.stop(self._drain)
+            async with timeout(self._settings.drain + LEFTOVER):
+                await node.stop(self._settings.drain)
         except TimeoutError:
             self._status = 1
             log.error("a service did not end in time and is given up")
@@ -131,18 +229,128 @@ class _Run:
             log.error("a service did not end well", exc_info=error)
         else:
             log.info("stopped")
+        finally:
+            self._manager.unwatch()
 
-    def _tell(self, services: dict[str, IService]) -> None:
-        """The table, and `ready`."""
+    # ── what a worker does otherwise ──────────────────────────────────────────
+
+    @property
+    def _delay(self) -> float:
+        return self._settings.drain_delay
+
+    def _pid_file(self) -> PidFile | None:
+        path = self._settings.pid_file
+        if path is None:
+            return None
+        from sennit.core.service.pidfile import PidFile
+
+        try:
+            return PidFile(path)
+        except OSError as error:
+            problem = f"{path} cannot be written: {error.strerror}"
+            raise self._config.origin.error(("node", "pid_file"), problem) from error
+
+    def _sockets(self) -> LocalSockets | SupervisedSockets:
+        return LocalSockets()
+
+    def _surround(self, reactor: Reactor) -> Surroundings | None:
+        from sennit.core.bus.opening import open_bus
+        from sennit.core.service.tree import Surroundings
+
+        url = self._settings.bus
+        if url is None:
+            return None
+        try:
+            return Surroundings(*open_bus(url, reactor))
+        except SennitError as error:
+            raise self._config.origin.error(("node", "bus"), str(error)) from error
+
+    def _granted(self) -> None:
+        """Everything is bound, nothing was accepted: here privileges are given up."""
+        self._privileges.drop()
+
+    async def _administer(self, stack: AsyncExitStack, node: Node) -> None:
+        """Open the admin socket, if there is to be one."""
+        if self._settings.admin is not None:
+            from sennit.core.ops.admin import AdminServer
+            from sennit.core.ops.commands import NodeCommands
+
+            server = AdminServer(NodeCommands(node), self._settings.admin, self._reactor)
+            await stack.enter_async_context(server)
+
+    def _serving(self) -> None:
+        """Everything serves: tell whoever waits for that."""
+        self._table()
+        self._out.write("ready")
+        self._manager.ready("serving")
+        self._manager.watch(self._reactor)
+
+    # ── what is common ────────────────────────────────────────────────────────
+
+    def _reader(self) -> Callable[[], NodeConfig] | None:
+        """What reads the configuration anew; ``None`` where it came from options."""
+        file, shown = self._config.file, self._config.origin.file
+        if file is None or shown is None:
+            return None
+        folder = os.getcwd()
+
+        def read() -> NodeConfig:
+            from sennit.core.service.loading import load
+
+            # As the user named it, in messages too, whatever the folder is by now.
+            return load(shown if os.path.isabs(shown) or os.getcwd() == folder else file)
+
+        return read
+
+    def _table(self) -> None:
         rows: list[Row] = []
-        for each in self._config.services:
-            urls = tuple(getattr(services[each.name], "urls", ()))
-            commands = each.plugin.try_commands(each.config, urls)
-            shown = tuple(each.plugin.shown(url) for url in urls)
-            rows.append(Row(each.name, each.plugin.name, shown, tuple(commands)))
+        for name, entry in self.node.entries.items():
+            plugin = entry.configured.plugin
+            commands = plugin.try_commands(entry.configured.config, entry.urls)
+            shown = tuple(plugin.shown(url) for url in entry.urls)
+            rows.append(Row(name, plugin.name, shown, tuple(commands)))
         for line in render(rows, terminal=sys.stdout is not None and sys.stdout.isatty()):
             self._out.write(line)
-        self._out.write("ready")
+
+    # ── orders ────────────────────────────────────────────────────────────────
+
+    def _on_order(self, signum: int, frame: FrameType | None) -> None:
+        """Take SIGHUP or SIGUSR2: something to do, not an end."""
+        self._reactor.call_from_thread(self._ordered, signum)
+
+    def _ordered(self, signum: int) -> None:
+        if signum == getattr(signal, "SIGHUP", None):
+            self._later(self._reload())
+            return
+        import logging
+
+        logging.getLogger("sennit.node").warning(
+            "SIGUSR2 restarts workers one by one, and there are none: see [node] workers"
+        )
+
+    def _later(self, work: Coroutine[object, object, None]) -> None:
+        import asyncio
+
+        task = asyncio.ensure_future(work)
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self) -> None:
+        import logging
+
+        self._manager.reloading()
+        try:
+            await self.node.reload()
+        except SennitError as error:
+            logging.getLogger("sennit.node").error(
+                "not reloaded, everything is as it was: %s", error
+            )
+        except Exception as error:
+            logging.getLogger("sennit.node").error(
+                "not reloaded, everything is as it was", exc_info=error
+            )
+        finally:
+            self._manager.ready()
 
     # ── signals ───────────────────────────────────────────────────────────────
 
@@ -170,7 +378,7 @@ class _Run:
         """End the process even if the loop never turns again."""
         if hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, _overdue)
-            signal.setitimer(signal.ITIMER_REAL, self._drain + 2 * LEFTOVER)
+            signal.setitimer(signal.ITIMER_REAL, self._delay + self._settings.drain + 2 * LEFTOVER)
 
     def _disarm(self) -> None:
         if self._first is not None and hasattr(signal, "setitimer"):
@@ -186,29 +394,5 @@ def _overdue(signum: int, frame: FrameType | None) -> None:
     os._exit(1)
 
 
-def _notify_systemd(state: bytes) -> None:
-    """Tell a service manager that asked for it (sd_notify(3)); who did not hears nothing."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if not path.startswith(("/", "@")):
-        return
-    import socket
-
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)
-            sock.sendto(state, "\0" + path[1:] if path.startswith("@") else path)
-    except OSError:
-        # It does not listen: that is no reason not to serve.
-        pass
-
-
-def _start_errors(group: ExceptionGroup[Exception]) -> list[StartError]:
-    """Those of a group that are about the configuration, if all of them are."""
-    matched, rest = group.split(StartError)
-    return [] if matched is None or rest is not None else leaves(matched)
-
-
-def _several(errors: list[ConfigError]) -> ConfigError:
-    from sennit.core.service.loading import SeveralConfigError
-
-    return errors[0] if len(errors) == 1 else SeveralConfigError(errors)
+async def _close_bus(surroundings: Surroundings) -> None:
+    await surroundings.bus.close()

@@ -19,6 +19,7 @@ What the server has to do for each:
 `tls_handshakes`   one TLS handshake per connection, close at the client's end
 `tls_stream_in`    as `stream_in` under TLS
 `tls_stream_out`   as `stream_out` under TLS
+`udp_echo`         send back every datagram to whoever sent it
 =================  ==============================================================
 
 All of them speak to 127.0.0.1 and end by themselves.
@@ -50,6 +51,7 @@ __all__ = [
     "tls_handshakes",
     "tls_stream_in",
     "tls_stream_out",
+    "udp_echo",
 ]
 
 HOST: Final = "127.0.0.1"
@@ -169,6 +171,46 @@ def echo(*, connections: int = 64, size: int = 1024, operations: int = 100_000) 
     return _Counted(
         "echo", f"{connections} connections x {size} octets, ping-pong", operations, work
     )
+
+
+def udp_echo(*, clients: int = 64, size: int = 512, operations: int = 100_000) -> Load:
+    """Ping-pong of datagrams of `size` octets from each of `clients`; an operation is one echo."""
+
+    def work(port: int, amount: int) -> int:
+        message = b"x" * size
+        poller = select.epoll()
+        socks: dict[int, socket.socket] = {}
+        try:
+            for _ in range(clients):
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sock.connect((HOST, port))
+                sock.setblocking(False)
+                socks[sock.fileno()] = sock
+                poller.register(sock.fileno(), select.EPOLLIN)
+            done = sent = 0
+            for sock in list(socks.values())[:amount]:
+                sock.send(message)
+                sent += 1
+            while done < amount:
+                # Loopback loses nothing while the socket's buffer has room for all of these.
+                ready = poller.poll(TIMEOUT, clients)
+                if not ready:
+                    raise LoadError(f"no echo within {TIMEOUT:.0f} s after {done} echoes")
+                for fd, _ in ready:
+                    sock = socks[fd]
+                    if sock.recv(65536) != message:
+                        raise LoadError("the server sent back something else")
+                    done += 1
+                    if sent < amount:
+                        sent += 1
+                        sock.send(message)
+            return done
+        finally:
+            for sock in socks.values():
+                sock.close()
+            poller.close()
+
+    return _Counted("echo", f"{clients} clients x {size} octets, ping-pong", operations, work)
 
 
 def _send_all(sock: socket.socket, mebibytes: int, chunk: int) -> None:

@@ -17,95 +17,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import signal
 import sys
 import threading
-import typing
-from contextvars import Context, copy_context
-from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
-from time import monotonic
+from contextvars import Context
 
 from sennit.core.reactor.base import Reactor
-from sennit.core.reactor.calls import DelayedCall
 from sennit.core.reactor.lifecycle import run_shutdown_calls
+from sennit.core.reactor.loopbase import LoopSelector
+from sennit.core.reactor.loopcalls import LoopCall, LoopCalls
+from sennit.core.reactor.loopsockets import LoopSockets
+from sennit.core.reactor.loopthreads import LoopThreads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    import ssl
     from collections.abc import Callable
-    from typing import IO, Any
+    from typing import Any
 
-    from sennit.core.reactor.calls import TimedCall
-    from sennit.core.reactor.loopstreams import LoopListener, LoopTransport
-    from sennit.core.threads import ThreadPool
-
-    class _AsyncioLoop(asyncio.SelectorEventLoop):
-        """asyncio's loop with what it keeps private, and its subclasses build on."""
-
-        _closed: bool
-        _debug: bool
-        _default_executor: object
-        _internal_fds: int
-
-        def _check_closed(self) -> None: ...
-        def _check_running(self) -> None: ...
-        def _check_thread(self) -> None: ...
-        def _check_callback(self, callback: object, method: str) -> None: ...
-        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
-        def _asyncgen_firstiter_hook(self, agen: Any) -> None: ...
-        def _asyncgen_finalizer_hook(self, agen: Any) -> None: ...
-        def _stop_serving(self, sock: socket.socket) -> None: ...
-
-else:
-    _AsyncioLoop = asyncio.SelectorEventLoop
+    from sennit.core.reactor.loopprocesses import LoopPipe
 
 __all__ = ["LoopCall", "ReactorEventLoop", "end_tasks", "new_event_loop"]
 
-_EXECUTOR_PATIENCE = 300.0
-"""Seconds `shutdown_default_executor` waits at most (asyncio's own figure)."""
 
-logger = logging.getLogger("asyncio")
-
-
-class LoopCall(DelayedCall):
-    """A call asked for through asyncio's interface (its `asyncio.Handle`)."""
-
-    __slots__ = ()
-
-
-class _Selector:
-    """In the place of asyncio's selector: the reactor's poller waits, this only tells of what."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-
-    def get_key(self, fd: int) -> SelectorKey:
-        """What is waited for (asked by the `repr` of asyncio's own transports)."""
-        entry = self._reactor._descriptors[fd]
-        events = (EVENT_READ if entry.reader else 0) | (EVENT_WRITE if entry.writer else 0)
-        return SelectorKey(fd, fd, events, None)
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
-def _quick_call_soon(reactor: Reactor) -> Callable[..., LoopCall]:
-    """`call_soon` without a look at anything: asyncio calls it for every step of every Task."""
-    append = reactor._ready.append
-
-    def call_soon(
-        callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> LoopCall:
-        call = LoopCall(callback, args, (copy_context() or None) if context is None else context)
-        append(call)
-        return call
-
-    return call_soon
-
-
-class ReactorEventLoop(_AsyncioLoop):
+class ReactorEventLoop(LoopCalls, LoopThreads, LoopSockets):
     """A reactor, as asyncio sees it.
 
     Args:
@@ -118,10 +52,8 @@ class ReactorEventLoop(_AsyncioLoop):
         self._owns_reactor = owns_reactor
         self._thread_id: int | None = None
         self._before: tuple[Any, asyncio.AbstractEventLoop | None] = (None, None)
-        self._listeners: dict[int, LoopListener] = {}
-        self._pool: ThreadPool | None = None
-        self._pool_shut = False
-        super().__init__(_Selector(reactor))  # type: ignore[arg-type]  # as much of one as is used
+        self._listeners = {}
+        super().__init__(LoopSelector(reactor))  # type: ignore[arg-type]  # as much of one as is used
 
     # Where asyncio has the two ends of its own wake-up pair.
     _ssock = _csock = None
@@ -149,90 +81,6 @@ class ReactorEventLoop(_AsyncioLoop):
     def reactor(self) -> Reactor:
         """Whose loop it is."""
         return self._reactor
-
-    # ── the ready queue and time ──────────────────────────────────────────────
-
-    def set_debug(self, enabled: bool) -> None:
-        """Check threads and time callbacks, or do not."""
-        super().set_debug(enabled)
-        if enabled:
-            self.__dict__.pop("call_soon", None)
-        else:
-            self.__dict__["call_soon"] = _quick_call_soon(self._reactor)
-
-    def call_soon(  # type: ignore[override]  # a handle, but not of asyncio's class
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> LoopCall:
-        """Call back in the next turn. This form is used in debug mode and once it is closed."""
-        self._check_closed()
-        self._check_thread()
-        self._check_callback(callback, "call_soon")
-        call = LoopCall(
-            self._timed,
-            (callback, *args),
-            (copy_context() or None) if context is None else context,
-        )
-        self._reactor.queue(call)
-        return call
-
-    def call_soon_threadsafe(  # type: ignore[override]  # as above
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> LoopCall:
-        """`call_soon` from any thread."""
-        self._check_closed()
-        if self._debug:
-            self._check_callback(callback, "call_soon_threadsafe")
-            callback, args = self._timed, (callback, *args)
-        call = LoopCall(callback, args, (copy_context() or None) if context is None else context)
-        self._reactor._ready.append(call)
-        self._reactor._wake()
-        return call
-
-    def call_later(  # type: ignore[override]  # as above
-        self,
-        delay: float,
-        callback: Callable[..., object],
-        *args: Any,
-        context: Context | None = None,
-    ) -> TimedCall:
-        """Call back in `delay` seconds, not before."""
-        if delay is None:  # pyright: ignore[reportUnnecessaryComparison]  # a common slip
-            raise TypeError("delay must not be None")
-        return self.call_at(monotonic() + delay, callback, *args, context=context)
-
-    def call_at(  # type: ignore[override]  # as above
-        self,
-        when: float,
-        callback: Callable[..., object],
-        *args: Any,
-        context: Context | None = None,
-    ) -> TimedCall:
-        """Call back when `time` has come to `when`."""
-        if when is None:  # pyright: ignore[reportUnnecessaryComparison]  # as above
-            raise TypeError("when cannot be None")
-        if self._closed:
-            self._check_closed()
-        if self._debug:
-            self._check_thread()
-            self._check_callback(callback, "call_at")
-            callback, args = self._timed, (callback, *args)
-        return self._reactor.call_at(when, callback, *args, context=context)
-
-    def _timed(self, callback: Callable[..., object], *args: Any) -> None:
-        """In debug mode: call, and say if it kept the loop for long."""
-        began = monotonic()
-        callback(*args)
-        took = monotonic() - began
-        if took >= self.slow_callback_duration:
-            owner: object = getattr(callback, "__self__", None)
-            what: object = callback
-            if isinstance(owner, asyncio.Task):
-                what = typing.cast("object", owner)
-            logger.warning("Executing %r took %.3f seconds", what, took)
-
-    def time(self) -> float:
-        """The reactor's time: monotonic seconds."""
-        return monotonic()
 
     # ── running ───────────────────────────────────────────────────────────────
 
@@ -322,21 +170,7 @@ class ReactorEventLoop(_AsyncioLoop):
             self._pool = None
         super().close()
 
-    # ── descriptors and signals ───────────────────────────────────────────────
-
-    def _add_reader(self, fd: Any, callback: Callable[..., object], *args: Any) -> DelayedCall:
-        self._check_closed()
-        return self._reactor.add_reader(_number(fd), callback, *args)
-
-    def _add_writer(self, fd: Any, callback: Callable[..., object], *args: Any) -> DelayedCall:
-        self._check_closed()
-        return self._reactor.add_writer(_number(fd), callback, *args)
-
-    def _remove_reader(self, fd: Any) -> bool:
-        return not self._closed and self._reactor.remove_reader(_number(fd))
-
-    def _remove_writer(self, fd: Any) -> bool:
-        return not self._closed and self._reactor.remove_writer(_number(fd))
+    # ── signals ───────────────────────────────────────────────────────────────────
 
     def add_signal_handler(  # type: ignore[override]  # typed by hand, as above
         self, sig: int, callback: Callable[..., object], *args: Any
@@ -364,100 +198,7 @@ class ReactorEventLoop(_AsyncioLoop):
         _check_signal(sig)
         return self._reactor.remove_signal_handler(sig)
 
-    # ── threads ───────────────────────────────────────────────────────────────
-
-    def run_in_executor(  # type: ignore[override]  # asyncio's own is typed more loosely
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
-        """Run `func` in a thread: of `executor`, else of the reactor's kind of pool."""
-        self._check_closed()
-        if self._debug:
-            self._check_callback(func, "run_in_executor")
-        if executor is not None or self._default_executor is not None:
-            return super().run_in_executor(executor, func, *args)
-        if self._pool_shut:
-            raise RuntimeError("Executor shutdown has been called")
-        if self._pool is None:
-            from sennit.core.threads import ThreadPool
-
-            self._pool = ThreadPool(name="asyncio")
-        return self._in_pool(self._pool, func, *args)
-
-    def _in_pool(
-        self, pool: ThreadPool, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self.create_future()
-        deferred = pool.defer(self._reactor, func, *args)
-
-        def succeeded(value: Any) -> None:
-            if not future.done():
-                future.set_result(value)
-
-        def failed(error: BaseException) -> None:
-            if future.done():
-                return
-            if isinstance(error, StopIteration):
-                stopped = RuntimeError("the function in the thread raised StopIteration")
-                stopped.__cause__ = error
-                error = stopped
-            if isinstance(error, asyncio.CancelledError):
-                future.cancel()
-            else:
-                future.set_exception(error)
-
-        def given_up(future: asyncio.Future[Any]) -> None:
-            if future.cancelled():
-                deferred.cancel()
-
-        deferred.add_callbacks(succeeded, failed)
-        future.add_done_callback(given_up, context=Context())
-        return future
-
-    async def getaddrinfo(
-        self,
-        host: Any,
-        port: Any,
-        *,
-        family: int = 0,
-        type: int = 0,  # noqa: A002 - asyncio's name for it
-        proto: int = 0,
-        flags: int = 0,
-    ) -> Any:
-        """Look a name up, in the reactor's threads for that."""
-        import socket
-
-        return await self._in_pool(
-            self._resolver_pool(), socket.getaddrinfo, host, port, family, type, proto, flags
-        )
-
-    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
-        """Look an address up, in the reactor's threads for that."""
-        import socket
-
-        return await self._in_pool(self._resolver_pool(), socket.getnameinfo, sockaddr, flags)
-
-    def _resolver_pool(self) -> ThreadPool:
-        reactor = self._reactor
-        if reactor.resolver_threads is None:
-            from sennit.core.threads import ThreadPool
-
-            reactor.resolver_threads = ThreadPool(name="sennit-resolver")
-        return reactor.resolver_threads
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Wait for what runs in the default executor; it takes no more work."""
-        self._pool_shut = True
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            done: asyncio.Future[None] = self.create_future()
-
-            def wait() -> None:
-                pool.close(_EXECUTOR_PATIENCE if timeout is None else timeout, finish=True)
-                self._reactor.call_from_thread(_set_done, done)
-
-            threading.Thread(target=wait, name="asyncio-shutdown", daemon=True).start()
-            await done
-        await super().shutdown_default_executor()
+    # ── the end of a run ──────────────────────────────────────────────────────────
 
     async def shutdown_asyncgens(self) -> None:
         """Close asynchronous generators; the reactor's shutdown hooks come first."""
@@ -465,104 +206,34 @@ class ReactorEventLoop(_AsyncioLoop):
             await run_shutdown_calls(self._reactor)
         await super().shutdown_asyncgens()
 
-    # ── transports ────────────────────────────────────────────────────────────
+    # ── pipes and processes ───────────────────────────────────────────────────
 
-    def _make_socket_transport(
+    def _make_read_pipe_transport(
         self,
-        sock: socket.socket,
+        pipe: Any,
         protocol: Any,
         waiter: asyncio.Future[None] | None = None,
-        *,
         extra: dict[str, Any] | None = None,
-        server: Any = None,
-    ) -> LoopTransport:
-        from sennit.core.reactor.loopstreams import connected
+    ) -> LoopPipe:
+        from sennit.core.reactor.loopprocesses import read_pipe
 
-        return connected(self, sock, protocol, waiter, extra, server)
+        return read_pipe(self, pipe, protocol, waiter)
 
-    def _make_ssl_transport(
+    def _make_write_pipe_transport(
         self,
-        rawsock: socket.socket,
+        pipe: Any,
         protocol: Any,
-        sslcontext: ssl.SSLContext,
         waiter: asyncio.Future[None] | None = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
-        server: Any = None,
-        **timeouts: float | None,
-    ) -> Any:
-        from asyncio.sslproto import SSLProtocol
+    ) -> LoopPipe:
+        from sennit.core.reactor.loopprocesses import write_pipe
 
-        from sennit.core.reactor.loopstreams import connected
+        return write_pipe(self, pipe, protocol, waiter)
 
-        # Typed as ever longer ints and never-missing futures; asyncio itself passes these.
-        make: Any = SSLProtocol
-        layer = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        connected(self, rawsock, layer, None, extra, server)
-        return layer._app_transport
+    async def _make_subprocess_transport(self, protocol: Any, *args: Any, **kwargs: Any) -> Any:
+        from sennit.core.reactor.loopprocesses import start_subprocess
 
-    def _start_serving(
-        self,
-        protocol_factory: Callable[[], Any],
-        sock: socket.socket,
-        sslcontext: ssl.SSLContext | None = None,
-        server: Any = None,
-        backlog: int = 100,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-    ) -> None:
-        from sennit.core.reactor.loopstreams import LoopListener
-
-        self._listeners[sock.fileno()] = LoopListener(
-            self,
-            sock,
-            protocol_factory,
-            sslcontext,
-            server,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
-        )
-
-    def _stop_serving(self, sock: socket.socket) -> None:
-        listener = self._listeners.pop(sock.fileno(), None)
-        if listener is not None:
-            listener.pause_accepting()
-        # asyncio's own closes the socket, and removes the path of a Unix one.
-        super()._stop_serving(sock)
-        if listener is not None:
-            listener.close()
-
-    async def _sendfile_native(
-        self, transp: LoopTransport, file: IO[bytes], offset: int, count: int | None
-    ) -> int:
-        sent: int = await transp.sendfile(file, offset, count)
-        file.seek(offset + sent)
-        return sent
-
-
-def _set_done(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-def _number(fd: Any) -> int:
-    """The descriptor of a number or file.
-
-    Raises:
-        ValueError: It is neither, or a closed file.
-    """
-    if isinstance(fd, int):
-        number = fd
-    else:
-        try:
-            number = int(fd.fileno())
-        except (AttributeError, TypeError, ValueError):
-            raise ValueError(f"Invalid file object: {fd!r}") from None
-    if number < 0:
-        raise ValueError(f"Invalid file descriptor: {number}")
-    return number
+        return await start_subprocess(self, protocol, *args, **kwargs)
 
 
 def _check_signal(sig: object) -> None:

@@ -30,6 +30,7 @@ from functools import partial
 
 from sennit.core._implements import implements
 from sennit.core.errors import ConnectionLost
+from sennit.core.protocol import Protocol
 from sennit.core.reactor.pollers import ERROR, HANGUP, ONCE, READ, WRITE
 from sennit.core.transport.sending import CLOSING, GONE, OPEN
 from sennit.core.transport.stream import SocketTransport
@@ -62,6 +63,10 @@ def kind_of(fd: int) -> str:
     if stat.S_ISCHR(mode):
         return "terminal" if os.isatty(fd) else "device"
     return "file" if stat.S_ISREG(mode) else "other"
+
+
+_NOBODY = Protocol()
+"""Who a way out delivers to."""
 
 
 class Ends:
@@ -206,7 +211,8 @@ class PipeTransport(SocketTransport):
             self._idle_mask = READ if stat.S_ISFIFO(mode) else ONCE if stat.S_ISSOCK(mode) else 0
         ends.prepare()
         sock: RawSocket = ends  # type: ignore[assignment]  # pyright: ignore  # as much of one as is used
-        super().__init__(reactor, sock, protocol, owner=owner, context=context)
+        super().__init__(reactor, sock, _NOBODY, owner=owner, context=context)
+        self.set_protocol(protocol)
         if ends.read_fd < 0:
             self._reading = False
             self._eof_in = True
@@ -240,6 +246,10 @@ class PipeTransport(SocketTransport):
 
     def set_protocol(self, protocol: IStreamProtocol) -> None:
         """Deliver to `protocol` from now on (its `connection_made` is the caller's affair)."""
+        if self._ends.read_fd < 0:
+            # It need not know how to receive.
+            self._protocol = protocol
+            return
         if not self._split:
             super().set_protocol(protocol)
             return

@@ -135,15 +135,30 @@ class Child:
         status: How it ended; ``None`` while it runs.
     """
 
-    __slots__ = ("__weakref__", "_context", "_ended", "_fd", "_reactor", "pid", "status")
+    __slots__ = (
+        "__weakref__",
+        "_context",
+        "_ended",
+        "_fd",
+        "_kill_at_stop",
+        "_reactor",
+        "pid",
+        "status",
+    )
 
     def __init__(
-        self, reactor: Reactor, pid: int, ended: Callable[[ProcessStatus], object]
+        self,
+        reactor: Reactor,
+        pid: int,
+        ended: Callable[[ProcessStatus], object],
+        *,
+        kill_at_stop: bool,
     ) -> None:
         self._reactor = reactor
         self._ended: Callable[[ProcessStatus], object] | None = ended
         self._context = copy_context() or None
         self._fd = -1
+        self._kill_at_stop = kill_at_stop
         self.pid = pid
         self.status: ProcessStatus | None = None
 
@@ -251,6 +266,9 @@ class Child:
         """The reactor ends: so does the child, which nobody would wait for any more."""
         if self.status is not None:
             return
+        if not self._kill_at_stop:
+            self._release()
+            return
         try:
             self.send_signal(signal.SIGKILL)
         except PermissionError:
@@ -267,7 +285,13 @@ class Child:
         self._finish(status or ProcessStatus())
 
 
-def watch_child(reactor: Reactor, pid: int, ended: Callable[[ProcessStatus], object]) -> Child:
+def watch_child(
+    reactor: Reactor,
+    pid: int,
+    ended: Callable[[ProcessStatus], object],
+    *,
+    kill_at_stop: bool = True,
+) -> Child:
     """Wait for a child of this process, and reap it.
 
     Args:
@@ -275,8 +299,10 @@ def watch_child(reactor: Reactor, pid: int, ended: Callable[[ProcessStatus], obj
         pid: The child, which nobody has waited for yet.
         ended: Called once, in the reactor's thread and the caller's context, never
             from inside this call.
+        kill_at_stop: Whether the child is killed when the reactor stops before it
+            has ended. Else nobody waits for it any more.
     """
-    child = Child(reactor, pid, ended)
+    child = Child(reactor, pid, ended, kill_at_stop=kill_at_stop)
     child.begin()
     return child
 

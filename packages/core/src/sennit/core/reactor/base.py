@@ -11,6 +11,7 @@ Not here: sockets (``sennit.core.transport``), asyncio (``eventloop.py``).
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from contextvars import Context, copy_context
@@ -109,6 +110,17 @@ class _Current(threading.local):
 
 
 _current = _Current()
+
+
+def _forget_parents_reactor() -> None:
+    """In a forked child: the poller and the wake-up are its parent's, which goes on using them."""
+    reactor, _current.reactor = _current.reactor, None
+    if reactor is not None:
+        reactor.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_reactor)
 
 
 @implements("IReactor")

@@ -109,9 +109,15 @@ class LoopTransport(SocketTransport):
         try:
             if not self.is_closing():
                 self.start()
-        except OSError as error:
-            self._failed(error)
-            if waiter is not None and not waiter.done():
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self._force_close(error, "error")
+            if waiter is None:
+                self._loop.call_exception_handler(
+                    {"message": "a connection could not begin", "exception": error}
+                )
+            elif not waiter.done():
                 waiter.set_exception(error)
             return
         if waiter is not None and not waiter.done():

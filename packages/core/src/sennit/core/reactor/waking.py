@@ -246,6 +246,10 @@ class Waking(Turning):
             if previous not in (-1, sockets[1].fileno()):
                 signal.set_wakeup_fd(previous)
 
+    def forked(self) -> None:
+        """This is a child of the process that it runs in: a signal here must not wake it there."""
+        self._unwatch_signals()
+
     def handles_signal(self, signum: int) -> bool:
         """Whether `add_signal_handler` was called for it."""
         return signum in self._signals

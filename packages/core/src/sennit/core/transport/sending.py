@@ -379,16 +379,20 @@ class Sending(FlowControl):
         from sennit.core.transport.filepiece import FilePiece
 
         piece = FilePiece(file, offset, count)
+        self.send_piece(piece)
+        return piece.done
+
+    def send_piece(self, piece: FilePiece) -> None:
+        """`sendfile` for one who made the piece, and looks how much of it has left."""
         if self._state != OPEN:
             piece.fail(ConnectionLost("the connection is closed", self._close_reason or "lost"))
-            return piece.done
+            return
         if self._answer:
             self._queue_answer()
         self._out.append(piece)
         self._pause()  # a file on its way is enough: producers wait until it has left
         if not self._cork and not self._queued:
             self._flush_soon()
-        return piece.done
 
     def can_write_eof(self) -> bool:
         """Sockets can."""

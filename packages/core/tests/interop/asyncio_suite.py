@@ -13,7 +13,7 @@ The rule is the same for every loop, and none of them may pick its tests:
   no ``BaseEventLoop`` do not have; for a loop under test the same is done in public methods.
 * Tests that look into asyncio's own insides (a mocked selector, a private attribute) are not left
   out. They count as they fall.
-* Each module runs in a process of its own. A test that has not ended in time is killed with
+* Each module runs in a process of its own (a long one in several, by test class). A test that has not ended in time is killed with
   its process, and counts as failed; those behind it are run in another process.
 * What failed is run a second time in a fresh process, for machines that are slow or busy; the
   second outcome counts.
@@ -36,8 +36,9 @@ import tempfile
 import time
 import traceback
 import unittest
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -51,8 +52,14 @@ PATIENCE = 10.0
 """Seconds one test may take."""
 RESTARTS = 8
 """Times that a module is taken up again behind a test that did not end."""
-LONG = ("test_ssl", "test_events", "test_sendfile", "test_subprocess", "test_tasks", "test_streams")
-"""Modules that take longest: begun first."""
+LONG = {
+    "test_events": 4,
+    "test_ssl": 2,
+    "test_sock_lowlevel": 3,
+    "test_subprocess": 3,
+    "test_tasks": 4,
+}
+"""Modules that take long: begun first, their test classes shared out among so many processes."""
 
 
 # ── in the process of one module ──────────────────────────────────────────────
@@ -98,9 +105,9 @@ def put_in_place(name: str) -> None:
 
         under_test = (LoopUnderTest,)
         patched: Any = asyncio
-        default_policy: Any = getattr(
-            asyncio, "_DefaultEventLoopPolicy", None
-        ) or asyncio.DefaultEventLoopPolicy
+        default_policy: Any = (
+            getattr(asyncio, "_DefaultEventLoopPolicy", None) or asyncio.DefaultEventLoopPolicy
+        )
 
         class PolicyUnderTest(default_policy):  # type: ignore[misc]  # as above
             _loop_factory = LoopUnderTest
@@ -196,12 +203,33 @@ def _each(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
             yield test
 
 
-def run_module(loop: str, module: str, path: Path, skip: set[str], only: set[str] | None) -> None:
-    """Run one module's tests in this process, and write what becomes of them."""
+class Job(NamedTuple):
+    """What one process does: the tests of a module that are its share."""
+
+    loop: str
+    module: str
+    path: str
+    share: int = 0
+    shares: int = 1
+    skip: Collection[str] = ()
+    only: Collection[str] | None = None
+
+    def takes(self, test: unittest.TestCase) -> bool:
+        """Whether a test is to be run."""
+        name = short(test.id())
+        if self.only is not None and name not in self.only:
+            return False
+        mine = zlib.crc32(type(test).__qualname__.encode()) % self.shares == self.share
+        return mine and name not in self.skip
+
+
+def run_job(job: Job) -> None:
+    """Run tests in this process, and write what becomes of them."""
+    loop, module = job.loop, job.module
     put_in_place(loop)
     support: Any = importlib.import_module("test.support")
     support.use_resources = {"cpu": None, "walltime": None, "subprocess": None}
-    with path.open("a", encoding="utf-8", buffering=1) as lines:
+    with Path(job.path).open("a", encoding="utf-8", buffering=1) as lines:
 
         def write(entry: list[Any]) -> None:
             lines.write(json.dumps(entry) + "\n")
@@ -211,11 +239,7 @@ def run_module(loop: str, module: str, path: Path, skip: set[str], only: set[str
         except unittest.SkipTest:
             # All of it is for another system.
             found = unittest.TestSuite()
-        tests = unittest.TestSuite(
-            test
-            for test in _each(found)
-            if short(test.id()) not in skip and (only is None or short(test.id()) in only)
-        )
+        tests = unittest.TestSuite(test for test in _each(found) if job.takes(test))
         tests.run(_Recorder(write))
         write(["done", time.process_time() + sum(os.times()[2:4])])
         lines.flush()
@@ -233,34 +257,31 @@ class ModuleRun:
         outcomes: Test id → outcome and reason.
     """
 
-    def __init__(self, loop: str, module: str, folder: Path, only: Collection[str] | None = None):
-        self.loop = loop
-        self.module = module
+    def __init__(self, job: Job, folder: Path):
+        self.job = job
         self.outcomes: dict[str, tuple[str, str]] = {}
-        self._only = None if only is None else sorted(only)
         self._folder = folder
         self._restarts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._running: str | None = None
         self._finished = False
         self.cpu = 0.0
-        self.wall = -time.monotonic()
 
     def start(self) -> None:
         """Begin, or go on behind what was done."""
-        tag = f"{self.loop}-{self.module}-{'again-' if self._only else ''}{self._restarts}"
+        again = "" if self.job.only is None else "again-"
+        tag = f"{self.job.loop}-{self.job.module}-{self.job.share}-{again}{self._restarts}"
         self._path = self._folder / f"{tag}.lines"
         self._path.touch()
-        job = self._folder / f"{tag}.job"
-        job.write_text(
-            json.dumps([self.loop, self.module, str(self._path), list(self.outcomes), self._only])
-        )
+        task = self._folder / f"{tag}.job"
+        job = self.job._replace(path=str(self._path), skip=list(self.outcomes))
+        task.write_text(json.dumps(job))
         work = self._folder / tag
         work.mkdir()
         with (self._folder / f"{tag}.log").open("wb") as log:
             self._process = subprocess.Popen(
                 # Modules find the same things on every loop, whatever it is that starts them.
-                [sys.executable, os.path.abspath(__file__), "--job", str(job)],
+                [sys.executable, os.path.abspath(__file__), "--job", str(task)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -288,7 +309,7 @@ class ModuleRun:
             self.outcomes[self._running] = (LATE, why)
             self._running = None
         else:
-            self.outcomes[f"{self.module} ({self._restarts})"] = (LATE, "no test was running")
+            self.outcomes[f"{self.job.module} ({self._restarts})"] = (LATE, "no test was running")
         self._restarts += 1
         if self._restarts > RESTARTS:
             return True
@@ -355,7 +376,7 @@ def modules() -> list[str]:
     found = sorted(
         each.name for each in pkgutil.iter_modules(package.__path__) if each.name[:5] == "test_"
     )
-    return [name for name in LONG if name in found] + [name for name in found if name not in LONG]
+    return sorted(found, key=lambda name: name not in LONG)
 
 
 def run_suite(
@@ -365,17 +386,22 @@ def run_suite(
     names = modules() if names is None else names
     results: dict[str, dict[str, tuple[str, str]]] = {loop: {} for loop in loops}
     with tempfile.TemporaryDirectory(prefix="asyncio-suite-") as folder:
-        runs = [ModuleRun(loop, name, Path(folder)) for name in names for loop in loops]
+        runs = [
+            ModuleRun(Job(loop, name, "", share, LONG.get(name, 1)), Path(folder))
+            for name in names
+            for loop in loops
+            for share in range(LONG.get(name, 1))
+        ]
         _run_all(runs, jobs)
         again: list[ModuleRun] = []
         for run in runs:
-            results[run.loop].update(run.outcomes)
-            only = [name for name, (outcome, _) in run.outcomes.items() if outcome == FAILED]
-            if only:
-                again.append(ModuleRun(run.loop, run.module, Path(folder), only))
+            results[run.job.loop].update(run.outcomes)
+            failed = [name for name, (outcome, _) in run.outcomes.items() if outcome == FAILED]
+            if failed:
+                again.append(ModuleRun(run.job._replace(only=failed), Path(folder)))
         _run_all(again, jobs)
         for run in again:
-            results[run.loop].update(run.outcomes)
+            results[run.job.loop].update(run.outcomes)
     return results
 
 
@@ -393,10 +419,10 @@ def main() -> None:
     parser.add_argument("--json")
     options = parser.parse_args()
     if options.job:
-        loop, module, path, skip, only = json.loads(Path(options.job).read_text())
+        job = Job(*json.loads(Path(options.job).read_text()))
         # As a test module of the interpreter's sees it: not among ours.
         del sys.path[0]
-        run_module(loop, module, Path(path), set(skip), None if only is None else set(only))
+        run_job(job)
     began = time.monotonic()
     results = run_suite(options.loops, options.modules, options.jobs)
     for loop, outcomes in results.items():

@@ -106,6 +106,8 @@ def postgres_server(options: Sequence[str] = ()) -> Generator[PostgresURL, None,
         )
         if made.returncode:
             raise AssertionError(f"initdb failed: {made.stdout}{made.stderr}")
+        server: subprocess.Popen[bytes] | None = None
+        port = 0
         for _ in range(3):
             port = _free_port()
             settings = ["fsync=off", "listen_addresses=127.0.0.1", f"port={port}"]
@@ -128,7 +130,8 @@ def postgres_server(options: Sequence[str] = ()) -> Generator[PostgresURL, None,
                 break
             # Somebody may have taken the port in between; another one then.
             _end(server)
-        else:
+            server = None
+        if server is None:
             raise AssertionError(f"PostgreSQL did not start: {log.read_text()}")
         url = PostgresURL(f"postgresql://postgres@127.0.0.1:{port}/postgres")
         url.folder, url.port, url.pid = str(folder), port, server.pid

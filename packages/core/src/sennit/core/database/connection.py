@@ -231,4 +231,4 @@ def open_link(
         threads.close(1.0)
         return error
 
-    return threads.defer(reactor, begin).add_callbacks(made, failed)
+    return threads.defer(reactor, begin).add_errback(failed).add_callback(made)

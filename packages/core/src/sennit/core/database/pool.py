@@ -16,7 +16,7 @@ from sennit.core.database.drivers import driver_of, run_plain
 from sennit.core.database.errors import DatabaseError, DatabaseUsageError, PoolClosedError
 from sennit.core.database.slots import Slots
 from sennit.core.database.statements import Statements
-from sennit.core.database.transaction import RECOVER_SECONDS, Transaction
+from sennit.core.database.transaction import RECOVER_SECONDS, Transaction, commit
 from sennit.core.deferred import Deferred, gather, succeed
 from sennit.core.reactor.base import current_reactor
 from sennit.core.threads import ThreadPool
@@ -239,13 +239,15 @@ class Pool(Statements):
         timeout: float | None = None,
         idempotent: bool = False,
         reads: bool = False,
+        atomic: bool = True,
     ) -> Deferred[T]:
         """Call `job` with a connection of the driver, in that connection's thread.
 
         What it does is one transaction: committed when `job` returns, rolled back when
-        it raises.
+        it raises. With `atomic` off each statement is one by itself, where the driver has that.
         """
-        return Deferred.from_coroutine(self._run(job, timeout, idempotent))
+        whole = partial(_atomic if atomic else _single, job=job, reads=reads)
+        return Deferred.from_coroutine(self._run(whole, timeout, idempotent))
 
     def transaction(
         self,
@@ -284,14 +286,16 @@ class Pool(Statements):
             finally:
                 await found.aclose()
 
-    async def _run(self, job: Callable[[Any], T], timeout: float | None, idempotent: bool) -> T:
+    async def _run(
+        self, whole: Callable[[Link, Any], T], timeout: float | None, idempotent: bool
+    ) -> T:
         limit = self._statement_timeout if timeout is None else timeout
         tries = 2 if idempotent else 1
         while True:
             tries -= 1
             link = await self.take()
             try:
-                value = await link.run(partial(_single, link, job), limit)
+                value = await link.run(partial(whole, link), limit)
             except BaseException as error:
                 if link.pending:
                     self.recover(link)  # it still runs, interrupted
@@ -377,27 +381,43 @@ class Pool(Statements):
     def _check(self, link: Link) -> Deferred[bool]:
         check = self._health_check
         if isinstance(check, str):
-            ask = partial(run_plain, sql=check)
+            ask: Callable[[Any], object] = partial(run_plain, sql=check)
         else:
             assert check is not None
             ask = check
-        return link.run(partial(_single, link, ask), self._acquire_timeout).add_callback(_alive)
+        return link.run(partial(_single, link, job=ask), self._acquire_timeout).add_callback(_alive)
 
 
-def _single(link: Link, job: Callable[[Any], T], raw: Any) -> T:
-    """Run `job` as a transaction by itself (in the link's thread)."""
-    driver = link.driver
+def _single(link: Link, raw: Any, job: Callable[[Any], T], *, reads: bool = False) -> T:
+    """Run `job`, which is one statement (in the link's thread)."""
     try:
         value = job(raw)
-        driver.end_single(raw)
+        link.driver.end_single(raw)
     except BaseException:
-        try:
-            driver.rollback(raw)
-        except Exception:
-            # One that cannot roll back is no connection any more.
-            link.dead = True
+        _undo(link, raw)
         raise
     return value
+
+
+def _atomic(link: Link, raw: Any, job: Callable[[Any], T], *, reads: bool) -> T:
+    """Run `job` as one transaction (in the link's thread)."""
+    driver = link.driver
+    try:
+        driver.begin(raw, None, streams=reads)
+        value = job(raw)
+        commit(link, raw)
+    except BaseException:
+        _undo(link, raw)
+        raise
+    return value
+
+
+def _undo(link: Link, raw: Any) -> None:
+    try:
+        link.driver.rollback(raw)
+    except Exception:
+        # One that cannot roll back is no connection any more.
+        link.dead = True
 
 
 def _alive(_: object) -> bool:

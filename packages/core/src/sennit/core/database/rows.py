@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
-from sennit.core.database.errors import DatabaseUsageError
-
 __all__ = ["RowFactory", "as_dicts", "as_named", "as_tuples", "as_type", "as_values", "columns_of"]
 
 R = TypeVar("R")
@@ -36,7 +34,8 @@ def as_dicts(columns: Sequence[str]) -> Callable[[Sequence[Any]], dict[str, Any]
 @lru_cache(256)
 def _named(names: tuple[str, ...]) -> Any:
     # A column may be called anything; those that cannot be attributes become _0, _1, …
-    return namedtuple("Row", names, rename=True)._make  # type: ignore[misc]
+    made: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+    return made._make
 
 
 def as_named(columns: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
@@ -61,12 +60,5 @@ def as_type(cls: Callable[..., R]) -> RowFactory[R]:
 
 
 def columns_of(cursor: Any) -> list[str]:
-    """Names of the columns of an executed cursor (PEP 249).
-
-    Raises:
-        DatabaseUsageError: The statement gives no rows.
-    """
-    description = cursor.description
-    if description is None:
-        raise DatabaseUsageError("this statement gives no rows: run it with execute()")
-    return [str(column[0]) for column in description]
+    """Names of the columns of an executed cursor (PEP 249)."""
+    return [str(column[0]) for column in cursor.description]

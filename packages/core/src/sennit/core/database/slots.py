@@ -7,6 +7,7 @@ served first. A connection that fails to open fails one waiter, and lets the nex
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sennit.core.database.errors import AcquireTimeoutError, PoolClosedError
@@ -214,8 +215,7 @@ class Slots(Generic[C]):
             ):
                 self._checking += 1
                 self._check(connection).add_callbacks(
-                    lambda alive, connection=connection: self._checked(connection, bool(alive)),
-                    lambda _, connection=connection: self._checked(connection, False),
+                    partial(self._checked, connection), partial(self._not_alive, connection)
                 )
             else:
                 self._hand(connection)
@@ -265,6 +265,9 @@ class Slots(Generic[C]):
         self.suspect_all()
         self._serve()
         self._tell_empty()
+
+    def _not_alive(self, connection: C, error: BaseException) -> None:
+        self._checked(connection, False)
 
     def _settle(self, connection: C) -> None:
         """A connection that is known to live goes to the first who waits."""

@@ -130,10 +130,11 @@ class SQLiteDatabase(Statements):
         timeout: float | None = None,
         idempotent: bool = False,
         reads: bool = False,
+        atomic: bool = True,
     ) -> Deferred[T]:
         """Call `job` with the writer's connection, or with a reader's when `reads` is set."""
         pool = self.readers if reads else self.writer
-        return pool.run(job, timeout=timeout, idempotent=idempotent, reads=reads)
+        return pool.run(job, timeout=timeout, idempotent=idempotent, reads=reads, atomic=atomic)
 
     def transaction(
         self,

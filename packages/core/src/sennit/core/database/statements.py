@@ -48,6 +48,7 @@ class Statements(ABC):
         timeout: float | None = None,
         idempotent: bool = False,
         reads: bool = False,
+        atomic: bool = True,
     ) -> Deferred[T]:
         """Call `job` with the driver's own connection, in that connection's thread.
 
@@ -56,6 +57,7 @@ class Statements(ABC):
             timeout: Seconds.
             idempotent: See the class.
             reads: It changes nothing.
+            atomic: All that it does is one transaction; off for what cannot be in one.
         """
 
     @abstractmethod
@@ -86,7 +88,7 @@ class Statements(ABC):
             finally:
                 cursor.close()
 
-        return self.run(job, timeout=timeout, idempotent=idempotent)
+        return self.run(job, timeout=timeout, idempotent=idempotent, atomic=False)
 
     def execute_many(
         self, sql: str, params: Iterable[Params], *, timeout: float | None = None
@@ -138,11 +140,13 @@ class Statements(ABC):
             cursor = raw.cursor()
             try:
                 _execute(cursor, sql, params)
+                if cursor.description is None:
+                    return []  # the statement gives no rows; some drivers refuse to fetch then
                 return list(map(rows(columns_of(cursor)), cursor.fetchall()))
             finally:
                 cursor.close()
 
-        return self.run(job, timeout=timeout, idempotent=idempotent, reads=True)
+        return self.run(job, timeout=timeout, idempotent=idempotent, reads=True, atomic=False)
 
     @overload
     def fetch_one(
@@ -179,13 +183,15 @@ class Statements(ABC):
             cursor = raw.cursor()
             try:
                 _execute(cursor, sql, params)
+                if cursor.description is None:
+                    return None
                 make = rows(columns_of(cursor))
                 row = cursor.fetchone()
                 return None if row is None else make(row)
             finally:
                 cursor.close()
 
-        return self.run(job, timeout=timeout, idempotent=idempotent, reads=True)
+        return self.run(job, timeout=timeout, idempotent=idempotent, reads=True, atomic=False)
 
     def fetch_value(
         self,

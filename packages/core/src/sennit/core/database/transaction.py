@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sennit.core.database.statements import Params
     from sennit.core.deferred import Deferred
 
-__all__ = ["Savepoint", "Transaction"]
+__all__ = ["RECOVER_SECONDS", "Savepoint", "Transaction", "commit"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class Transaction(Statements):
         self._link = None
         try:
             if kind is None:
-                await link.run(lambda raw: _commit(link, raw), self._timeout)
+                await link.run(lambda raw: commit(link, raw), self._timeout)
         except BaseException:
             self._pool.recover(link)
             raise
@@ -109,6 +109,7 @@ class Transaction(Statements):
         timeout: float | None = None,
         idempotent: bool = False,
         reads: bool = False,
+        atomic: bool = True,
     ) -> Deferred[T]:
         """Call `job` with the driver's own connection; see `Statements.run`."""
         if idempotent:
@@ -155,6 +156,8 @@ class Transaction(Statements):
         def fetch(cursor: Any) -> list[R]:
             nonlocal make
             if make is None:
+                if cursor.description is None:
+                    return []
                 make = rows(columns_of(cursor))
             return list(map(make, cursor.fetchmany(batch)))
 
@@ -208,7 +211,8 @@ class Savepoint:
             undone.add_errback(_ignore)
 
 
-def _commit(link: Link, raw: Any) -> None:
+def commit(link: Link, raw: Any) -> None:
+    """Commit, unless that would be a rollback (in the link's thread)."""
     if link.driver.aborted(raw):
         raise TransactionAbortedError(
             "nothing was committed: a statement in this transaction had failed, "

@@ -62,6 +62,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from sennit.core.address import DatagramPath
 from sennit.core.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -78,12 +79,14 @@ __all__ = [
     "SOLE",
     "Belongs",
     "ClientEngine",
+    "DatagramEngine",
     "Ends",
     "Engine",
     "Event",
     "FilePart",
     "Interrupts",
     "NoEvent",
+    "Outgoing",
     "PeerFault",
     "ServerEngine",
     "Untimed",
@@ -91,6 +94,9 @@ __all__ = [
 
 E_co = TypeVar("E_co", covariant=True)
 C_contra = TypeVar("C_contra", contravariant=True)
+
+Outgoing = tuple[bytes | bytearray | memoryview, DatagramPath]
+"""A datagram with its way: where it goes, and where it leaves from."""
 
 SOLE: Final = 0
 """The exchange of a protocol that has one at a time."""
@@ -276,6 +282,37 @@ class ClientEngine(Engine[E_co], Protocol[C_contra, E_co]):
             out. False: there is no way, its reply will come and is thrown away.
         """
         ...
+
+
+class DatagramEngine(Protocol[E_co]):
+    """A conversation in datagrams, with any number of peers (driven by ``datagram_driver.py``).
+
+    It has the verbs of `ServerEngine`, save that datagrams come and go with their paths.
+    """
+
+    def receive_datagram(self, data: bytes, path: DatagramPath, now: float) -> None:
+        """Take a datagram that came by `path` at the time `now`."""
+
+    def next_event(self) -> E_co | NoEvent:
+        """The next event, or why there is none. Never raises on what a peer sent."""
+        ...
+
+    def datagrams_to_send(self) -> Sequence[Outgoing]:
+        """What to send now, in order, each with its path; each is given once."""
+        ...
+
+    def next_timeout(self) -> float | None:
+        """The time at which `handle_timeout` wants to be called; ``None`` for never."""
+        ...
+
+    def handle_timeout(self, now: float) -> None:
+        """It is `now`: do what is due."""
+
+    def internal_error(self, exchange: int) -> None:
+        """Queue the reply that says that this side failed, if the protocol has one."""
+
+    def close(self) -> None:
+        """Begin nothing new; `CLOSED` once what is open has been answered."""
 
 
 class Untimed:

@@ -74,6 +74,18 @@ class LoopSockets(AsyncioLoop):
 
         return connected(self, sock, protocol, waiter, extra, server)
 
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> Any:
+        from sennit.core.reactor.loopdatagrams import endpoint
+
+        return endpoint(self, sock, protocol, address, waiter, extra)
+
     def _make_ssl_transport(
         self,
         rawsock: socket.socket,

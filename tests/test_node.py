@@ -341,7 +341,7 @@ def test_a_service_manager_that_asked_is_told(
         manager.settimeout(LIMIT)
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         node = up(ECHO)
-        assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"READY=1\nSTATUS=serving"
         node.signal(signal.SIGTERM)
         assert manager.recv(100) == b"STOPPING=1"
         assert node.wait() == 0

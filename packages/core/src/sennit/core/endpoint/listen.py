@@ -352,7 +352,21 @@ def listen_fd_endpoint(
     paused: bool,
 ) -> Listener:
     """The scheme ``fd``."""
-    return Listener(reactor, [_inherited(endpoint.fd)], factory, limits=limits, paused=paused)
+    fd, source = endpoint.fd, reactor.socket_source
+    if source is None:
+        return Listener(reactor, [_inherited(fd)], factory, limits=limits, paused=paused)
+    try:
+        (sock,), release = source.fd(fd)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on fd:{fd}: {error.strerror}") from error
+    try:
+        check_listening(sock, f"fd:{fd}")
+        return Listener(
+            reactor, [sock], factory, limits=limits, paused=paused, on_close=release
+        )
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _inherited(fd: int) -> socket.socket:

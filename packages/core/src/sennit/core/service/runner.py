@@ -94,8 +94,26 @@ def run(
         # What is wrong is told here, by the one whom a person has started.
         config.build()
         privileges(config, settings)
+        settings.probes = _probes(config)
         become_supervisor(settings, sys.argv[1:] if arguments is None else arguments)
     return NodeRun(config, settings).run()
+
+
+def _probes(config: NodeConfig) -> list[str]:
+    """Where a supervisor answers probes.
+
+    Raises:
+        ConfigError: Over TLS: a supervisor holds no keys.
+    """
+    listen = [] if config.admin is None else config.admin.listen
+    for index, each in enumerate(listen):
+        if each.tls is not None:
+            raise config.origin.error(
+                ("admin", "listen", index),
+                f'found "{each.url}" with a certificate, which needs one process: with workers '
+                "the supervisor answers probes, and it reads no keys; write a tcp: URL",
+            )
+    return [each.url for each in listen]
 
 
 def privileges(config: NodeConfig, settings: Settings) -> Privileges:
@@ -178,8 +196,6 @@ class NodeRun:
         import logging
 
         log = logging.getLogger("sennit.node")
-        if is_root() and self._settings.user is None:
-            log.warning("services run as root; [node] user, or --user, says as whom they should")
         config = self._config
         async with AsyncExitStack() as stack:
             surroundings = self._surround(reactor)
@@ -196,6 +212,7 @@ class NodeRun:
             )
             await node.start(self._granted)
             try:
+                self._warn_of_root(log)
                 await self._administer(stack, node)
                 self._serving()
                 signum = await self._stop
@@ -270,13 +287,14 @@ class NodeRun:
         self._privileges.drop()
 
     async def _administer(self, stack: AsyncExitStack, node: Node) -> None:
-        """Open the admin socket, if there is to be one."""
-        if self._settings.admin is not None:
-            from sennit.core.ops.admin import AdminServer
-            from sennit.core.ops.commands import NodeCommands
+        """Open what the node is operated by, as ``[admin]`` says."""
+        from sennit.core.ops.service import Operation
 
-            server = AdminServer(NodeCommands(node), self._settings.admin, self._reactor)
-            await stack.enter_async_context(server)
+        await stack.enter_async_context(Operation(node, socket=self._settings.admin))
+
+    def _warn_of_root(self, log: logging.Logger) -> None:
+        if is_root():
+            log.warning("services run as root; [node] user, or --user, says as whom they should")
 
     def _serving(self) -> None:
         """Everything serves: tell whoever waits for that."""

@@ -70,6 +70,7 @@ class Settings:
         bus: A URL, or ``None``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         admin: Absolute path of the admin socket, or ``None``.
+        probes: URLs at which a supervisor answers probes.
         more: Further options, as plain values.
     """
 
@@ -87,10 +88,12 @@ class Settings:
     bus: str | None = None
     log_level: str = "info"
     admin: str | None = None
+    probes: list[str]
     more: dict[str, Any]
 
     def __init__(self, **values: Any) -> None:  # Any: JSON
         self.capabilities = []
+        self.probes = []
         self.more = {}
         known = {*Settings.__annotations__}
         for name, value in values.items():

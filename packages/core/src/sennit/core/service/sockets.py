@@ -128,6 +128,8 @@ class LocalSockets:
         self, host: str, port: int, reuse_port: bool
     ) -> tuple[Sockets, Callable[[], object]]:
         """One datagram socket; a service that replaces another takes over its queue."""
+        from sennit.core.transport.udp import udp_socket
+
         key = self.asker.key("udp", host, port, self.asker.worker)
         return self._shared(key, lambda: [udp_socket(host, port, reuse_port=reuse_port)])
 
@@ -170,26 +172,6 @@ class LocalSockets:
                     os.unlink(path)
             except OSError:
                 pass
-
-
-def udp_socket(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
-    """A datagram socket bound to a numeric address.
-
-    Raises:
-        OSError: The address is in use or not ours.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if reuse_port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host or "0.0.0.0", port))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _nothing() -> None:

@@ -191,23 +191,38 @@ class Supervisor:
             if await self._first_workers():
                 self.state = READY
                 self.started = (_wall(), monotonic())
-                await self._administer(stack)
-                out.write("ready")
-                self._manager.ready(self._summary())
-                self._manager.watch(self.reactor)
-                if self.settings.hang_timeout:
-                    self._later(self._watch())
-                await self._stop
+                try:
+                    await self._administer(stack)
+                except OSError as error:
+                    self._status = 2
+                    self._log.error("[admin] cannot be had: %s", error.strerror or error)
+                else:
+                    out.write("ready")
+                    self._manager.ready(self._summary())
+                    self._manager.watch(self.reactor)
+                    if self.settings.hang_timeout:
+                        self._later(self._watch())
+                    await self._stop
             await self._end()
             self._manager.unwatch()
 
     async def _administer(self, stack: AsyncExitStack) -> None:
-        if self.settings.admin is not None:
-            from sennit.core.ops.admin import AdminServer
-            from sennit.core.service.workers_commands import WorkersCommands
+        settings = self.settings
+        if settings.admin is None and not settings.probes:
+            return
+        from sennit.core.service.administration import WorkersCommands
 
-            server = AdminServer(WorkersCommands(self), self.settings.admin, self.reactor)
+        commands = WorkersCommands(self)
+        if settings.admin is not None:
+            from sennit.core.ops.admin import AdminServer
+
+            server = AdminServer(commands, settings.admin, self.reactor)
             await stack.enter_async_context(server)
+        if settings.probes:
+            from sennit.core.ops.health import HealthServer
+
+            probes = HealthServer(commands, [(url, None) for url in settings.probes], self.reactor)
+            await stack.enter_async_context(probes)
 
     async def _first_workers(self) -> bool:
         """Start all workers; whether all of them serve."""

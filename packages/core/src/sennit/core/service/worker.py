@@ -22,6 +22,7 @@ from sennit.core.service.sdnotify import ServiceManager
 from sennit.core.service.sockets import SupervisedSockets
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Mapping
     from contextlib import AsyncExitStack
 
@@ -130,7 +131,14 @@ class WorkerRun(NodeRun):
         die_with_parent(signal.SIGTERM)
 
     async def _administer(self, stack: AsyncExitStack, node: Node) -> None:
-        """The supervisor has the admin socket."""
+        """The supervisor has the admin socket; the rest is here."""
+        from sennit.core.ops.service import Operation
+
+        await stack.enter_async_context(Operation(node, supervised=True))
+
+    def _warn_of_root(self, log: logging.Logger) -> None:
+        if self._supervised.first:
+            super()._warn_of_root(log)
 
     def _serving(self) -> None:
         if self._supervised.first:

@@ -164,8 +164,8 @@ def parse_endpoint(url: str, row: Scheme | None = None) -> Endpoint:
             url, "write SCHEME:…, such as tcp://127.0.0.1:8080 or unix:run/web.sock"
         )
     body, _, query = rest.partition("?")
-    options = _parse_options(url, query)
     known = TABLE.get(scheme) or row
+    options = _parse_options(url, query, known)
     if known is not None:
         return _parse_body(url, known, body, options)
     first, _, inner = scheme.partition("+")
@@ -281,13 +281,15 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def _parse_options(url: str, query: str) -> dict[str, str]:
+def _parse_options(url: str, query: str, row: Scheme | None) -> dict[str, str]:
     options: dict[str, str] = {}
     for item in filter(None, query.split("&")):
         name, equals, value = item.partition("=")
         if not equals:
             raise EndpointSyntaxError(url, f"option {name!r} has no value: write {name}=…")
         if name in options:
-            raise EndpointSyntaxError(url, f"option {name!r} is given twice")
+            if row is None or row.options.get(name) != "texts":
+                raise EndpointSyntaxError(url, f"option {name!r} is given twice")
+            value = f"{options[name]}\n{value}"
         options[name] = value
     return options

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
 
     Form: TypeAlias = Literal["authority", "path", "number", "opaque"]
-    OptionKind: TypeAlias = Literal["number", "octal", "flag", "text"]
+    OptionKind: TypeAlias = Literal["number", "octal", "flag", "text", "texts"]
     # Any: rows differ in what they make, which their callers hand on.
     Target: TypeAlias = str | Callable[..., Any] | None
 
@@ -83,7 +83,8 @@ class Scheme:
         name: As it is written before the colon.
         form: What follows the colon: `AUTHORITY`, `PATH`, `NUMBER` or `OPAQUE`.
         options: What may follow the question mark, and of which kind it is:
-            ``number`` (0 to 65535), ``octal`` (0 to 777), ``flag`` (yes or no), ``text``.
+            ``number`` (0 to 65535), ``octal`` (0 to 777), ``flag`` (yes or no), ``text``,
+            ``texts`` (given any number of times; joined by a line feed, which no URL holds).
         secure: Whether TLS is laid over it.
         datagrams: Whether it carries datagrams, so that no stream can be had of it.
         listen: The function that listens, ``"module:function"``; ``None`` where one cannot.
@@ -225,6 +226,19 @@ TABLE: Final[dict[str, Scheme]] = {
             form="number",
             secure=True,
             listen="sennit.core.endpoint.listen:listen_fd_endpoint",
+        ),
+        Scheme(
+            "stdio",
+            form="opaque",
+            listen="sennit.core.endpoint.stdio:listen",
+            connect="sennit.core.endpoint.stdio:connect",
+        ),
+        Scheme(
+            "process",
+            form="path",
+            options={"arg": "texts", "cwd": "text"},
+            connect="sennit.core.endpoint.process:connect",
+            no_listen="a program is started by who connects to it; it does not come by itself",
         ),
         Scheme("systemd", form="opaque", listen="sennit.core.endpoint.systemd:listen_systemd"),
         Scheme(

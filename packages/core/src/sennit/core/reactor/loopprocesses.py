@@ -79,9 +79,10 @@ class _LastWord:
 
 
 class LoopPipe(PipeTransport):
-    """One end of a pipe that asyncio's users cannot tell from asyncio's."""
+    """One end of a pipe that asyncio's users cannot tell from asyncio's.
 
-    __slots__ = ("_begun", "_failure", "_loop")
+    It has no slots of its own: asyncio's users put things onto transports, too.
+    """
 
     def __init__(self, loop: ReactorEventLoop, ends: _FileEnds, protocol: Any) -> None:
         self._loop = loop

@@ -1,6 +1,6 @@
 """Run the interpreter's own ``test.test_asyncio`` on asyncio's, uvloop's and Sennit's loop.
 
-    python asyncio_suite.py --loops asyncio uvloop sennit --json outcomes.json [--modules test_events]
+    python asyncio_suite.py --loops asyncio uvloop sennit --json outcomes.json --modules test_ssl
 
 The rule is the same for every loop, and none of them may pick its tests:
 
@@ -13,8 +13,9 @@ The rule is the same for every loop, and none of them may pick its tests:
   no ``BaseEventLoop`` do not have; for a loop under test the same is done in public methods.
 * Tests that look into asyncio's own insides (a mocked selector, a private attribute) are not left
   out. They count as they fall.
-* Each module runs in a process of its own (a long one in several, by test class). A test that has not ended in time is killed with
-  its process, and counts as failed; those behind it are run in another process.
+* Each module runs in a process of its own (a long one in several, by test class). A test that has
+  not ended in time is killed with its process, and counts as failed; those behind it are run in
+  another process.
 * What failed is run a second time in a fresh process, for machines that are slow or busy; the
   second outcome counts.
 
@@ -48,6 +49,8 @@ LOOPS = ("asyncio", "uvloop", "sennit")
 PASSED, FAILED, SKIPPED, EXPECTED, LATE = "passed", "failed", "skipped", "expected", "late"
 GOOD = frozenset({PASSED, EXPECTED})
 """Outcomes that count as passing (a failure that the test itself expects is one)."""
+BAD = frozenset({FAILED, LATE})
+"""Outcomes that count as failing."""
 PATIENCE = 10.0
 """Seconds one test may take."""
 RESTARTS = 8
@@ -426,7 +429,7 @@ def main() -> None:
     began = time.monotonic()
     results = run_suite(options.loops, options.modules, options.jobs)
     for loop, outcomes in results.items():
-        bad = sorted(name for name, (what, _) in outcomes.items() if what in {FAILED, LATE})
+        bad = sorted(name for name, (what, _) in outcomes.items() if what in BAD)
         print(f"{loop}: {count(outcomes)} of {len(outcomes)} pass, {len(bad)} fail")
     print(f"{time.monotonic() - began:.0f} s")
     if options.json:

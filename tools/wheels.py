@@ -11,7 +11,8 @@ module that needs an extra is named in its package's pyproject::
 
 and must say so by `MissingExtraError` where that is missing. A module for which the user
 brings a program of his own (the pytest plugin) stands under ``needs-package``, and is
-imported where that package was added by hand.
+imported where that package was added by hand. Extras that are large, or need a compiler or
+another system, stand under ``extras-tried-elsewhere``, with where that is.
 """
 
 from __future__ import annotations
@@ -167,9 +168,11 @@ class _Trial:
 
 def _try(package: Package, wheels: Path, folder: Path) -> Iterator[str]:
     """Install one wheel alone, bare and with each extra; yield what went wrong."""
-    chosen: list[list[str]] = [[], *([extra] for extra in package.extras)]
-    if len(package.extras) > 1:
-        chosen.append(list(package.extras))
+    elsewhere = table(package.pyproject, "tool", "sennit", "extras-tried-elsewhere")
+    tried = [extra for extra in package.extras if extra not in elsewhere]
+    chosen: list[list[str]] = [[], *([extra] for extra in tried)]
+    if len(tried) > 1:
+        chosen.append(tried)
     everything = table(package.pyproject, "tool", "sennit", "needs-package")
     also = sorted(
         {each for v in everything.values() for each in ([v] if isinstance(v, str) else v)}
@@ -186,7 +189,7 @@ def _try(package: Package, wheels: Path, folder: Path) -> Iterator[str]:
             problems += trial.answers()
         if package.module is None:
             problems += trial.answers()
-        if also and extras and extras == list(package.extras):
+        if also and extras and extras == tried:
             trial.install(extras, also)
             problems += trial.imports(set(extras), set(also))
         print(f"  {label}: {'ok' if not problems else 'broken'}", flush=True)

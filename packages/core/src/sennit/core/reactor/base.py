@@ -83,6 +83,8 @@ if TYPE_CHECKING:
     class Host(Protocol):
         """A loop that a reactor lives in, as the reactor sees it (``foreign.py``)."""
 
+        owns_thread: bool
+
         def request_turn(self) -> None:
             """Call `Reactor.turn` soon; asked for once per turn at most."""
 
@@ -202,7 +204,10 @@ class Reactor(Waking):
             raise ReactorError("this reactor was closed")
         if self._running:
             raise ReactorError("this reactor runs already")
-        if host is None:
+        # Inside another loop of asyncio's kind the thread, and the interpreter's wake-up
+        # descriptor, are that loop's.
+        self._owns_thread = host is None or host.owns_thread
+        if self._owns_thread:
             if _current.reactor is not None:
                 raise ReactorError("another reactor runs in this thread")
             _current.reactor = self
@@ -212,8 +217,6 @@ class Reactor(Waking):
         if self.blocked is None:
             self.blocked = set()
         self._host = host
-        # Inside another loop the interpreter's wake-up descriptor is that loop's to set.
-        self._owns_thread = host is None
         self._open_wake()
         if self._signals:
             self._watch_signals()
@@ -226,7 +229,7 @@ class Reactor(Waking):
 
     def leave(self) -> None:
         """Let go of the thread, and keep all that waits for the next `begin`."""
-        if self._signals and self._host is None:
+        if self._signals and self._owns_thread:
             self._unwatch_signals()
         self._running = False
         self._stopping = False
@@ -625,19 +628,50 @@ def current_loop() -> asyncio.AbstractEventLoop:
 if TYPE_CHECKING:
 
     @overload
-    def run(main: None = None, *, poller: str | None = None) -> None: ...
+    def run(main: None = None, *, poller: str | None = None, host: str | None = None) -> None: ...
     @overload
     def run(
-        main: Callable[[Reactor], Coroutine[Any, Any, T]], *, poller: str | None = None
+        main: Callable[[Reactor], Coroutine[Any, Any, T]],
+        *,
+        poller: str | None = None,
+        host: str | None = None,
     ) -> T: ...
     @overload
-    def run(main: Callable[[Reactor], Awaitable[T]], *, poller: str | None = None) -> T: ...
+    def run(
+        main: Callable[[Reactor], Awaitable[T]],
+        *,
+        poller: str | None = None,
+        host: str | None = None,
+    ) -> T: ...
     @overload
-    def run(main: Callable[[Reactor], None], *, poller: str | None = None) -> None: ...
+    def run(
+        main: Callable[[Reactor], None], *, poller: str | None = None, host: str | None = None
+    ) -> None: ...
 
 
-def run(main: Callable[[Reactor], object] | None = None, *, poller: str | None = None) -> object:
-    """Make a reactor, run `main` with it, and give everything back (see `Reactor.run`)."""
+def run(
+    main: Callable[[Reactor], object] | None = None,
+    *,
+    poller: str | None = None,
+    host: str | None = None,
+) -> object:
+    """Make a reactor, run `main` with it, and give everything back (see `Reactor.run`).
+
+    Args:
+        main: As for `Reactor.run`.
+        poller: ``epoll``, ``kqueue``, ``poll`` or ``select``; the best one when left out.
+        host: The loop to live in, of the entry points ``sennit.reactors``: ``qt``, ``gtk``,
+            ``tk``, ``cocoa``; the reactor's own when left out.
+
+    Raises:
+        UnknownPluginError: There is no such host; the text lists those there are.
+        BrokenPluginError: What it needs is not installed; the text says how it is.
+    """
+    if host is not None:
+        from sennit.core.plugin import find
+
+        make: Any = find("sennit.reactors", host)
+        return make(poller=poller).run(main)
     reactor = Reactor(poller)
     run_it: Any = reactor.run  # its overloads are for callers
     try:

@@ -52,6 +52,9 @@ class Host(ABC):
         ReactorError: The poller has no descriptor, or the loop cannot watch one.
     """
 
+    owns_thread = False
+    """Whether no other loop of asyncio's kind can run in this thread (``windows.py``)."""
+
     def __init__(self, poller: str | None = None) -> None:
         self._ended = True  # for `__del__`, should this fail
         self._asked = False

@@ -179,6 +179,7 @@ class AdminServer:
             limits=ConnectionLimits(max_connections=MAX_CLIENTS),
         )
         self._listener = cast("Listener", listener)
+        self._listener.label = "admin"
         return self
 
     async def close(self) -> None:

@@ -22,19 +22,11 @@ class AdminConfig(Table, kw_only=True, frozen=True):
         listen: Where /livez, /readyz and /metrics are served, as plain HTTP.
         metrics: Count connections, octets, turns and the like; without it only
             what is counted anyway is shown.
-        watch: Seconds after which a callback that keeps the loop is named in the
-            log; 0 to let it be.
     """
 
     socket: Path = Path(DEFAULT_SOCKET)
     listen: list[Listen] = []
     metrics: bool = True
-    watch: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Check what belongs together."""
-        if self.watch and not 0.001 <= self.watch <= 3600:
-            raise ValueError("watch is a number of seconds from 0.001 to 3600, or 0")
 
     def socket_in(self, folder: Path) -> Path:
         """Where the socket is, for a configuration file in `folder`."""

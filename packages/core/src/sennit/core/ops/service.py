@@ -13,7 +13,8 @@ import threading
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from sennit.core.errors import ConfigError
+from sennit.core.errors import ConfigError, MissingExtraError
+from sennit.core.ops.instruments import measure
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,7 +35,7 @@ class Operation:
     Args:
         node: The node.
         socket: Path of the admin socket; ``None`` for that of the configuration.
-        watch: Seconds of the watch over callbacks; ``None`` for those of the configuration.
+        watch: Seconds that a callback may keep the loop; 0 for no watch.
         supervised: Whether a supervisor has the socket and the endpoints.
 
     Attributes:
@@ -46,7 +47,7 @@ class Operation:
         node: Node,
         *,
         socket: str | None = None,
-        watch: float | None = None,
+        watch: float = 0.0,
         supervised: bool = False,
     ) -> None:
         self._node = node
@@ -83,10 +84,14 @@ class Operation:
             from sennit.core.ops.dump import dump_on_signal
 
             stack.callback(dump_on_signal(reactor))
-        seconds = self._watch if self._watch is not None else admin.watch if admin else 0.0
-        if seconds:
-            stack.callback(reactor.watch_blocking(seconds).stop)
-        if admin is None or self._supervised:
+        if self._watch:
+            stack.callback(reactor.watch_blocking(self._watch).stop)
+        if admin is None:
+            return
+        if self._supervised:
+            if admin.metrics:
+                # From the beginning on, and not from the first command on.
+                measure(reactor)
             return
         from sennit.core.ops.commands import NodeCommands
 
@@ -124,6 +129,11 @@ async def administer(
     except OSError as error:
         raise _refused(config, "socket", error) from error
     if admin.listen:
+        try:
+            # Its imports take longer than a callback should, were they left to the first scrape.
+            pass
+        except MissingExtraError:
+            pass  # /metrics says which extra it needs
         server = _health(administered, admin, config, reactor)
         try:
             await stack.enter_async_context(server)

@@ -156,15 +156,17 @@ def _stuck_at(frame: FrameType) -> tuple[str, str]:
     The callback is the outermost function that is not Sennit's own; the place is
     in the innermost one, which may be a library's.
     """
-    at = place(frame)
-    callback = at
+    at = callback = ""
     for each in frames_of(frame):
-        module = each.f_globals.get("__name__", "")
+        module = str(each.f_globals.get("__name__", ""))
         if module == "sennit.core.ops.turns":
             break
-        if not str(module).startswith(("sennit.core.", "asyncio.")):
+        if each.f_code.co_filename.startswith("<frozen importlib"):
+            continue  # who imports is what one wants to know
+        at = at or place(each)
+        if not callback or not module.startswith(("sennit.core.", "asyncio.")):
             callback = place(each)
-    return callback, at
+    return callback or place(frame), at or place(frame)
 
 
 def watch_blocking(reactor: Reactor, threshold: float = THRESHOLD) -> BlockingWatch:

@@ -27,6 +27,7 @@ from sennit.core.plugin import (
     UnknownPluginError,
     installed,
 )
+from sennit.core.service.operate import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -283,6 +284,10 @@ def services() -> int:
     ]
     _print_rows(("type", "from", "what it does"), rows)
     return status
+
+
+for each in OPERATIONS:
+    sennit.add_command(each)
 
 
 def _print_rows(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -239,6 +239,10 @@ class NodeTable(Table, kw_only=True, frozen=True):
         start_timeout: Seconds that a worker may take until it serves.
         hang_timeout: Seconds without an answer after which a worker is killed; 0 for never.
         bus: Where services publish and count: "memory:", "unix:PATH", or what a plugin brings.
+        log_level: What the log on standard error begins at.
+        log_format: Whether its lines are text for people, or JSON.
+        watch: Seconds after which a callback that keeps the loop is named in the log; 0 to
+            watch nothing, 0.1 is a good value otherwise.
     """
 
     workers: Annotated[int, Meta(ge=1, le=1024)] | Literal["cpus"] | None = None
@@ -253,3 +257,6 @@ class NodeTable(Table, kw_only=True, frozen=True):
     start_timeout: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     hang_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     bus: Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*:")] | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    watch: Annotated[float, Meta(ge=0, le=3600)] = 0.0

@@ -173,9 +173,18 @@ def run_options() -> list[click.Option]:
         click.Option(
             ["--log-level"],
             type=click.Choice(_LEVELS),
-            default="info",
-            show_default=True,
-            help="What the log on standard error begins at.",
+            help="What the log on standard error begins at. [default: info]",
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(["text", "json"]),
+            help="What its lines are. [default: text]",
+        ),
+        click.Option(
+            ["--watch"],
+            type=click.FloatRange(0, 3600),
+            metavar="SECONDS",
+            help="Name callbacks in the log that keep the loop longer, as 0.1. [default: none]",
         ),
     ]
 

@@ -169,7 +169,7 @@ class NodeRun:
         # First of all, since it holds for threads that are made later.
         self._privileges.forbid_new()
         pid_file = self._pid_file()
-        put_back = set_up(self._log, self._settings.log_level)
+        put_back = set_up(self._log, self._settings.log_level, self._settings.log_format)
         reactor = self._reactor
         handlers: dict[int, Callable[[int, FrameType | None], object]] = {
             each: self._on_signal for each in _SIGNALS
@@ -290,7 +290,10 @@ class NodeRun:
         """Open what the node is operated by, as ``[admin]`` says."""
         from sennit.core.ops.service import Operation
 
-        await stack.enter_async_context(Operation(node, socket=self._settings.admin))
+        settings = self._settings
+        await stack.enter_async_context(
+            Operation(node, socket=settings.admin, watch=settings.watch)
+        )
 
     def _warn_of_root(self, log: logging.Logger) -> None:
         if is_root():

@@ -27,10 +27,22 @@ class RunOptions:
         user: Whom to become.
         pid_file: Where the process' number goes.
         log_level: Level of the log on standard error.
+        log_format: ``text`` or ``json``.
+        watch: Seconds that a callback may keep the loop; 0 for no watch.
         more: Options that other modules add (`sennit.core.service.options.run_options`).
     """
 
-    __slots__ = ("drain", "drain_delay", "log_level", "more", "pid_file", "user", "workers")
+    __slots__ = (
+        "drain",
+        "drain_delay",
+        "log_format",
+        "log_level",
+        "more",
+        "pid_file",
+        "user",
+        "watch",
+        "workers",
+    )
 
     def __init__(
         self,
@@ -40,7 +52,9 @@ class RunOptions:
         workers: int | str | None = None,
         user: str | None = None,
         pid_file: str | None = None,
-        log_level: str = "info",
+        log_level: str | None = None,
+        log_format: str | None = None,
+        watch: float | None = None,
         **more: Any,  # Any: values as click hands them over
     ) -> None:
         self.drain = drain
@@ -49,6 +63,8 @@ class RunOptions:
         self.user = user
         self.pid_file = pid_file
         self.log_level = log_level
+        self.log_format = log_format
+        self.watch = watch
         self.more = more
 
 
@@ -69,6 +85,8 @@ class Settings:
         hang_timeout: Seconds; 0 for never.
         bus: A URL, or ``None``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
+        log_format: ``text`` or ``json``.
+        watch: Seconds; 0 for no watch.
         admin: Absolute path of the admin socket, or ``None``.
         probes: URLs at which a supervisor answers probes.
         more: Further options, as plain values.
@@ -87,6 +105,8 @@ class Settings:
     hang_timeout: float = 30.0
     bus: str | None = None
     log_level: str = "info"
+    log_format: str = "text"
+    watch: float = 0.0
     admin: str | None = None
     probes: list[str]
     more: dict[str, Any]
@@ -117,7 +137,9 @@ class Settings:
             start_timeout=table.start_timeout,
             hang_timeout=table.hang_timeout,
             bus=table.bus,
-            log_level=options.log_level,
+            log_level=options.log_level or table.log_level,
+            log_format=options.log_format or table.log_format,
+            watch=table.watch if options.watch is None else options.watch,
             admin=admin,
             more=dict(options.more),
         )

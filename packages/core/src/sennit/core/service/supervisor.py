@@ -157,7 +157,7 @@ class Supervisor:
             except (SennitError, OSError) as error:
                 sys.stderr.write(f"sennit: {error}\n")
                 return 1
-        put_back = set_up(log, self.settings.log_level)
+        put_back = set_up(log, self.settings.log_level, self.settings.log_format)
         orders = (signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR1, signal.SIGCHLD)
         before = {
             **{each: signal.signal(each, self._on_end) for each in _ENDS},

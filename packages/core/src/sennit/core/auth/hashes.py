@@ -24,6 +24,8 @@ from typing import Any, Final
 
 from sennit.core.auth.sasl.grammar import MalformedError
 from sennit.core.auth.sasl.keys import ScramKeys
+from sennit.core.auth.shacrypt import MAX_ROUNDS as MAX_ROUNDS_SHA_CRYPT
+from sennit.core.auth.shacrypt import sha_crypt
 from sennit.core.errors import MissingExtraError, UsageError
 
 __all__ = [
@@ -55,7 +57,7 @@ _PBKDF2 = re.compile(
     r"\$pbkdf2(?:-(sha1|sha256|sha512))?\$(?:i=)?([0-9]{1,9})\$([A-Za-z0-9+/.]+)\$([A-Za-z0-9+/.]+)"
 )
 _SHA_CRYPT = re.compile(
-    r"\$(?:5|6)\$(?:rounds=[1-9][0-9]{3,6}\$)?[^$:\s]{0,16}\$(?:[./0-9A-Za-z]{43}|[./0-9A-Za-z]{86})"
+    r"\$(?:5|6)\$(?:rounds=([1-9][0-9]{3,8})\$)?[^$:\s]{0,16}\$(?:[./0-9A-Za-z]{43}|[./0-9A-Za-z]{86})"
 )
 _BCRYPT = re.compile(r"\$2[abxy]\$(0[4-9]|1[0-9])\$[./A-Za-z0-9]{53}")
 
@@ -196,6 +198,8 @@ def check_form(line: str) -> str:
         raise HashError(f"not the form of {kind}")
     if kind in ("argon2id", "scrypt", "pbkdf2"):
         _bounds(kind, match)
+    elif kind == "sha-crypt" and match[1] is not None and int(match[1]) > MAX_ROUNDS_SHA_CRYPT:
+        raise HashError(f"SHA-crypt takes at most {MAX_ROUNDS_SHA_CRYPT} rounds here")
     return kind
 
 
@@ -218,8 +222,6 @@ def verify(password: bytes, line: str) -> bool:
         again = ScramKeys.derive(keys.mechanism, password, keys.salt, keys.iterations)
         return hmac.compare_digest(again.stored_key, keys.stored_key)
     if kind == "sha-crypt":
-        from sennit.core.auth.shacrypt import sha_crypt
-
         # It takes octets as they are, and C libraries stop at a NUL.
         return b"\0" not in password and hmac.compare_digest(sha_crypt(password, line), line)
     if kind == "bcrypt":
@@ -284,10 +286,12 @@ def _bounds(kind: str, match: re.Match[str]) -> None:
     salt, digest = _salt_and_digest(match)
     if not (8 <= len(salt) <= 128 and 16 <= len(digest) <= 128):
         raise HashError("a salt has 8 to 128 octets, a digest 16 to 128")
-    if kind == "argon2id":
-        Argon2Policy(int(match[1]), int(match[2]), int(match[3]))
-    elif kind == "scrypt":
-        ScryptPolicy(int(match[1]), int(match[2]), int(match[3]))
+    if kind in ("argon2id", "scrypt"):
+        make = Argon2Policy if kind == "argon2id" else ScryptPolicy
+        try:
+            make(int(match[1]), int(match[2]), int(match[3]))
+        except UsageError as error:
+            raise HashError(str(error)) from None
     elif not 1 <= int(match[2]) <= MAX_ROUNDS:
         raise HashError(f"PBKDF2 takes 1 to {MAX_ROUNDS} iterations")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-__all__ = ["HashingThreads", "PasswordHasher", "scram_keys_of", "split_entry"]
+__all__ = ["HashingThreads", "InlineHashing", "PasswordHasher", "scram_keys_of", "split_entry"]
 
 MAX_WAITING: Final = 100
 """Logins that may wait for a thread; more are refused for now."""
@@ -69,7 +69,7 @@ class HashingThreads:
         self._pool.close()
 
 
-class Inline(HashingThreads):
+class InlineHashing(HashingThreads):
     """No threads: hashes are computed where they are asked for. For tests with cheap ones."""
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:

@@ -32,9 +32,7 @@ __all__ = ["passwd"]
 @click.option("--verify", "action", flag_value="verify", help="Say whether a password is right.")
 @click.option("--remove", "action", flag_value="remove", help="Take the user out.")
 @click.option("--lock", "action", flag_value="lock", help="Let the user in no more.")
-@click.option(
-    "--stdin", "piped", is_flag=True, help="Read the password's line from standard input."
-)
+@click.option("--stdin", "piped", is_flag=True, help="Read the password from standard input.")
 @click.option(
     "--scram",
     multiple=True,

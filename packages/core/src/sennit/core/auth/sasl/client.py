@@ -256,7 +256,8 @@ async def authenticate(
             spoken = True
             if reply.kind == "failure":
                 refusal = getattr(exchange, "refusal", None)
-                raise LoginDenied(refusal or reply.text or "the server refused")
+                said = refusal or reply.text or "authentication failed"
+                raise LoginDenied("the server refused", said)
             if reply.kind == "challenge":
                 event = exchange.receive(reply.data or b"")
                 if isinstance(event, Failed):

@@ -19,6 +19,7 @@ from asyncio.transports import _FlowControlMixin
 from contextvars import copy_context
 
 from sennit.core.errors import ConnectionLost
+from sennit.core.reactor.pollers import WRITE
 from sennit.core.transport.pipes import Ends, PipeTransport
 from sennit.core.transport.reaping import watch_child
 from sennit.core.transport.sending import GONE
@@ -112,6 +113,12 @@ class LoopPipe(PipeTransport):
     def is_reading(self) -> bool:
         """Whether octets would be delivered now."""
         return super().is_reading() and not self.is_closing()
+
+    def write(self, data: Any) -> None:
+        """Write at once what the pipe takes, as asyncio does; queue the rest."""
+        super().write(data)
+        if self._out and not self._cork and not self._mask & WRITE:
+            self._flush()
 
     def write_eof(self) -> None:
         """The end of what is written is the end of the transport: there is no way in."""

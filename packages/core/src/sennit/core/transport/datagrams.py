@@ -339,6 +339,7 @@ class DatagramTransport(FlowControl):
         # `self` it would be looked for in the class each time.
         receive, deliver = self._receive, self._datagram_received
         most = self._max_size
+        long = min(most, _LONG)
         connected = self._connected
         batch = self._batch
         octets = 0
@@ -352,7 +353,7 @@ class DatagramTransport(FlowControl):
                 if not self._receive_failed(error):
                     return
                 continue
-            if len(data) > _LONG:
+            if len(data) > long:
                 octets += len(data)
                 if len(data) > most:
                     self._too_long(peer)
@@ -428,7 +429,9 @@ class DatagramTransport(FlowControl):
 
     def _park(self) -> None:
         """Something came that nobody wants yet: wait for it no more."""
-        self._watch(self._wants & ~READ)
+        # Some pollers call an error readable.
+        if not self._take_errors():
+            self._watch(self._wants & ~READ)
 
     def _watch(self, mask: int) -> None:
         self._wants = mask

@@ -152,6 +152,8 @@ class LoopCalls(AsyncioLoop):
             asyncios.logger.warning(
                 "Executing %s took %.3f seconds", asyncios._format_handle(handle), took
             )
+        # An error that outlives this call holds this frame, which must not hold what was called.
+        del handle
 
     def time(self) -> float:
         """The reactor's time: monotonic seconds."""

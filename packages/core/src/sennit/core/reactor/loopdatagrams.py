@@ -16,6 +16,7 @@ import errno
 import socket
 import sys
 import typing
+from asyncio.selector_events import _SelectorDatagramTransport
 from contextvars import copy_context
 
 from sennit.core.errors import ConnectionLost, DatagramError, DatagramTooLongError
@@ -78,7 +79,13 @@ class _Manners(DatagramTransport):
                 self._protocol_failed(error, "connection_made")
             if self._state < CLOSING:
                 self._reactor.dependants.add(self)
-                self._watch(READ if self._reading else 0)
+                try:
+                    self._watch(READ if self._reading else 0)
+                except Exception as error:
+                    # Nothing that the kernel can watch.
+                    self._force_close(error, "error")
+                    if waiter is not None and not waiter.done():
+                        waiter.set_exception(error)
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -167,9 +174,10 @@ class _Manners(DatagramTransport):
 
         @property
         def __class__(self):
-            # `isinstance(transport, asyncio.DatagramTransport)` is asked here and there. It
-            # cannot be a base: both would lay out slots. `type()` tells the truth.
-            return asyncio.DatagramTransport
+            # `isinstance(transport, asyncio.DatagramTransport)` is asked here and there (and
+            # `asyncio.Transport`, which asyncio's own are, too). It cannot be a base: both would
+            # lay out slots. `type()` tells the truth.
+            return _SelectorDatagramTransport
 
 
 class _LastWord:

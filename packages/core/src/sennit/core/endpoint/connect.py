@@ -85,10 +85,12 @@ class _Race:
         what: str,
         timeout: float,
         local_address: tuple[str, int] | None = None,
+        permit: Callable[[str], bool] | None = None,
     ) -> None:
         self._reactor = reactor
         self._what = what
         self._local = local_address
+        self._permit = permit
         self._waiting: list[_Target] = []
         self._open: dict[int, tuple[socket.socket, _Target]] = {}
         self._errors: list[OSError] = []
@@ -140,7 +142,11 @@ class _Race:
 
     def add(self, targets: Sequence[_Target]) -> None:
         """More addresses to try, after those that wait."""
-        self._waiting.extend(targets)
+        for target in targets:
+            if self._permit is None or self._permit(target.address[0]):
+                self._waiting.append(target)
+            else:
+                self._errors.append(_named(errno.EACCES, "not permitted", target))
 
     def start(self) -> None:
         """Begin with the first address."""
@@ -332,8 +338,19 @@ def connect_tcp(
     *,
     timeout: float = TIMEOUT,
     local_address: tuple[str, int] | None = None,
+    permit: Callable[[str], bool] | None = None,
 ) -> Deferred[IStreamProtocol]:
     """Connect to the first address of `host` that answers.
+
+    Args:
+        reactor: Who waits.
+        factory: Makes the protocol.
+        host: Name or address.
+        port: Port number.
+        timeout: Seconds for look-up and all attempts together.
+        local_address: Host and port to connect from.
+        permit: Whether an address may be tried, asked once the name is looked up; one
+            that may not counts as an attempt that failed with ``EACCES``.
 
     Returns:
         Fires with the protocol, after its `connection_made`. Fails with
@@ -350,11 +367,11 @@ def connect_tcp(
         except OSError as error:  # an interface that is not there
             problem = f"cannot connect to {shown}: {error.strerror or error}"
             return fail(ConnectError(problem, [error]))
-        racing = _Race(reactor, shown, timeout, local_address)
+        racing = _Race(reactor, shown, timeout, local_address, permit)
         racing.add([_target(each[0], each[4]) for each in found[:1]])
         racing.start()
     else:
-        racing = _Race(reactor, shown, timeout, local_address)
+        racing = _Race(reactor, shown, timeout, local_address, permit)
         racing.look_up(host, port)
     return _attach(reactor, racing, make)
 

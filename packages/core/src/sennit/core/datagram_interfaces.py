@@ -185,11 +185,11 @@ class IDescriptorTransport(Interface):
     (or the datagram) they came with. Those it does not take are closed when it returns.
     """
 
-    def send_descriptors(self, fds: Sequence[int], data: Buffer, *args: Any) -> None:
+    def send_descriptors(self, fds: Sequence[int], data: Buffer) -> None:
         """Send octets with descriptors attached, in order with what else is sent.
 
         They are duplicated at once, so the caller may close its own. On a datagram
-        transport the address follows.
+        transport that is not connected the address follows.
         """
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from asyncio import Task
     from collections.abc import Awaitable, Mapping
 
-    from sennit.core.interfaces import IReactor
     from sennit.core.reactor.base import Reactor
     from sennit.core.stream import Stream
     from sennit.core.transport.listening import Listener
@@ -140,7 +139,7 @@ class AdminServer:
         self,
         administered: Administered,
         path: str | os.PathLike[str],
-        reactor: IReactor | None = None,
+        reactor: Reactor | None = None,
     ) -> None:
         self._administered = administered
         self._path = os.fspath(path)
@@ -168,7 +167,7 @@ class AdminServer:
         from sennit.core.stream import stream_handler
         from sennit.core.transport.listening import listen_unix
 
-        reactor = cast("Reactor", self._reactor or current_reactor())
+        reactor = self._reactor or current_reactor()
         check_path(self._path, create=True)
         factory = stream_handler(self._serve, receive_buffer=MAX_REQUEST)
         listener = await listen_unix(
@@ -336,7 +335,7 @@ async def ask(
     command: str,
     /,
     *,
-    reactor: IReactor | None = None,
+    reactor: Reactor | None = None,
     timeout: float | None = 30.0,
     **arguments: Any,  # Any: whatever JSON takes
 ) -> Any:  # Any: whatever JSON gives
@@ -360,7 +359,7 @@ async def ask(
     from sennit.core.stream import StreamProtocol
 
     where = os.fspath(path)
-    loop_reactor = cast("Reactor", reactor or current_reactor())
+    loop_reactor = reactor or current_reactor()
     request = _request(command, arguments)
     try:
         async with asyncio.timeout(timeout):

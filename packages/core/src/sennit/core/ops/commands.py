@@ -184,7 +184,7 @@ class NodeCommands:
         service: str | None = None,
         peer: str | None = None,
         state: str | None = None,
-        limit: int = 1000,
+        limit: Any = 1000,  # Any: what JSON gave, as all of these are
         kill: str | None = None,
     ) -> dict[str, Any]:
         if state is not None and state not in STATES:
@@ -270,7 +270,7 @@ class NodeCommands:
         return await asyncio.shield(task)
 
     async def _loglevel(
-        self, level: str | None = None, logger: str = "", seconds: float = TEMPORARY
+        self, level: str | None = None, logger: str = "", seconds: Any = TEMPORARY
     ) -> dict[str, Any]:
         name = "" if logger == "root" else _string("logger", logger)
         target = logging.getLogger(name or None)

@@ -96,7 +96,7 @@ class Meter:
         self.timer_lag = registry.histogram(
             "sennit_loop_timer_lag_seconds", "How late timers came.", bounds=TURN_BOUNDS
         ).labels()
-        self.busy = registry.counter(
+        self._busy = registry.counter(
             "sennit_loop_busy_seconds", "Seconds in which the loop did not wait."
         ).labels()
         self.events = registry.counter(
@@ -220,6 +220,7 @@ class Meter:
     def refresh(self) -> None:
         """Set what is only known now."""
         reactor = self._reactor
+        self._busy.value = self.turn_time.total
         self._ready.labels().set(len(reactor._ready))
         self._timers.labels().set(len(reactor._heap) - reactor._dead_timers)
         self._descriptors.labels().set(len(reactor.handlers))

@@ -191,7 +191,8 @@ def _shown(value: CounterValue | HistogramValue) -> dict[str, Any]:
         return {"value": value.value}
     buckets: list[list[float | str]] = []
     sum_up = 0
-    for bound, count in zip((*value.bounds, "+Inf"), value.counts, strict=True):
+    bounds: tuple[float | str, ...] = (*value.bounds, "+Inf")
+    for bound, count in zip(bounds, value.counts, strict=True):
         sum_up += count
         buckets.append([bound, sum_up])
     return {"count": sum_up, "sum": value.total, "buckets": buckets}

@@ -10,6 +10,7 @@ same order, and tells a `Meter` when each callback began and how long it took.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from contextvars import copy_context
 from heapq import heappop
 from time import monotonic
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from sennit.core.reactor.turning import _NO_CALL, _QUICK, _ROUNDS, _no_handler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from sennit.core.ops.metrics import CounterValue, HistogramValue
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
             slow: Seconds after which a callback counts as blocking.
             turn_time: Takes how long each turn took, waiting not counted.
             timer_lag: Takes how late each timer came.
-            busy: Seconds that turns took.
             events: Events of descriptors.
             calls: Calls of the ready queue.
         """
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
         slow: float
         turn_time: HistogramValue
         timer_lag: HistogramValue
-        busy: CounterValue
         events: CounterValue
         calls: CounterValue
 
@@ -59,8 +59,9 @@ def turns(reactor: Reactor, meter: Meter, once: bool = False) -> None:
         reactor._ready,
         reactor._heap,
     )
-    slow = meter.slow
-    observe = meter.turn_time.observe
+    counted = meter.events
+    turn_time = meter.turn_time
+    counts, bounds = turn_time.counts, turn_time.bounds
     while once or not reactor._stopping:
         if once or ready or reactor._flushes or reactor._endings:
             timeout: float | None = 0
@@ -70,8 +71,9 @@ def turns(reactor: Reactor, meter: Meter, once: bool = False) -> None:
             timeout = None
         meter.began = 0.0
         events = poll(timeout)
+        slow = meter.slow  # a watch may have changed it
         first = began = meter.began = monotonic()
-        handler = _no_handler
+        handler: Callable[[int], object] = _no_handler
         for fd, mask in events:
             try:
                 handler = handlers[fd]
@@ -89,25 +91,29 @@ def turns(reactor: Reactor, meter: Meter, once: bool = False) -> None:
                 meter.blocked(handler, now - began)
             meter.began = began = now
         if events:
-            meter.events.value += len(events)
+            counted.value += len(events)
         if heap:
             _take_due(reactor, meter)
         if ready:
             _run_ready(reactor, meter, 0 if once else _ROUNDS)
             began = meter.began
-        if reactor._flushes:
-            reactor._run_flushes()
-        if reactor._endings:
-            handler = _no_handler
-            reactor._run_endings()
-        now = monotonic()
-        if now - began > slow:
-            meter.blocked(reactor._run_flushes, now - began)
-        meter.began = 0.0
-        observe(now - first)
-        meter.busy.value += now - first
+        if reactor._flushes or reactor._endings:
+            if reactor._flushes:
+                reactor._run_flushes()
+            if reactor._endings:
+                handler = _no_handler
+                reactor._run_endings()
+            now = monotonic()
+            if now - began > slow:
+                meter.blocked(reactor._run_flushes, now - began)
+            began = now
+        # `HistogramValue.observe`, written out: it is called once a turn.
+        took = began - first
+        counts[bisect_left(bounds, took)] += 1
+        turn_time.total += took
         if once or copy_context():
-            return
+            break
+    meter.began = 0.0
 
 
 def _take_due(reactor: Reactor, meter: Meter) -> None:

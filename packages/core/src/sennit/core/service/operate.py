@@ -166,8 +166,7 @@ def _command(
         for each in reversed((*_WHERE, *options)):
             made = each(made)
         name = fn.__name__.strip("_")
-        command = click.command(name, epilog=f"Example: {example}")(made)
-        return cast("click.Command", command)
+        return click.command(name, epilog=f"Example: {example}")(made)
 
     return make
 

@@ -180,7 +180,7 @@ async def test_a_full_queue_refuses_with_its_figures() -> None:
         assert go.wait(5)
 
     try:
-        held = [pool.defer(current_reactor(), hold)]
+        held: list[Deferred[Any]] = [pool.defer(current_reactor(), hold)]
         assert begun.wait(5)
         held += [pool.defer(current_reactor(), int) for _ in range(2)]
         with pytest.raises(PoolFullError, match=r"'tiny': 2 calls wait already.* all 1 threads"):
@@ -222,7 +222,7 @@ async def test_length_and_age_of_the_queue_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"size": 0}, {"size": 1, "queue": 0}])
-def test_a_pool_of_nothing_is_refused(bad: dict[str, int]) -> None:
+def test_a_pool_of_nothing_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         ThreadPool(**bad)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inotify", "Raw", "inotify_of", "parse"]
 
+ATTRIB: Final = 0x4
 CLOSE_WRITE: Final = 0x8
 MOVED_FROM: Final = 0x40
 MOVED_TO: Final = 0x80
@@ -37,8 +38,17 @@ OVERFLOW: Final = 0x4000
 IGNORED: Final = 0x8000
 _ONLYDIR: Final = 0x1000000
 
+# A time that was set (touch) tells as much as a write.
 _MASK: Final = (
-    CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE | DELETE_SELF | MOVE_SELF | _ONLYDIR
+    ATTRIB
+    | CLOSE_WRITE
+    | MOVED_FROM
+    | MOVED_TO
+    | CREATE
+    | DELETE
+    | DELETE_SELF
+    | MOVE_SELF
+    | _ONLYDIR
 )
 _HEAD: Final = struct.Struct("iIII")
 _READ: Final = 64 * 1024

@@ -190,6 +190,11 @@ class NodeConfig:
             self._contexts[name] = self._load_tls(name)
         return self._contexts[name]
 
+    @property
+    def contexts(self) -> Mapping[str, ServerTLS]:
+        """The certificates that are loaded, by name."""
+        return dict(self._contexts)
+
     def checker(self, name: str) -> IChecker:
         """The users of ``[users.NAME]``, one object for all that refer to them.
 

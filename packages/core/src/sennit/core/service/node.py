@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sennit.core.errors import ConfigError, UsageError
+from sennit.core.service.certificates import CertificateWatch
 from sennit.core.service.restart import SupervisedService
 from sennit.core.service.sockets import LocalSockets
 from sennit.core.service.tree import (
@@ -145,6 +146,7 @@ class Node:
         self._ending: set[asyncio.Task[None]] = set()
         self._pending: PreparedReload | None = None
         self._reloading = False
+        self._certificates = CertificateWatch({})
 
     def __repr__(self) -> str:
         return f"<Node {self.state}: {', '.join(self._entries) or 'no services'}>"
@@ -195,6 +197,8 @@ class Node:
             self.state = STOPPED
             raise
         self._entries = {each.configured.name: each for each in entries}
+        await self._certificates.start(self.reactor)
+        self._certificates.watch(self.config.contexts)
         self.started = Started(time.time(), time.monotonic())
         self.state = RUNNING
 
@@ -304,6 +308,8 @@ class Node:
         self.config = config
         self._entries = dict(entries)
         self.reloads += 1
+        # Other files perhaps, and objects that have taken over what is new.
+        self._certificates.watch(config.contexts)
         return old
 
     def reload_ended(self) -> None:
@@ -369,6 +375,7 @@ class Node:
         self.state = DRAINING
         if self._pending is not None:
             await self._pending.abort()
+        await self._certificates.stop()
         limit = self.drain_seconds if drain is None else drain
         entries = list(self._entries.values())
         for each in entries:

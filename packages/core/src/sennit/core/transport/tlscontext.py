@@ -12,6 +12,7 @@ Not here: connections (``tls.py``).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -176,6 +177,14 @@ class ServerTLS:
     def context(self) -> SSL.Context:
         """pyOpenSSL's context for the next connection."""
         return self._current.context
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of what it was loaded from, to observe them; octets have none."""
+        sources = [self._certificate, self._key, self._chain, self._client_ca]
+        sources += [source for _, pair in self._more for source in pair]
+        paths = [os.fspath(each) for each in sources if each and not isinstance(each, bytes)]
+        return tuple(dict.fromkeys(paths))
 
     def reload(self) -> None:
         """Read all files again; connections that stand are not touched.

@@ -10,9 +10,14 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from sennit.core.address import Address
+    from sennit.core.datagram_interfaces import (
+        IDatagramProtocol,
+        IDatagramProtocolFactory,
+        IDatagramTransport,
+    )
     from sennit.core.interfaces import (
         IProcessTransport,
         IProtocolFactory,
@@ -21,9 +26,16 @@ if TYPE_CHECKING:
     )
     from sennit.core.transport.reaping import ProcessStatus
 
+    DatagramFactory: TypeAlias = IDatagramProtocolFactory | Callable[[], IDatagramProtocol]
     ProtocolFactory: TypeAlias = IProtocolFactory | Callable[[], IStreamProtocol]
 
-__all__ = ["ProcessProtocol", "Protocol", "adapt_factory"]
+__all__ = [
+    "DatagramProtocol",
+    "ProcessProtocol",
+    "Protocol",
+    "adapt_datagram_factory",
+    "adapt_factory",
+]
 
 
 class Protocol:

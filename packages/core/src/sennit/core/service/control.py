@@ -78,13 +78,13 @@ class Control(PrefixProtocol):
         sock.setblocking(False)
         SocketTransport(self._reactor, sock, self).start()
 
-    def tell(self, name: str, **arguments: object) -> None:
+    def tell(self, what: str, /, **arguments: object) -> None:
         """Give notice; nothing happens when the other end has gone."""
         if not self._lost:
-            self._send({"tell": name, "arguments": arguments})
+            self._send({"tell": what, "arguments": arguments})
 
     def ask(
-        self, name: str, *, timeout: float | None = 30.0, **arguments: object
+        self, what: str, /, *, timeout: float | None = 30.0, **arguments: object
     ) -> Deferred[Any]:
         """Ask, and get the answer.
 
@@ -98,7 +98,7 @@ class Control(PrefixProtocol):
             waiting.errback(ConnectionLost("the other process has gone"))
             return waiting
         self._waiting[number] = waiting
-        self._send({"ask": name, "id": number, "arguments": arguments})
+        self._send({"ask": what, "id": number, "arguments": arguments})
         return waiting if timeout is None else waiting.timeout(timeout, self._reactor)
 
     def close(self) -> None:

@@ -301,7 +301,8 @@ class NodeRun:
 
     def _serving(self) -> None:
         """Everything serves: tell whoever waits for that."""
-        self._table()
+        for line in self._table():
+            self._out.write(line)
         self._out.write("ready")
         self._manager.ready("serving")
         self._manager.watch(self._reactor)
@@ -323,15 +324,15 @@ class NodeRun:
 
         return read
 
-    def _table(self) -> None:
+    def _table(self) -> list[str]:
+        """Lines that say what runs, where, and what to try."""
         rows: list[Row] = []
         for name, entry in self.node.entries.items():
             plugin = entry.configured.plugin
             commands = plugin.try_commands(entry.configured.config, entry.urls)
             shown = tuple(plugin.shown(url) for url in entry.urls)
             rows.append(Row(name, plugin.name, shown, tuple(commands)))
-        for line in render(rows, terminal=sys.stdout is not None and sys.stdout.isatty()):
-            self._out.write(line)
+        return list(render(rows, terminal=sys.stdout is not None and sys.stdout.isatty()))
 
     # ── orders ────────────────────────────────────────────────────────────────
 

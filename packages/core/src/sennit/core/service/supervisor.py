@@ -197,6 +197,8 @@ class Supervisor:
                     self._status = 2
                     self._log.error("[admin] cannot be had: %s", error.strerror or error)
                 else:
+                    for line in self.workers[1].table:
+                        out.write(line)
                     out.write("ready")
                     self._manager.ready(self._summary())
                     self._manager.watch(self.reactor)

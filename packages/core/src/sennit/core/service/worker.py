@@ -141,9 +141,8 @@ class WorkerRun(NodeRun):
             super()._warn_of_root(log)
 
     def _serving(self) -> None:
-        if self._supervised.first:
-            self._table()
-        self._control.tell("ready", pid=os.getpid())
+        table = self._table() if self._supervised.first else []
+        self._control.tell("ready", table=table)
 
     def _ordered(self, signum: int) -> None:
         """SIGHUP and SIGUSR2 are for the supervisor."""

@@ -45,6 +45,7 @@ class Worker:
         exit_status: As a shell has it: 128 and the signal's number where one ended it;
             ``None`` while it lives.
         asked: Whether a ping is under way.
+        table: Lines on its services, for the person who has started all this.
     """
 
     _all: weakref.WeakSet[Worker] = weakref.WeakSet()
@@ -65,6 +66,7 @@ class Worker:
         self.state = STARTING
         self.exit_status: int | None = None
         self.asked = False
+        self.table: list[str] = []
 
     def __repr__(self) -> str:
         return f"<Worker {self.number} {self.pid} {self.state}>"
@@ -222,18 +224,21 @@ class Worker:
 
     # ── talking ───────────────────────────────────────────────────────────────
 
-    def ask(self, name: str, *, timeout: float | None = 30.0, **arguments: object) -> Deferred[Any]:
+    def ask(
+        self, what: str, /, *, timeout: float | None = 30.0, **arguments: object
+    ) -> Deferred[Any]:
         """Ask it something (``worker.py``)."""
-        return self._control.ask(name, timeout=timeout, **arguments)
+        return self._control.ask(what, timeout=timeout, **arguments)
 
-    def tell(self, name: str, **arguments: object) -> None:
+    def tell(self, what: str, /, **arguments: object) -> None:
         """Tell it something."""
         if self.alive:
-            self._control.tell(name, **arguments)
+            self._control.tell(what, **arguments)
 
     def _told(self, name: str, arguments: Mapping[str, Any]) -> None:
         if name == "ready" and self.state == STARTING:
             self.state = READY
+            self.table = [str(each) for each in arguments["table"]]
             self._settle(True)
 
     # ── its sockets ───────────────────────────────────────────────────────────

@@ -1,0 +1,480 @@
+"""A supervisor and its workers, as processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sennit.core.ops.admin import ask_blocking
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="reads /proc; supervision was run on Linux alone"
+)
+
+# `Any`: processes and loads are made by fixtures of conftest.py, which is no module to import.
+
+
+WHO = '[service.who]\ntype = "who"\nlisten = ["tcp://127.0.0.1:0"]\n'
+ADMIN = '[admin]\nsocket = "admin.sock"\n'
+
+
+# ── serving ───────────────────────────────────────────────────────────────────
+
+
+def test_workers_share_one_port(sennit: Callable[..., Any]) -> None:
+    process = sennit(WHO, "--workers", "2")
+
+    workers = process.workers()
+    assert len(workers) == 2
+    # Both wait at the same socket: whoever is not stopped answers.
+    for stopped, other in (workers, workers[::-1]):
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert {process.who()[0] for _ in range(5)} == {str(other)}
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 0
+
+
+def test_the_supervisor_loads_no_service_and_no_tls(sennit: Callable[..., Any]) -> None:
+    """It holds the sockets and nothing else, so nothing that breaks can break it."""
+    process = sennit(WHO, "--workers", "1")
+
+    with open(f"/proc/{process.pid}/maps") as file:
+        maps = file.read()
+    with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+        command = file.read().split(b"\0")
+    assert b"sennit.core.service.supervisor" in command
+    assert not re.search("msgspec|cryptography", maps)  # what configurations and TLS load
+
+
+def test_a_worker_inherits_no_descriptor_but_its_own(sennit: Callable[..., Any]) -> None:
+    process = sennit(WHO, "--workers", "2")
+
+    for pid in process.workers():
+        names = [os.readlink(f"/proc/{pid}/fd/{each}") for each in os.listdir(f"/proc/{pid}/fd")]
+        # Control, sockets, bus, one listener, the two ends of the wake-up, and output.
+        assert sum(each.startswith("socket:") for each in names) <= 6, names
+        assert "/dev/null" in names
+
+
+def test_only_the_first_worker_runs_what_only_one_may(sennit: Callable[..., Any]) -> None:
+    process = sennit('[service.alone]\ntype = "single"\n', "--workers", "2")
+
+    assert {process.who()[1] for _ in range(8)} == {"1"}
+
+
+def test_workers_count_together_and_hear_each_other(sennit: Callable[..., Any]) -> None:
+    process = sennit(WHO, "--workers", "2")
+    first, second = process.workers()
+
+    def at(pid: int, line: str) -> str:
+        other = second if pid == first else first
+        os.kill(other, signal.SIGSTOP)
+        try:
+            return str(process.answer(line))
+        finally:
+            os.kill(other, signal.SIGCONT)
+
+    assert [at(first, "count a"), at(second, "count a"), at(first, "count a")] == ["1", "2", "3"]
+
+    os.kill(second, signal.SIGSTOP)
+    try:
+        sock = process.connect()
+        file = sock.makefile("rb")
+        assert file.readline().split()[0] == str(first).encode()
+        sock.sendall(b"listen news\n")
+        assert file.readline() == b"listening\n"
+    finally:
+        os.kill(second, signal.SIGCONT)
+    assert at(second, "publish news hello") == "published"
+    assert file.readline() == b"hello\n"
+    sock.close()
+
+
+def test_the_number_of_workers_may_stand_in_the_file(sennit: Callable[..., Any]) -> None:
+    process = sennit("[node]\nworkers = 2\n" + WHO)
+
+    assert len(process.workers()) == 2
+
+
+def test_a_mistake_is_told_once_and_nothing_is_left(sennit: Callable[..., Any]) -> None:
+    """HARDENING fault-19."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = f'[service.who]\ntype = "who"\nlisten = ["tcp://127.0.0.1:{port}"]\n'
+        process = sennit(text, "--workers", "3", ready=False)
+
+        assert process.wait() == 2
+
+    assert sum("is in use" in line for line in process.log) == 1
+
+
+# ── workers that end ──────────────────────────────────────────────────────────
+
+
+def test_others_serve_while_a_worker_that_was_killed_is_replaced(
+    sennit: Callable[..., Any], load: Any
+) -> None:
+    process = sennit(WHO, "--workers", "2")
+    victim, other = process.workers()
+
+    with load(process) as calls:
+        calls.wait_for(50)
+        os.kill(victim, signal.SIGKILL)
+        process.wait_for("serves")
+        calls.wait_for(50)
+
+    # What the dead one had accepted is lost with it; nobody is refused.
+    assert not [each for each in calls.failures if "Refused" in each]
+    assert len(calls.failures) <= 4
+    after = process.workers()
+    assert len(after) == 2
+    assert other in after
+    assert victim not in after
+    assert any("killed by SIGKILL" in line for line in process.log)
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(sennit: Callable[..., Any]) -> None:
+    process = sennit("[node]\nworkers = 1\nhang_timeout = 1\n" + WHO)
+    before = process.workers()
+
+    with process.connect() as sock:
+        sock.recv(100)
+        sock.sendall(b"hang\n")
+        process.wait_for("has not answered for 1 s and is killed")
+        process.wait_for("serves")
+
+    assert process.workers() != before
+    assert process.who()[1] == "1"
+
+
+def test_a_worker_that_ends_again_and_again_is_waited_for_longer(
+    sennit: Callable[..., Any],
+) -> None:
+    process = sennit(WHO, "--workers", "1")
+
+    for times in (1, 2):
+        with process.connect() as sock:
+            sock.recv(100)
+            sock.sendall(b"exit\n")
+            sock.recv(1)
+        process.wait_for("serves", times)
+
+    assert sum("has ended: status 3" in line for line in process.log) == 2
+    assert any("is started again in" in line for line in process.log)
+
+
+def test_no_worker_outlives_its_supervisor(
+    sennit: Callable[..., Any], wait_gone: Callable[[int], None]
+) -> None:
+    process = sennit(WHO, "--workers", "2")
+    workers = process.workers()
+
+    process.signal(signal.SIGKILL)
+
+    for each in workers:
+        wait_gone(each)
+    process.process.wait(10)
+
+
+def test_a_worker_that_hangs_does_not_outlive_its_supervisor_either(
+    sennit: Callable[..., Any], wait_gone: Callable[[int], None]
+) -> None:
+    process = sennit("[node]\nworkers = 1\ndrain = 0\n" + WHO)
+    (worker,) = process.workers()
+    with process.connect() as sock:
+        sock.recv(100)
+        sock.sendall(b"hang\n")
+        time.sleep(0.1)  # it sleeps by now, and answers nobody
+        process.signal(signal.SIGKILL)
+        # As a person would who sees it linger; its own alarm comes after the drain limit.
+        os.kill(worker, signal.SIGTERM)
+        time.sleep(0.3)
+        if os.path.exists(f"/proc/{worker}"):
+            try:
+                os.kill(worker, signal.SIGTERM)
+            except ProcessLookupError:
+                pass
+        wait_gone(worker)
+
+
+# ── the end ───────────────────────────────────────────────────────────────────
+
+
+def test_what_is_under_way_may_finish(sennit: Callable[..., Any]) -> None:
+    """HARDENING fault-4."""
+    process = sennit(WHO, "--workers", "2")
+    with process.connect() as sock, sock.makefile("rb") as file:
+        file.readline()
+        process.signal(signal.SIGTERM)
+        process.wait_for("no new connections")
+        sock.sendall(b"late\n")
+        assert file.readline() == b"late\n"
+
+    assert process.wait() == 0
+    with pytest.raises(OSError, match="refused"):
+        process.connect()
+
+
+def test_a_second_signal_ends_all_at_once(
+    sennit: Callable[..., Any], wait_gone: Callable[[int], None]
+) -> None:
+    """HARDENING fault-5."""
+    process = sennit(WHO, "--workers", "2")
+    workers = process.workers()
+    with process.connect() as sock:
+        sock.recv(100)
+        process.signal(signal.SIGTERM)
+        process.wait_for("no new connections")
+        time.sleep(0.3)  # signals closer than that are one
+        process.signal(signal.SIGTERM)
+
+        assert process.wait() == 128 + signal.SIGTERM
+    for each in workers:
+        wait_gone(each)
+
+
+def test_a_worker_that_does_not_drain_is_cut_off(sennit: Callable[..., Any]) -> None:
+    process = sennit("[node]\nworkers = 1\ndrain = 0.2\n" + WHO)
+    with process.connect() as sock:
+        sock.recv(100)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_readiness_is_denied_before_doors_close(sennit: Callable[..., Any]) -> None:
+    process = sennit("[node]\nworkers = 1\ndrain_delay = 1\n" + ADMIN + WHO)
+    path = str(process.folder / "admin.sock")
+    assert ask_blocking(path, "ready") == {"ready": True, "reasons": []}
+
+    process.signal(signal.SIGTERM)
+    process.wait_for("not ready any more")
+
+    assert ask_blocking(path, "ready")["ready"] is False
+    assert process.who()[1] == "1"
+    assert process.wait() == 0
+
+
+# ── reload ────────────────────────────────────────────────────────────────────
+
+
+def test_a_reload_changes_all_workers_and_loses_no_call(
+    sennit: Callable[..., Any], load: Any
+) -> None:
+    process = sennit(WHO, "--workers", "2")
+    workers = process.workers()
+
+    with load(process) as calls:
+        calls.wait_for(20)
+        process.write(WHO + 'word = "new"\n')
+        process.signal(signal.SIGHUP)
+        process.wait_for("reloaded: changed who", 2)
+        calls.wait_for(20)
+
+    assert calls.failures == []
+    assert process.workers() == workers
+    assert {tuple(process.who()[3:]) for _ in range(10)} == {("new",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("this is no TOML", "not TOML"),
+        (WHO + "colour = 1\n", "[service.who] colour: found an unknown key"),
+        (
+            WHO + '[service.b]\ntype = "who"\nlisten = "unix:no/such/folder/s"\n',
+            "[service.b] listen[0]",
+        ),
+    ],
+)
+def test_a_reload_that_fails_changes_nothing(
+    sennit: Callable[..., Any], text: str, message: str
+) -> None:
+    """HARDENING fault-18."""
+    process = sennit(WHO + 'word = "old"\n', "--workers", "2")
+
+    process.write(text)
+    process.signal(signal.SIGHUP)
+    process.wait_for("not reloaded, everything is as it was: sennit.toml:")
+
+    assert any("ERROR" in line and message in line for line in process.log), process.log
+    assert {tuple(process.who()[3:]) for _ in range(10)} == {("old",)}
+    process.write(WHO + 'word = "good"\n')
+    process.signal(signal.SIGHUP)
+    process.wait_for("reloaded: changed who", 2)
+    assert process.who()[3] == "good"
+
+
+def test_a_service_that_is_removed_refuses_callers(sennit: Callable[..., Any]) -> None:
+    process = sennit(
+        WHO + '[service.local]\ntype = "who"\nlisten = "unix:local.sock"\n', "--workers", "2"
+    )
+    path = process.folder / "local.sock"
+    assert path.is_socket()
+
+    process.write(WHO)
+    process.signal(signal.SIGHUP)
+    process.wait_for("removed local", 2)
+
+    deadline = time.monotonic() + 10
+    while path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# ── rolling restart ───────────────────────────────────────────────────────────
+
+
+def test_a_rolling_restart_runs_new_code_and_loses_no_call(
+    sennit: Callable[..., Any], load: Any, wait_gone: Callable[[int], None]
+) -> None:
+    """HARDENING fault-4, for each worker."""
+    process = sennit(WHO, "--workers", "2")
+    before = process.workers()
+    code = process.folder / "supervised.py"
+
+    with load(process) as calls:
+        calls.wait_for(50)
+        code.write_text(code.read_text().replace('VERSION = "one"', 'VERSION = "two"'))
+        process.signal(signal.SIGUSR2)
+        process.wait_for("all workers were replaced")
+        calls.wait_for(50)
+
+    assert calls.failures == []
+    assert calls.versions == {"one", "two"}
+    assert {process.who()[2] for _ in range(10)} == {"two"}
+    for each in before:
+        wait_gone(each)
+
+
+def test_new_code_that_does_not_start_replaces_nothing(sennit: Callable[..., Any]) -> None:
+    process = sennit(WHO, "--workers", "2")
+    before = process.workers()
+
+    (process.folder / "supervised.py").write_text("raise RuntimeError('broken')")
+    process.signal(signal.SIGUSR2)
+    process.wait_for("not restarted: the new worker 1 did not come up")
+
+    assert process.workers() == before
+    assert process.who()[2] == "one"
+
+
+# ── the admin socket ──────────────────────────────────────────────────────────
+
+
+def test_commands_are_answered_for_all_workers(sennit: Callable[..., Any]) -> None:
+    process = sennit("[node]\nworkers = 2\n" + ADMIN + WHO)
+    path = str(process.folder / "admin.sock")
+
+    with process.connect() as sock:
+        sock.recv(100)
+        status = ask_blocking(path, "status")
+        shown = ask_blocking(path, "connections", service="who")
+
+    assert status["node"]["state"] == "running"
+    assert [each["pid"] for each in status["workers"]] == process.workers()
+    (service,) = status["services"]
+    assert (service["name"], service["connections"], service["trouble"]) == ("who", 1, None)
+    assert shown["total"] == 1
+    assert shown["connections"][0]["worker"] in (1, 2)
+    workers = [
+        each for each in ask_blocking(path, "metrics", format="json")
+        if each["name"] == "sennit_workers"
+    ]
+    assert workers[0]["samples"][0]["value"] == 2
+
+    process.write("[node]\nworkers = 2\n" + ADMIN + WHO + 'word = "new"\n')
+    assert ask_blocking(path, "reload")["changed"] == ["who"]
+    assert process.who()[3] == "new"
+    assert ask_blocking(path, "restart") == {"restarted": [1, 2]}
+    ask_blocking(path, "drain", name="who")
+    with pytest.raises(OSError, match="refused"):
+        process.connect()
+    assert ask_blocking(path, "ready")["ready"] is False
+    ask_blocking(path, "drain")
+    assert process.wait() == 0
+
+
+# ── who has started it ────────────────────────────────────────────────────────
+
+
+def test_a_service_manager_hears_of_workers_from_the_supervisor_alone(
+    sennit: Callable[..., Any],
+) -> None:
+    """sd_notify(3); systemd.service(5), Type=notify-reload."""
+    folder = os.environ.get("TMPDIR", "/tmp")
+    address = f"{folder}/sennit-notify-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(20)
+        try:
+            process = sennit(
+                WHO,
+                "--workers",
+                "2",
+                environ={"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"},
+            )
+
+            def told() -> str:
+                while True:
+                    found = manager.recv(1000).decode()
+                    if found != "WATCHDOG=1":
+                        return found
+
+            assert told() == "READY=1\nSTATUS=2 workers serving"
+            for _ in range(3):
+                assert manager.recv(100) == b"WATCHDOG=1"
+            process.signal(signal.SIGHUP)
+            reloading, _, when = told().partition("\n")
+            assert reloading == "RELOADING=1"
+            microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            assert 0 <= microseconds - int(when.removeprefix("MONOTONIC_USEC=")) < 20_000_000
+            assert told() == "READY=1"
+            process.signal(signal.SIGTERM)
+            assert told() == "STOPPING=1"
+            assert process.wait() == 0
+        finally:
+            os.unlink(address)
+
+
+def test_a_second_supervisor_learns_which_process_runs(sennit: Callable[..., Any]) -> None:
+    """HARDENING fault-19."""
+    text = '[node]\nworkers = 1\npid_file = "sennit.pid"\n' + WHO
+    process = sennit(text)
+    file = process.folder / "sennit.pid"
+    assert file.read_text() == f"{process.pid}\n"
+
+    second = sennit(text, ready=False)
+    assert second.wait() == 1
+    assert any(f"process {process.pid} runs already" in line for line in second.log)
+
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 0
+    assert not file.exists()
+
+
+def test_sockets_of_a_service_manager_reach_the_workers(sennit: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        os.set_inheritable(sock.fileno(), True)
+        process = sennit(
+            f'[service.who]\ntype = "who"\nlisten = "fd:{sock.fileno()}"\n',
+            "--workers",
+            "2",
+            fds=(sock.fileno(),),
+            ready=False,
+        )
+        # Without LISTEN_FDS nothing says that the descriptor is for workers.
+        assert process.wait() == 2
+    assert any("fd:" in line for line in process.log)

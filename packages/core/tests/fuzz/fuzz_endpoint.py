@@ -14,6 +14,10 @@ SEEDS = (
     b"unix:@name",
     b"tls+unix:///run/x.sock",
     b"fd:3",
+    b"systemd:web",
+    b"haproxy+tcp://:80?trusted=10.0.0.0/8&backlog=5",
+    b"haproxy+tls+unix:run/x?version=2&mode=600",
+    b"socks5+tls://example.org:443?proxy=[::1]:1080&login=env:LOGIN",
     b"serial:/dev/tty?a=b&c=d",
     b"tcp://[fe80::1%eth0]:65536",
 )
@@ -40,12 +44,18 @@ def _check(endpoint: Endpoint, url: str) -> None:
     assert url.startswith(endpoint.scheme + ":")
     assert 0 <= endpoint.port <= 65535
     assert not set(url) & {chr(code) for code in range(33)}
-    if endpoint.scheme not in SCHEMES:
+    if endpoint.row is None:
+        assert endpoint.scheme not in SCHEMES
         return
+    if endpoint.prefix is not None:
+        assert endpoint.inner is not None
+        _check(endpoint.inner, endpoint.inner.url)
+        assert endpoint.scheme == f"{endpoint.prefix.name}+{endpoint.inner.scheme}"
     assert 0 <= endpoint.number("backlog", 0) <= 65535
     assert 0 <= endpoint.number("mode", 0, base=8, most=0o777) <= 0o777
     endpoint.flag("reuse_port")
-    assert (endpoint.fd >= 0) == (endpoint.scheme == "fd")
-    assert bool(endpoint.path) == (endpoint.scheme in {"unix", "tls+unix"})
+    form = endpoint.row.form
+    assert (endpoint.fd >= 0) == (form == "number")
+    assert bool(endpoint.path) == (form == "path") or form == "opaque"
     assert "/" not in endpoint.host
     assert "@" not in endpoint.host

@@ -142,8 +142,8 @@ def listen_systemd(
                     error.errno, f"cannot listen on {shown}: descriptor {fd}: {error.strerror}"
                 ) from error
         kinds = {sock.type for sock in sockets}
-        if kinds == {socket.SOCK_DGRAM}:
-            raise OSError(f"cannot listen on {shown}: its sockets are for datagrams")
+        if kinds == {socket.SOCK_DGRAM} and not endpoint.secure:
+            return _listen_datagrams(reactor, sockets, factory, paused)
         for sock in sockets:
             check_listening(sock, shown)
         return Listener(reactor, sockets, factory, limits=limits, paused=paused)
@@ -151,3 +151,23 @@ def listen_systemd(
         for sock in sockets:
             sock.close()
         raise
+
+
+def _listen_datagrams(
+    reactor: Reactor, sockets: list[socket.socket], factory: Any, paused: bool
+) -> Any:  # Any: `serve` is typed for streams
+    """Sockets for datagrams, as ``udp:`` has them; of the Unix kind or not."""
+    from sennit.core.transport.udp import DatagramListener
+
+    families = {sock.family == getattr(socket, "AF_UNIX", None) for sock in sockets}
+    if len(families) > 1:
+        raise ConfigError("sockets of Unix and of the internet have one name: give them two")
+    for sock in sockets:
+        sock.setblocking(False)
+    if families == {True}:
+        from sennit.core.transport.unix_datagrams import UnixDatagramTransport
+
+        return DatagramListener(
+            reactor, sockets, factory, transport=UnixDatagramTransport, paused=paused, scoped=True
+        )
+    return DatagramListener(reactor, sockets, factory, paused=paused, scoped=True)

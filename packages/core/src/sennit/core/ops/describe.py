@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sennit.core.transport.stream import SocketTransport
 
@@ -38,7 +38,7 @@ def code_place(code: CodeType, line: int | None = None) -> str:
 def callback_name(fn: object) -> str:
     """What a callback is, and where it is defined if that can be told."""
     while isinstance(fn, partial):
-        inner: Any = fn  # of any function
+        inner = cast("partial[Any]", fn)  # Any: of any function
         # `partial(context.run, handler)` is how a handler keeps its context.
         if getattr(inner.func, "__name__", "") == "run" and inner.args:
             fn = inner.args[0]

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sennit.core.deferred import Deferred
 from sennit.core.ops.describe import callback_name, coroutine_places, frames_of, place
@@ -103,7 +103,7 @@ def _deferreds() -> Iterator[str]:
     for each in gc.get_objects():
         # `type` and not `isinstance`, which a proxy may answer by doing something.
         if type(each) is Deferred and not each.called:
-            made = getattr(each, "_place", None)
+            made = getattr(cast("Any", each), "_place", None)
             yield "pending" if made is None else f"pending, made at {made}"
 
 

@@ -241,6 +241,9 @@ class Histogram(_Metric[HistogramValue]):
         return HistogramValue(self.bounds)
 
 
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
 class Registry:
     """Metrics by name."""
 
@@ -278,8 +281,6 @@ class Registry:
         """A histogram (see `counter`) with buckets up to each of `bounds`."""
         return self._metric(Histogram, name, about, labels, bounds)
 
-    M = TypeVar("M", Counter, Gauge, Histogram)
-
     def _metric(
         self,
         kind: Callable[..., M],
@@ -296,7 +297,7 @@ class Registry:
                 f"{name} is a {found.kind} with labels {found.label_names} already, "
                 f"and cannot be a {wanted.kind} with labels {wanted.label_names}"
             )
-        return found
+        return cast("M", found)
 
     def before_reading(self, fn: Callable[[], object]) -> None:
         """Call `fn()` before the metrics are read, to set what is only then known."""

@@ -437,13 +437,13 @@ class DatagramTransport(FlowControl):
         self._wants = mask
         registered = self._registered
         if mask != registered:
-            self._registered = mask
             if not registered:
                 self._reactor.watch(self._fd, mask, self._handler)
             elif mask:
                 self._reactor.rewatch(self._fd, mask)
             else:
                 self._reactor.unwatch(self._fd)
+            self._registered = mask
 
     # ── sending ───────────────────────────────────────────────────────────────
 

@@ -334,7 +334,7 @@ async def test_a_checker_that_cannot_say_is_no_denial() -> None:
 
 def test_a_transport_in_memory_is_private_and_has_nothing_to_bind_to() -> None:
     clock = Clock()
-    one, _ = memory_pair(Protocol(), Protocol(), reactor=clock)
+    one = memory_pair(Protocol(), Protocol(), reactor=clock).first
     assert channel_of(one).private
     assert not channel_of(one).bindings
     clock.advance(1)

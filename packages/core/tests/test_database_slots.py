@@ -143,8 +143,13 @@ def test_nobody_waits_longer_than_the_limit(size: int, steps: list[tuple[str, in
 def test_who_waits_longest_is_served_first() -> None:
     world = World(1)
     order: list[int] = []
+
+    def note(one: One, number: int) -> One:
+        order.append(number)
+        return one
+
     for number in range(3):
-        world.slots.acquire().add_callback(lambda one, number=number: order.append(number) or one)
+        world.slots.acquire().add_callback(note, number)
     world.step("opened", 0)
     (one,) = world.alive
     world.slots.release(one)

@@ -306,7 +306,11 @@ async def test_a_name_server_that_is_a_black_hole_fails_a_look_up_in_its_time(
 
 async def test_the_timer_of_a_look_up_goes_with_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     reactor = current_reactor()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
+
+    def at_once(*_: object) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", at_once)
     assert await names.look_up(reactor, "x.example", 80) == []
     timers = [each for _, _, each in reactor._heap if each.fn is not None]
     assert all("look_up" not in getattr(each.fn, "__qualname__", "") for each in timers)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -51,17 +51,17 @@ def _program(name: str) -> str:
     return program
 
 
-def _as_postgres() -> dict[str, Any]:
-    """What makes a child run as a user that the server accepts: it refuses root."""
+def _as_postgres() -> tuple[int, int] | None:
+    """User and group of a child, which the server wants not to be root."""
     if os.geteuid() != 0:
-        return {}
+        return None
     import pwd
 
     try:
         user = pwd.getpwnam("postgres")
     except KeyError:
         pytest.skip("as root this needs a user postgres")
-    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    return user.pw_uid, user.pw_gid
 
 
 def _free_port() -> int:
@@ -93,8 +93,8 @@ def postgres_server(options: Sequence[str] = ()) -> Generator[PostgresURL, None,
     folder = Path(tempfile.mkdtemp(prefix="sennit-pg-", dir="/tmp"))
     try:
         if who:
-            os.chown(folder, who["user"], who["group"])
-        data, log = folder / "data", folder / "log"
+            os.chown(folder, *who)
+        data = folder / "data"
         made = subprocess.run(
             [initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"],
             cwd=folder,
@@ -102,37 +102,25 @@ def postgres_server(options: Sequence[str] = ()) -> Generator[PostgresURL, None,
             text=True,
             timeout=60,
             check=False,
-            **who,
+            user=who and who[0],
+            group=who and who[1],
+            extra_groups=who and [],
         )
         if made.returncode:
             raise AssertionError(f"initdb failed: {made.stdout}{made.stderr}")
-        server: subprocess.Popen[bytes] | None = None
+        server = None
         port = 0
         for _ in range(3):
             port = _free_port()
             settings = ["fsync=off", "listen_addresses=127.0.0.1", f"port={port}"]
             settings += [f"unix_socket_directories={folder}", "max_connections=40", *options]
-            with log.open("ab") as out:
-                server = subprocess.Popen(
-                    [postgres, "-D", data, *(f"--{each}" for each in settings)],
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    # A Ctrl-C at the terminal is for the tests.
-                    start_new_session=True,
-                    **who,
-                )
-            deadline = time.monotonic() + 30
-            while not _ready(data) and server.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if server.poll() is None and _ready(data):
+            command = [postgres, "-D", str(data), *(f"--{each}" for each in settings)]
+            server = _started(command, folder, who)
+            if server is not None:
                 break
             # Somebody may have taken the port in between; another one then.
-            _end(server)
-            server = None
         if server is None:
-            raise AssertionError(f"PostgreSQL did not start: {log.read_text()}")
+            raise AssertionError(f"PostgreSQL did not start: {(folder / 'log').read_text()}")
         url = PostgresURL(f"postgresql://postgres@127.0.0.1:{port}/postgres")
         url.folder, url.port, url.pid = str(folder), port, server.pid
         try:
@@ -141,6 +129,32 @@ def postgres_server(options: Sequence[str] = ()) -> Generator[PostgresURL, None,
             _end(server)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(
+    command: list[str], folder: Path, who: tuple[int, int] | None
+) -> subprocess.Popen[bytes] | None:
+    """A server that takes connections, or ``None``."""
+    with (folder / "log").open("ab") as out:
+        server: subprocess.Popen[bytes] = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            # A Ctrl-C at the terminal is for the tests.
+            start_new_session=True,
+            user=who and who[0],
+            group=who and who[1],
+            extra_groups=who and [],
+        )
+    deadline = time.monotonic() + 30
+    while server.poll() is None and time.monotonic() < deadline:
+        if _ready(folder / "data"):
+            return server
+        time.sleep(0.02)
+    _end(server)
+    return None
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

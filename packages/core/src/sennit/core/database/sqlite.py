@@ -76,6 +76,7 @@ def sqlite_pool(
         # With a log, a commit that a power cut undoes leaves the file whole (sqlite.org/wal.html).
         chosen |= {"journal_mode": "WAL", "synchronous": "NORMAL"}
     chosen |= {"foreign_keys": "ON" if foreign_keys else "OFF", **(pragmas or {})}
+    settings = {"health_check": None, "name": "sennit-sqlite", **settings}
     return Pool(
         sqlite3.connect,
         file,
@@ -83,7 +84,7 @@ def sqlite_pool(
         options={"timeout": busy_timeout, **(options or {})},
         size=size,
         on_connect=partial(_prepare, pragmas=chosen),
-        **{"health_check": None, "name": "sennit-sqlite", **settings},
+        **settings,
     )
 
 
@@ -174,12 +175,9 @@ def sqlite_database(
     if os.fspath(path) in (":memory:", ""):
         raise DatabaseUsageError("a database in memory has one connection: use sqlite_pool")
     pragmas: Mapping[str, object] = settings.pop("pragmas", None) or {}
+    for_writer: dict[str, Any] = {"min_size": 1, **settings}
+    for_readers: dict[str, Any] = {"name": "sennit-sqlite-reader", **settings}
     return SQLiteDatabase(
-        sqlite_pool(path, pragmas=pragmas, **{"min_size": 1, **settings}),
-        sqlite_pool(
-            path,
-            size=readers,
-            pragmas={**pragmas, "query_only": "ON"},
-            **{"name": "sennit-sqlite-reader", **settings},
-        ),
+        sqlite_pool(path, pragmas=pragmas, **for_writer),
+        sqlite_pool(path, size=readers, pragmas={**pragmas, "query_only": "ON"}, **for_readers),
     )

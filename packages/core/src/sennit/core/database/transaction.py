@@ -205,8 +205,7 @@ class Savepoint:
                 await undone
             except Exception as later:
                 # What led here says more; the transaction as a whole will fail to commit.
-                if error is not None:
-                    error.add_note(f"and its savepoint could not be undone: {later}")
+                error.add_note(f"and its savepoint could not be undone: {later}")
         else:
             undone.add_errback(_ignore)
 

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["LoopUDPTransport", "LoopUnixDatagramTransport", "endpoint"]
 
 
+class _Kinds(_SelectorDatagramTransport, asyncio.DatagramTransport):
+    """Both of what asyncio's are; before 3.12 the first of them is not the second."""
+
+
 class _Manners(DatagramTransport):
     """What asyncio's users expect of a datagram transport."""
 
@@ -177,7 +181,7 @@ class _Manners(DatagramTransport):
             # `isinstance(transport, asyncio.DatagramTransport)` is asked here and there (and
             # `asyncio.Transport`, which asyncio's own are, too). It cannot be a base: both would
             # lay out slots. `type()` tells the truth.
-            return _SelectorDatagramTransport
+            return _Kinds
 
 
 class _LastWord:

@@ -145,6 +145,37 @@ class _PipeEnd:
         self._process.protocol.pipe_connection_lost(self._fd, error)
 
 
+class _TerminalPipe(PipeTransport):
+    """Our side of a child's terminal, which is kept until the child has exited.
+
+    A program may close its standard streams a moment before it exits. Closing ours upon
+    that would hang the terminal up, and SIGHUP would be what the program ended by.
+    """
+
+    __slots__ = ("at_end", "process")
+
+    process: ProcessTransport
+
+    def start(self) -> None:
+        self.at_end = False
+        super().start()
+
+    def _on_eof(self) -> None:
+        if self.process.status is not None:
+            super()._on_eof()
+            return
+        self.at_end = True
+        if self._registered:
+            # It would be reported again and again.
+            self._mask = self._registered = 0
+            self._reactor.unwatch(self._fd)
+
+    def child_exited(self) -> None:
+        """Nobody is hung up any more."""
+        if self.at_end and not self.is_closing():
+            super()._on_eof()
+
+
 @implements("IProcessTransport")
 class ProcessTransport:
     """A child process (made by `spawn`).
@@ -359,6 +390,9 @@ class ProcessTransport:
 
     def _tell_exit(self) -> None:
         self._call("process_exited", self._status)
+        for pipe in tuple(self._open):
+            if isinstance(pipe, _TerminalPipe):
+                pipe.child_exited()
         if self._open:
             self._linger = self._reactor.call_later(LINGER, self._lingered)
         else:
@@ -569,7 +603,8 @@ class _Plan:
         if self._terminal_fd >= 0:
             end = _PipeEnd(process, 1)
             ends = Ends(self._terminal_fd, self._terminal_fd)
-            pipe = PipeTransport(reactor, ends, end, owner=process, context=context)
+            pipe = _TerminalPipe(reactor, ends, end, owner=process, context=context)
+            pipe.process = process
             process.give(0, pipe)
             process.give(1, pipe)
         for number, (what, fd) in self.ours.items():
@@ -585,8 +620,9 @@ class _Plan:
                 )
                 continue
             ends = Ends(fd, -1) if what == "r" else Ends(-1, fd)
-            pipe = PipeTransport(reactor, ends, end, owner=process, context=context)
-            process.give(number, pipe)
+            process.give(
+                number, PipeTransport(reactor, ends, end, owner=process, context=context)
+            )
 
     def close_theirs(self) -> None:
         """Close what only the child is to have."""

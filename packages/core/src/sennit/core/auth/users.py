@@ -60,7 +60,8 @@ def build_sql(config: SQLUsersConfig, folder: Path) -> IChecker:
         driver = importlib.import_module(config.driver)
     except ImportError as error:
         raise ConfigError(f"cannot be imported: {error}", key="driver") from error
-    connect = config.connect if isinstance(config.connect, str) else config.connect.reveal()
+    secret = config.connect_from
+    connect = secret.reveal() if secret is not None else config.connect or ""
     options: dict[str, Any] = {}
     if config.driver == "sqlite3":
         connect = str(folder / connect)

@@ -51,16 +51,23 @@ class SQLUsersConfig(HashedUsersConfig, kw_only=True, frozen=True):
     Attributes:
         driver: The DB-API 2 module: sqlite3, psycopg.
         connect: What its connect function is given: a file, or a connection string.
+        connect_from: The same where it has a password in it.
         lookup: Statement that gives a user's entry; its parameter is the name.
         update: Statement with the new entry, the name and the old entry; "" for none.
         size: Connections at most.
     """
 
     driver: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")] = "sqlite3"
-    connect: str | Secret
+    connect: str | None = None
+    connect_from: Secret | None = None
     lookup: str = "SELECT entry FROM users WHERE name = ?"
     update: str = "UPDATE users SET entry = ? WHERE name = ? AND entry = ?"
     size: Annotated[int, Meta(ge=1, le=100)] = 4
+
+    def __post_init__(self) -> None:
+        """Check what belongs together."""
+        if (self.connect is None) == (self.connect_from is None):
+            raise ValueError("expected either connect or connect_from")
 
 
 class PAMUsersConfig(Table, kw_only=True, frozen=True):

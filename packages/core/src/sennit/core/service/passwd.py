@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sennit.core.errors import MissingExtraError, UsageError
+from sennit.core.errors import MissingExtraError, SennitError, UsageError
 
 try:
     import click
@@ -18,6 +18,8 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
     raise MissingExtraError(__name__, "sennit-core", "cli") from error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sennit.core.auth.passwords import PasswordHasher
 
 __all__ = ["passwd"]
@@ -54,7 +56,7 @@ def passwd(
     from sennit.core.auth.hashes import Argon2Policy, ScryptPolicy
     from sennit.core.auth.passwords import PasswordHasher
     from sennit.core.auth.sasl.grammar import MalformedError, prepare_name, prepare_password
-    from sennit.core.auth.userfile import entry_of, set_entry
+    from sennit.core.auth.userfile import entry_of
 
     path = Path(file)
     try:
@@ -66,11 +68,11 @@ def passwd(
     if action in ("verify", "remove", "lock") and not path.exists():
         raise UsageError(f"{file}: there is no such file")
     if action == "remove":
-        _changed(set_entry(path, name, lambda old: None), name, file)
+        _changed(_set(path, name, lambda old: None), name, file)
         click.echo(f"{name} removed")
         return 0
     if action == "lock":
-        _changed(set_entry(path, name, lambda old: old and "!" + old.lstrip("!")), name, file)
+        _changed(_set(path, name, lambda old: old and "!" + old.lstrip("!")), name, file)
         click.echo(f"{name} locked; a new password opens it again")
         return 0
     policy = Argon2Policy() if kind == "argon2id" else ScryptPolicy()
@@ -87,9 +89,20 @@ def passwd(
         locked = old is None or old.startswith(("!", "*"))
         return hasher.make_entry(password, None if locked else old)
 
-    was_there = set_entry(path, name, made, create=True)
+    was_there = _set(path, name, made, create=True)
     click.echo(f"{name} {'changed' if was_there else 'added'}")
     return 0
+
+
+def _set(
+    path: Path, name: str, make: Callable[[str | None], str | None], *, create: bool = False
+) -> bool:
+    from sennit.core.auth.userfile import set_entry
+
+    try:
+        return set_entry(path, name, make, create=create)
+    except OSError as error:
+        raise SennitError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _verify(hasher: PasswordHasher, path: Path, name: str, password: str, entry: str | None) -> int:

@@ -27,7 +27,7 @@ from sennit.core.service.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from sennit.core.interfaces import IService
     from sennit.core.reactor.base import Reactor
@@ -174,11 +174,11 @@ class Node:
 
     # ── up ────────────────────────────────────────────────────────────────────
 
-    async def start(self, granted: Callable[[], object] | None = None) -> None:
+    async def start(self, granted: Callable[[], Awaitable[None]] | None = None) -> None:
         """Bring every service up: all are bound before the first accepts.
 
         Args:
-            granted: Called in between: nothing can be refused any more, and no octet of a
+            granted: Awaited in between: nothing can be refused any more, and no octet of a
                 peer was read. There privileges are given up.
 
         Raises:
@@ -189,7 +189,7 @@ class Node:
         try:
             await self.prepare(self.config, entries)
             if granted is not None:
-                granted()
+                await granted()
             for each in entries:
                 await begin_tree(each.tree, self.reactor)
         except BaseException:

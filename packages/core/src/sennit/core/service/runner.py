@@ -282,7 +282,7 @@ class NodeRun:
         except SennitError as error:
             raise self._config.origin.error(("node", "bus"), str(error)) from error
 
-    def _granted(self) -> None:
+    async def _granted(self) -> None:
         """Everything is bound, nothing was accepted: here privileges are given up."""
         self._privileges.drop()
 

@@ -244,8 +244,8 @@ class Supervisor:
                     return False
         return True
 
-    def _start_worker(self, number: int) -> Worker:
-        worker = Worker(self, number, first=not self._shown)
+    def _start_worker(self, number: int, *, held: bool = False) -> Worker:
+        worker = Worker(self, number, first=not self._shown, held=held)
         self._shown = True
         worker.start()
         return worker
@@ -379,6 +379,8 @@ class Supervisor:
         workers = [each for each in self.workers.values() if each.state == READY]
         if not workers:
             raise UsageError("no worker serves: there is nothing to reload")
+        if self.settings.user is not None or self.settings.group is not None:
+            return await self._reload_by_replacing()
         outcomes = await asyncio.gather(
             *(each.ask("prepare", timeout=RELOAD_TIMEOUT) for each in workers),
             return_exceptions=True,
@@ -396,6 +398,37 @@ class Supervisor:
                 await self._replace(each)
         report: dict[str, Any] = outcomes[0]
         return report
+
+    async def _reload_by_replacing(self) -> dict[str, Any]:
+        """A reload by new workers, which wait until all of them are prepared.
+
+        Those that serve have given up what it takes to read keys and bind ports.
+        """
+        old = [self.workers[number] for number in sorted(self.workers)]
+        new = [self._start_worker(each.number, held=True) for each in old]
+        ready = await asyncio.gather(*(self._until_ready(each) for each in new))
+        if all(ready) and self.state == READY:
+            for each in new:
+                each.begin()
+            ready = await asyncio.gather(*(self._until_ready(each) for each in new))
+        if not all(ready) or self.state != READY:
+            failed = next((each for each, good in zip(new, ready, strict=True) if not good), None)
+            for each in new:
+                each.kill()
+                await each.gone(5.0)
+                each.let_go()
+            why = "the end has begun" if failed is None else f"{failed}: {failed.how_it_ended}"
+            raise SennitError(f"the new workers did not come up ({why}); its log says more")
+        for before, after in zip(old, new, strict=True):
+            self._succeed(before, after)
+        return {
+            "added": [],
+            "changed": new[0].services,
+            "removed": [],
+            "kept": [],
+            "certificates": [],
+            "later": [],
+        }
 
     async def _attempt(self, worker: Worker, what: str) -> bool:
         try:
@@ -427,6 +460,10 @@ class Supervisor:
                 f"the new worker {new.number} did not come up ({new.how_it_ended}); "
                 "the old one goes on"
             )
+        self._succeed(old, new)
+
+    def _succeed(self, old: Worker, new: Worker) -> None:
+        """Let a worker that serves take the place of another, which drains."""
         if self.state != READY or self.workers.get(old.number) is not old:
             # Meanwhile the old one has ended, and another took its place, or all are to end.
             self._leaving.add(new)

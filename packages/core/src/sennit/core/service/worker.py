@@ -14,6 +14,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from sennit.core.deferred import Deferred
 from sennit.core.errors import UsageError
 from sennit.core.service.control import Control
 from sennit.core.service.privileges import die_with_parent
@@ -47,6 +48,7 @@ class Supervised:
         number: Its number, from 1.
         workers: How many there are.
         first: Whether it is to show the table of services.
+        held: Whether it is to wait, once everything is prepared, until it is told to begin.
         bus: Whether the supervisor passes messages between workers.
     """
 
@@ -55,6 +57,7 @@ class Supervised:
         self.number = int(told["number"])
         self.workers = int(told["workers"])
         self.first = bool(told["first"])
+        self.held = bool(told["held"])
         self.control, self.sockets, self.bus = (
             socket.socket(fileno=int(each)) for each in told["fds"]
         )
@@ -90,6 +93,7 @@ class WorkerRun(NodeRun):
         self._commands: Administered | None = None
         self._prepared: PreparedReload | None = None
         self._told_to_drain = False
+        self._released: Deferred[None] = Deferred()
         self._control = Control(self._reactor, self._answer, self._told, self._abandoned)
         # Should it hang when the supervisor ends, its alarm clock will do the rest.
         die_with_parent(signal.SIGTERM)
@@ -125,8 +129,11 @@ class WorkerRun(NodeRun):
         bus = UnixBus(reactor, sock=here.bus)
         return Surroundings(bus, bus, worker=here.number, workers=here.workers)
 
-    def _granted(self) -> None:
-        super()._granted()
+    async def _granted(self) -> None:
+        if self._supervised.held:
+            self._control.tell("prepared", services=[each.name for each in self._config.services])
+            await self._released
+        await super()._granted()
         # Forgotten by the kernel when the user changed.
         die_with_parent(signal.SIGTERM)
 
@@ -153,6 +160,8 @@ class WorkerRun(NodeRun):
         if name == "deny":
             if hasattr(self, "node"):
                 self.node.deny()
+        elif name == "begin":
+            self._released.callback(None)
         elif name == "drain":
             self._told_to_drain = True
             self._signalled(int(signal.SIGTERM))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DRAINING", "ENDED", "READY", "STARTING", "Worker"]
 
 STARTING: Final = "starting"
+PREPARED: Final = "prepared"
 READY: Final = "running"
 DRAINING: Final = "draining"
 ENDED: Final = "stopped"
@@ -39,19 +40,24 @@ class Worker:
         supervisor: Whose it is.
         number: Its number, from 1; the one that follows it has the same.
         first: Whether it shows the table of services.
+        held: Whether it waits for `begin` once everything is prepared.
 
     Attributes:
-        state: ``starting``, ``running``, ``draining`` or ``stopped``.
+        state: ``starting``, ``prepared``, ``running``, ``draining`` or ``stopped``.
         exit_status: As a shell has it: 128 and the signal's number where one ended it;
             ``None`` while it lives.
         asked: Whether a ping is under way.
         table: Lines on its services, for the person who has started all this.
+        services: Their names, where it was held.
     """
 
     _all: weakref.WeakSet[Worker] = weakref.WeakSet()
 
-    def __init__(self, supervisor: Supervisor, number: int, *, first: bool) -> None:
+    def __init__(
+        self, supervisor: Supervisor, number: int, *, first: bool, held: bool = False
+    ) -> None:
         self._supervisor = supervisor
+        self._held = held
         self._reactor = supervisor.reactor
         self._first = first
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,6 +73,7 @@ class Worker:
         self.exit_status: int | None = None
         self.asked = False
         self.table: list[str] = []
+        self.services: list[str] = []
 
     def __repr__(self) -> str:
         return f"<Worker {self.number} {self.pid} {self.state}>"
@@ -117,6 +124,7 @@ class Worker:
             "number": self.number,
             "workers": self._supervisor.count,
             "first": self._first,
+            "held": self._held,
             "fds": [each.fileno() for each in theirs],
         }
         try:
@@ -147,8 +155,16 @@ class Worker:
         else:
             hub.adopt(ours[2])
 
+    def begin(self) -> None:
+        """Let one that was held, and is prepared, serve."""
+        self._ready = Deferred()
+        self.tell("begin")
+
     def became_ready(self, timeout: float) -> Deferred[bool]:
-        """Fires with whether it serves: false when it ends before, or takes too long."""
+        """Fires with whether it serves: false when it ends before, or takes too long.
+
+        One that is held is as ready as it can be when it is prepared.
+        """
         call = self._reactor.call_later(timeout, self._settle, False)
         waiter: Deferred[bool] = Deferred()
 
@@ -236,7 +252,11 @@ class Worker:
             self._control.tell(what, **arguments)
 
     def _told(self, name: str, arguments: Mapping[str, Any]) -> None:
-        if name == "ready" and self.state == STARTING:
+        if name == "prepared" and self.state == STARTING:
+            self.state = PREPARED
+            self.services = [str(each) for each in arguments["services"]]
+            self._settle(True)
+        elif name == "ready" and self.state in (STARTING, PREPARED):
             self.state = READY
             self.table = [str(each) for each in arguments["table"]]
             self._settle(True)

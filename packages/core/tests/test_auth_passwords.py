@@ -214,6 +214,7 @@ def test_an_unknown_user_costs_what_a_wrong_password_costs() -> None:
     entry = made.make_entry("right")
     wrong: list[float] = []
     unknown: list[float] = []
+    ratio = 0.0
     for attempt in range(4):
         for _ in range(150):
             for found, times in ((entry, wrong), (None, unknown)):

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Avatar", "AvatarSession", "Portal", "Realm"]
 
 T = TypeVar("T")
-V = TypeVar("V")
+M = TypeVar("M", bound="Callable[[str], object]")
 
 
 class AvatarSession(Generic[T]):
@@ -120,8 +120,8 @@ class Realm:
         self,
         interface: object,
         *,
-        logout: Callable[[V], object] | None = None,
-    ) -> Callable[[Callable[[str], V | Awaitable[V]]], Callable[[str], V | Awaitable[V]]]:
+        logout: Callable[[Any], object] | None = None,  # Any: what the function makes
+    ) -> Callable[[M], M]:
         """Register the function that makes avatars of this interface; a decorator.
 
         Args:
@@ -129,9 +129,7 @@ class Realm:
             logout: Called with the avatar when its user leaves; may be a coroutine function.
         """
 
-        def register(
-            make: Callable[[str], V | Awaitable[V]],
-        ) -> Callable[[str], V | Awaitable[V]]:
+        def register(make: M) -> M:
             self._makers[interface] = (make, logout)
             return make
 

@@ -94,15 +94,15 @@ class _OpenedLate:
     def __init__(self, driver: Any, connect: str, options: dict[str, Any], size: int) -> None:
         from sennit.core.database.pool import Pool
 
-        self._make = lambda: Pool(driver, connect, options=options, size=size, name="sennit-users")
-        self._pool: Pool | None = None
+        self._pool = Pool(driver, connect, options=options, size=size, name="sennit-users")
+        self._begun = False
 
     async def _opened(self) -> Pool:
-        if self._pool is None:
-            pool = self._make()
-            # Without connections that it keeps, opening waits for nothing.
-            await pool.open()
-            self._pool = self._pool or pool
+        if not self._begun:
+            # It keeps no connection, so opening it waits for nothing, and whoever
+            # comes meanwhile finds it open.
+            self._begun = True
+            await self._pool.open()
         return self._pool
 
     async def fetch_one(self, sql: str, parameters: Sequence[object] = ()) -> Any:

@@ -92,14 +92,18 @@ def operate_heads() -> tuple[str, ...]:
     return ("service", "type", "state", "up", "connections", "restarts", "urls")
 
 
-def test_several_workers_are_shown_one_after_the_other(
+def test_workers_are_listed_below_the_services_that_they_share(
     asked: Asked, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = {"node": NODE, "services": [SERVICE]}
-    asked.answer = {"workers": {"1": one, "2": one}}
-    out = sennit(capsys, "status")
-    assert "worker 1: running" in out
-    assert "worker 2: running" in out
+    worker = {"number": 2, "pid": 9, "state": "ready", "uptime": 1.0}
+    asked.answer = {"node": NODE, "services": [SERVICE], "workers": [worker]}
+    assert sennit(capsys, "status").splitlines()[-1].split() == ["2", "9", "ready", "1.0", "s"]
+    asked.answer = [{"name": "t", "coroutine": "f", "worker": 2, "waits": []}]
+    assert sennit(capsys, "tasks") == "worker 2: t: f\n"
+    one = {name: {"count": 0, "first": []} for name in ("tasks", "deferreds", "timers", "ready")}
+    one |= {"descriptors": {"count": 0, "first": []}}
+    asked.answer = {"workers": {"2": {"pid": 9, "threads": [], **one}}}
+    assert sennit(capsys, "dump").startswith("worker 2\nprocess 9\ntasks: 0\n")
 
 
 def test_a_peers_name_is_escaped_before_the_terminal_sees_it(

@@ -168,6 +168,25 @@ async def test_calls_that_wait_for_a_thread_are_shown_with_their_age(reactor: Re
     assert read(reactor)["threads_waiting{worker}"] == 0
 
 
+async def test_log_lines_for_which_there_was_no_room_are_counted(
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HARDENING fault-14: dropped and counted."""
+    from sennit.core.service import output
+
+    measure(reactor)
+    before = read(reactor)["log_lines_dropped"]
+    monkeypatch.setattr(output, "WAITING", 0)
+    log = output.LineWriter(2, notice="{} dropped")
+    other = output.LineWriter(1)  # no log: its lines are not counted here
+    assert not log.write("x")
+    assert not log.write("x")
+    assert not other.write("x")
+    assert read(reactor)["log_lines_dropped"] == before + 2
+    log.close()
+    other.close()
+
+
 async def test_look_ups_of_names_are_counted(
     reactor: Reactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -327,7 +327,8 @@ class HealthServer:
                 )
                 await server.start()
                 for listener in server.listeners:
-                    listener.label = "admin"
+                    if hasattr(listener, "label"):
+                        listener.label = "admin"
                 self._servers.append(server)
         except BaseException:
             await self.close()

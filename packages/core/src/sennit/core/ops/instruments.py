@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from sennit.core.ops.metrics import registry_of
-from sennit.core.ops.turns import turns
+from sennit.core.ops.turns import TurnMeter, turns
 from sennit.core.reactor.calls import DelayedCall
 from sennit.core.transport.stream import SocketTransport
 
@@ -63,13 +63,11 @@ CLIENT: Final = "client"
 """The service of connections that this side made."""
 
 
-class Meter:
+class Meter(TurnMeter):
     """What is counted of one reactor (made by `measure`).
 
     Attributes:
         registry: Where it is counted.
-        began: When the callback that runs now began; 0 while none runs.
-        slow: Seconds after which a callback counts as blocking.
         watch: Is told of those.
         opened: When each connection that stands was taken (monotonic seconds).
     """

@@ -3,7 +3,7 @@
 `Turning._turns` has no branch for who might want to measure: it would cost every
 event of every program. A reactor that is measured runs `turns` in its place
 (`sennit.core.ops.instruments.measure` puts it there), which does the same in the
-same order, and tells a `Meter` when each callback began and how long it took.
+same order, and tells a `TurnMeter` when each callback began and how long it took.
 
 ``test_ops_instruments.py`` holds the two against each other.
 """
@@ -20,38 +20,41 @@ from sennit.core.reactor.turning import _NO_CALL, _QUICK, _ROUNDS, _no_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
 
     from sennit.core.ops.metrics import CounterValue, HistogramValue
     from sennit.core.reactor.base import Reactor
 
-    class Meter(Protocol):
-        """What is told of each turn.
-
-        Attributes:
-            began: When the callback that runs now began; 0 while none runs.
-            slow: Seconds after which a callback counts as blocking.
-            turn_time: Takes how long each turn took, waiting not counted.
-            timer_lag: Takes how late each timer came.
-            events: Events of descriptors.
-            calls: Calls of the ready queue.
-        """
-
-        began: float
-        slow: float
-        turn_time: HistogramValue
-        timer_lag: HistogramValue
-        events: CounterValue
-        calls: CounterValue
-
-        def blocked(self, callback: object, seconds: float) -> None:
-            """A callback took that long, which is more than `slow`."""
+__all__ = ["TurnMeter", "turns"]
 
 
-__all__ = ["turns"]
+class TurnMeter:
+    """What is told of each turn.
+
+    Slots, since two of them are set for every event.
+
+    Attributes:
+        began: When the callback that runs now began; 0 while none runs.
+        slow: Seconds after which a callback counts as blocking.
+        turn_time: Takes how long each turn took, waiting not counted.
+        timer_lag: Takes how late each timer came.
+        events: Events of descriptors.
+        calls: Calls of the ready queue.
+    """
+
+    __slots__ = ("began", "calls", "events", "slow", "timer_lag", "turn_time")
+
+    began: float
+    slow: float
+    turn_time: HistogramValue
+    timer_lag: HistogramValue
+    events: CounterValue
+    calls: CounterValue
+
+    def blocked(self, callback: object, seconds: float) -> None:
+        """A callback took that long, which is more than `slow`."""
 
 
-def turns(reactor: Reactor, meter: Meter, once: bool = False) -> None:
+def turns(reactor: Reactor, meter: TurnMeter, once: bool = False) -> None:
     """`Turning._turns` of `reactor`, measured."""
     poll, handlers, ready, heap = (
         reactor._poll,
@@ -116,7 +119,7 @@ def turns(reactor: Reactor, meter: Meter, once: bool = False) -> None:
     meter.began = 0.0
 
 
-def _take_due(reactor: Reactor, meter: Meter) -> None:
+def _take_due(reactor: Reactor, meter: TurnMeter) -> None:
     heap = reactor._heap
     now = monotonic()
     while heap and heap[0][0] <= now:
@@ -129,7 +132,7 @@ def _take_due(reactor: Reactor, meter: Meter) -> None:
             meter.timer_lag.observe(now - when)
 
 
-def _run_ready(reactor: Reactor, meter: Meter, rounds: int) -> None:
+def _run_ready(reactor: Reactor, meter: TurnMeter, rounds: int) -> None:
     ready = reactor._ready
     slow = meter.slow
     until = 0.0

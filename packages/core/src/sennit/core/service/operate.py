@@ -136,15 +136,6 @@ def _octets(value: float | None) -> str | None:
     return f"{value:.1f} TiB"
 
 
-def _several(found: Any) -> list[tuple[str, Any]]:
-    """The answers of a node, or of each worker under its name."""
-    if isinstance(found, dict) and "workers" in found:
-        workers: Any = cast("dict[str, Any]", found)["workers"]
-        if isinstance(workers, dict):
-            return sorted(cast("dict[str, Any]", workers).items())
-    return [("", found)]
-
-
 # ── commands ──────────────────────────────────────────────────────────────────
 
 _WHERE = (
@@ -178,28 +169,34 @@ def _status(as_json: bool, **where: Any) -> int:
     if as_json:
         _json(found)
         return 0
-    for worker, one in _several(found):
-        node = one["node"]
-        name = f"worker {worker}: " if worker else ""
-        click.echo(
-            f"{name}{node['state']}, process {node['pid']}, "
-            f"up {_seconds(node['uptime']) or 'not yet'}, reloaded {node['reloads']} times"
-        )
-        for reason in node["not_ready"]:
-            click.echo(f"not ready: {_escape(reason)}")
-        _table(
-            ("service", "type", "state", "up", "connections", "restarts", "urls"),
+    node = found["node"]
+    click.echo(
+        f"{node['state']}, process {node['pid']}, "
+        f"up {_seconds(node['uptime']) or 'not yet'}, reloaded {node['reloads']} times"
+    )
+    for reason in node["not_ready"]:
+        click.echo(f"not ready: {_escape(reason)}")
+    _table(
+        ("service", "type", "state", "up", "connections", "restarts", "urls"),
+        (
             (
-                (
-                    each["name"],
-                    each["type"],
-                    each["state"],
-                    _seconds(each["uptime"]),
-                    each["connections"],
-                    each["restarts"],
-                    " ".join(each["urls"]),
-                )
-                for each in one["services"]
+                each["name"],
+                each["type"],
+                each["state"],
+                _seconds(each["uptime"]),
+                each["connections"],
+                each["restarts"],
+                " ".join(each["urls"]),
+            )
+            for each in found["services"]
+        ),
+    )
+    if "workers" in found:
+        _table(
+            ("worker", "process", "state", "up"),
+            (
+                (each["number"], each["pid"], each["state"], _seconds(each["uptime"]))
+                for each in found["workers"]
             ),
         )
     return 0
@@ -281,7 +278,8 @@ def _tasks(as_json: bool, **where: Any) -> None:
         _json(found)
         return
     for each in found:
-        click.echo(f"{_escape(each['name'])}: {_escape(each['coroutine'])}")
+        worker = f"worker {each['worker']}: " if "worker" in each else ""
+        click.echo(f"{worker}{_escape(each['name'])}: {_escape(each['coroutine'])}")
         for place in each["waits"]:
             click.echo(f"    {_escape(place)}")
 
@@ -354,9 +352,11 @@ def _dump(as_json: bool, **where: Any) -> None:
     if as_json:
         _json(found)
         return
-    for worker, one in _several(found):
-        if worker:
-            click.echo(f"worker {worker}")
+    if "workers" not in found:
+        click.echo(text_of(found))
+        return
+    for number, one in cast("dict[str, Any]", found["workers"]).items():
+        click.echo(f"worker {number}")
         click.echo(text_of(one))
 
 

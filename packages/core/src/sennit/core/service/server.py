@@ -98,7 +98,9 @@ class ServerService(Service):
                 else:
                     self._servers.append(server)
                     for listener in server.listeners:
-                        listener.label = self.name
+                        # A plugin's may be no `Listener`.
+                        if hasattr(listener, "label"):
+                            listener.label = self.name
         except BaseException:
             await self.end(0.0)
             raise

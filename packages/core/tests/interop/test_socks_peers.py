@@ -176,7 +176,7 @@ async def test_we_go_through_dante(running: Callable[..., None], tmp_path: Path)
         f"clientmethod: none\nuser.privileged: {getpass.getuser()}\n"
         f"user.unprivileged: {getpass.getuser()}\nlogoutput: stderr\n"
         "client pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }\n"
-        "socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 protocol: tcp command: connect }\n"
+        "socks pass { from: 127.0.0.0/8 to: 0.0.0.0/0 }\n"
     )
     running(port, need("danted"), "-f", str(config))
     async with serve("tcp://127.0.0.1:0", Echo) as target:

@@ -65,6 +65,8 @@ MAX_DATAGRAM: Final = 65535
 """Octets of the longest datagram that is received, unless asked otherwise; UDP has none longer."""
 DATAGRAMS_PER_TURN: Final = 64
 """Datagrams read in one turn, so that nobody starves the others."""
+MOST_DOUBT: Final = 64
+"""Lone datagrams after which a second one is looked for, however often there was none."""
 OCTETS_PER_TURN: Final = 256 * 1024
 """Octets read in one turn."""
 _LONG: Final = OCTETS_PER_TURN // DATAGRAMS_PER_TURN
@@ -121,6 +123,7 @@ class DatagramTransport(FlowControl):
         "_connected",
         "_context",
         "_datagram_received",
+        "_doubt",
         "_drops",
         "_error",
         "_fd",
@@ -130,6 +133,7 @@ class DatagramTransport(FlowControl):
         "_max_size",
         "_out",
         "_owner",
+        "_patience",
         "_peer",
         "_reactor",
         "_reading",
@@ -188,6 +192,8 @@ class DatagramTransport(FlowControl):
         self._state = OPEN
         self._reading = True
         self._batch = 1
+        self._doubt = 1
+        self._patience = 0
         self._retry: TimedCall | None = None
         self._drops: dict[str, int] | None = None
         self._warned = -WARN_EVERY
@@ -348,6 +354,9 @@ class DatagramTransport(FlowControl):
                 data, peer = receive(most + 1)
             except BlockingIOError:
                 self._batch = taken or 1
+                if batch == 2:
+                    # There was no second one: look for it again, but ever less often.
+                    self._doubt = self._patience = min(2 * self._doubt, MOST_DOUBT)
                 return
             except OSError as error:
                 if not self._receive_failed(error):
@@ -368,7 +377,13 @@ class DatagramTransport(FlowControl):
                 self._protocol_failed(error, "datagram_received")
             if not self._reading or octets >= OCTETS_PER_TURN:
                 return
-        if batch < DATAGRAMS_PER_TURN:
+        if batch == 1:
+            if self._patience:
+                self._patience -= 1
+            else:
+                self._batch = 2
+        elif batch < DATAGRAMS_PER_TURN:
+            self._doubt = 1
             self._batch = batch * 2
 
     def _go_on_reading(self, mask: int) -> bool:

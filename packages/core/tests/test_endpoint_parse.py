@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sennit.core import plugin
@@ -9,6 +11,7 @@ from sennit.core.endpoint.parse import SCHEMES, parse_endpoint
 from sennit.core.endpoint.schemes import (
     PREFIXES,
     TABLE,
+    Prefix,
     Scheme,
     connect_to,
     known_schemes,
@@ -174,6 +177,10 @@ def test_a_row_says_what_may_follow_the_colon() -> None:
         assert caught.value.problem == problem
 
 
+def only_serial(group: str) -> dict[str, None]:
+    return {"serial": None}
+
+
 def test_a_plugin_gives_a_row_and_is_loaded_by_use(monkeypatch: pytest.MonkeyPatch) -> None:
     row = Scheme("serial", form="path", listen=lambda *a, **k: (a, k))
     asked: list[str] = []
@@ -183,14 +190,15 @@ def test_a_plugin_gives_a_row_and_is_loaded_by_use(monkeypatch: pytest.MonkeyPat
         return row
 
     monkeypatch.setattr(plugin, "find", find)
-    monkeypatch.setattr(plugin, "installed", lambda group: {"serial": None})
+    monkeypatch.setattr(plugin, "installed", only_serial)
     endpoint = load_endpoint("serial:/dev/tty0")
     assert endpoint.row is row
     assert endpoint.path == "/dev/tty0"
     assert asked == ["sennit.endpoints serial"]
     assert known_schemes()[-1] == "serial"
     reactor, factory = object(), object()
-    args, options = listen_at(endpoint, factory, reactor=reactor)  # type: ignore[arg-type]
+    listened: Any = listen_at(endpoint, factory, reactor=reactor)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    args, options = listened
     assert args == (endpoint, factory)
     assert options == {"reactor": reactor, "limits": None, "paused": False}
     with pytest.raises(EndpointSyntaxError, match="one connects to"):
@@ -198,8 +206,11 @@ def test_a_plugin_gives_a_row_and_is_loaded_by_use(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_plugin_that_gives_no_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin, "find", lambda group, name: print)
-    monkeypatch.setattr(plugin, "installed", lambda group: {"serial": None})
+    def find(group: str, name: str) -> object:
+        return print
+
+    monkeypatch.setattr(plugin, "find", find)
+    monkeypatch.setattr(plugin, "installed", only_serial)
     with pytest.raises(plugin.BrokenPluginError, match="it is no Scheme but"):
         load_endpoint("serial:x")
 
@@ -212,6 +223,7 @@ def test_where_one_cannot_listen_the_row_says_so() -> None:
 
 
 def test_every_function_that_a_row_names_is_there() -> None:
-    for row in [*TABLE.values(), *PREFIXES.values()]:
+    rows: list[Scheme | Prefix] = [*TABLE.values(), *PREFIXES.values()]
+    for row in rows:
         for target in (row.listen, row.connect):
             assert target is None or callable(target) or callable(plugin.resolve(target))

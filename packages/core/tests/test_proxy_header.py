@@ -616,7 +616,7 @@ def test_without_a_word_only_this_machine_is_trusted() -> None:
 async def test_limits_count_the_clients_and_not_the_proxy(echo: type[Echo]) -> None:
     limits = ConnectionLimits(max_per_address=1)
     async with serve("haproxy+tcp://127.0.0.1:0", echo, limits=limits) as server:
-        clients = []
+        clients: list[Collector] = []
         for host in ("192.0.2.7", "192.0.2.8", "192.0.2.7"):
             header = ProxyHeader(InternetAddress(host, 1), SERVER)
             clients.append(await connect(server.urls[0], Collector, proxy_header=header))
@@ -709,4 +709,4 @@ def test_a_proxied_transport_keeps_its_contract() -> None:
     from zope.interface.verify import verifyObject
 
     transport = RecordingTransport(Protocol())
-    assert verifyObject(IProxiedTransport, ProxiedTransport(transport, ProxyHeader()))  # type: ignore[arg-type]
+    assert verifyObject(IProxiedTransport, ProxiedTransport(transport, ProxyHeader()))

@@ -351,8 +351,8 @@ async def test_tls_inside_a_tunnel_is_verified_against_the_targets_name() -> Non
         url = f"tls://localhost:{target.port}"
         # The proxy itself over TLS, too, and one behind the other.
         over_tls = Proxy(f"socks5+tls://localhost:{hidden.port}", tls=trust)
-        chain = [via(server), over_tls]
-        for way in (via(server), over_tls, chain):
+        ways: list[Any] = [via(server), over_tls, [via(server), over_tls]]
+        for way in ways:
             client = await connect(url, Collector, tls=trust, via=way)
             client.transport.write(b"hello")
             await until(lambda: client.data == b"hello")  # noqa: B023 - it is awaited here
@@ -432,12 +432,14 @@ async def test_a_tunnel_through_an_http_proxy() -> None:
                 self.transport.write(data)
 
     async with serve(LOOPBACK, Answers) as server:
-        for url, options in (
-            ("tcp://example.org:80", {"via": f"http-connect://127.0.0.1:{server.port}"}),
-            (f"http-connect+tcp://example.org:80?proxy=127.0.0.1:{server.port}", {}),
-            (f"http-connect+tcp://example.org:80?proxy={server.urls[0]}", {}),
-        ):
-            client = await connect(url, Collector, **options)  # type: ignore[arg-type]
+        place = f"127.0.0.1:{server.port}"
+        ways: list[tuple[str, str | None]] = [
+            ("tcp://example.org:80", f"http-connect://{place}"),
+            (f"http-connect+tcp://example.org:80?proxy={place}", None),
+            (f"http-connect+tcp://example.org:80?proxy={server.urls[0]}", None),
+        ]
+        for url, way in ways:
+            client = await connect(url, Collector, via=way)
             client.transport.write(b"x")
             await until(lambda: client.data == b"welcome x")  # noqa: B023 - it is awaited here
             client.transport.abort()

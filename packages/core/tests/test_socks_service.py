@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -21,6 +21,8 @@ from sennit.core.service.tree import ServiceContext
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sennit.core.interfaces import IReactor
+
 
 class Users:
     """Who knows one user."""
@@ -36,6 +38,10 @@ class Users:
         return succeed("alice") if self.later else "alice"
 
 
+def no_tls(name: str) -> Any:
+    raise AssertionError(name)
+
+
 class Echo(Protocol):
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -43,10 +49,10 @@ class Echo(Protocol):
 
 @pytest.mark.parametrize("later", [False, True])
 async def test_the_services_users_may_come_in(later: bool, tmp_path: Path) -> None:
-    context = ServiceContext("proxy", folder=tmp_path, users=lambda name: Users(later))
+    context = ServiceContext("proxy", tmp_path, no_tls, users=lambda name: Users(later))
     config = SocksConfig(listen=[Listen("tcp://127.0.0.1:0")], allow=["loopback"], users="staff")
     service = SocksService(config, context)
-    await service.start(current_reactor())
+    await service.start(cast("IReactor", current_reactor()))
     try:
         url = service.urls[0].replace("tcp:", "socks5:")
         async with serve("tcp://127.0.0.1:0", Echo) as echo:

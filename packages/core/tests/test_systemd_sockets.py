@@ -114,7 +114,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_several_sockets_of_one_name_are_one_listener(passed: Passed) -> None:
-    ports = []
+    ports: list[int] = []
     for _ in range(2):
         sock = passed.add("web", socket.create_server(("127.0.0.1", 0)))
         ports.append(sock.getsockname()[1])
@@ -159,7 +159,7 @@ async def test_datagram_sockets_are_for_protocols_of_datagrams(passed: Passed) -
     inherited.bind(("127.0.0.1", 0))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
-        async with serve("systemd:", Echoes), asyncio.timeout(5):  # type: ignore[arg-type]
+        async with serve("systemd:", Echoes), asyncio.timeout(5):
             client.sendto(b"ping", inherited.getsockname())
             assert await asyncio.get_running_loop().sock_recv(client, 10) == b"ping"
 
@@ -200,7 +200,11 @@ def test_the_environment_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}.items():
         monkeypatch.setenv(name, value)
     closed: list[Any] = []
-    monkeypatch.setattr(systemd.os, "set_inheritable", lambda *args: closed.append(args))
+
+    def set_inheritable(fd: int, inheritable: bool) -> None:
+        closed.append((fd, inheritable))
+
+    monkeypatch.setattr(os, "set_inheritable", set_inheritable)
     first = systemd.activation()
     assert systemd.activation() is first
     assert closed == [(3, False)]

@@ -176,7 +176,7 @@ class Server:
         return gather(*listening, return_outcomes=True).add_callback(check)
 
     def _listen(self, endpoint: Endpoint) -> Deferred[Any] | Any:  # Any: see `listen_at`
-        factory = self._factory
+        factory: Any = self._factory  # Any: of streams or datagrams, as the scheme has it
         if endpoint.secure and self._tls is not None:  # `serve` has seen to that
             from sennit.core.transport.tls import server_factory
 

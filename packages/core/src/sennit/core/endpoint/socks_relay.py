@@ -140,7 +140,7 @@ class Relay:
                 octets = encode_datagram(host, port, data)
                 self._sockets["front"].sendto(octets, self._client)
             return
-        if host != self._host or (self._port and port != self._port):
+        if host is None or host != self._host or (self._port and port != self._port):
             return
         self._port = port
         self._client = (host, port)

@@ -58,6 +58,7 @@ __all__ = [
     "ServiceConfig",
     "TLSConfig",
     "Table",
+    "default_list",
     "listen_on",
     "refers",
 ]
@@ -155,6 +156,11 @@ class Listen:
 def listen_on(*urls: str) -> Any:  # Any: msgspec's `field` is typed so, to fit any annotation
     """A default for `ServiceConfig.listen`."""
     return msgspec.field(default_factory=lambda: [Listen(url) for url in urls])
+
+
+def default_list(*items: str) -> Any:  # Any: as above
+    """A default for a field that is a list of strings."""
+    return msgspec.field(default_factory=lambda: list(items))
 
 
 class Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from sennit.core.service.config import Listen, Meta, ServiceConfig, listen_on, refers
+from sennit.core.service.config import (
+    Listen,
+    Meta,
+    ServiceConfig,
+    default_list,
+    listen_on,
+    refers,
+)
 
 __all__ = ["SocksConfig"]
 
@@ -29,11 +36,11 @@ class SocksConfig(ServiceConfig, kw_only=True, frozen=True):
     """
 
     listen: list[Listen] = listen_on("tcp://127.0.0.1:1080")
-    clients: list[str] = ["loopback"]
+    clients: list[str] = default_list("loopback")
     allow: list[str] = []
-    deny: list[str] = ["loopback", "private", "link-local", "special"]
-    ports: list[str] = ["1-65535"]
-    deny_ports: list[str] = ["25"]
+    deny: list[str] = default_list("loopback", "private", "link-local", "special")
+    ports: list[str] = default_list("1-65535")
+    deny_ports: list[str] = default_list("25")
     users: Annotated[str, refers("users")] | None = None
     bind: bool = False
     udp: bool = True

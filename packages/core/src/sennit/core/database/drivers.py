@@ -15,7 +15,7 @@ from sennit.core.database.errors import DatabaseUsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Driver", "Psycopg", "SQLite", "driver_of"]
+__all__ = ["Driver", "Psycopg", "SQLite", "driver_of", "run_plain"]
 
 _LEVELS: Final = ("read uncommitted", "read committed", "repeatable read", "serializable")
 """Of the SQL standard (ISO 9075-2, 4.35.4)."""

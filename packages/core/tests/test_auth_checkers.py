@@ -365,7 +365,11 @@ async def test_a_login_gives_an_avatar_that_is_logged_out_once() -> None:
 async def test_several_realms_have_avatars_of_their_own() -> None:
     both = portal()
     other = Realm()
-    other.provides(Admin)(lambda name: Admin())
+
+    @other.provides(Admin)
+    def make_admin(name: str) -> Admin:
+        return Admin()
+
     with pytest.raises(UsageError, match="no realm"):
         await both.login(PasswordCredentials("alice", "wonder"), Admin)
     both.register_realm(other)

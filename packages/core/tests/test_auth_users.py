@@ -51,7 +51,11 @@ DOOR = ServicePlugin("door", "A door", config=DoorConfig, build=build_door)
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> None:
     PORTALS.clear()
-    monkeypatch.setattr(loading, "find_service", lambda name: DOOR)
+
+    def find(name: str) -> ServicePlugin:
+        return DOOR
+
+    monkeypatch.setattr(loading, "find_service", find)
 
 
 def portal_of(folder: Path, users: str, environ: dict[str, str] | None = None) -> Portal:

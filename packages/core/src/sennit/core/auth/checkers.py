@@ -17,7 +17,7 @@ from __future__ import annotations
 import hmac
 import inspect
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
@@ -49,6 +49,7 @@ __all__ = [
     "PasswordChecker",
     "PeerChecker",
     "TokenChecker",
+    "certificate_name",
     "prepared",
 ]
 
@@ -77,7 +78,7 @@ class PasswordChecker:
         hasher: Makes and checks entries.
     """
 
-    credential_types: Final[tuple[type[Credentials], ...]] = (PasswordCredentials,)
+    credential_types: tuple[type[Credentials], ...] = (PasswordCredentials,)
 
     def __init__(self, store: IUserStore, hasher: PasswordHasher | None = None) -> None:
         self.store = store
@@ -143,8 +144,8 @@ class MemoryUsers:
             here: the passwords are at hand.
     """
 
-    credential_types: Final[tuple[type[Credentials], ...]] = (PasswordCredentials,)
-    key_mechanisms: Final[tuple[str, ...]] = (*HASHES, "CRAM-MD5")
+    credential_types: tuple[type[Credentials], ...] = (PasswordCredentials,)
+    key_mechanisms: tuple[str, ...] = (*HASHES, "CRAM-MD5")
 
     def __init__(self, passwords: Mapping[str, str], *, iterations: int = MIN_ITERATIONS) -> None:
         self._passwords = {
@@ -221,7 +222,7 @@ class TokenChecker:
             service that gave the token. It must not believe ``credentials.name``.
     """
 
-    credential_types: Final[tuple[type[Credentials], ...]] = (TokenCredentials,)
+    credential_types: tuple[type[Credentials], ...] = (TokenCredentials,)
 
     def __init__(
         self, validate: Callable[[TokenCredentials], str | Awaitable[str | None] | None]
@@ -243,7 +244,7 @@ class CertificateChecker:
             common name, as `certificate_name` says.
     """
 
-    credential_types: Final[tuple[type[Credentials], ...]] = (CertificateCredentials,)
+    credential_types: tuple[type[Credentials], ...] = (CertificateCredentials,)
 
     def __init__(
         self, name_of: Callable[[bytes], str | Awaitable[str | None] | None] | None = None
@@ -259,7 +260,7 @@ class CertificateChecker:
 class PeerChecker:
     """Processes of this machine, at the other end of a Unix socket, under their users' names."""
 
-    credential_types: Final[tuple[type[Credentials], ...]] = (PeerCredentials,)
+    credential_types: tuple[type[Credentials], ...] = (PeerCredentials,)
 
     async def check(self, credentials: PeerCredentials) -> str:
         """The Unix user's name."""
@@ -279,7 +280,7 @@ class AnonymousChecker:
         name: The name that the realm is asked for.
     """
 
-    credential_types: Final[tuple[type[Credentials], ...]] = (AnonymousCredentials,)
+    credential_types: tuple[type[Credentials], ...] = (AnonymousCredentials,)
 
     def __init__(self, name: str = "anonymous") -> None:
         self._name = name

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sennit.core.auth.credentials import Credentials
     from sennit.core.auth.sasl.keys import ScramKeys
 
-__all__ = ["IChecker", "IKeySource", "IRealm", "ISQLDatabase", "IUserStore"]
+__all__ = ["Avatar", "IChecker", "IKeySource", "IRealm", "ISQLDatabase", "IUserStore"]
 
 
 class IChecker(Interface):

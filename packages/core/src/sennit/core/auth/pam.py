@@ -49,7 +49,7 @@ class PAMUsers:
         threads: Where PAM is waited for.
     """
 
-    credential_types: Final[tuple[type[Credentials], ...]] = (PasswordCredentials,)
+    credential_types: tuple[type[Credentials], ...] = (PasswordCredentials,)
 
     def __init__(self, service: str = "login", *, threads: HashingThreads | None = None) -> None:
         self.service = service

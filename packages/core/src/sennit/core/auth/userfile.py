@@ -34,7 +34,7 @@ from sennit.core.auth.sasl.keys import HASHES
 from sennit.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 __all__ = ["PasswordFile", "change_users", "entry_of", "parse_users", "set_entry"]
 
@@ -267,7 +267,7 @@ def _with_entry(text: str, name: str, change: Callable[[str], str | None]) -> st
 
 
 @contextmanager
-def _locked_file(file: Path, create: bool) -> Iterator[int]:
+def _locked_file(file: Path, create: bool) -> Generator[int, None, None]:
     """Open a file and lock it, so that it still is the one of its name."""
     import fcntl
 

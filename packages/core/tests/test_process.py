@@ -213,7 +213,9 @@ async def test_octets_written_after_the_child_has_gone_are_ignored() -> None:
 
 
 async def test_what_waits_for_a_child_that_reads_no_more_is_an_error_of_its_pipe() -> None:
-    recorder, process = await spawned("sh", "-c", "exec <&-; echo closed; read x <&1 || :; sleep 100")
+    recorder, process = await spawned(
+        "sh", "-c", "exec <&-; echo closed; read x <&1 || :; sleep 100"
+    )
     await until(lambda: 1 in recorder.said)
     process.write(b"x" * 100)
     await until(lambda: 0 in recorder.lost)
@@ -464,9 +466,7 @@ async def many_children(number: int) -> None:
         while left > 0:
             left -= 1
             code = left % 3
-            recorder = await run_to_end(
-                "/bin/sh", "-c", f"exit {code}", descriptors={}, env={}
-            )
+            recorder = await run_to_end("/bin/sh", "-c", f"exit {code}", descriptors={}, env={})
             assert recorder.status == ProcessStatus(code)
             statuses.append(recorder.status)
 
@@ -641,7 +641,9 @@ async def test_files_of_ours_become_its_standard_streams(tmp_path: Path) -> None
 async def test_a_descriptor_that_keeps_its_number_needs_no_helper() -> None:
     read, write = os.pipe()
     try:
-        recorder, _ = await spawned("sh", "-c", f"echo hi >/proc/self/fd/{write}", descriptors={write: write})
+        recorder, _ = await spawned(
+            "sh", "-c", f"echo hi >/proc/self/fd/{write}", descriptors={write: write}
+        )
         await recorder.ended
         assert os.read(read, 100) == b"hi\n"
         with pytest.raises(SpawnError, match="no pipes"):

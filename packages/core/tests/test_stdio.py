@@ -158,7 +158,11 @@ async def main(reactor):
 S.run(main)
 """
     found = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", program], input=b"a\nb\n", capture_output=True, timeout=30, check=True
+        [sys.executable, "-c", program],
+        input=b"a\nb\n",
+        capture_output=True,
+        timeout=30,
+        check=True,
     )
     assert found.stdout == b"A\nB\n"
     closed = subprocess.run(  # noqa: S603 - our own program
@@ -216,7 +220,9 @@ async def test_the_connection_owns_its_program() -> None:
 
 
 async def test_a_program_that_reads_no_more_may_still_speak() -> None:
-    async with await open_stream("process:sh?arg=-c&arg=exec%20<%26-;%20sleep%200.05;echo%20hi") as it:
+    async with await open_stream(
+        "process:sh?arg=-c&arg=exec%20<%26-;%20sleep%200.05;echo%20hi"
+    ) as it:
         while it.transport.get_write_buffer_size() == 0 and not it.transport.is_closing():
             it.transport.write(b"x" * 1000)
             await _turn()

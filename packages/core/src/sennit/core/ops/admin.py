@@ -50,6 +50,7 @@ __all__ = [
     "UnknownCommandError",
     "ask",
     "ask_blocking",
+    "check_path",
 ]
 
 MAX_REQUEST: Final = 64 * 1024

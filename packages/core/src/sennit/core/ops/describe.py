@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sennit.core.transport.stream import SocketTransport
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
 __all__ = ["callback_name", "code_place", "coroutine_places", "frames_of", "place", "short_path"]
+
+_PARTIAL: Any = partial  # Any: of whatever function, which has no name for a checker
 
 
 def short_path(file: str) -> str:
@@ -37,13 +39,12 @@ def code_place(code: CodeType, line: int | None = None) -> str:
 
 def callback_name(fn: object) -> str:
     """What a callback is, and where it is defined if that can be told."""
-    while isinstance(fn, partial):
-        inner = cast("partial[Any]", fn)  # Any: of any function
+    step: Any = fn
+    while isinstance(step, _PARTIAL):
         # `partial(context.run, handler)` is how a handler keeps its context.
-        if getattr(inner.func, "__name__", "") == "run" and inner.args:
-            fn = inner.args[0]
-        else:
-            fn = inner.func
+        keeps = getattr(step.func, "__name__", "") == "run" and step.args
+        step = step.args[0] if keeps else step.func
+    fn = step
     owner: Any = getattr(fn, "__self__", None)
     if isinstance(owner, SocketTransport):
         protocol = owner.get_protocol()

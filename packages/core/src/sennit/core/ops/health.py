@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ServerTLS
 
-__all__ = ["Answer", "HealthServer", "Request", "RequestEngine"]
+__all__ = ["Answer", "HealthServer", "Request", "RequestEngine", "answer"]
 
 MAX_HEAD: Final = 8 * 1024
 """Octets of a request."""

@@ -36,7 +36,15 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.listening import Listener
 
-__all__ = ["Meter", "connections_of", "measure", "octets", "stop_measuring"]
+__all__ = [
+    "Meter",
+    "connections_of",
+    "label_of",
+    "measure",
+    "octets",
+    "process_metrics",
+    "stop_measuring",
+]
 
 SLOW: Final = 0.1
 """Seconds after which a callback counts as blocking, unless a watch says otherwise."""
@@ -311,7 +319,8 @@ def measure(reactor: Reactor) -> Meter:
     """
     if reactor.meter is None:
         meter = reactor.meter = Meter(reactor, registry_of(reactor))
-        reactor.__dict__["_turns"] = partial(turns, reactor, meter)
+        # Not through `__dict__`: an object whose dictionary was asked for has slower attributes.
+        reactor._turns = partial(turns, reactor, meter)  # type: ignore[method-assign]
         if reactor.running:
             reactor.queue(DelayedCall(_leave_turns, (), None))
     return reactor.meter
@@ -324,7 +333,7 @@ def stop_measuring(reactor: Reactor) -> None:
         if meter.watch is not None:
             meter.watch.stop()
         meter.registry.not_before_reading(meter.refresh)
-        reactor.__dict__.pop("_turns", None)
+        del reactor._turns  # the class's is there again
         if reactor.running:
             reactor.queue(DelayedCall(_leave_turns, (), None))
 

@@ -263,13 +263,13 @@ class Registry:
         Raises:
             UsageError: The name is none, or another kind of metric has it.
         """
-        return self._metric(Counter, name, about, labels)
+        return self._metric(Counter(_checked(name), about, _checked_labels(labels)))
 
     def gauge(
         self, name: str, about: str, labels: Sequence[str] = (), *, across: str = "sum"
     ) -> Gauge:
         """A gauge (see `counter`); `across`: ``sum`` or ``max`` of several workers."""
-        return self._metric(Gauge, name, about, labels, across)
+        return self._metric(Gauge(_checked(name), about, _checked_labels(labels), across))
 
     def histogram(
         self,
@@ -279,25 +279,17 @@ class Registry:
         bounds: Sequence[float] = SECONDS,
     ) -> Histogram:
         """A histogram (see `counter`) with buckets up to each of `bounds`."""
-        return self._metric(Histogram, name, about, labels, bounds)
+        return self._metric(Histogram(_checked(name), about, _checked_labels(labels), bounds))
 
-    def _metric(
-        self,
-        kind: Callable[..., M],
-        name: str,
-        about: str,
-        labels: Sequence[str],
-        *more: object,
-    ) -> M:
-        wanted = kind(_checked(name), about, [_checked_label(each) for each in labels], *more)
+    def _metric(self, wanted: M) -> M:
         with self._lock:
-            found = self._metrics.setdefault(name, wanted)
-        if type(found) is not type(wanted) or found.label_names != wanted.label_names:
+            found = self._metrics.setdefault(wanted.name, wanted)
+        if not isinstance(found, type(wanted)) or found.label_names != wanted.label_names:
             raise UsageError(
-                f"{name} is a {found.kind} with labels {found.label_names} already, "
+                f"{wanted.name} is a {found.kind} with labels {found.label_names} already, "
                 f"and cannot be a {wanted.kind} with labels {wanted.label_names}"
             )
-        return cast("M", found)
+        return found
 
     def before_reading(self, fn: Callable[[], object]) -> None:
         """Call `fn()` before the metrics are read, to set what is only then known."""
@@ -338,10 +330,11 @@ def _checked(name: str) -> str:
     return name
 
 
-def _checked_label(name: str) -> str:
-    if not _LABEL.fullmatch(name) or name == "le":
-        raise UsageError(f"{name!r} is no name of a label")
-    return name
+def _checked_labels(names: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if not _LABEL.fullmatch(name) or name == "le":
+            raise UsageError(f"{name!r} is no name of a label")
+    return names
 
 
 _registries: WeakKeyDictionary[object, Registry] = WeakKeyDictionary()

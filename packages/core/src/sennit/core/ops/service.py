@@ -97,7 +97,7 @@ class Operation:
 
         commands = NodeCommands(node)
         stack.callback(commands.close)
-        await administer(
+        await _administer(
             stack,
             commands,
             admin,
@@ -108,7 +108,7 @@ class Operation:
         )
 
 
-async def administer(
+async def _administer(
     stack: AsyncExitStack,
     administered: Administered,
     admin: AdminConfig,

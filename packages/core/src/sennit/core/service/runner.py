@@ -171,9 +171,9 @@ class NodeRun:
         pid_file = self._pid_file()
         put_back = set_up(self._log, self._settings.log_level, self._settings.log_format)
         reactor = self._reactor
-        handlers: dict[int, Callable[[int, FrameType | None], object]] = {
-            each: self._on_signal for each in _SIGNALS
-        }
+        handlers: dict[int, Callable[[int, FrameType | None], object]] = dict.fromkeys(
+            _SIGNALS, self._on_signal
+        )
         for name in ("SIGHUP", "SIGUSR2"):
             if hasattr(signal, name):
                 handlers[getattr(signal, name)] = self._on_order
@@ -195,6 +195,9 @@ class NodeRun:
     async def _main(self, reactor: Reactor) -> None:
         import logging
 
+        # The handlers are not the reactor's, so it must be told: a signal that comes between
+        # the last step of Python and the wait for events would else be heard after the next one.
+        reactor._watch_signals()
         log = logging.getLogger("sennit.node")
         config = self._config
         async with AsyncExitStack() as stack:

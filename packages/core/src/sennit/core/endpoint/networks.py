@@ -19,11 +19,19 @@ __all__ = ["GROUPS", "Networks", "host_of"]
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "loopback": ("127.0.0.0/8", "::1/128"),
-    # RFC 1918, RFC 4193, RFC 6598 (between a provider and its customers).
-    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"),
+    # RFC 1918, RFC 4193, RFC 6598 (between a provider and its customers), RFC 8215, RFC 3879.
+    "private": (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "fc00::/7",
+        "64:ff9b:1::/48",
+        "fec0::/10",
+    ),
     # RFC 3927, RFC 4291; the metadata services of hosters live here.
     "link-local": ("169.254.0.0/16", "fe80::/10"),
-    # This host, multicast, reserved, documentation (RFC 6890).
+    # This host, addresses that embed others (::/96), multicast, reserved, documentation (RFC 6890).
     "special": (
         "0.0.0.0/8",
         "192.0.0.0/24",
@@ -33,7 +41,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "203.0.113.0/24",
         "224.0.0.0/4",
         "240.0.0.0/4",
-        "::/128",
+        "::/96",
         "100::/64",
         "2001:db8::/32",
         "ff00::/8",

@@ -7,7 +7,12 @@
 ``unix:run/web.sock``     a Unix socket; ``unix:@name`` in Linux' abstract space
 ``tls+unix:run/web.sock`` TLS over a Unix socket
 ``fd:3``                  a listening socket inherited as descriptor 3
+``systemd:web``           sockets that a service manager passes, by name
+``haproxy+tcp://:80``     behind a proxy that sends PROXY headers
+``socks5+tcp://…``        through a proxy, ``?proxy=HOST:PORT``
 ========================  ====================================================
+
+``tls+fd:``, ``tls+systemd:`` and what else there is stands in the table of schemes.
 
 Options follow a question mark: ``tcp://:80?backlog=100&reuse_port=yes``,
 ``unix:web.sock?mode=660``. Each scheme is a row in `sennit.core.endpoint.schemes`; one

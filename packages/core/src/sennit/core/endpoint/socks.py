@@ -164,11 +164,11 @@ class SocksServer:
     @property
     def reactor(self) -> Reactor:
         """Whose connections these are."""
-        if self._reactor is None:
-            from sennit.core.reactor.base import current_reactor
+        if self._reactor is not None:
+            return self._reactor
+        from sennit.core.reactor.base import current_reactor
 
-            self._reactor = current_reactor()
-        return self._reactor
+        return current_reactor()
 
     def build_protocol(self, peer: Address | None) -> SocksServerProtocol | None:
         """A protocol for a client, or ``None`` where it is not served."""

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 from sennit.core.auth.checkers import (
     AnonymousChecker,
@@ -37,6 +38,7 @@ from sennit.core.errors import LoginDenied, LoginUnavailableError, UsageError
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
 from sennit.core.transport.memory import memory_pair
+from sennit.core.transport.tls import ClientTLS, ServerTLS, client_protocol, server_protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -374,3 +376,30 @@ async def test_a_tcp_connection_is_readable_by_anybody() -> None:
         protocol.transport.close()
     assert not channels[0].private
     assert channels[0].known is None
+
+
+def test_both_ends_of_a_tls_connection_can_be_bound_alike(tmp_path: Path) -> None:
+    """RFC 9266, RFC 5929 §4: and another connection has another binding."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    leaf = ca.issue_cert("localhost")
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
+    server_tls = ServerTLS(tmp_path / "cert.pem")
+    client_tls = ClientTLS(trust=tmp_path / "ca.pem")
+    seen: list[tuple[Channel, Channel]] = []
+    for _ in range(2):
+        clock = Clock()
+        client, server = Protocol(), Protocol()
+        lower, _done = client_protocol(client, client_tls, "localhost")
+        memory_pair(lower, server_protocol(server, server_tls), reactor=clock)
+        clock.advance(1)
+        seen.append((channel_of(client.transport), channel_of(server.transport)))
+        client.transport.abort()
+        clock.advance(1)
+    for mine, theirs in seen:
+        assert mine.private
+        assert set(mine.bindings) == {"tls-exporter", "tls-server-end-point"}
+        assert mine.bindings == theirs.bindings
+    assert seen[0][0].bindings["tls-exporter"] != seen[1][0].bindings["tls-exporter"]
+    offered = SASLServer(portal_of()).offered(seen[0][1])
+    assert choose(ClientIdentity("alice", password="x"), offered, seen[0][0]).endswith("-PLUS")

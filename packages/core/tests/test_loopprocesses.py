@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import signal
 import subprocess
@@ -73,13 +72,13 @@ def test_a_shell_says_its_lines_and_exits(run: Callable[[Main], Any]) -> None:
 
 def test_signals_reach_it_and_are_its_returncode(run: Callable[[Main], Any]) -> None:
     async def main() -> None:
-        for send, expected in (
-            (lambda it: it.terminate(), -signal.SIGTERM),
-            (lambda it: it.kill(), -signal.SIGKILL),
-            (lambda it: it.send_signal(signal.SIGINT), -signal.SIGINT),
+        for name, arguments, expected in (
+            ("terminate", (), -signal.SIGTERM),
+            ("kill", (), -signal.SIGKILL),
+            ("send_signal", (signal.SIGINT,), -signal.SIGINT),
         ):
             process = await asyncio.create_subprocess_exec("sleep", "100")
-            send(process)
+            getattr(process, name)(*arguments)
             assert await process.wait() == expected
 
     run(main)
@@ -92,7 +91,8 @@ def test_what_cannot_be_started_raises_the_systems_error(run: Callable[[Main], A
         with pytest.raises(ValueError, match="null byte"):
             await asyncio.create_subprocess_exec("echo", "a\0b")
         with pytest.raises(ValueError, match="universal_newlines must be False"):
-            await asyncio.create_subprocess_exec("echo", universal_newlines=True)
+            wrong: Any = {"universal_newlines": True}
+            await asyncio.create_subprocess_exec("echo", **wrong)
 
     run(main)
 
@@ -177,9 +177,9 @@ def test_pipes_are_connected_to_streams(run: Callable[[Main], Any]) -> None:
         read, write = os.pipe()
         reader = asyncio.StreamReader()
         await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), io.open(read, "rb", 0)
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", 0)
         )
-        transport, _ = await loop.connect_write_pipe(asyncio.Protocol, io.open(write, "wb", 0))
+        transport, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(write, "wb", 0))
         transport.write(b"line\nrest")
         assert await reader.readline() == b"line\n"
         assert transport.can_write_eof()
@@ -216,7 +216,7 @@ def test_a_reader_that_goes_ends_the_write_pipe(run: Callable[[Main], Any]) -> N
 
         for data, expected in ((b"", type(None)), (bytes(1_000_000), BrokenPipeError)):
             read, write = os.pipe()
-            transport, _ = await loop.connect_write_pipe(Writer, io.open(write, "wb", 0))
+            transport, _ = await loop.connect_write_pipe(Writer, os.fdopen(write, "wb", 0))
             transport.write(data)
             os.close(read)
             assert isinstance(await lost[-1], expected)
@@ -227,12 +227,13 @@ def test_a_reader_that_goes_ends_the_write_pipe(run: Callable[[Main], Any]) -> N
 def test_it_is_ours_that_runs() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.subprocess_exec(asyncio.SubprocessProtocol, "cat")
+        made = await loop.subprocess_exec(asyncio.SubprocessProtocol, "cat")
+        transport: Any = made[0]
         assert type(transport) is LoopSubprocess
         assert type(transport.get_pipe_transport(0)) is LoopPipe
         assert isinstance(transport.get_pipe_transport(1), asyncio.ReadTransport)
         transport.close()
-        await transport._wait()  # type: ignore[attr-defined]  # pyright: ignore
+        await transport._wait()
         await asyncio.sleep(0)
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:

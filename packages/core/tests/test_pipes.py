@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from sennit.core.errors import ConnectionAborted, ConnectionLost, ReactorError
 from sennit.core.interfaces import IStreamTransport
 from sennit.core.protocol import Protocol
-from sennit.core.reactor.base import Reactor
+from sennit.core.reactor.base import Reactor, current_reactor
 from sennit.core.reactor.pollers import pollers
 from sennit.core.transport.pipes import Ends, PipeTransport, kind_of
 
@@ -355,7 +355,7 @@ def test_protocols_change_and_lend_buffers(on_poller: OnPoller) -> None:
 
 
 async def test_the_contract_is_kept_and_questions_are_answered() -> None:
-    reactor = asyncio.get_running_loop().reactor  # type: ignore[attr-defined]  # pyright: ignore
+    reactor = current_reactor()
     read, write = os.pipe()
     recorder = Recorder()
     transport = PipeTransport(reactor, Ends(read, -1), recorder, pipe="the pipe")

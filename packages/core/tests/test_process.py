@@ -613,10 +613,9 @@ async def test_a_child_has_pipes_at_whatever_numbers_are_asked_for() -> None:
 
 async def test_descriptors_can_change_places(tmp_path: Path) -> None:
     """What is 8 here is 9 there and the other way round, so that each is in the other's way."""
-    files: list[int] = []
-    for name in ("first", "second"):
-        files.append(os.open(tmp_path / name, os.O_RDWR | os.O_CREAT))
-    first, second = files
+    first, second = (
+        os.open(tmp_path / name, os.O_RDWR | os.O_CREAT) for name in ("first", "second")
+    )
     try:
         await run_to_end(
             "sh",
@@ -830,7 +829,7 @@ def test_nothing_of_this_is_loaded_by_who_starts_no_process() -> None:
         "import sys; import sennit.core.reactor.base, sennit.core.transport.stream;"
         "print([m for m in sys.modules if 'process' in m or 'reaping' in m or 'pipes' in m])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)  # noqa: S603
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert found.stdout.strip() == b"[]"
 
 

@@ -234,8 +234,9 @@ async def test_leaving_the_block_waits_for_the_program_whatever_it_still_says() 
 
 
 async def test_a_block_that_raises_ends_its_program() -> None:
+    process = open_process(["sleep", "100"])
     with pytest.raises(ZeroDivisionError):
-        async with open_process(["sleep", "100"]) as process:
+        async with process:
             raise ZeroDivisionError
     assert process.status == ProcessStatus(None, signal.SIGTERM)
 

@@ -188,8 +188,16 @@ class _Handed:
             return
         pipe = self._run.transport.pipe(fd)
         pipe.pause_reading()
-        self._waiting = waiting = given if isinstance(given, Deferred) else _driven(given)
-        waiting.add_callbacks(lambda _: self._done(pipe), lambda error: self._failed(error, fd))
+        waiting = _driven(given)
+        self._waiting = waiting
+
+        def done(_: object) -> None:
+            self._done(pipe)
+
+        def failed(error: BaseException) -> None:
+            self._failed(error, fd)
+
+        waiting.add_callbacks(done, failed)
 
     def _done(self, pipe: Any) -> None:
         self._waiting = None
@@ -306,9 +314,8 @@ async def run_process(
     if not options.get("session"):
         options.setdefault("process_group", 0)
     began = here.time()
-    transport: ProcessTransport = await here.spawn_process(
-        run, command, descriptors=descriptors, **options
-    )
+    options["descriptors"] = descriptors
+    transport: ProcessTransport = await here.spawn_process(run, command, **options)
     timer = None
     if timeout is not None:
         timer = here.call_later(
@@ -351,7 +358,8 @@ def _input(given: Any) -> tuple[Any, Any]:
     """What the child's standard input is to be, and what is written into it."""
     if given is None:
         return "null", None
-    if isinstance(given, (bytes, bytearray, memoryview)) or hasattr(given, "__aiter__"):
+    octets: tuple[type, ...] = (bytes, bytearray, memoryview)
+    if isinstance(given, octets) or hasattr(given, "__aiter__"):
         return "w", given
     if isinstance(given, int):
         return given, None
@@ -551,7 +559,7 @@ def open_process(
     reactor: IReactor | None = None,
     **options: Unpack[SpawnOptions],
 ) -> Process:
-    """A program to talk with, as a block: ``async with open_process([…]) as process:``.
+    """Make a block in which a program is talked with: ``async with open_process([…]) as it:``.
 
     Leaving the block closes the program's input, throws away what it still says and
     waits until it has ended; when the block raises or is cancelled, the program and its

@@ -6,7 +6,8 @@ percent signs (RFC 3986 §2.1). A program without a slash is looked for in PATH.
 where it begins. What it says of errors goes where ours does.
 
 The connection owns the program: when it has gone the program sees the end of its input,
-and is ended (SIGTERM, then SIGKILL) if that does not move it within five seconds, or at once after an abort.
+and is ended (SIGTERM, then SIGKILL) if that does not move it within five seconds, or at
+once after an abort.
 
 One cannot listen there: a program is started, it does not come.
 """

@@ -210,7 +210,8 @@ class PipeTransport(SocketTransport):
             # A socket is readable for other reasons than its end.
             self._idle_mask = READ if stat.S_ISFIFO(mode) else ONCE if stat.S_ISSOCK(mode) else 0
         ends.prepare()
-        sock: RawSocket = ends  # type: ignore[assignment]  # pyright: ignore  # as much of one as is used
+        lookalike: Any = ends  # as much of a socket as is used
+        sock: RawSocket = lookalike
         super().__init__(reactor, sock, _NOBODY, owner=owner, context=context)
         self.set_protocol(protocol)
         if ends.read_fd < 0:

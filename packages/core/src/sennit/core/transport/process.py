@@ -141,8 +141,8 @@ class _PipeEnd:
     def resume_writing(self) -> None:
         self._process.protocol.resume_writing(self._fd)
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self._process.protocol.pipe_connection_lost(self._fd, error)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._process.protocol.pipe_connection_lost(self._fd, exc)
 
 
 class _TerminalPipe(PipeTransport):
@@ -306,7 +306,7 @@ class ProcessTransport:
         return self._child is not None and self._child.send_signal(number)
 
     def terminate(self, grace: float = GRACE) -> None:
-        """Ask it and all its descendants to end (SIGTERM); kill what is left after `grace` seconds."""
+        """Ask it and all its descendants to end (SIGTERM); kill those left after `grace` seconds."""
         if self._ended or self._killing is not None:
             return
         self._signal_tree(signal.SIGTERM)
@@ -620,9 +620,7 @@ class _Plan:
                 )
                 continue
             ends = Ends(fd, -1) if what == "r" else Ends(-1, fd)
-            process.give(
-                number, PipeTransport(reactor, ends, end, owner=process, context=context)
-            )
+            process.give(number, PipeTransport(reactor, ends, end, owner=process, context=context))
 
     def close_theirs(self) -> None:
         """Close what only the child is to have."""

@@ -227,7 +227,7 @@ async def shown(node: Node, reactor: Reactor, authority: trustme.CA) -> str:
         ):
             found = tls.getpeercert()
             assert found is not None
-            subject = dict(pair[0] for pair in found["subject"])  # type: ignore[misc,arg-type]
+            subject = dict(pair[0] for pair in found["subject"])  # type: ignore[misc]
             return str(subject["commonName"])
 
     return await reactor.defer_to_thread(ask)

@@ -194,11 +194,9 @@ class Privileges:
         libc = _libc() if sys.platform == "linux" else None
         becomes_other = self.uid not in (None, 0)
         if libc is not None and becomes_other:
-            for each in range(len(CAPABILITIES) + 24):
-                if each not in self.capabilities:
-                    # Numbers that this kernel does not know are refused: that is the end.
-                    if libc.prctl(_PR_CAPBSET_DROP, each, 0, 0, 0) != 0:
-                        break
+            for each in range(64):
+                if each not in self.capabilities and libc.prctl(_PR_CAPBSET_DROP, each, 0, 0, 0):
+                    break  # a number that this kernel does not know: that was the last one
             if self.capabilities:
                 _prctl(libc, _PR_SET_KEEPCAPS, 1)
         if self.groups is not None:

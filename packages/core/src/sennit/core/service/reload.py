@@ -118,9 +118,8 @@ class PreparedReload:
                 put()
             fresh = {each.configured.name: each for each in self._fresh}
             entries: dict[str, Entry] = {}
-            for each in node.wanted(self._config):
-                entry = fresh.get(each.name) or node.entries[each.name]
-                entries[each.name] = entry
+            for one in node.wanted(self._config):
+                entries[one.name] = fresh.get(one.name) or node.entries[one.name]
             node.end_later(node.replaced(self._config, entries))
         finally:
             node.reload_ended()
@@ -185,7 +184,8 @@ def _compare(
         ("admin", node.config.admin, config.admin),
     ):
         if old != new:
-            fields = type(new or old).__struct_fields__
+            there_now = old if new is None else new
+            fields: tuple[str, ...] = getattr(type(there_now), "__struct_fields__", ())
             report.later += [
                 f"[{table}] {name}"
                 for name in fields

@@ -122,9 +122,7 @@ class Settings:
             setattr(self, name, value)
 
     @classmethod
-    def merged(
-        cls, table: NodeTable, options: RunOptions, admin: str | None = None
-    ) -> Settings:
+    def merged(cls, table: NodeTable, options: RunOptions, admin: str | None = None) -> Settings:
         """What the options say, else what the table says."""
         found = cls(
             drain=table.drain if options.drain is None else options.drain,

@@ -124,9 +124,7 @@ class LocalSockets:
         """A copy of an inherited socket; the descriptor itself stays for the next."""
         return [socket.socket(fileno=os.dup(number))], _nothing
 
-    def udp(
-        self, host: str, port: int, reuse_port: bool
-    ) -> tuple[Sockets, Callable[[], object]]:
+    def udp(self, host: str, port: int, reuse_port: bool) -> tuple[Sockets, Callable[[], object]]:
         """One datagram socket; a service that replaces another takes over its queue."""
         from sennit.core.transport.udp import udp_socket
 
@@ -220,9 +218,7 @@ class SupervisedSockets:
         """A copy of a descriptor that came through the supervisor."""
         return [socket.socket(fileno=os.dup(number))], _nothing
 
-    def udp(
-        self, host: str, port: int, reuse_port: bool
-    ) -> tuple[Sockets, Callable[[], object]]:
+    def udp(self, host: str, port: int, reuse_port: bool) -> tuple[Sockets, Callable[[], object]]:
         """This worker's own among those that share the port (SO_REUSEPORT, socket(7))."""
         return self._get({"do": "udp", "host": host, "port": port})
 
@@ -334,9 +330,7 @@ class SocketServer:
             for each in sockets:
                 each.close()
 
-    def _make(
-        self, do: str, question: dict[str, Any]
-    ) -> tuple[Sockets, Callable[[], object]]:
+    def _make(self, do: str, question: dict[str, Any]) -> tuple[Sockets, Callable[[], object]]:
         # Workers ask at the same time, each for the services of its own.
         sockets = self._sockets
         sockets.asker = self._asker

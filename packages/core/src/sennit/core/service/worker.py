@@ -141,7 +141,9 @@ class WorkerRun(NodeRun):
         """The supervisor has the admin socket; the rest is here."""
         from sennit.core.ops.service import Operation
 
-        await stack.enter_async_context(Operation(node, watch=self._settings.watch, supervised=True))
+        await stack.enter_async_context(
+            Operation(node, watch=self._settings.watch, supervised=True)
+        )
 
     def _warn_of_root(self, log: logging.Logger) -> None:
         if self._supervised.first:

@@ -559,7 +559,7 @@ def open_process(
     reactor: IReactor | None = None,
     **options: Unpack[SpawnOptions],
 ) -> Process:
-    """Make a block in which a program is talked with: ``async with open_process([…]) as it:``.
+    """Start a program for the length of an ``async with`` block, to talk with it.
 
     Leaving the block closes the program's input, throws away what it still says and
     waits until it has ended; when the block raises or is cancelled, the program and its

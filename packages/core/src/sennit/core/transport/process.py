@@ -25,6 +25,7 @@ from sennit.core.deferred import Deferred, fail, succeed
 from sennit.core.errors import ConnectionAborted, ReactorError, SpawnError, UsageError
 from sennit.core.protocol import ProcessProtocol, Protocol
 from sennit.core.reactor.pollers import READ
+from sennit.core.transport.descriptors import Plan, Terminal, set_window_size
 from sennit.core.transport.pipes import Ends, PipeTransport
 from sennit.core.transport.reaping import descendants, watch_child
 from sennit.core.transport.spawning import Program, helper_error, start_program
@@ -70,50 +71,6 @@ LINGER: Final = 5.0
 GRACE: Final = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 _DEFAULT: Final[Mapping[int, str]] = {0: "w", 1: "r", 2: "r"}
-
-
-class Terminal:
-    """A pseudo-terminal for a child.
-
-    Args:
-        rows: Its height in lines.
-        columns: Its width in characters.
-        raw: Whether octets pass as they are: no echo, no line editing, no signals from keys.
-    """
-
-    __slots__ = ("columns", "raw", "rows")
-
-    def __init__(self, rows: int = 24, columns: int = 80, *, raw: bool = False) -> None:
-        self.rows = rows
-        self.columns = columns
-        self.raw = raw
-
-    def open(self) -> tuple[int, int]:
-        """Open one: our side of it and the child's.
-
-        Raises:
-            OSError: There is none left.
-        """
-        import tty
-
-        ours, theirs = os.openpty()
-        try:
-            _set_window_size(ours, self.rows, self.columns)
-            if self.raw:
-                tty.setraw(theirs)
-        except BaseException:
-            os.close(ours)
-            os.close(theirs)
-            raise
-        return ours, theirs
-
-
-def _set_window_size(fd: int, rows: int, columns: int) -> None:
-    import fcntl
-    import struct
-    import termios
-
-    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 class _PipeEnd:
@@ -293,7 +250,7 @@ class ProcessTransport:
             raise UsageError(f"{self!r} has no terminal")
         pipe = self._pipes[0]
         if isinstance(pipe, PipeTransport) and not pipe.is_closing():
-            _set_window_size(pipe.fileno(), rows, columns)
+            set_window_size(pipe.fileno(), rows, columns)
 
     # ── signals ───────────────────────────────────────────────────────────────
 
@@ -306,7 +263,7 @@ class ProcessTransport:
         return self._child is not None and self._child.send_signal(number)
 
     def terminate(self, grace: float = GRACE) -> None:
-        """Ask it and all its descendants to end (SIGTERM); kill those left after `grace` seconds."""
+        """Ask it and all its descendants to end (SIGTERM); kill who is left after `grace`."""
         if self._ended or self._killing is not None:
             return
         self._signal_tree(signal.SIGTERM)
@@ -503,7 +460,7 @@ def spawn(
     )
     if descriptors is None:
         descriptors = {} if terminal is not None else _DEFAULT
-    plan = _Plan(descriptors, terminal)
+    plan = Plan(descriptors, terminal)
     process = ProcessTransport(reactor, protocol, program)
     try:
         try:
@@ -519,7 +476,7 @@ def spawn(
         plan.close()
         raise
     plan.close_theirs()
-    plan.connect(process)
+    _connect(plan, process)
     process.started(pid)
     if told < 0:
         process.runs()
@@ -537,127 +494,30 @@ def _try(send: Callable[[int, int], object] | Callable[[int], object], *args: in
     return True
 
 
-class _Plan:
-    """The descriptors of a child to be: theirs, and our ends of them."""
-
-    def __init__(self, wanted: Mapping[int, Any], terminal: Terminal | None) -> None:
-        self._wanted: dict[int, Any] = {}
-        for number, what in wanted.items():
-            if number < 0:
-                raise UsageError(f"{number} is no number of a descriptor")
-            self._wanted[number] = _checked(number, what, wanted)
-        self._terminal = terminal
-        self._terminal_fd = -1
-        for number in (0, 1, 2):
-            self._wanted.setdefault(number, "null" if terminal is None else "terminal")
-        self._to_close: list[int] = []
-        self.theirs: dict[int, int] = {}
-        self.ours: dict[int, tuple[str, int]] = {}
-
-    def open(self) -> None:
-        """Open all.
-
-        Raises:
-            OSError: No descriptors are left, or one that was given is not open.
-        """
-        if self._terminal is not None:
-            self._terminal_fd, theirs = self._terminal.open()
-            self._to_close.append(theirs)
-        later: dict[int, int] = {}
-        for number, what in self._wanted.items():
-            if isinstance(what, int):
-                os.fstat(what)
-                self.theirs[number] = what
-            elif what.startswith("&"):
-                later[number] = int(what[1:])
-            elif what == "terminal":
-                self.theirs[number] = self._to_close[0]
-            else:
-                self._open_one(number, what)
-        for number, same in later.items():
-            self.theirs[number] = self.theirs[same]
-
-    def _open_one(self, number: int, what: str) -> None:
-        if what == "inherit":
-            os.fstat(number)
-            self.theirs[number] = number
-            return
-        if what == "null":
-            theirs = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        elif what == "rw":
+def _connect(plan: Plan, process: ProcessTransport) -> None:
+    """Make transports of our ends."""
+    reactor, context = process._reactor, copy_context() or None
+    if plan.terminal_fd >= 0:
+        end = _PipeEnd(process, 1)
+        ends = Ends(plan.terminal_fd, plan.terminal_fd)
+        pipe = _TerminalPipe(reactor, ends, end, owner=process, context=context)
+        pipe.process = process
+        process.give(0, pipe)
+        process.give(1, pipe)
+    for number, (what, fd) in plan.ours.items():
+        end = _PipeEnd(process, number)
+        if what == "rw":
             import socket
 
-            here, there = socket.socketpair()
-            self.ours[number] = (what, here.detach())
-            theirs = there.detach()
-        else:
-            read, write = os.pipe()
-            ours, theirs = (read, write) if what == "r" else (write, read)
-            self.ours[number] = (what, ours)
-        self._to_close.append(theirs)
-        self.theirs[number] = theirs
-
-    def connect(self, process: ProcessTransport) -> None:
-        """Make transports of our ends."""
-        reactor, context = process._reactor, copy_context() or None
-        if self._terminal_fd >= 0:
-            end = _PipeEnd(process, 1)
-            ends = Ends(self._terminal_fd, self._terminal_fd)
-            pipe = _TerminalPipe(reactor, ends, end, owner=process, context=context)
-            pipe.process = process
-            process.give(0, pipe)
-            process.give(1, pipe)
-        for number, (what, fd) in self.ours.items():
-            end = _PipeEnd(process, number)
-            if what == "rw":
-                import socket
-
-                sock = socket.socket(fileno=fd)
-                sock.setblocking(False)
-                process.give(
-                    number,
-                    SocketTransport(reactor, sock, end, owner=process, context=context),
-                )
-                continue
-            ends = Ends(fd, -1) if what == "r" else Ends(-1, fd)
-            process.give(number, PipeTransport(reactor, ends, end, owner=process, context=context))
-
-    def close_theirs(self) -> None:
-        """Close what only the child is to have."""
-        for fd in self._to_close:
-            os.close(fd)
-        self._to_close.clear()
-
-    def close(self) -> None:
-        """Close all."""
-        self.close_theirs()
-        for _, fd in self.ours.values():
-            os.close(fd)
-        if self._terminal_fd >= 0:
-            os.close(self._terminal_fd)
-
-
-def _checked(number: int, what: Any, wanted: Mapping[int, Any]) -> int | str:
-    """What a descriptor is to be, if it can be.
-
-    Raises:
-        UsageError: It cannot.
-    """
-    if isinstance(what, str):
-        if what in ("r", "w", "rw", "null", "inherit"):
-            return what
-        if what[:1] == "&" and what[1:].isdecimal():
-            same = wanted.get(int(what[1:]))
-            if same is not None and not (isinstance(same, str) and same.startswith("&")):
-                return what
-    else:
-        fd = what if isinstance(what, int) else getattr(what, "fileno", lambda: -1)()
-        if isinstance(fd, int) and fd >= 0:
-            return fd
-    raise UsageError(
-        f"descriptor {number} cannot be {what!r}: it is 'r', 'w', 'rw', 'null', 'inherit', "
-        "'&' and the number of another one in the same mapping, or a descriptor of ours"
-    )
+            sock = socket.socket(fileno=fd)
+            sock.setblocking(False)
+            process.give(
+                number,
+                SocketTransport(reactor, sock, end, owner=process, context=context),
+            )
+            continue
+        ends = Ends(fd, -1) if what == "r" else Ends(-1, fd)
+        process.give(number, PipeTransport(reactor, ends, end, owner=process, context=context))
 
 
 class _Launch:

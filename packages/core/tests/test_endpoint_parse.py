@@ -227,3 +227,10 @@ def test_every_function_that_a_row_names_is_there() -> None:
     for row in rows:
         for target in (row.listen, row.connect):
             assert target is None or callable(target) or callable(plugin.resolve(target))
+
+
+def test_what_is_wrong_inside_a_wrapped_url_is_said_of_the_whole() -> None:
+    url = "haproxy+tls+unix:r?version=1&mode=6000"
+    with pytest.raises(EndpointSyntaxError, match="option mode is a number") as caught:
+        parse_endpoint(url)
+    assert caught.value.url == url

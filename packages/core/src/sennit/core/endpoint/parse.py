@@ -238,8 +238,11 @@ def _parse_body(
     endpoint = Endpoint(
         url, scheme, host=host, port=port, path=path, fd=fd, options=options, row=row
     )
-    for name in options:
-        _check_option(endpoint, name, row.options[name])
+    try:
+        for name in options:
+            _check_option(endpoint, name, row.options[name])
+    except EndpointSyntaxError as error:
+        raise EndpointSyntaxError(shown, error.problem) from None
     return endpoint
 
 

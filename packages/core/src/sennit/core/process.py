@@ -358,8 +358,7 @@ def _input(given: Any) -> tuple[Any, Any]:
     """What the child's standard input is to be, and what is written into it."""
     if given is None:
         return "null", None
-    octets: tuple[type, ...] = (bytes, bytearray, memoryview)
-    if isinstance(given, octets) or hasattr(given, "__aiter__"):
+    if issubclass(type(given), (bytes, bytearray, memoryview)) or hasattr(given, "__aiter__"):
         return "w", given
     if isinstance(given, int):
         return given, None

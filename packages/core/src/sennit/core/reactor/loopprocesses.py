@@ -225,7 +225,8 @@ class LoopSubprocess(_AsyncioSubprocess):
         bufsize: int,
         **kwargs: Any,
     ) -> None:
-        self._proc = subprocess.Popen(
+        popen: Any = subprocess.Popen  # its overloads know no such mapping
+        self._proc = popen(
             args,
             shell=shell,
             stdin=stdin,

@@ -329,6 +329,8 @@ def test_a_file_is_sent_into_a_pipe(on_poller: OnPoller, tmp_path: Path) -> None
 
 def test_protocols_change_and_lend_buffers(on_poller: OnPoller) -> None:
     class Lender(Recorder):
+        data: bytes
+
         def get_buffer(self, size: int) -> bytearray:
             self.buffer = bytearray(3)
             return self.buffer

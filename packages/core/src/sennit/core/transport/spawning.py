@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Final
 
-__all__ = ["HELPER", "Program", "start_program"]
+__all__ = ["HELPER", "Program", "helper_error", "spawn_error", "start_program"]
 
 HELPER: Final = """\
 import os, sys, _signal

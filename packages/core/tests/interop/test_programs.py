@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import shutil
 
@@ -22,9 +23,15 @@ def needs(program: str) -> pytest.MarkDecorator:
 async def test_openssl_encodes_what_it_is_sent() -> None:
     data = bytes(range(256)) * 1000
     async with await open_stream("process:openssl?arg=enc&arg=-base64&arg=-A") as stream:
-        await stream.send_all(data)
-        await stream.send_eof()
+
+        async def send() -> None:
+            # Beside the reading: who writes all first waits for a program that waits for him.
+            await stream.send_all(data)
+            await stream.send_eof()
+
+        sending = asyncio.ensure_future(send())
         encoded = b"".join([piece async for piece in stream])
+        await sending
     assert base64.b64decode(encoded) == data
     result = await run_process(["openssl", "dgst", "-sha256", "-r"], input=b"", check=True)
     assert result.stdout.startswith(b"e3b0c44298fc1c149afbf4c8996fb924")

@@ -162,7 +162,7 @@ class ReactorEventLoop(LoopCalls, LoopThreads, LoopSockets):
         self._shut()
 
     def _shut(self) -> None:
-        self.__dict__.pop("call_soon", None)
+        self.check_calls()
         for sock in list(self._listeners):
             self._listeners.pop(sock).close()
         if self._pool is not None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from asyncio import base_events
 from contextvars import Context, copy_context
+from heapq import heappush
 from time import monotonic
 
-from sennit.core.reactor.calls import DelayedCall
+from sennit.core.reactor.calls import DelayedCall, TimedCall
 from sennit.core.reactor.loopbase import AsyncioLoop
 
 TYPE_CHECKING = False
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sennit.core.reactor.base import Reactor
-    from sennit.core.reactor.calls import TimedCall
 
     Call = DelayedCall | asyncio.Handle
     Timer = TimedCall | asyncio.TimerHandle
@@ -43,9 +43,14 @@ class TimerHandle(asyncio.TimerHandle):
     call: TimedCall
 
 
-def _quick_call_soon(reactor: Reactor) -> Callable[..., LoopCall]:
-    """`call_soon` without a look at anything: asyncio calls it for every step of every Task."""
+def _quick_calls(reactor: Reactor) -> dict[str, Callable[..., object]]:
+    """`call_soon`, `call_at` and `call_later` without a look at anything.
+
+    asyncio calls the first for every step of every Task; the others are set for
+    every time-out there is, and mostly cancelled.
+    """
     append = reactor._ready.append
+    heap, sequence = reactor._heap, reactor._sequence
 
     def call_soon(
         callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -54,7 +59,34 @@ def _quick_call_soon(reactor: Reactor) -> Callable[..., LoopCall]:
         append(call)
         return call
 
-    return call_soon
+    def call_at(
+        when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> TimedCall:
+        if context is None:
+            context = copy_context() or None
+        call = TimedCall(when, callback, args, context, reactor)
+        heappush(heap, (when, next(sequence), call))
+        if reactor._outside is not None:
+            reactor._outside()
+        return call
+
+    def call_later(
+        delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> TimedCall:
+        # As above, spelled out: a call in between is a fifth of what it all costs.
+        if context is None:
+            context = copy_context() or None
+        when = monotonic() + delay
+        call = TimedCall(when, callback, args, context, reactor)
+        heappush(heap, (when, next(sequence), call))
+        if reactor._outside is not None:
+            reactor._outside()
+        return call
+
+    return {"call_soon": call_soon, "call_at": call_at, "call_later": call_later}
+
+
+_QUICK = ("call_soon", "call_at", "call_later")
 
 
 class LoopCalls(AsyncioLoop):
@@ -64,9 +96,14 @@ class LoopCalls(AsyncioLoop):
         """Check threads, remember where calls were made and time them, or do not."""
         super().set_debug(enabled)
         if enabled or self._closed:
-            self.__dict__.pop("call_soon", None)
+            self.check_calls()
         else:
-            self.__dict__["call_soon"] = _quick_call_soon(self._reactor)
+            self.__dict__.update(_quick_calls(self._reactor))
+
+    def check_calls(self) -> None:
+        """Look at each call from now on: in debug mode, and once the loop is closed."""
+        for name in _QUICK:
+            self.__dict__.pop(name, None)
 
     def call_soon(  # type: ignore[override]  # a handle, but not of asyncio's class
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -106,12 +143,11 @@ class LoopCalls(AsyncioLoop):
         *args: Any,
         context: Context | None = None,
     ) -> Timer:
-        """Call back in `delay` seconds, not before."""
+        """Call back in `delay` seconds, not before. This form as `call_soon`'s."""
         if delay is None:  # pyright: ignore[reportUnnecessaryComparison]  # a common slip
             raise TypeError("delay must not be None")
         timer = self.call_at(monotonic() + delay, callback, *args, context=context)
-        if self._debug:
-            _leave_out_this_frame(timer)
+        _leave_out_this_frame(timer)
         return timer
 
     def call_at(  # type: ignore[override]  # as above
@@ -121,13 +157,10 @@ class LoopCalls(AsyncioLoop):
         *args: Any,
         context: Context | None = None,
     ) -> Timer:
-        """Call back when `time` has come to `when`."""
+        """Call back when `time` has come to `when`. This form as `call_soon`'s."""
         if when is None:  # pyright: ignore[reportUnnecessaryComparison]  # as above
             raise TypeError("when cannot be None")
-        if self._closed:
-            self._check_closed()
-        if not self._debug:
-            return self._reactor.call_at(when, callback, *args, context=context)
+        self._check_closed()
         self._check_thread()
         self._check_callback(callback, "call_at")
         handle = TimerHandle(when, callback, args, self, context)

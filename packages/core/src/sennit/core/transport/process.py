@@ -25,7 +25,7 @@ from sennit.core.deferred import Deferred, fail, succeed
 from sennit.core.errors import ConnectionAborted, ReactorError, SpawnError, UsageError
 from sennit.core.protocol import ProcessProtocol, Protocol
 from sennit.core.reactor.pollers import READ
-from sennit.core.transport.descriptors import Plan, Terminal, set_window_size
+from sennit.core.transport.childplan import Plan, Terminal, set_window_size
 from sennit.core.transport.pipes import Ends, PipeTransport
 from sennit.core.transport.reaping import descendants, watch_child
 from sennit.core.transport.spawning import Program, helper_error, start_program

@@ -100,10 +100,10 @@ def test_workers_are_listed_below_the_services_that_they_share(
     assert sennit(capsys, "status").splitlines()[-1].split() == ["2", "9", "ready", "1.0", "s"]
     asked.answer = [{"name": "t", "coroutine": "f", "worker": 2, "waits": []}]
     assert sennit(capsys, "tasks") == "worker 2: t: f\n"
-    kinds = ("tasks", "deferreds", "timers", "ready", "descriptors")
+    kinds = ("services", "tasks", "deferreds", "timers", "ready", "descriptors")
     one: dict[str, Any] = {name: {"count": 0, "first": []} for name in kinds}
     asked.answer = {"workers": {"2": {"pid": 9, "threads": [], **one}}}
-    assert sennit(capsys, "dump").startswith("worker 2\nprocess 9\ntasks: 0\n")
+    assert sennit(capsys, "dump").startswith("worker 2\nprocess 9\nservices: 0\n")
 
 
 def test_a_peers_name_is_escaped_before_the_terminal_sees_it(

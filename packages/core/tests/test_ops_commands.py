@@ -220,6 +220,10 @@ async def test_a_dump_shows_what_is_open_and_awaited(
     assert any(
         "TCP" in each["is"] or "socket" in each["is"] for each in found["descriptors"]["first"]
     )
+    assert [each.split(" tcp")[0] for each in found["services"]["first"]] == [
+        "first: running",
+        "second: running",
+    ]
     text = text_of(found)
     assert "timers: " in text
     assert "thread MainThread" in text
@@ -267,4 +271,5 @@ async def test_a_signal_writes_a_dump_to_the_log_from_a_thread_of_its_own(
         while not any("descriptors: " in each.getMessage() for each in caplog.records):
             await asyncio.sleep(0.001)
     lines = [each.getMessage() for each in caplog.records if each.name == "sennit.dump"]
-    assert lines[0] == f"process {os.getpid()}"
+    assert lines[:2] == [f"process {os.getpid()}", "thread MainThread"]
+    assert "services: 2" in lines

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sennit.core.service.node import Node
     from sennit.core.transport.stream import SocketTransport
 
-__all__ = ["COMMANDS", "NodeCommands"]
+__all__ = ["COMMANDS", "NodeCommands", "service_lines"]
 
 _ARGUMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "status": (),
@@ -250,7 +250,7 @@ class NodeCommands:
     async def _dump(self) -> dict[str, Any]:
         from sennit.core.ops.dump import snapshot
 
-        return snapshot(self._node.reactor)
+        return snapshot(self._node.reactor, service_lines(self._node))
 
     # ── what is to be done ────────────────────────────────────────────────────
 
@@ -304,6 +304,14 @@ class NodeCommands:
             if timer is not None:
                 timer.cancel()
             self._level_back(name)
+
+
+def service_lines(node: Node) -> list[str]:
+    """A line on each service of a node, for a dump."""
+    return [
+        f"{name}: {entry.status} {' '.join(entry.urls)}".rstrip()
+        for name, entry in node.entries.items()
+    ]
 
 
 def _string(name: str, value: object) -> str:

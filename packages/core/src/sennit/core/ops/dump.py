@@ -21,7 +21,7 @@ from sennit.core.ops.describe import callback_name, coroutine_places, frames_of,
 from sennit.core.ops.records import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sennit.core.reactor.base import Reactor
 
@@ -34,10 +34,16 @@ DEEPEST: Final = 64
 """Frames of one stack."""
 
 
-def snapshot(reactor: Reactor) -> dict[str, Any]:
-    """Everything, as JSON has it. May be called from any thread."""
+def snapshot(reactor: Reactor, services: Sequence[str] = ()) -> dict[str, Any]:
+    """Everything, as JSON has it. May be called from any thread.
+
+    Args:
+        reactor: Whose.
+        services: A line on each service that runs in it.
+    """
     return {
         "pid": os.getpid(),
+        "services": _few(list(services)),
         "threads": _threads(),
         "tasks": _few(task_list(reactor)),
         "deferreds": _few(list(_deferreds())),
@@ -144,6 +150,7 @@ def text_of(found: Mapping[str, Any]) -> str:
 
 
 _KINDS: Final[dict[str, Callable[[Any], list[str]]]] = {
+    "services": lambda text: [text],
     "tasks": lambda task: [
         f"{task['name']}: {task['coroutine']}",
         *(f"    {each}" for each in task["waits"]),
@@ -155,10 +162,17 @@ _KINDS: Final[dict[str, Callable[[Any], list[str]]]] = {
 }
 
 
-def dump_on_signal(reactor: Reactor, signum: int | None = None) -> Callable[[], None]:
-    """Write a dump to the log whenever a signal comes (SIGUSR1 when left out).
+def dump_on_signal(
+    reactor: Reactor,
+    signum: int | None = None,
+    services: Callable[[], Sequence[str]] = tuple,
+) -> Callable[[], None]:
+    """Write a dump to the log whenever a signal comes. To be called in the main thread.
 
-    To be called in the main thread.
+    Args:
+        reactor: Of whom.
+        signum: The signal; SIGUSR1 when left out.
+        services: Tells a line on each service.
 
     Returns:
         What undoes it.
@@ -174,7 +188,7 @@ def dump_on_signal(reactor: Reactor, signum: int | None = None) -> Callable[[], 
     def serve() -> None:
         # Nothing but its end is read from a closed pipe.
         while os.read(here, 64):
-            _write(reactor)
+            _write(reactor, services)
         os.close(here)
 
     thread = threading.Thread(target=serve, name="sennit-dump", daemon=True)
@@ -197,10 +211,10 @@ def dump_on_signal(reactor: Reactor, signum: int | None = None) -> Callable[[], 
     return undo
 
 
-def _write(reactor: Reactor) -> None:
+def _write(reactor: Reactor, services: Callable[[], Sequence[str]]) -> None:
     log = logging.getLogger("sennit.dump")
     try:
-        lines = text_of(snapshot(reactor)).split("\n")
+        lines = text_of(snapshot(reactor, services())).split("\n")
     except Exception as error:
         log.error("a dump failed", exc_info=error)
         return

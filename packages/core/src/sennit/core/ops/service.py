@@ -81,9 +81,10 @@ class Operation:
         node = self._node
         reactor, admin = node.reactor, node.config.admin
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGUSR1"):
+            from sennit.core.ops.commands import service_lines
             from sennit.core.ops.dump import dump_on_signal
 
-            stack.callback(dump_on_signal(reactor))
+            stack.callback(dump_on_signal(reactor, services=lambda: service_lines(node)))
         if self._watch:
             stack.callback(reactor.watch_blocking(self._watch).stop)
         if admin is None:

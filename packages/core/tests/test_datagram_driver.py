@@ -301,6 +301,8 @@ def test_a_class_that_forgets_an_event_is_refused() -> None:
         class Forgets(DatagramEngineProtocol[AskEngine, Asked | Withdrawn]):
             pass
 
+        Forgets(AskEngine())
+
     with pytest.raises(TypeError, match="handles no events"):
         DatagramEngineProtocol(AskEngine())
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 GROUP4, OTHER4 = "239.192.7.7", "239.192.7.8"
 GROUP6, OTHER6 = "ff01::5e:1", "ff01::5e:2"
-"""Of this host alone: scope 1 never leaves it (RFC 4291 §2.7), IPv4 by a TTL of 0 (RFC 1112 §6.1)."""
+"""Of this host alone: by scope 1 (RFC 4291 §2.7), and by a TTL of 0 (RFC 1112 §6.1)."""
 
 
 def run(main: Callable[[Reactor], Coroutine[Any, Any, None]]) -> None:
@@ -188,7 +188,7 @@ def test_sources_are_chosen(family: Any) -> None:
     ],
 )
 def test_this_host_hears_itself_unless_asked_not_to(family: Any) -> None:
-    group, other, find = family
+    group, _, find = family
     interface = find()
 
     async def main(reactor: Reactor) -> None:

@@ -28,7 +28,8 @@ class _Contract(InterfaceClass):
     ) -> None:
         # Any: what a class statement gives a metaclass.
         converted: dict[str, Any] = {}
-        for key, value in (attrs or {}).items():
+        given: dict[str, Any] = attrs or {}
+        for key, value in given.items():
             if isinstance(value, FunctionType):
                 value = fromFunction(value, imlevel=1, name=key)
             elif isinstance(value, property):

@@ -113,7 +113,7 @@ class DatagramEngineProtocol(DatagramProtocol, Generic[EngineT, EventT]):
         self.engine = engine
         self.overflows = 0
         self._clock = clock
-        self._timed = has_timers(engine)
+        self._timed = has_timers(cast("Any", engine))  # asks for its class alone
         self._timer: IDelayedCall | None = None
         self._timer_at: float | None = None
         self._open: dict[object, int] = {}  # Tasks and Deferreds: their exchange
@@ -213,7 +213,8 @@ class DatagramEngineProtocol(DatagramProtocol, Generic[EngineT, EventT]):
     # ── events ────────────────────────────────────────────────────────────────
 
     def _handle(self, event: Any) -> None:
-        method = self._table.get(type(event)) or self._find_method(event)
+        kind: type = type(event)
+        method = self._table.get(kind) or self._find_method(event)
         try:
             result = method(self, event)
         except Exception as error:

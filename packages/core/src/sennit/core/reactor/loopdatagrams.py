@@ -16,7 +16,7 @@ import errno
 import socket
 import sys
 import typing
-from asyncio.selector_events import _SelectorDatagramTransport
+from asyncio import selector_events
 from contextvars import copy_context
 
 from sennit.core.errors import ConnectionLost, DatagramError, DatagramTooLongError
@@ -36,14 +36,18 @@ if TYPE_CHECKING:
 __all__ = ["LoopUDPTransport", "LoopUnixDatagramTransport", "endpoint"]
 
 
-class _Kinds(_SelectorDatagramTransport, asyncio.DatagramTransport):
-    """Both of what asyncio's are; before 3.12 the first of them is not the second."""
+if not typing.TYPE_CHECKING:
+
+    class _Kinds(selector_events._SelectorDatagramTransport, asyncio.DatagramTransport):
+        """Both of what asyncio's are; before 3.12 the first of them is not the second."""
 
 
 class _Manners(DatagramTransport):
     """What asyncio's users expect of a datagram transport."""
 
-    __slots__ = ()
+    if not typing.TYPE_CHECKING:
+        # The two below have them: of several bases only one may.
+        __slots__ = ()
 
     _address: Any
     _loop: ReactorEventLoop
@@ -114,7 +118,7 @@ class _Manners(DatagramTransport):
             self._tell_error(OSError(errno.EMSGSIZE, str(error)))
 
     def _destination(self, addr: Any) -> Any:
-        peer = self._address
+        peer: Any = self._address
         if peer is None and self._connected:
             peer = self._peer
         if peer is None:

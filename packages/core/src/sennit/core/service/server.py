@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sennit.core.deferred import Deferred
     from sennit.core.endpoint.listen import Server
     from sennit.core.interfaces import IPeerLimits, IReactor, IService
-    from sennit.core.protocol import ProtocolFactory
+    from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.service.tree import ListenOn
 
@@ -40,7 +40,7 @@ class ServerService(Service):
     def __init__(
         self,
         name: str,
-        factory: ProtocolFactory,
+        factory: ProtocolFactory | DatagramFactory,
         listen: Sequence[ListenOn],
         *,
         limits: IPeerLimits | None = None,

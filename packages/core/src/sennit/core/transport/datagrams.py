@@ -35,12 +35,17 @@ from sennit.core.errors import (
     ConnectionDone,
     ConnectionLost,
     DatagramError,
-    DatagramTooLongError,
-    UsageError,
 )
 from sennit.core.reactor.pollers import ERROR, HANGUP, READ, WRITE
-from sennit.core.transport.flow import HIGH_WATER, LOW_WATER, FlowControl
-from sennit.core.transport.sending import CLOSING, GONE, OPEN, RETRY, owned
+from sennit.core.transport.datagram_sending import (
+    BROKEN,
+    DROP_LIMIT,
+    NO_MEMORY,
+    WARN_EVERY,
+    DatagramSending,
+)
+from sennit.core.transport.flow import HIGH_WATER, LOW_WATER
+from sennit.core.transport.sending import CLOSING, GONE, OPEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +54,7 @@ if TYPE_CHECKING:
     from typing import Protocol as _Protocol
 
     from sennit.core.address import Address
-    from sennit.core.interfaces import Buffer, IDatagramProtocol
+    from sennit.core.interfaces import IDatagramProtocol
     from sennit.core.reactor.base import Reactor
     from sennit.core.reactor.calls import TimedCall
 
@@ -73,16 +78,6 @@ _LONG: Final = OCTETS_PER_TURN // DATAGRAMS_PER_TURN
 """Octets of a datagram from which on octets are counted at all."""
 ERRORS_PER_TURN: Final = 64
 """Errors of the network told in one turn."""
-DROP_LIMIT: Final = 1024 * 1024
-"""Octets that wait to be sent past which datagrams are dropped; late ones are of little use."""
-OVERHEAD: Final = 64
-"""Octets that a waiting datagram counts beside its own, so that empty ones are bounded too."""
-WARN_EVERY: Final = 10.0
-"""Seconds between two warnings that datagrams are dropped."""
-
-_NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
-_BROKEN = frozenset({errno.EBADF, errno.ENOTSOCK})
-
 NOBODY: Final = object()
 """The known peer of a transport that knows none yet."""
 
@@ -102,7 +97,7 @@ _FORGOTTEN = _Forgotten()
 
 
 @implements("IDatagramTransport")
-class DatagramTransport(FlowControl):
+class DatagramTransport(DatagramSending):
     """One datagram socket.
 
     Args:
@@ -120,39 +115,20 @@ class DatagramTransport(FlowControl):
         "__weakref__",
         "_batch",
         "_close_reason",
-        "_connected",
-        "_context",
         "_datagram_received",
         "_doubt",
-        "_drops",
         "_error",
         "_fd",
         "_handler",
-        "_known",
         "_local",
         "_max_size",
-        "_out",
         "_owner",
         "_patience",
-        "_peer",
-        "_reactor",
         "_reading",
         "_receive",
         "_registered",
-        "_retry",
-        "_send",
-        "_sendto",
-        "_size",
-        "_sock",
-        "_state",
         "_unlink",
-        "_wants",
-        "_warned",
     )
-
-    # Any: a datagram with its destination as `socket` takes it, and ancillary data or None.
-    _out: deque[tuple[bytes | memoryview, Any, Any]]
-    _protocol: IDatagramProtocol  # type: ignore[assignment]  # FlowControl pauses both kinds
 
     def __init__(
         self,
@@ -241,11 +217,6 @@ class DatagramTransport(FlowControl):
             except OSError:
                 pass
         return self._local
-
-    @property
-    def peer(self) -> Address | None:
-        """The peer of a connected transport; ``None`` when it sends to whomever it is told."""
-        return address_from_socket(self._peer) if self._connected else None
 
     @property
     def close_reason(self) -> str | None:
@@ -353,7 +324,7 @@ class DatagramTransport(FlowControl):
             try:
                 data, peer = receive(most + 1)
             except BlockingIOError:
-                self._batch = taken or 1
+                self._batch = max(taken, 1)
                 if batch == 2:
                     # There was no second one: look for it again, but ever less often.
                     self._doubt = self._patience = min(2 * self._doubt, MOST_DOUBT)
@@ -403,10 +374,10 @@ class DatagramTransport(FlowControl):
 
     def _receive_failed(self, error: OSError) -> bool:
         """What was to be received is an error; whether to go on."""
-        if error.errno in _BROKEN:
+        if error.errno in BROKEN:
             self._broken(error)
             return False
-        if error.errno in _NO_MEMORY:
+        if error.errno in NO_MEMORY:
             return False  # the poller says when to look again
         if not self._take_errors():
             self._tell_error(self._error_about(error, self._peer))
@@ -421,11 +392,6 @@ class DatagramTransport(FlowControl):
         self._count_drop("limit:datagram-size")
         problem = f"a datagram longer than {self._max_size} octets was dropped"
         self._tell_error(DatagramError(errno.EMSGSIZE, problem, peer=peer))
-
-    def _count_drop(self, reason: str) -> None:
-        if self._drops is None:
-            self._drops = {}
-        self._drops[reason] = self._drops.get(reason, 0) + 1
 
     def pause_reading(self) -> None:
         """Leave datagrams in the kernel's queue, which drops what it has no room for."""
@@ -459,236 +425,6 @@ class DatagramTransport(FlowControl):
             else:
                 self._reactor.unwatch(self._fd)
             self._registered = mask
-
-    # ── sending ───────────────────────────────────────────────────────────────
-
-    def sendto(self, data: Buffer, addr: Any = None) -> None:
-        """Send one datagram; ignored once the transport is closing.
-
-        Args:
-            data: Its octets.
-            addr: Where to: host and port (the host in digits), a Unix socket's
-                path, or whatever `datagram_received` was given as the peer. Left
-                out on a connected transport.
-
-        Raises:
-            DatagramTooLongError: The system sends none that long.
-            UsageError: `addr` is a name, of another family, missing, or not the
-                peer of a connected transport.
-            TypeError: `data` is not bytes-like.
-        """
-        if type(data) is not bytes:
-            data = owned(data)
-        if addr is not self._known:
-            addr = self._destination(addr)
-        if self._out or self._state:
-            self._queue(data, addr, None)
-            return
-        try:
-            if addr is None:
-                send = self._send
-                send(data)
-            else:
-                sendto = self._sendto
-                sendto(data, addr)
-        except BlockingIOError:
-            self._queue(data, addr, None)
-        except OSError as error:
-            self._not_sent(error, data, addr, None)
-
-    def _destination(self, addr: Any) -> Any:
-        """`addr` as `socket` takes it, which looks up no name and blocks for nothing."""
-        if not self._connected:
-            if addr is None:
-                raise UsageError("a datagram needs an address: this transport is not connected")
-            return self._checked(addr)
-        if addr is not None and address_from_socket(addr) != address_from_socket(self._peer):
-            raise UsageError(f"this transport is connected to {self.peer}, not to {addr!r}")
-        return None
-
-    def _checked(self, addr: Any) -> Any:
-        """An address that a caller has given, in the socket's own form."""
-        raise TypeError("the family's")  # pragma: no cover - overridden
-
-    def send_on_path(self, data: Buffer, path: DatagramPath) -> None:
-        """Send one datagram to `path.peer`, from `path.local` where that may be chosen.
-
-        Raises:
-            DatagramTooLongError: The system sends none that long.
-            UsageError: The peer's address cannot be sent to.
-        """
-        self.sendto(data, path.peer)
-
-    def _send_with(self, data: Buffer, addr: Any, ancillary: Any) -> None:
-        """Send one datagram with ancillary data, which from now on is this object's own."""
-        if type(data) is not bytes:
-            data = owned(data)
-        if self._out or self._state:
-            self._queue(data, addr, ancillary)
-            return
-        try:
-            self._transmit(data, addr, ancillary)
-        except BlockingIOError:
-            self._queue(data, addr, ancillary)
-            return
-        except OSError as error:
-            try:
-                done = self._not_sent(error, data, addr, ancillary)
-            except BaseException:
-                self._discard(ancillary)
-                raise
-            if not done:
-                return
-        self._discard(ancillary)
-
-    def _transmit(self, data: bytes | memoryview, addr: Any, ancillary: Any) -> None:
-        if ancillary is not None:
-            if addr is None:
-                self._sock.sendmsg([data], ancillary)
-            else:
-                self._sock.sendmsg([data], ancillary, 0, addr)
-        elif addr is None:
-            self._send(data)
-        else:
-            self._sendto(data, addr)
-
-    def _not_sent(
-        self,
-        error: OSError,
-        data: bytes | memoryview,
-        addr: Any,
-        ancillary: Any,
-        queued: bool = False,
-    ) -> bool:
-        """The kernel did not take a datagram; whether it is done with all the same."""
-        code = error.errno
-        if code in _NO_MEMORY:
-            if not queued:
-                self._queue(data, addr, ancillary, wait=False)
-            self._send_later()
-            return False
-        if code in _BROKEN:
-            self._broken(error)
-            return True
-        if code == errno.EMSGSIZE:
-            self._take_errors()
-            problem = f"a datagram of {len(data)} octets is too long: {error.strerror}"
-            if queued:
-                self._tell_error(DatagramError(code, problem, peer=addr))
-                return True
-            raise DatagramTooLongError(problem) from error
-        # What the network had to say of an earlier datagram comes out here, and this
-        # one was not tried (RFC 1122 §4.1.3.3): tell it, then try.
-        if self._take_errors() or (self._connected and self._pending(code)):
-            if self._connected and not self._reports:
-                self._tell_error(self._error_about(error, self._peer))
-            if self._state == GONE:
-                return True
-            try:
-                self._transmit(data, addr, ancillary)
-                return True
-            except BlockingIOError:
-                if not queued:
-                    self._queue(data, addr, ancillary)
-                return False
-            except OSError as second:
-                error = second
-        self._tell_error(self._error_about(error, self._peer if addr is None else addr))
-        return True
-
-    @property
-    def _reports(self) -> bool:
-        """Whether the system keeps a queue of errors for this socket (`_take_errors`)."""
-        return False
-
-    def _pending(self, code: int | None) -> bool:
-        """Whether a connected socket says this of an earlier datagram."""
-        return False
-
-    def _queue(
-        self, data: bytes | memoryview, addr: Any, ancillary: Any, *, wait: bool = True
-    ) -> None:
-        """Keep a datagram until the kernel takes it; past the hard limit drop it."""
-        if self._state:
-            self._discard(ancillary)
-            return
-        size = self._size + len(data) + OVERHEAD
-        if size > self._hard:
-            self._discard(ancillary)
-            self._count_drop("limit:write-buffer")
-            self._warn_of_drops()
-            return
-        self._out.append((data, addr, ancillary))
-        self._size = size
-        if wait and self._retry is None:
-            self._watch(self._wants | WRITE)
-        if size > self._high:
-            self._pause()
-
-    def _discard(self, ancillary: Any) -> None:
-        """A datagram will not be sent; what it carried is given back."""
-
-    def _warn_of_drops(self) -> None:
-        now = self._reactor.time()
-        if now - self._warned >= WARN_EVERY:
-            self._warned = now
-            import logging
-
-            logging.getLogger("sennit").warning(
-                "%r drops datagrams, limit:write-buffer: %d octets wait, the system takes none",
-                self,
-                self._size,
-            )
-
-    def _send_later(self) -> None:
-        """The system has no memory: try again in a while, not before."""
-        if self._retry is None and self._state != GONE:
-            self._watch(self._wants & ~WRITE)
-            # It may tell the protocol to resume: in the protocol's context.
-            context = Context() if self._context is None else self._context
-            self._retry = self._reactor.call_at(
-                self._reactor.time() + RETRY, self._send_again, context=context
-            )
-
-    def _send_again(self) -> None:
-        self._retry = None
-        if self._state != GONE:
-            self._flush()
-
-    def _on_writable(self) -> None:
-        self._flush()
-
-    def _flush(self) -> None:
-        """Send what waits, until the kernel refuses."""
-        out = self._out
-        while out:
-            data, addr, ancillary = out[0]
-            try:
-                self._transmit(data, addr, ancillary)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if not self._not_sent(error, data, addr, ancillary, queued=True):
-                    break
-            if self._state == GONE:
-                return
-            self._discard(ancillary)
-            out.popleft()
-            self._size -= len(data) + OVERHEAD
-        if out:
-            if self._retry is None:
-                self._watch(self._wants | WRITE)
-        else:
-            self._watch(self._wants & ~WRITE)
-            if self._state == CLOSING:
-                self._lose(None, self._close_reason or "clean")
-                return
-        if self._pressing:
-            self._relieved(self._size)
-
-    def get_write_buffer_size(self) -> int:
-        """Octets that wait to be sent, 64 more for each datagram."""
-        return self._size
 
     # ── the end ───────────────────────────────────────────────────────────────
 

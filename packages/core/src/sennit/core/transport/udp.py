@@ -194,7 +194,7 @@ class UDPTransport(DatagramTransport):
             try:
                 data, ancillary, flags, peer = receive(most, ANCILLARY_SIZE)
             except BlockingIOError:
-                self._batch = taken or 1
+                self._batch = max(taken, 1)
                 return
             except OSError as error:
                 if not self._receive_failed(error):

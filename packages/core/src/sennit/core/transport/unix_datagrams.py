@@ -113,7 +113,7 @@ class UnixDatagramTransport(DatagramTransport):
                     self._max_size, room_for(self._most), receive_flags()
                 )
             except BlockingIOError:
-                self._batch = taken or 1
+                self._batch = max(taken, 1)
                 return
             except OSError as error:
                 if not self._receive_failed(error):

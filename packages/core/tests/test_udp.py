@@ -317,7 +317,7 @@ def test_a_connected_protocol_learns_that_nobody_listens(on_poller: OnPoller, ho
         client.transport.sendto(b"anybody?")
         await client.until(1)
         error: Any = client.errors[0]
-        assert type(error) is DatagramError
+        assert type(client.errors[0]) is DatagramError
         assert error.errno == errno.ECONNREFUSED
         assert error.peer[:2] == (host, port)
         assert not client.transport.is_closing()

@@ -207,18 +207,18 @@ class UnixTransport(SocketTransport):
         self._most = getattr(protocol, "max_descriptors", MAX_DESCRIPTORS)
         self._recv = self._receive_with_descriptors
 
-    def _receive_with_descriptors(self, size: int) -> bytes:
+    def _receive_with_descriptors(self, size: int, flags: int = 0, /) -> bytes:
         """In the place of ``recv``: octets, after the descriptors that came with them.
 
         Raises:
             BlockingIOError: There is nothing, or nobody any more to deliver to.
         """
-        data, ancillary, flags, _ = self._sock.recvmsg(size, room_for(self._most), _CLOEXEC)
-        if not ancillary and not flags & socket.MSG_CTRUNC:
+        data, ancillary, said, _ = self._sock.recvmsg(size, room_for(self._most), flags | _CLOEXEC)
+        if not ancillary and not said & socket.MSG_CTRUNC:
             return data
         came = ReceivedDescriptors(received(ancillary))
         try:
-            if flags & socket.MSG_CTRUNC or len(came) > self._most:
+            if said & socket.MSG_CTRUNC or len(came) > self._most:
                 # The kernel has closed those that there was no room for.
                 problem = f"more than {self._most} descriptors came at once"
                 self._lose(LimitReachedError(problem, "limit:descriptors"), "limit:descriptors")

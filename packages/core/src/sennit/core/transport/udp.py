@@ -212,7 +212,7 @@ class UDPTransport(DatagramTransport):
                 raise
             except BaseException as error:
                 self._protocol_failed(error, "datagram_received_on_path")
-            if not self._reading or octets >= OCTETS_PER_TURN:
+            if octets >= OCTETS_PER_TURN or not self.is_reading():
                 return
         if batch < DATAGRAMS_PER_TURN:
             self._batch = batch * 2

@@ -125,7 +125,7 @@ class UnixDatagramTransport(DatagramTransport):
                 self._deliver(data, peer, came, flags)
             finally:
                 came.close()
-            if not self._reading or octets >= OCTETS_PER_TURN:
+            if octets >= OCTETS_PER_TURN or not self.is_reading():
                 return
         if batch < DATAGRAMS_PER_TURN:
             self._batch = batch * 2

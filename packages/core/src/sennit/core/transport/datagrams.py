@@ -346,7 +346,7 @@ class DatagramTransport(DatagramSending):
                 raise
             except BaseException as error:
                 self._protocol_failed(error, "datagram_received")
-            if octets >= OCTETS_PER_TURN or not self.is_reading():
+            if octets >= OCTETS_PER_TURN or not self._reading:
                 return
         if batch == 1:
             if self._patience:

@@ -45,8 +45,10 @@ __all__ = [
     "UnixTransport",
     "close_all",
     "duplicate",
+    "receive_flags",
     "received",
     "rights",
+    "room_for",
 ]
 
 MAX_DESCRIPTORS: Final = 16

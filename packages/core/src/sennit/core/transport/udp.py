@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.datagrams import Owner
 
-__all__ = ["DatagramListener", "UDPTransport", "udp_socket"]
+__all__ = ["DatagramListener", "UDPTransport", "tune", "udp_socket"]
 
 _WILDCARDS: Final = ("0.0.0.0", "::")
 _MAPPED: Final = "::ffff:"

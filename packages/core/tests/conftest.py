@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -114,8 +114,8 @@ class SennitProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    def _read(self, stream: object, lines: list[str]) -> None:
-        for line in stream:  # type: ignore[attr-defined]
+    def _read(self, stream: IO[bytes], lines: list[str]) -> None:
+        for line in stream:
             with self._said:
                 lines.append(line.decode().rstrip("\n"))
                 self._said.notify_all()

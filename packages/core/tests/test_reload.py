@@ -227,8 +227,9 @@ async def shown(node: Node, reactor: Reactor, authority: trustme.CA) -> str:
         ):
             found = tls.getpeercert()
             assert found is not None
-            subject = dict(pair[0] for pair in found["subject"])  # type: ignore[misc]
-            return str(subject["commonName"])
+            ((name, value),) = found["subject"][-1]  # type: ignore[misc]  # typed too widely
+            assert name == "commonName"
+            return str(value)
 
     return await reactor.defer_to_thread(ask)
 

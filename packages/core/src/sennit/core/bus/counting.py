@@ -80,7 +80,7 @@ class Counts:
         if isinstance(found, int):
             self._totals[key] = found = found + amount
             return found
-        assert window is not None  # noqa: S101 - so were the key's words
+        assert window is not None
         self._totals[key] = found
         found.total(window, now)
         found.now += amount

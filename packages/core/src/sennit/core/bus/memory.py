@@ -78,9 +78,7 @@ class MemoryCounters:
         limit: Names kept at most.
     """
 
-    def __init__(
-        self, clock: Callable[[], float] = monotonic, *, limit: int = MAX_NAMES
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, limit: int = MAX_NAMES) -> None:
         self._counts = Counts(limit)
         self._clock = clock
 

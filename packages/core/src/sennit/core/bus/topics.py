@@ -62,9 +62,7 @@ class Subscription:
 
     __slots__ = ("_topics", "dropped", "receive", "topic")
 
-    def __init__(
-        self, topics: Topics, topic: str, receive: Callable[[str, bytes], object]
-    ) -> None:
+    def __init__(self, topics: Topics, topic: str, receive: Callable[[str, bytes], object]) -> None:
         self._topics: Topics | None = topics
         self.topic = topic
         self.receive = receive

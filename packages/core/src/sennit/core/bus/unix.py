@@ -127,13 +127,13 @@ class _Client(_Frames):
             topic, _ = _parse_publication(frame)
             self._hub.deliver(topic.decode(), frame)
         elif kind == _SUBSCRIBE:
-            topic = frame[1:].decode()
-            check_topic(topic, pattern=True)
+            wanted = frame[1:].decode()
+            check_topic(wanted, pattern=True)
             if len(self.topics) >= MAX_TOPICS:
                 raise ProtocolError(f"more than {MAX_TOPICS} topics", "bus")
-            if topic not in self.topics:
-                self.topics.add(topic)
-                self._hub.subscribe(self, topic)
+            if wanted not in self.topics:
+                self.topics.add(wanted)
+                self._hub.subscribe(self, wanted)
         elif kind == _UNSUBSCRIBE:
             self._hub.unsubscribe(self, frame[1:].decode())
         elif kind == _COUNT:
@@ -357,9 +357,7 @@ class UnixBus:
         """
         data = check_message(topic, message)
         link = self._link
-        if link is None or (
-            link.transport.get_write_buffer_size() + len(message) > MAX_WAITING
-        ):
+        if link is None or (link.transport.get_write_buffer_size() + len(message) > MAX_WAITING):
             self.dropped += 1
         else:
             link.send_frame(_publication(data, message))
@@ -441,7 +439,7 @@ class UnixBus:
 
     def _connect(self) -> None:
         self._again = None
-        assert self._path is not None  # noqa: S101 - nobody comes here without
+        assert self._path is not None
         self._reactor.connect_unix(lambda: _Link(self), self._path).add_errback(self._refused)
 
     def _refused(self, error: BaseException) -> None:

@@ -169,7 +169,7 @@ class WorkersCommands:
         wanted = arguments.get("format", "text")
         if wanted not in ("json", "text"):
             raise UsageError(f"metrics are 'json' or 'text', not {wanted!r:.80}")
-        answers: list[tuple[Worker, Any]] = await self._ask("metrics", {"format": "json"})  # type: ignore[assignment]  # this one answers with a list
+        answers: list[tuple[Worker, Any]] = await self._ask("metrics", {"format": "json"})
         reading = merge([*(answer for _, answer in answers), self._own()])
         if wanted == "json":
             return reading
@@ -215,7 +215,7 @@ class WorkersCommands:
         }
 
     async def _tasks(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        answers: list[tuple[Worker, Any]] = await self._ask("tasks", arguments)  # type: ignore[assignment]  # this one answers with a list
+        answers: list[tuple[Worker, Any]] = await self._ask("tasks", arguments)
         return [{**each, "worker": worker.number} for worker, answer in answers for each in answer]
 
     async def _dump(self, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -313,6 +313,16 @@ def _reload(as_json: bool, **where: Any) -> None:
         click.echo("nothing has changed")
 
 
+@_command("sennit restart && sennit status")
+def _restart(as_json: bool, **where: Any) -> None:
+    """Replace every worker by one that runs the code on the disk, one after the other."""
+    found = _ask(where, "restart", timeout=None)
+    if as_json:
+        _json(found)
+    else:
+        click.echo(f"replaced workers {', '.join(map(str, found['restarted']))}")
+
+
 @_command(
     "sennit loglevel --logger sennit.peer --for 60 debug",
     click.option("--logger", default="", help="Of this logger, instead of all.", metavar="NAME"),
@@ -368,6 +378,7 @@ OPERATIONS: Final = (
     _tasks,
     _drain,
     _reload,
+    _restart,
     _loglevel,
     _dump,
 )

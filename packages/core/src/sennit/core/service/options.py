@@ -123,7 +123,7 @@ def _certificate_options() -> list[click.Parameter]:
     ]
 
 
-class _Workers(click.ParamType):
+class _Workers(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer ones
     """A number of processes, or ``cpus``."""
 
     name = "workers"

@@ -24,7 +24,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 from sennit.core.deferred import Deferred
 from sennit.core.errors import SennitError, UsageError
@@ -396,8 +396,8 @@ class Supervisor:
                 # It alone has not what the others have: one that starts anew will.
                 self._log.error("%s could not commit a reload and is replaced", each)
                 await self._replace(each)
-        report: dict[str, Any] = outcomes[0]
-        return report
+        # No failure is among them.
+        return cast("dict[str, Any]", outcomes[0])
 
     async def _reload_by_replacing(self) -> dict[str, Any]:
         """A reload by new workers, which wait until all of them are prepared.

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from sennit.core.auth.interfaces import IChecker, IRealm
     from sennit.core.auth.portal import Portal
-    from sennit.core.interfaces import IBus, ICounters, IPeerLimits, IReactor, IService
+    from sennit.core.bus.interfaces import IBus, ICounters
+    from sennit.core.interfaces import IPeerLimits, IReactor, IService
     from sennit.core.transport.tls import ServerTLS
 
 __all__ = [

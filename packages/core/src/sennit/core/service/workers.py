@@ -120,17 +120,18 @@ class Worker:
         """Start the process. It gets three sockets and no other descriptor of ours."""
         pairs = [socket.socketpair() for _ in range(3)]
         ours, theirs = [each[0] for each in pairs], [each[1] for each in pairs]
+        fds = [each.fileno() for each in theirs]
         given = {
             "number": self.number,
             "workers": self._supervisor.count,
             "first": self._first,
             "held": self._held,
-            "fds": [each.fileno() for each in theirs],
+            "fds": fds,
         }
         try:
             self._process = subprocess.Popen(
                 self._supervisor.command,
-                pass_fds=[*given["fds"], *activated()],
+                pass_fds=[*fds, *activated()],
                 env={**os.environ, ENVIRONMENT: json.dumps(given)},
                 stdin=subprocess.DEVNULL,
                 # Ctrl-C is for the supervisor, which tells its workers.

@@ -213,7 +213,7 @@ class DatagramEngineProtocol(DatagramProtocol, Generic[EngineT, EventT]):
     # ── events ────────────────────────────────────────────────────────────────
 
     def _handle(self, event: Any) -> None:
-        kind: type = type(event)
+        kind = cast("type", type(event))
         method = self._table.get(kind) or self._find_method(event)
         try:
             result = method(self, event)

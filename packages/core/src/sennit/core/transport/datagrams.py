@@ -167,7 +167,7 @@ class DatagramTransport(DatagramSending):
         self._registered = 0
         self._state = OPEN
         self._reading = True
-        self._batch = 1
+        self._batch: int = 1
         self._doubt = 1
         self._patience = 0
         self._retry: TimedCall | None = None

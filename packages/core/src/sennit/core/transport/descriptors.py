@@ -106,7 +106,7 @@ def duplicate(fds: Sequence[int]) -> list[int]:
     copies: list[int] = []
     try:
         for fd in fds:
-            copies.append(os.dup(fd))
+            copies.append(os.dup(fd))  # noqa: PERF401 - those made are closed when one fails
     except BaseException:
         close_all(copies)
         raise

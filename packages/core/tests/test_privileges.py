@@ -42,9 +42,7 @@ def in_process(code: str) -> str:
 def fields(pid: int | str) -> dict[str, str]:
     """``/proc/PID/status``."""
     with open(f"/proc/{pid}/status") as file:
-        return {
-            name: value.strip() for name, _, value in (line.partition(":") for line in file)
-        }
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
 # ── names ─────────────────────────────────────────────────────────────────────
@@ -68,9 +66,7 @@ def test_capabilities_have_the_numbers_of_the_kernel() -> None:
         ({"user": "123456"}, "has no group of its own"),
     ],
 )
-def test_a_mistake_is_told_before_anything_listens(
-    arguments: dict[str, Any], message: str
-) -> None:
+def test_a_mistake_is_told_before_anything_listens(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Privileges(**arguments)
 
@@ -232,11 +228,7 @@ def test_running_as_root_is_warned_of(sennit: Callable[..., Any]) -> None:
 @as_root
 def test_no_octet_of_a_peer_is_read_before(sennit: Callable[..., Any], tmp_path: Path) -> None:
     """What cannot be given up ends the node before it accepts."""
-    process = sennit(
-        '[node]\nuser = "no-such-user"\n[service.who]\ntype = "who"\n', ready=False
-    )
+    process = sennit('[node]\nuser = "no-such-user"\n[service.who]\ntype = "who"\n', ready=False)
 
     assert process.wait() == 2
-    assert process.log == [
-        "sennit: sennit.toml:1: [node] there is no user 'no-such-user'"
-    ]
+    assert process.log == ["sennit: sennit.toml:1: [node] there is no user 'no-such-user'"]

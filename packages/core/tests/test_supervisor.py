@@ -390,7 +390,8 @@ def test_commands_are_answered_for_all_workers(sennit: Callable[..., Any]) -> No
     assert shown["total"] == 1
     assert shown["connections"][0]["worker"] in (1, 2)
     workers = [
-        each for each in ask_blocking(path, "metrics", format="json")
+        each
+        for each in ask_blocking(path, "metrics", format="json")
         if each["name"] == "sennit_workers"
     ]
     assert workers[0]["samples"][0]["value"] == 2

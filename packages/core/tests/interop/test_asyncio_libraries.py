@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
+import subprocess
+import sys
+import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +19,7 @@ from sennit.core.reactor.base import Reactor, current_reactor, run
 from sennit.core.reactor.eventloop import ReactorEventLoop, new_event_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     Main = Callable[[], Coroutine[Any, Any, Any]]
     Drive = Callable[[Main], Any]
@@ -236,3 +240,142 @@ def test_uvicorn_serves_on_the_loop() -> None:
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(main())
+
+
+# ── databases ─────────────────────────────────────────────────────────────────
+
+
+def test_asyncpg(drive: Drive, postgres: str) -> None:
+    asyncpg = pytest.importorskip("asyncpg")
+
+    async def main() -> None:
+        async with asyncpg.create_pool(postgres, min_size=2, max_size=4) as pool:
+            answers = await asyncio.gather(
+                *(pool.fetchval("select $1::int * 2", number) for number in range(20))
+            )
+            assert answers == [number * 2 for number in range(20)]
+            async with pool.acquire() as connection:
+                rows = [row[0] async for row in _rows(connection)]
+                assert rows == list(range(1000))
+                with pytest.raises(TimeoutError):
+                    await connection.fetchval("select pg_sleep(5)", timeout=0.05)
+                assert await connection.fetchval("select 1") == 1
+
+    async def _rows(connection: Any) -> Any:
+        async with connection.transaction():
+            async for row in connection.cursor("select generate_series(0, 999)"):
+                yield row
+
+    drive(main)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    import importlib.util
+    from pathlib import Path
+
+    # A file beside this one, which lies in no package.
+    spec = importlib.util.spec_from_file_location(
+        "postgres_of_libraries", Path(__file__).with_name("postgres.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.postgres_server() as url:
+        yield str(url)
+
+
+@pytest.fixture(scope="module")
+def redis_socket() -> Iterator[str]:
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        path = f"{folder}/s"
+        server = subprocess.Popen(
+            [program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", folder],
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert server.stdout is not None
+            for line in server.stdout:
+                if b"eady to accept" in line:
+                    break
+            else:
+                pytest.fail("redis-server did not start")
+            yield path
+        finally:
+            server.terminate()
+            server.communicate(timeout=10)
+
+
+def test_redis(drive: Drive, redis_socket: str) -> None:
+    redis = pytest.importorskip("redis.asyncio")
+
+    async def main() -> None:
+        client: Any = redis.Redis(unix_socket_path=redis_socket)
+        async with client:
+            assert await client.ping()
+            await asyncio.gather(*(client.set(f"k{n}", b"v" * n) for n in range(50)))
+            assert await client.get("k49") == b"v" * 49
+            async with client.pubsub() as channel:
+                await channel.subscribe("news")
+                assert (await channel.get_message(timeout=5))["type"] == "subscribe"
+                await client.publish("news", b"hello")
+                assert (await channel.get_message(timeout=5))["data"] == b"hello"
+
+    drive(main)
+
+
+# ── the other way round: Sennit's clients in somebody else's loop ─────────────
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_sennit_client_under_uvicorn(loop: str) -> None:
+    uvicorn = pytest.importorskip("uvicorn")
+    factory: Any = None
+    if loop == "uvloop":
+        factory = pytest.importorskip("uvloop").new_event_loop
+
+    async def main() -> None:
+        from sennit.core.endpoint.connect import open_stream
+
+        backend = await current_reactor().listen_tcp(OneAnswer, 0, "127.0.0.1")
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            async with await open_stream(f"tcp://127.0.0.1:{backend.port}") as stream:
+                await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+                body = (await stream.read_until(b"hello"))[-5:]
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": bytes(body)})
+
+        config = uvicorn.Config(
+            application, host="127.0.0.1", port=0, log_level="error", lifespan="off"
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.ensure_future(server.serve())
+        while not server.started:
+            assert not serving.done()
+            await asyncio.sleep(0.001)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert b"hello" in await reader.read()
+        writer.close()
+        server.should_exit = True
+        await serving
+        backend.close()
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+if sys.version_info >= (3, 12):
+
+    def test_asyncio_run_takes_the_factory() -> None:
+        async def main() -> bool:
+            return isinstance(asyncio.get_running_loop(), ReactorEventLoop)
+
+        start: Any = asyncio.run
+        assert start(main(), loop_factory=new_event_loop)

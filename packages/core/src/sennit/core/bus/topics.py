@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["MAX_MESSAGE", "MAX_TOPIC", "MessageStream", "Subscription", "Topics", "check_message"]
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_TOPIC",
+    "MessageStream",
+    "Subscription",
+    "Topics",
+    "check_message",
+    "check_topic",
+]
 
 MAX_TOPIC: Final = 255
 """Octets of a topic, as UTF-8."""

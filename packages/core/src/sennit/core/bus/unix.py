@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.reactor.calls import DelayedCall
 
-__all__ = ["BusHub", "UnixBus", "open_bus"]
+__all__ = ["BusHub", "UnixBus", "adopt_socket", "open_bus"]
 
 MAX_WAITING: Final = 1024 * 1024
 """Octets that wait for one client; more messages to it are dropped."""

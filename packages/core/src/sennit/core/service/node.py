@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sennit.core.service.sockets import SupervisedSockets
     from sennit.core.service.tree import Surroundings
 
-__all__ = ["Entry", "Node", "Started"]
+__all__ = ["Entry", "Node", "Started", "abandon", "raise_all"]
 
 STARTING: Final = "starting"
 RUNNING: Final = "running"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sennit.core.errors import SennitError
 
-__all__ = ["PidFile", "PidFileHeldError"]
+__all__ = ["PidFile", "PidFileHeldError", "read_pid"]
 
 _TRIES = 10
 

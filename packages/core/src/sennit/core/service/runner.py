@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sennit.core.service.sockets import SupervisedSockets
     from sennit.core.service.tree import Surroundings
 
-__all__ = ["NodeRun", "run"]
+__all__ = ["NodeRun", "privileges", "run"]
 
 LEFTOVER: Final = 10.0
 """Seconds beyond the drain limit after which a service that does not end is given up."""

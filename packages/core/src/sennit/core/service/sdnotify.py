@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.reactor.calls import DelayedCall
 
-__all__ = ["ServiceManager", "watchdog_seconds"]
+__all__ = ["ServiceManager", "forget", "watchdog_seconds"]
 
 
 class ServiceManager:

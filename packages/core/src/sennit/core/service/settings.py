@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sennit.core.service.config import NodeTable
 
-__all__ = ["RunOptions", "Settings"]
+__all__ = ["RunOptions", "Settings", "processors"]
 
 
 class RunOptions:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from sennit.core.bus.unix import BusHub
 
-__all__ = ["Supervisor", "become_supervisor", "main"]
+__all__ = ["Supervisor", "become_supervisor", "interpreter_flags", "main"]
 
 ENVIRONMENT: Final = "SENNIT_SUPERVISOR"
 """Variable that carries the settings over the change of program."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sennit.core.service.supervisor import Supervisor
 
-__all__ = ["DRAINING", "ENDED", "READY", "STARTING", "Worker"]
+__all__ = ["DRAINING", "ENDED", "READY", "STARTING", "Worker", "activated"]
 
 STARTING: Final = "starting"
 PREPARED: Final = "prepared"

@@ -11,9 +11,10 @@ import sennit.core
 
 PUBLIC = set(
     """
-ClientEngineProtocol ClientTLS ConfigError ConnectionLost Deferred EngineProtocol Outcome Protocol
-ProtocolError Reactor SennitError Server ServerTLS Stream TLSError __version__ adapt commit connect
-current_reactor fail gather handles maybe_deferred new_event_loop open_stream race run serve shield
+ClientEngineProtocol ClientTLS ConfigError ConnectionLost DatagramProtocol Deferred EngineProtocol
+Outcome ProcessProtocol Protocol ProtocolError Reactor SennitError Server ServerTLS Stream TLSError
+__version__ adapt blocking_call_from_thread commit connect current_reactor fail gather handles
+maybe_deferred new_event_loop open_process open_stdio open_stream race run run_process serve shield
 stream_handler succeed
 """.split()  # noqa: SIM905 - a list of words reads better
 )

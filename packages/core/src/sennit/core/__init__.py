@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sennit.core.driver import EngineProtocol, handles
     from sennit.core.endpoint.connect import connect, open_stream
     from sennit.core.endpoint.listen import Server, serve
+    from sennit.core.endpoint.stdio import open_stdio
     from sennit.core.errors import (
         ConfigError,
         ConnectionLost,
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
         TLSError,
     )
     from sennit.core.interfaces import adapt
-    from sennit.core.protocol import Protocol
+    from sennit.core.process import open_process, run_process
+    from sennit.core.protocol import DatagramProtocol, ProcessProtocol, Protocol
     from sennit.core.reactor.base import Reactor, current_reactor, run
     from sennit.core.reactor.eventloop import new_event_loop
     from sennit.core.stream import Stream, stream_handler
+    from sennit.core.threads import blocking_call_from_thread
     from sennit.core.transport.tls import ClientTLS, ServerTLS
 
 __all__ = [
@@ -43,9 +46,11 @@ __all__ = [
     "ClientTLS",
     "ConfigError",
     "ConnectionLost",
+    "DatagramProtocol",
     "Deferred",
     "EngineProtocol",
     "Outcome",
+    "ProcessProtocol",
     "Protocol",
     "ProtocolError",
     "Reactor",
@@ -56,6 +61,7 @@ __all__ = [
     "TLSError",
     "__version__",
     "adapt",
+    "blocking_call_from_thread",
     "commit",
     "connect",
     "current_reactor",
@@ -64,9 +70,12 @@ __all__ = [
     "handles",
     "maybe_deferred",
     "new_event_loop",
+    "open_process",
+    "open_stdio",
     "open_stream",
     "race",
     "run",
+    "run_process",
     "serve",
     "shield",
     "stream_handler",
@@ -89,12 +98,15 @@ _ROOMS = {
     "driver": ("EngineProtocol", "handles"),
     "endpoint.connect": ("connect", "open_stream"),
     "endpoint.listen": ("Server", "serve"),
+    "endpoint.stdio": ("open_stdio",),
     "errors": ("ConfigError", "ConnectionLost", "ProtocolError", "SennitError", "TLSError"),
     "interfaces": ("adapt",),
-    "protocol": ("Protocol",),
+    "process": ("open_process", "run_process"),
+    "protocol": ("DatagramProtocol", "ProcessProtocol", "Protocol"),
     "reactor.base": ("Reactor", "current_reactor", "run"),
     "reactor.eventloop": ("new_event_loop",),
     "stream": ("Stream", "stream_handler"),
+    "threads": ("blocking_call_from_thread",),
     "transport.tls": ("ClientTLS", "ServerTLS"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -19,6 +19,7 @@ from sennit.core.service.settings import RunOptions, Settings
 from sennit.core.service.sockets import LocalSockets, SocketServer, SupervisedSockets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # ── back-off ──────────────────────────────────────────────────────────────────
@@ -195,6 +196,24 @@ def test_a_place_is_shared_until_its_last_user_has_gone(tmp_path: Path) -> None:
     assert source.places == ()
 
 
+def test_a_further_copy_lets_no_other_user_wait_in_accept() -> None:
+    """The flag is one for all copies (open(2), "open file description")."""
+    source = LocalSockets()
+    (first,), _ = source.tcp("127.0.0.1", 0, 16, False)
+    port = first.getsockname()[1]
+    first.setblocking(False)
+    source.asker.preparing("")
+
+    (second,), _ = source.tcp("127.0.0.1", 0, 16, False)
+
+    assert second.getsockname()[1] == port
+    assert not os.get_blocking(first.fileno())
+    with pytest.raises(BlockingIOError):
+        first.accept()
+    close_all([first, second])
+    source.close()
+
+
 def test_a_port_that_the_system_chose_is_a_services_own() -> None:
     source = LocalSockets()
 
@@ -230,7 +249,7 @@ def test_workers_get_one_listener_and_a_datagram_socket_each() -> None:
     for each in threads:
         each.start()
     workers = [SupervisedSockets(pair[1]) for pair in pairs]
-    tcp = []
+    tcp: list[tuple[list[socket.socket], Callable[[], object]]] = []
     for worker in workers:
         worker.preparing("site")
         tcp.append(worker.tcp("127.0.0.1", 0, 16, False))

@@ -191,7 +191,7 @@ class Privileges:
         self._verify()
 
     def _change(self) -> None:
-        libc = _libc() if sys.platform == "linux" else None
+        libc = _libc() if _is_linux() else None
         becomes_other = self.uid not in (None, 0)
         if libc is not None and becomes_other:
             for each in range(64):
@@ -239,6 +239,10 @@ def die_with_parent(signum: int) -> None:
     """
     if sys.platform == "linux":
         _prctl(_libc(), _PR_SET_PDEATHSIG, signum)
+
+
+def _is_linux() -> bool:
+    return sys.platform == "linux"
 
 
 def _libc() -> ctypes.CDLL:

@@ -137,6 +137,10 @@ class LocalSockets:
         place = self._places.get(key)
         if place is None:
             sockets = make()
+            for each in sockets:
+                # Blocking or not is one flag of all copies, in every process, and `dup` sets
+                # it anew: a worker that others are faster than would wait in `accept`.
+                each.setblocking(False)
             unlink = None
             if path is not None and not path.startswith("@"):
                 found = os.lstat(path)

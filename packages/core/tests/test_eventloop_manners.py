@@ -59,9 +59,9 @@ def test_calls_of_debug_mode_know_where_they_were_made(debugging: ReactorEventLo
     ]
 
     for handle in handles:
-        assert isinstance(handle, asyncio.Handle)
-        traceback: Any = handle._source_traceback
+        traceback = handle._source_traceback
         assert traceback[-1].name == "test_calls_of_debug_mode_know_where_they_were_made"
+        assert isinstance(handle, asyncio.Handle)
         assert "created at" in repr(handle)
         handle.cancel()
         assert handle.cancelled()

@@ -7,6 +7,8 @@ here. The transports themselves are in ``loopstreams.py``.
 
 from __future__ import annotations
 
+import typing
+
 from sennit.core.reactor.loopbase import AsyncioLoop, number
 
 TYPE_CHECKING = False
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
     from sennit.core.reactor.calls import DelayedCall
+    from sennit.core.reactor.eventloop import ReactorEventLoop
     from sennit.core.reactor.loopstreams import LoopListener, LoopTransport
 
 __all__ = ["LoopSockets"]
@@ -27,6 +30,11 @@ class LoopSockets(AsyncioLoop):
     """The part of `ReactorEventLoop` that watches descriptors and makes transports."""
 
     _listeners: dict[int, LoopListener]
+
+    @property
+    def _whole(self) -> ReactorEventLoop:
+        """The loop that this is a part of."""
+        return typing.cast("ReactorEventLoop", self)
 
     # ── descriptors ───────────────────────────────────────────────────────────
 
@@ -72,7 +80,7 @@ class LoopSockets(AsyncioLoop):
     ) -> LoopTransport:
         from sennit.core.reactor.loopstreams import connected
 
-        return connected(self, sock, protocol, waiter, extra, server)
+        return connected(self._whole, sock, protocol, waiter, extra, server)
 
     def _make_datagram_transport(
         self,
@@ -84,7 +92,7 @@ class LoopSockets(AsyncioLoop):
     ) -> Any:
         from sennit.core.reactor.loopdatagrams import endpoint
 
-        return endpoint(self, sock, protocol, address, waiter, extra)
+        return endpoint(self._whole, sock, protocol, address, waiter, extra)
 
     def _make_ssl_transport(
         self,
@@ -106,7 +114,7 @@ class LoopSockets(AsyncioLoop):
         # Typed as ever longer ints and never-missing futures; asyncio itself passes these.
         make: Any = SSLProtocol
         layer = make(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
-        connected(self, rawsock, layer, None, extra, server)
+        connected(self._whole, rawsock, layer, None, extra, server)
         return layer._app_transport
 
     def _start_serving(
@@ -122,7 +130,7 @@ class LoopSockets(AsyncioLoop):
         from sennit.core.reactor.loopstreams import LoopListener
 
         self._listeners[sock.fileno()] = LoopListener(
-            self,
+            self._whole,
             sock,
             protocol_factory,
             sslcontext,

@@ -99,13 +99,12 @@ def test_debug_mode_can_be_left(debugging: ReactorEventLoop) -> None:
     assert not isinstance(debugging.call_soon(int), asyncio.Handle)
     debugging.close()
     debugging.set_debug(False)
-    for call in (
-        lambda: debugging.call_soon(print),
-        lambda: debugging.call_later(1, print),
-        lambda: debugging.call_at(1, print),
-    ):
-        with pytest.raises(RuntimeError, match="closed"):
-            call()
+    with pytest.raises(RuntimeError, match="closed"):
+        debugging.call_soon(print)
+    with pytest.raises(RuntimeError, match="closed"):
+        debugging.call_later(1, print)
+    with pytest.raises(RuntimeError, match="closed"):
+        debugging.call_at(1, print)
 
 
 # ── what asyncio's own tests showed ───────────────────────────────────────────

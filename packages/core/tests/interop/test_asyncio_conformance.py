@@ -8,6 +8,7 @@ the counts are compared.
 
 from __future__ import annotations
 
+import faulthandler
 import importlib.util
 import sys
 import tomllib
@@ -68,6 +69,8 @@ def results() -> Results:
         exc_type=ImportError,
     )
     pytest.importorskip("uvloop")
+    # Said of a test that takes long; this one does.
+    faulthandler.cancel_dump_traceback_later()
     found: Results = suite.run_suite(jobs=6)
     for loop, outcomes in found.items():
         print(f"{loop}: {suite.count(outcomes)} of {len(outcomes)} pass")

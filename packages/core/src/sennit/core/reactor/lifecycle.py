@@ -19,11 +19,15 @@ __all__ = ["Run", "log_error", "run_shutdown_calls"]
 
 def log_error(error: BaseException, where: str) -> None:
     """Log an exception that nobody else will see, with its traceback."""
-    import logging
+    try:
+        import logging
 
-    logging.getLogger("sennit").error(
-        "Unhandled %s %s", type(error).__name__, where, exc_info=error
-    )
+        logging.getLogger("sennit").error(
+            "Unhandled %s %s", type(error).__name__, where, exc_info=error
+        )
+    except MemoryError:
+        # There is none left to tell of it, either; whoever reports must go on all the same.
+        pass
 
 
 def run_shutdown_calls(reactor: Reactor) -> Deferred[None]:

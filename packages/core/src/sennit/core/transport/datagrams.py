@@ -45,7 +45,7 @@ from sennit.core.transport.datagram_sending import (
     DatagramSending,
 )
 from sennit.core.transport.flow import HIGH_WATER, LOW_WATER
-from sennit.core.transport.sending import CLOSING, GONE, OPEN
+from sennit.core.transport.sending import CLOSING, GONE, OPEN, RETRY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -329,7 +329,7 @@ class DatagramTransport(DatagramSending):
                     # There was no second one: look for it again, but ever less often.
                     self._doubt = self._patience = min(2 * self._doubt, MOST_DOUBT)
                 return
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 if not self._receive_failed(error):
                     return
                 continue
@@ -372,16 +372,23 @@ class DatagramTransport(DatagramSending):
             return self._state != GONE and bool(mask & READ)
         return bool(mask & READ)
 
-    def _receive_failed(self, error: OSError) -> bool:
+    def _receive_failed(self, error: OSError | MemoryError) -> bool:
         """What was to be received is an error; whether to go on."""
+        if isinstance(error, MemoryError) or error.errno in NO_MEMORY:
+            # Left to itself the poller would tell of the same datagram again and again.
+            self._watch(self._wants & ~READ)
+            self._reactor.call_later(RETRY, self._receive_again)
+            return False
         if error.errno in BROKEN:
             self._broken(error)
             return False
-        if error.errno in NO_MEMORY:
-            return False  # the poller says when to look again
         if not self._take_errors():
             self._tell_error(self._error_about(error, self._peer))
         return self._state != GONE and self._reading
+
+    def _receive_again(self) -> None:
+        if self._reading and not self._wants & READ:
+            self._watch(self._wants | READ)
 
     def _take_errors(self) -> int:
         """Tell the protocol what the network has said of datagrams that were sent; how many."""

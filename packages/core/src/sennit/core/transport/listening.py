@@ -361,6 +361,9 @@ class _Acceptor:
             except OSError as error:
                 listener.accept_failed(self, error)
                 return
+            except MemoryError:
+                listener.accept_failed(self, OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)))
+                return
             sock = RawSocket(family, kind, proto, fd)
             if self._nodelay:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

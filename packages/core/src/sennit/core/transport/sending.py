@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.filepiece import FilePiece
 
-__all__ = ["CLOSING", "CORKED", "FRESH", "GONE", "HALF", "LOOSE", "OPEN", "Sending", "owned"]
+__all__ = [
+    "CLOSING",
+    "CORKED",
+    "FRESH",
+    "GONE",
+    "HALF",
+    "LOOSE",
+    "NO_MEMORY",
+    "OPEN",
+    "RETRY",
+    "Sending",
+    "owned",
+]
 
 JOIN_BELOW: Final = 16 * 1024
 """Octets up to which several pieces are joined for one ``send``; above, ``sendmsg``."""
@@ -38,8 +50,9 @@ PIECES_AT_ONCE: Final = 512
 FEW_PIECES: Final = 1024
 """Pieces that wait for a slow peer; more are joined, lest their number cost more than they hold."""
 RETRY: Final = 0.05
-"""Seconds until sending is tried again after the system had no memory for it."""
-_NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
+"""Seconds until sending or receiving is tried again after the system had no memory for it."""
+NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
+"""What passes by itself."""
 
 OPEN, HALF, CLOSING, GONE = 0, 1, 2, 3
 """States of a connection. HALF: `write_eof` was called. Only OPEN ones take what is written."""
@@ -221,7 +234,7 @@ class Sending(FlowControl):
 
     def _not_sent(self, error: OSError) -> None:
         """Sending has failed: for want of memory it is tried again in a while, else that is it."""
-        if error.errno not in _NO_MEMORY:
+        if error.errno not in NO_MEMORY:
             self._failed(error)
             return
         if self._registered & WRITE:

@@ -28,7 +28,17 @@ from sennit.core.errors import ConnectionAborted, ConnectionDone, ConnectionLost
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.pollers import ERROR, HANGUP, ONCE, PEER_CLOSED, READ, WRITE
 from sennit.core.transport.flow import HARD_LIMIT, HIGH_WATER, LOW_WATER
-from sennit.core.transport.sending import CLOSING, CORKED, FRESH, GONE, LOOSE, OPEN, Sending
+from sennit.core.transport.sending import (
+    CLOSING,
+    CORKED,
+    FRESH,
+    GONE,
+    LOOSE,
+    NO_MEMORY,
+    OPEN,
+    RETRY,
+    Sending,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -285,8 +295,8 @@ class SocketTransport(Sending):
             data = receive(READ_SIZE)
         except BlockingIOError:
             return
-        except OSError as error:
-            self._failed(error)
+        except (OSError, MemoryError) as error:
+            self._not_received(error)
             return
         if not data:
             self._on_eof()
@@ -355,8 +365,8 @@ class SocketTransport(Sending):
                 data = self._recv(READ_SIZE)
             except BlockingIOError:
                 return
-            except OSError as error:
-                self._failed(error)
+            except (OSError, MemoryError) as error:
+                self._not_received(error)
                 return
             if not data:
                 self._on_eof()
@@ -385,13 +395,26 @@ class SocketTransport(Sending):
             got = self._sock.recv_into(buffer)
         except BlockingIOError:
             return
-        except OSError as error:
-            self._failed(error)
+        except (OSError, MemoryError) as error:
+            self._not_received(error)
             return
         if not got:
             self._on_eof()
             return
         self._deliver(self._buffer_updated, got)
+
+    def _not_received(self, error: OSError | MemoryError) -> None:
+        """Receiving has failed: for want of memory it is tried again in a while, else that is it."""
+        if isinstance(error, OSError) and error.errno not in NO_MEMORY:
+            self._failed(error)
+            return
+        # Left to itself the poller would tell of the same octets again and again.
+        self._watch(self._mask & WRITE | PEER_CLOSED | ONCE)
+        self._reactor.call_later(RETRY, self._receive_again)
+
+    def _receive_again(self) -> None:
+        if self._reading and not self._eof_in and not self._mask & READ:
+            self._watch(self._mask & WRITE | READ)
 
     def _go_on_reading(self, mask: int) -> bool:
         """Deal with all but READ; whether there may be something to receive."""

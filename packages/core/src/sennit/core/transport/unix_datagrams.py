@@ -115,7 +115,7 @@ class UnixDatagramTransport(DatagramTransport):
             except BlockingIOError:
                 self._batch = max(taken, 1)
                 return
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 if not self._receive_failed(error):
                     return
                 continue

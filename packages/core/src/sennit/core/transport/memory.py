@@ -10,8 +10,10 @@ The reactor is asked for a ready queue and a flush at the end of the turn, nothi
 else, so a `sennit.core.testing.clock.Clock` will do: then octets move only when
 the test turns it (`Clock.pump`, `Clock.advance`).
 
-A link can be slow (`latency`), cut octets finely (`chunk`) and break after a
-given octet (`cut_after`), so that a test meets what networks do.
+A link can be slow, lossy and narrow, cut octets finely and break after a given octet
+(`sennit.core.transport.memory_link.Link`), so that a test meets what networks do.
+
+The way out of an end, and cuts, are in ``memory_sending.py``.
 """
 
 from __future__ import annotations
@@ -21,29 +23,27 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from sennit.core._implements import implements
-from sennit.core.errors import (
-    ConnectionAborted,
-    ConnectionDone,
-    ConnectionLost,
-    ReactorError,
-)
+from sennit.core.errors import ConnectionAborted, ConnectionDone, ConnectionLost
 from sennit.core.reactor.calls import DelayedCall
 from sennit.core.transport.filepiece import FilePiece
-from sennit.core.transport.flow import FlowControl
-from sennit.core.transport.sending import owned as _owned
+from sennit.core.transport.memory_link import CAPACITY, READ_SIZE, Link, Way
+from sennit.core.transport.memory_sending import ABORT, END, MemorySending
+from sennit.core.transport.sending import CLOSING, GONE, OPEN
 from sennit.core.transport.stream import _NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from contextvars import Context
-    from typing import IO, Any, Final
+    from random import Random
+    from typing import Any
     from typing import Protocol as _Protocol
 
     from sennit.core.address import Address
     from sennit.core.deferred import Deferred
-    from sennit.core.interfaces import Buffer, IStreamProtocol, IStreamTransport
+    from sennit.core.interfaces import IStreamProtocol, IStreamTransport
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing.clock import Clock
+    from sennit.core.transport.memory_link import Gate, Pipe
 
     class IBufferedProtocol(_Protocol):
         """One that lends its buffer (asyncio's `BufferedProtocol`)."""
@@ -58,37 +58,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CAPACITY", "Link", "MemoryPair", "MemoryTransport", "memory_pair"]
 
-CAPACITY: Final = 64 * 1024
-"""Octets that are on their way or wait to be read, per direction."""
-READ_SIZE: Final = 64 * 1024
-"""Octets delivered at a time, as by a socket transport."""
-
-_OPEN, _CLOSING, _GONE = 0, 1, 2
-_END, _RESET, _ABORT = 0, 1, 2  # what arrives besides octets
-
-
-class Link(NamedTuple):
-    """One direction of a connection in memory.
-
-    Attributes:
-        capacity: Octets it holds before the writer has to wait.
-        chunk: Most octets handed over in one `data_received`.
-        latency: Seconds until what was sent arrives.
-        cut_after: Octets after which the connection breaks (both ends see a
-            reset; those octets still arrive); ``None`` for never.
-    """
-
-    capacity: int = CAPACITY
-    chunk: int = READ_SIZE
-    latency: float = 0.0
-    cut_after: int | None = None
-
-
 _PLAIN = Link()
 
 
 @implements("IStreamTransport")
-class MemoryTransport(FlowControl):
+class MemoryTransport(MemorySending):
     """One end of a connection in memory; made by `memory_pair`.
 
     Args:
@@ -99,33 +73,26 @@ class MemoryTransport(FlowControl):
         peer: The other end's.
         owner: Is told when the connection has gone.
         context: Where the protocol's methods are called; ``None`` for the empty one.
+        random: Where the link's chance comes from; seeded with 0 when left out.
+        gate: What lets pass what leaves here, or does not.
+        pipe: The narrow place of the link, where others share it.
+
+    Raises:
+        ValueError: Nothing would ever arrive over the link.
     """
 
     __slots__ = (
         "__weakref__",
-        "_close_reason",
-        "_context",
-        "_corked",
-        "_cut",
         "_delivering",
         "_end_pending",
-        "_eof_in",
-        "_eof_out",
-        "_held",
         "_inbox",
-        "_link",
         "_local",
-        "_other",
-        "_out",
         "_owner",
-        "_peer",
-        "_queued",
-        "_reactor",
         "_reading",
         "_reset_pending",
-        "_size",
-        "_state",
     )
+
+    _other: MemoryTransport | None
 
     def __init__(
         self,
@@ -137,10 +104,20 @@ class MemoryTransport(FlowControl):
         peer: Address | None = None,
         owner: _Owner | None = None,
         context: Context | None = None,
+        random: Random | None = None,
+        gate: Gate | None = None,
+        pipe: Pipe | None = None,
     ) -> None:
         super().__init__()
-        if link.capacity < 1 or link.chunk < 1:
-            raise ValueError(f"nothing would ever arrive over {link!r}")
+        link.check()
+        if random is None and link != _PLAIN:
+            random = _seeded()
+        self._random = random
+        self._chunks = iter(link.chunks)
+        self._severed = False
+        self._way = None
+        if gate is not None or not link.immediate:
+            self._way = Way(reactor, link, random or _seeded(), gate, pipe)
         self._reactor = reactor
         self._protocol = protocol
         self._link = link
@@ -148,14 +125,14 @@ class MemoryTransport(FlowControl):
         self._peer = peer
         self._owner = owner
         self._context = context
-        self._other: MemoryTransport | None = None
-        self._out: deque[bytes | memoryview | FilePiece] = deque()
+        self._other = None
+        self._out = deque()
         self._size = 0  # of what waits in _out, files not counted
         self._cut = link.cut_after
         self._inbox: deque[bytes | memoryview] = deque()
         self._held = 0  # octets on their way here and in _inbox
-        self._close_reason: str | None = None
-        self._state = _OPEN
+        self._close_reason = None
+        self._state = OPEN
         self._corked = False
         self._queued = False
         self._delivering = False
@@ -247,14 +224,14 @@ class MemoryTransport(FlowControl):
 
     def _arrive(self, what: bytes | memoryview | int) -> None:
         """Something has come over the link: octets, the end, a reset."""
-        if self._state == _GONE:
+        if self._state == GONE:
             return
         if isinstance(what, (bytes, memoryview)):
             self._inbox.append(what)
-        elif what == _END:
+        elif what == END:
             self._end_pending = True
         else:
-            if what == _ABORT:
+            if what == ABORT:
                 # As a kernel does with what came before the reset and was not read.
                 self._inbox.clear()
             self._reset_pending = True
@@ -267,11 +244,11 @@ class MemoryTransport(FlowControl):
 
     def _deliver(self) -> None:
         self._delivering = False
-        if self._state == _GONE:
+        if self._state == GONE:
             return
         if self._inbox and self._reading:
             self._deliver_data()
-            if self._state == _GONE:
+            if self._state == GONE:
                 return
             if self._inbox and self._reading:
                 self._deliver_later()
@@ -304,7 +281,7 @@ class MemoryTransport(FlowControl):
         self._call("buffer_updated", updated, len(data))
 
     def _sender_chunk(self) -> int:
-        return READ_SIZE if self._other is None else self._other._link.chunk
+        return READ_SIZE if self._other is None else self._other._next_chunk()
 
     def _take(self, most: int) -> bytes:
         """Octets from the inbox, `most` of them at most; the sender learns that there is room."""
@@ -340,188 +317,13 @@ class MemoryTransport(FlowControl):
 
     def resume_reading(self) -> None:
         """Go on reading."""
-        if not self._reading and self._state == _OPEN:
+        if not self._reading and self._state == OPEN:
             self._reading = True
             self._deliver_later()
 
     def is_reading(self) -> bool:
         """Whether octets would be delivered now."""
-        return self._reading and self._state == _OPEN and not self._eof_in
-
-    # ── writing ───────────────────────────────────────────────────────────────
-
-    def write(self, data: Buffer) -> None:
-        """Queue octets; ignored after the loss.
-
-        Raises:
-            TypeError: `data` is not bytes-like.
-            ReactorError: After `write_eof`.
-        """
-        piece = data if type(data) is bytes else _owned(data)
-        if self._state != _OPEN:
-            return
-        if self._eof_out:
-            raise ReactorError("write after write_eof")
-        size = len(piece)
-        if not size:
-            return
-        self._out.append(piece)
-        self._size += size
-        if self._size > self._high:
-            self._pressed()
-        else:
-            self._flush_at_end_of_turn()
-
-    def writelines(self, pieces: Iterable[Buffer]) -> None:
-        """`write` each piece; they leave together where they can."""
-        for piece in pieces:
-            self.write(piece)
-
-    def _flush_at_end_of_turn(self) -> None:
-        if not self._corked and not self._queued:
-            self._queued = True
-            self._reactor.flush_later(self._flush)
-
-    def _flush_soon(self) -> None:
-        """The reader has made room (and is in a context that is not ours)."""
-        if not self._queued:
-            self._queued = True
-            self._reactor.queue(DelayedCall(self._flush, (), self._context))
-
-    def _pressed(self) -> None:
-        """Above the high mark: send at once what the link takes, then look again."""
-        self._flush()
-        if self._size > self._high and self._state == _OPEN:
-            self._pause()
-            if self._size > self._hard:
-                self._lose(self._overflow(self._size, self._peer), "limit:write-buffer")
-
-    def _flush(self) -> None:
-        """Send what is queued, as far as the link takes it."""
-        self._queued = False
-        other = self._other
-        if other is None:
-            return
-        out = self._out
-        while out and self._state != _GONE:
-            if other._state == _GONE:
-                # Octets for an end that has closed are answered with a reset.
-                self._lose(ConnectionLost("the other end has closed", "reset"), "reset")
-                return
-            room = self._link.capacity - other._held
-            if room <= 0:
-                break
-            data = self._next_octets(room)
-            if data:
-                self._transmit(other, data)
-        if self._state == _GONE:
-            return
-        if out:
-            if self._size > self._high:
-                self._pause()
-            elif self._size <= self._low and not any(type(each) is FilePiece for each in out):
-                self._relieved(self._size)
-        elif self._pressing or self._state or self._eof_out:
-            self._drained()
-
-    def _next_octets(self, room: int) -> bytes | memoryview:
-        """The head of the queue, at most `room` octets; empty at the end of a file."""
-        piece = self._out[0]
-        if isinstance(piece, FilePiece):
-            try:
-                data: bytes | memoryview = piece.next_block(min(room, READ_SIZE))
-            except (OSError, ValueError) as error:
-                lost = ConnectionAborted(f"the file cannot be read: {error}", "error")
-                lost.__cause__ = error
-                self._lose(lost, "error")
-                return b""
-            piece.advance(len(data))
-            if not data:
-                self._out.popleft()
-                piece.finish()
-            return data
-        if len(piece) <= room:
-            data = self._out.popleft()  # type: ignore[assignment]  # it is `piece`, and no file
-        else:
-            view = memoryview(piece)
-            data = view[:room]
-            self._out[0] = view[room:]
-        self._size -= len(data)
-        return data
-
-    def _transmit(self, other: MemoryTransport, what: bytes | memoryview | int) -> None:
-        """Put octets or a sign on the link."""
-        if not isinstance(what, int):
-            if self._cut is not None:
-                what = what[: self._cut]
-                self._cut -= len(what)
-            other._held += len(what)
-        if isinstance(what, int) or what:
-            if self._link.latency:
-                self._reactor.call_later(self._link.latency, other._arrive, what)
-            else:
-                other._arrive(what)
-        if self._cut == 0 and not isinstance(what, int):
-            self._transmit(other, _RESET)
-            self._lose(ConnectionLost("the connection was cut", "reset"), "reset")
-
-    def _drained(self) -> None:
-        """Everything has left: go on with what waited for that."""
-        if self._state == _CLOSING:
-            self._lose(None, self._close_reason or "clean")
-            return
-        if self._eof_out:
-            self._shut_out()
-        if self._state != _GONE:
-            self._relieved(self._size)
-
-    def get_write_buffer_size(self) -> int:
-        """Octets that wait to be sent (those of files not counted)."""
-        return self._size
-
-    def output_mark(self) -> object:
-        """A value that changes while what waits to be sent makes progress, files included."""
-        first = self._out[0] if self._out else None
-        return self._size, len(self._out), getattr(first, "sent", 0)
-
-    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> Deferred[int]:
-        """Send a piece of a file, in order with `write`; it is read as the link takes it.
-
-        Args:
-            file: Open for reading, until the Deferred has fired.
-            offset: Octet to begin at.
-            count: Octets to send; all up to the end when left out.
-
-        Returns:
-            Fires with the octets sent, fewer than `count` if the file ended first.
-        """
-        piece = FilePiece(file, offset, count)
-        if self._state != _OPEN or self._eof_out:
-            piece.fail(ConnectionLost("the connection is closed", self._close_reason or "lost"))
-            return piece.done
-        self._out.append(piece)
-        # A file on its way is more than enough: producers wait until it has left.
-        self._pause()
-        self._flush_at_end_of_turn()
-        return piece.done
-
-    def can_write_eof(self) -> bool:
-        """Memory can."""
-        return True
-
-    def write_eof(self) -> None:
-        """Close the way out once all that was written has left."""
-        if self._eof_out or self._state != _OPEN:
-            return
-        self._eof_out = True
-        if not self._out:
-            self._shut_out()
-
-    def _shut_out(self) -> None:
-        if self._other is not None:
-            self._transmit(self._other, _END)
-        if self._eof_in:
-            self.close()
+        return self._reading and self._state == OPEN and not self._eof_in
 
     # ── TLS ───────────────────────────────────────────────────────────────────
 
@@ -548,14 +350,14 @@ class MemoryTransport(FlowControl):
 
     def is_closing(self) -> bool:
         """Whether `close` or `abort` was called or the connection has gone."""
-        return self._state != _OPEN
+        return self._state != OPEN
 
     def close(self, reason: str = "clean") -> None:
         """Send what is queued, then close. No more is received."""
-        if self._state != _OPEN:
+        if self._state != OPEN:
             return
         self._close_reason = reason
-        self._state = _CLOSING
+        self._state = CLOSING
         self._reading = False
         if self._out:
             self._flush_at_end_of_turn()
@@ -564,27 +366,27 @@ class MemoryTransport(FlowControl):
 
     def abort(self, reason: str = "aborted") -> None:
         """Close now and throw away what is queued; the other end sees a reset."""
-        if self._state != _GONE:
+        if self._state != GONE:
             self._lose(ConnectionAborted(f"aborted: {reason}", reason), reason)
 
     def _lose(self, error: ConnectionLost | None, reason: str) -> None:
         """The connection is over; the protocol learns it in the next turn."""
-        if self._state == _GONE:
+        if self._state == GONE:
             return
-        self._state = _GONE
+        self._state = GONE
         self._reading = False
         self._pressing = True  # there will be no room any more (`writable`)
         if self._close_reason is None or error is not None:
             self._close_reason = reason
         if self._other is not None:
             if error is None:
-                self._transmit(self._other, _END)
+                self._transmit(self._other, END)
             elif reason != "reset":
-                self._transmit(self._other, _ABORT)
+                self._transmit(self._other, ABORT)
         self._reactor.queue(DelayedCall(self._finish, (error,), self._context))
 
     def _why_gone(self) -> ConnectionLost | None:
-        if self._state != _GONE:
+        if self._state != GONE:
             return None
         return ConnectionLost("the connection has gone", self._close_reason or "lost")
 
@@ -675,6 +477,12 @@ def memory_pair(
         one.start()
         other.start()
     return MemoryPair(one, other, reactor)
+
+
+def _seeded() -> Random:
+    from random import Random
+
+    return Random(0)
 
 
 def _some_reactor() -> Reactor | Clock:

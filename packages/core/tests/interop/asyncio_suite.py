@@ -101,7 +101,7 @@ def put_in_place(name: str) -> None:
                 return base.__new__(cls)
 
             def __init__(self, selector: Any = None) -> None:
-                super().__init__()
+                base.__init__(self)
                 if selector is not None:
                     # Its own poller is the loop's affair; this one would be left open.
                     selector.close()

@@ -19,7 +19,7 @@ from sennit.core.reactor.base import Reactor, current_reactor, run
 from sennit.core.reactor.eventloop import ReactorEventLoop, new_event_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     Main = Callable[[], Coroutine[Any, Any, Any]]
     Drive = Callable[[Main], Any]
@@ -255,13 +255,13 @@ def test_asyncpg(drive: Drive, postgres: str) -> None:
             )
             assert answers == [number * 2 for number in range(20)]
             async with pool.acquire() as connection:
-                rows = [row[0] async for row in _rows(connection)]
+                rows: list[int] = [row[0] async for row in _rows(connection)]
                 assert rows == list(range(1000))
                 with pytest.raises(TimeoutError):
                     await connection.fetchval("select pg_sleep(5)", timeout=0.05)
                 assert await connection.fetchval("select 1") == 1
 
-    async def _rows(connection: Any) -> Any:
+    async def _rows(connection: Any) -> AsyncIterator[Any]:
         async with connection.transaction():
             async for row in connection.cursor("select generate_series(0, 999)"):
                 yield row

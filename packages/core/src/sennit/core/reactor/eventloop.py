@@ -25,9 +25,8 @@ from contextvars import Context
 from sennit.core.reactor.base import Reactor
 from sennit.core.reactor.lifecycle import run_shutdown_calls
 from sennit.core.reactor.loopbase import LoopSelector
-from sennit.core.reactor.loopcalls import LoopCall, LoopCalls
+from sennit.core.reactor.loopcalls import LoopCall
 from sennit.core.reactor.loopsockets import LoopSockets
-from sennit.core.reactor.loopthreads import LoopThreads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["LoopCall", "ReactorEventLoop", "end_tasks", "new_event_loop"]
 
 
-class ReactorEventLoop(LoopCalls, LoopThreads, LoopSockets):
+class ReactorEventLoop(LoopSockets):
     """A reactor, as asyncio sees it.
 
     Args:

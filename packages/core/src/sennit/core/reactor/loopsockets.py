@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import typing
 
-from sennit.core.reactor.loopbase import AsyncioLoop, number
+from sennit.core.reactor.loopbase import number
+from sennit.core.reactor.loopthreads import LoopThreads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["LoopSockets"]
 
 
-class LoopSockets(AsyncioLoop):
+class LoopSockets(LoopThreads):
     """The part of `ReactorEventLoop` that watches descriptors and makes transports."""
 
     _listeners: dict[int, LoopListener]

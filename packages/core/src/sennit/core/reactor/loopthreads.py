@@ -8,7 +8,7 @@ import threading
 import warnings
 from contextvars import Context
 
-from sennit.core.reactor.loopbase import AsyncioLoop
+from sennit.core.reactor.loopcalls import LoopCalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _PATIENCE = 300.0
 """Seconds `shutdown_default_executor` waits at most (asyncio's runner's own figure)."""
 
 
-class LoopThreads(AsyncioLoop):
+class LoopThreads(LoopCalls):
     """The part of `ReactorEventLoop` that has others do what blocks."""
 
     _pool: ThreadPool | None = None

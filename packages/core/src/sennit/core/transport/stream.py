@@ -404,7 +404,7 @@ class SocketTransport(Sending):
         self._deliver(self._buffer_updated, got)
 
     def _not_received(self, error: OSError | MemoryError) -> None:
-        """Receiving has failed: for want of memory it is tried again in a while, else that is it."""
+        """Receiving has failed: wanting memory it is tried again in a while, else that is it."""
         if isinstance(error, OSError) and error.errno not in NO_MEMORY:
             self._failed(error)
             return

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from sennit.core.endpoint.connect import connect
-from sennit.core.errors import ConfigError, UsageError
+from sennit.core.endpoint.connect import connect, open_stream
+from sennit.core.endpoint.listen import serve
+from sennit.core.endpoint.tunnel import Proxy
+from sennit.core.errors import ConfigError, ConnectError, UsageError
+from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import run
 from sennit.core.service.loading import load
 from sennit.core.service.node import Node
@@ -181,6 +184,60 @@ def test_stopping_ends_a_reload_that_was_prepared(tmp_path: Path) -> None:
         assert not path.exists()
 
     with_node(tmp_path, ECHO, main)
+
+
+USERS = """
+[users.staff]
+type = "memory"
+passwords = { alice = { env = "ALICE" } }
+
+[users.others]
+type = "memory"
+passwords = { bob = { env = "BOB" } }
+
+[service.proxy]
+type = "socks"
+listen = "tcp://127.0.0.1:0"
+allow = ["loopback"]
+users = "staff"
+
+[service.second]
+type = "socks"
+listen = "tcp://127.0.0.1:0"
+users = "others"
+"""
+
+
+def test_users_that_changed_reach_the_services_that_refer_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was shut out of a table must not be let in until the next restart."""
+    monkeypatch.setenv("ALICE", "old")
+    monkeypatch.setenv("BOB", "wonder")
+
+    async def main(node: Node) -> None:
+        async with serve("tcp://127.0.0.1:0", Protocol) as target:
+
+            async def comes_in(password: str) -> bool:
+                proxy = Proxy(url(node, "proxy").replace("tcp:", "socks5:"), "alice", password)
+                try:
+                    async with await open_stream(target.urls[0], via=proxy):
+                        return True
+                except ConnectError:
+                    return False
+
+            assert await comes_in("old")
+            others = node.config.checker("others")
+            monkeypatch.setenv("ALICE", "new")
+            report = await node.reload()
+            assert (report.changed, report.kept) == (["proxy"], ["second"])
+            assert not await comes_in("old")
+            assert await comes_in("new")
+            assert node.config.checker("others") is others
+            report = await node.reload()
+            assert report.kept == ["proxy", "second"]
+
+    with_node(tmp_path, USERS, main)
 
 
 def test_a_drained_service_comes_back_with_a_reload(tmp_path: Path) -> None:

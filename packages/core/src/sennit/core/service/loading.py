@@ -131,14 +131,16 @@ class ConfiguredService:
         name: Its name.
         plugin: What its type means.
         config: Its values, of the plugin's own Struct.
+        users: Names of the tables ``[users.NAME]`` that it asked for when it was built.
     """
 
-    __slots__ = ("config", "name", "plugin")
+    __slots__ = ("config", "name", "plugin", "users")
 
     def __init__(self, name: str, plugin: ServicePlugin, config: ServiceConfig) -> None:
         self.name = name
         self.plugin = plugin
         self.config = config
+        self.users: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<ConfiguredService {self.name}: {self.plugin.name}>"
@@ -219,7 +221,8 @@ class NodeConfig:
         """Load every certificate anew, and go on with the objects that `old` made for them.
 
         Services that stay hold those objects, so they are what is changed by a reload, once
-        all of it is known to succeed (`ServerTLS.take_over`).
+        all of it is known to succeed (`ServerTLS.take_over`). Users whose table is what it
+        was stay the same object, too.
 
         Args:
             old: The configuration that this one is to replace; it may be this one.
@@ -245,7 +248,14 @@ class NodeConfig:
             else:
                 self._contexts[name] = fresh
         _raise(errors)
+        for name, checker in old._checkers.items():
+            if self.same_users(name, old):
+                self._checkers.setdefault(name, checker)
         return found
+
+    def same_users(self, name: str, old: NodeConfig) -> bool:
+        """Whether ``[users.NAME]`` says here what it says in `old`."""
+        return name in self.users and self.users[name] == old.users.get(name)
 
     def _load_tls(self, name: str) -> ServerTLS:
         config = self.tls[name]
@@ -307,9 +317,13 @@ class NodeConfig:
         Raises:
             ConfigError: It cannot be assembled.
         """
-        context = ServiceContext(
-            each.name, self.folder, self.server_tls, surroundings, self.checker
-        )
+
+        def users(name: str) -> IChecker:
+            # Noted, since a reload that changes them must reach this service.
+            each.users.add(name)
+            return self.checker(name)
+
+        context = ServiceContext(each.name, self.folder, self.server_tls, surroundings, users)
         try:
             return each.plugin.build(each.config, context)
         except ConfigError as error:

@@ -1,9 +1,10 @@
 """Going on with a changed configuration: prepare everything, then swap; or change nothing.
 
-Services whose configuration did not change are not touched. One that changed is built and
-prepared beside the one that runs; it gets a copy of the same listening sockets
-(``sockets.py``), so no connection is refused in between. When everything that is new was
-prepared it begins, and what it replaces drains in the background. Certificates are loaded
+Services whose configuration did not change, tables ``[users.NAME]`` that they use included,
+are not touched. One that changed is built and prepared beside the one that runs; it gets a
+copy of the same listening sockets (``sockets.py``), so no connection is refused in between.
+When everything that is new was prepared it begins, and what it replaces drains in the
+background. Certificates are loaded
 anew and swapped in place; services may do likewise with files of theirs
 (`Service.prepare_reload`). Whatever fails before that leaves everything as it was
 (HARDENING fault-18).
@@ -170,7 +171,12 @@ def _compare(
         if entry is None:
             report.added.append(each.name)
             fresh.append(each)
-        elif _same(entry.configured, each) and not entry.drained and not entry.tree.gave_up:
+        elif (
+            _same(entry.configured, each)
+            and all(config.same_users(name, node.config) for name in entry.configured.users)
+            and not entry.drained
+            and not entry.tree.gave_up
+        ):
             report.kept.append(each.name)
             kept.append(entry)
         else:

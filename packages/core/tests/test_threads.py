@@ -200,3 +200,34 @@ def test_a_reactors_own_pools_end_with_it() -> None:
     reactor.close()
     assert names[0].startswith("sennit-worker")
     assert not [each for each in threading.enumerate() if each.name == names[0]]
+
+
+async def test_work_that_comes_while_an_idle_thread_leaves_is_done() -> None:
+    """The thread has given the lock up and not gone yet: nobody may count on it."""
+    pool = ThreadPool(1, "test-leaving", linger=0.01)
+    reactor = current_reactor()
+    left, asked = threading.Event(), threading.Event()
+
+    class Changed(threading.Condition):
+        """Stops a thread where it has just given the lock up."""
+
+        def __exit__(self, *args: Any) -> None:
+            super().__exit__(*args)
+            if threading.current_thread().name == "test-leaving-1" and not pool._work and ran:
+                left.set()
+                asked.wait(5)
+
+    ran: list[int] = []
+    pool._changed = Changed(threading.Lock())
+    try:
+        await pool.defer(reactor, int)
+        ran.append(1)
+        async with asyncio.timeout(5):
+            while not left.is_set():
+                await asyncio.sleep(0.001)
+            waiting = pool.defer(reactor, int, "7")
+            asked.set()
+            assert await waiting == 7
+    finally:
+        asked.set()
+        pool.close()

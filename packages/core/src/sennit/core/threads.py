@@ -168,6 +168,9 @@ class ThreadPool:
                         self._idle -= 1
                     if not self._work:
                         if self._closed or not found:
+                            # Before the lock is given up: who comes with work then must
+                            # not count on a thread that has left.
+                            self._threads.discard(threading.current_thread())
                             return
                         continue
                     _, (_, work) = self._work.popitem(last=False)

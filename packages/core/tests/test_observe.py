@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import struct
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +21,7 @@ from sennit.core.observe import inotify
 from sennit.core.observe.files import Observer, observe
 from sennit.core.observe.inotify import Inotify, Raw, parse
 from sennit.core.observe.statpoll import Change, Entry, FileEvent, diff, look
-from sennit.core.reactor.base import Reactor, current_reactor
+from sennit.core.reactor.base import Reactor, current_reactor, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,6 +328,20 @@ def test_it_closes_with_its_reactor(tmp_path: Path) -> None:
     kernel = observers[0]._inotify
     assert kernel is not None
     assert kernel.closed
+
+
+def test_a_reactor_that_observed_is_let_go(tmp_path: Path) -> None:
+    """What knows its descriptor must not keep it, and all that hangs on it, for ever."""
+    gone: list[weakref.ref[Reactor]] = []
+
+    async def main(reactor: Reactor) -> None:
+        gone.append(weakref.ref(reactor))
+        async with observe(tmp_path):
+            pass
+
+    run(main)
+    gc.collect()
+    assert gone[0]() is None
 
 
 async def test_wrong_uses_are_refused(tmp_path: Path) -> None:

@@ -145,6 +145,9 @@ class Inotify:
             self._reactor.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
+            # It holds its reactor, which nobody else may want any more.
+            if _of_reactor.get(self._reactor) is self:
+                del _of_reactor[self._reactor]
             self._listeners.clear()
 
     def reactor_stopped(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from sennit.core.address import InternetAddress
 from sennit.core.auth.checkers import (
     AnonymousChecker,
     CertificateChecker,
@@ -34,6 +35,8 @@ from sennit.core.auth.sasl.server import (
 )
 from sennit.core.endpoint.connect import connect
 from sennit.core.endpoint.listen import serve
+from sennit.core.endpoint.proxy_header import ProxyHeader
+from sennit.core.endpoint.socks import SocksRules, SocksServer
 from sennit.core.errors import LoginDenied, LoginUnavailableError, UsageError
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
@@ -361,6 +364,44 @@ async def test_a_unix_socket_is_private_and_its_peer_known(tmp_path: Path) -> No
         assert channel.private
         assert isinstance(channel.known, PeerCredentials)
         assert channel.known.uid == os.getuid()
+
+
+async def test_a_proxys_unix_socket_says_nothing_of_the_client_behind_it(tmp_path: Path) -> None:
+    """Else EXTERNAL would take every client for the proxy's user, and PLAIN be shown in clear."""
+    channels: list[Channel] = []
+
+    class Look(Protocol):
+        def connection_made(self, transport: IStreamTransport) -> None:
+            super().connection_made(transport)
+            channels.append(channel_of(transport))
+
+    here = InternetAddress("192.0.2.1", 4000), InternetAddress("192.0.2.2", 143)
+    async with serve(f"haproxy+unix:{tmp_path}/s", Look):
+        for header in (ProxyHeader(*here), ProxyHeader(), ProxyHeader(local=True)):
+            protocol = await connect(f"haproxy+unix:{tmp_path}/s", Protocol, proxy_header=header)
+            count = len(channels)
+            while len(channels) == count:
+                await asyncio.sleep(0)
+            protocol.transport.close()
+    assert [each.private for each in channels] == [False, False, True]
+    assert [each.known is None for each in channels] == [True, True, False]
+
+
+async def test_a_tunnel_through_a_proxys_unix_socket_is_not_private(tmp_path: Path) -> None:
+    """A client would show its password to everybody between the proxy and the target."""
+    proxy = SocksServer(SocksRules(allow=["loopback"]))
+    async with (
+        serve("tcp://127.0.0.1:0", Protocol) as target,
+        serve(f"unix:{tmp_path}/proxy", proxy),
+    ):
+        via = f"socks5+unix:{tmp_path}/proxy"
+        protocol = await connect(target.urls[0], Protocol, via=via)
+        channel = channel_of(protocol.transport)
+        assert not channel.private
+        assert channel.known is None
+        with pytest.raises(UsageError, match="would show the secret"):
+            choose(ClientIdentity("alice", password="wonder"), ["PLAIN"], channel)
+        protocol.transport.close()
 
 
 async def test_a_tcp_connection_is_readable_by_anybody() -> None:

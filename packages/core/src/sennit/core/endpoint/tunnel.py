@@ -19,6 +19,7 @@ names where ``user:password`` is.
 
 from __future__ import annotations
 
+from sennit.core.address import InternetAddress
 from sennit.core.endpoint.connect import builder, connect
 from sennit.core.endpoint.fronting import ClientFront
 from sennit.core.endpoint.http_connect import ConnectFault, HTTPConnectEngine
@@ -30,6 +31,7 @@ from sennit.core.endpoint.socks_engine import (
     SocksFault,
 )
 from sennit.core.errors import ConnectError, EndpointSyntaxError, UsageError
+from sennit.core.policy.wrapper import TransportWrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from sennit.core.deferred import Deferred
     from sennit.core.endpoint.parse import Endpoint
     from sennit.core.errors import ConnectionLost
-    from sennit.core.interfaces import IStreamProtocol
+    from sennit.core.interfaces import IStreamProtocol, IStreamTransport
     from sennit.core.protocol import ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ClientTLS
@@ -120,6 +122,22 @@ def _check_proxy(url: str, endpoint: Endpoint) -> None:
         raise EndpointSyntaxError(url, "a proxy has a host and a port")
 
 
+class _Tunnelled(TransportWrapper):
+    """A tunnel whose first stretch is a socket of this machine, which is not all of it."""
+
+    __slots__ = ()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """asyncio's questions, and whether there is a ``tunnel``."""
+        return True if name == "tunnel" else self.wrapped.get_extra_info(name, default)
+
+    def start_tls(self, context: Any, **options: Any) -> Deferred[IStreamTransport]:
+        """TLS from here on."""
+        from sennit.core.transport.tls import upgrade
+
+        return upgrade(self, context, **options)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # the wrapper has the rest by __getattr__
+
+
 class _TunnelFront(ClientFront):
     """Asks the proxy for a connection; then hands over."""
 
@@ -149,6 +167,14 @@ class _TunnelFront(ClientFront):
 
     def late(self) -> None:
         self.fail(self._error("no answer in time"), "timeout")
+
+    def hand_over(
+        self, protocol: IStreamProtocol, rest: bytes, shown: IStreamTransport | None = None
+    ) -> None:
+        if shown is None and not isinstance(self.transport.peer, InternetAddress):
+            # Who asks whether others can read along must not be told of a Unix socket.
+            shown = _Tunnelled(self.transport)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  # the wrapper has the rest by __getattr__
+        super().hand_over(protocol, rest, shown)
 
     def explain(self, error: ConnectionLost) -> BaseException:
         return self._error(f"the proxy ended the connection ({error})")

@@ -52,6 +52,10 @@ def channel_of(transport: Any) -> Channel:
             _bindings(binding),
             None if certificate is None else CertificateCredentials(certificate),
         )
+    header: Any = transport.get_extra_info("proxy_header")
+    if transport.get_extra_info("tunnel") or (header is not None and not header.local):
+        # The socket leads to a proxy: neither its privacy nor its user are the peer's.
+        return Channel()
     peer = _unix_peer(transport)
     if peer is not None:
         return Channel(True, known=peer)

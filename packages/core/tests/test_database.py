@@ -526,6 +526,30 @@ async def test_wrong_uses_say_what_is_right() -> None:
             await pool.open()
 
 
+async def test_a_connection_that_is_never_there_does_not_keep_a_pool_from_closing() -> None:
+    """A host that is away holds a driver for minutes; the process must end before that."""
+    answered = threading.Event()
+    database = FakeDatabase()
+
+    def connect() -> object:
+        answered.wait(10)
+        return database.connect()
+
+    pool = Pool(connect, size=1, acquire_timeout=0.01)
+    await pool.open()
+    try:
+        with pytest.raises(AcquireTimeoutError):
+            await pool.fetch_one("SELECT 1")
+        async with asyncio.timeout(5):
+            await pool.close(0.01)
+    finally:
+        answered.set()
+    async with asyncio.timeout(5):
+        # It came too late, and is closed all the same.
+        while not database.closed:
+            await asyncio.sleep(0.001)
+
+
 def test_a_pool_closes_with_its_reactor() -> None:
     fake = FakeDatabase()
 

@@ -215,9 +215,11 @@ class Pool(Statements):
             self._slots = None
 
     def _give_up(self, slots: Slots[Link]) -> None:
-        """The time of those who still use a connection is over."""
+        """The time of those who still use a connection is over, and of those that open one."""
         for link in slots.busy:
             link.abandon()
+        # A driver that waits for a host that is away may do so for minutes.
+        slots.give_up()
 
     async def __aenter__(self) -> Self:
         return await self.open()

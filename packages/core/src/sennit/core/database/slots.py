@@ -201,6 +201,12 @@ class Slots(Generic[C]):
         self._tell_empty()
         return done
 
+    def give_up(self) -> None:
+        """Wait no longer, once closed: what is being opened is closed when it is there."""
+        told, self._empty = self._empty, []
+        for each in told:
+            each.callback(None)
+
     # ── within ────────────────────────────────────────────────────────────────
 
     def _serve(self) -> None:
@@ -299,9 +305,7 @@ class Slots(Generic[C]):
 
     def _tell_empty(self) -> None:
         if self._closed and not self.total:
-            told, self._empty = self._empty, []
-            for each in told:
-                each.callback(None)
+            self.give_up()
 
     # ── what is not used any more ─────────────────────────────────────────────
 

@@ -234,3 +234,22 @@ def test_what_is_wrong_inside_a_wrapped_url_is_said_of_the_whole() -> None:
     with pytest.raises(EndpointSyntaxError, match="option mode is a number") as caught:
         parse_endpoint(url)
     assert caught.value.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "tcp://alice:s3cret@example.org:80",
+        "socks5+tcp://alice:s3cret@example.org:80?proxy=127.0.0.1:1080",
+        "socks5+tcp://example.org:80?prox=alice:s3cret@127.0.0.1:1080",
+        "http-connect+tcp://example.org:80?proxy=alice:s3cret/?&@127.0.0.1&x=1",
+        "socks5+tcp://example.org:80?nonsense=1&login=alice:s3cret",
+        "socks5://alice:s3cret@127.0.0.1:1080",
+    ],
+)
+def test_a_password_in_a_url_that_is_refused_is_not_repeated(url: str) -> None:
+    """It would be in every log that hears of the mistake."""
+    with pytest.raises(EndpointSyntaxError) as caught:
+        parse_endpoint(url)
+    assert "s3cret" not in str(caught.value)
+    assert "…" in str(caught.value)

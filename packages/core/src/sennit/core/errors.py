@@ -97,9 +97,19 @@ class EndpointSyntaxError(UsageError):
     """
 
     def __init__(self, url: str, problem: str) -> None:
-        super().__init__(f"{url!r}: {problem}")
+        super().__init__(f"{_without_login(url)!r}: {problem}")
         self.url = url
         self.problem = problem
+
+
+def _without_login(url: str) -> str:
+    """A URL that logs may have: people write passwords where none belong."""
+    if "@" not in url and "login=" not in url:
+        return url
+    import re  # only who has made a mistake pays for it
+
+    url = re.sub(r"(?<=[/@=])([^:/@=?&]*):.*@", r"\1:…@", url)
+    return re.sub(r"login=(?!env:|file:)[^&]*", "login=…", url)
 
 
 class ConfigError(UsageError):

@@ -566,6 +566,20 @@ def test_a_literal_arrives_while_its_command_waits_for_it() -> None:
     run(main)
 
 
+def test_a_literal_that_came_before_it_was_asked_for_waits_for_no_more_octets() -> None:
+    """A client that does not wait for its continuation is served all the same."""
+
+    async def main() -> None:
+        protocol = Mailbox()
+        transport = RecordingTransport(protocol)
+        transport.receive(b"a APPEND {10}\r\nhelloworld\r\nb NOOP\r\n")
+        await turn()
+        assert protocol.stored == [b"helloworld"]
+        assert transport.take() == b"+ go ahead\r\na OK 10\r\nb OK\r\n"
+
+    run(main)
+
+
 def test_done_reaches_the_handler_of_idle_and_pushes_leave_meanwhile() -> None:
     """RFC 2177: untagged responses while idling, DONE ends it."""
 

@@ -408,6 +408,16 @@ class Driver(Generic[EngineT]):
         if self._reading_paused and not self._turning:
             self._watch_reading()
 
+    def _awaited(self) -> None:
+        """A handler waits for events (called by the inbox): send what it said before.
+
+        An engine that has paused until it was told that may have the events already, out
+        of octets that the peer did not hold back for as long as it ought to have.
+        """
+        self.flush()
+        if self._held & STALLED:
+            self._proceed()
+
     # ── sending ───────────────────────────────────────────────────────────────
 
     def flush(self) -> None:

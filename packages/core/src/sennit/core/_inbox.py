@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     class Keeper(Protocol):
         """The driver, as an inbox sees it."""
 
-        def flush(self) -> None: ...
+        def _awaited(self) -> None: ...
         def _taken(self, event: Any, weight: int) -> None: ...
 
 
@@ -91,7 +91,7 @@ class Inbox(Generic[E]):
             event = self.take()
             if event is not None or self.ended or self._last:
                 return event
-            self._keeper.flush()
+            self._keeper._awaited()
             if self._events or self._error is not None or self._last:
                 continue
             if self._waiter is not None:

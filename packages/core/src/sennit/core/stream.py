@@ -206,6 +206,8 @@ class StreamProtocol:
         elif isinstance(error, EndOfStreamError):
             self.transport.abort("error")
             return
+        elif isinstance(error, ConnectionLost) and self.transport.is_closing():
+            return  # likewise, from a write in the very turn: `connection_lost` is on its way
         if isinstance(error, ProtocolError):
             # The peer's fault, and news to the operator at most.
             import logging

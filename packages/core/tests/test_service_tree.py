@@ -36,11 +36,11 @@ class Recorded(Service):
     ) -> None:
         super().__init__(name, children)
         self.log = log
-        self.fail = fail
+        self.fails_to = fail
 
     def _note(self, what: str) -> None:
         self.log.append(f"{what} {self.name}")
-        if what in self.fail:
+        if what in self.fails_to:
             raise RuntimeError(f"{self.name} fails to {what}")
 
     async def prepare(self, reactor: IReactor) -> None:
@@ -156,7 +156,7 @@ def test_a_tree_that_failed_can_be_started_again() -> None:
         tree = Service("all", [child])
         with pytest.raises(RuntimeError):
             await tree.start(reactor)
-        child.fail = ()
+        child.fails_to = ()
         await tree.start(reactor)
         assert child.running
         await tree.stop()

@@ -32,12 +32,15 @@ from sennit.core.datagram_interfaces import (
 if TYPE_CHECKING:
     import asyncio
     import contextvars
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from os import PathLike
     from typing import Protocol as Interface
+    from typing import Unpack
 
     from sennit.core.address import Address
     from sennit.core.deferred import Deferred
     from sennit.core.endpoint.proxy_header import ProxyHeader
+    from sennit.core.transport.process import SpawnOptions
     from sennit.core.transport.reaping import ProcessStatus
 
     Buffer = bytes | bytearray | memoryview
@@ -213,9 +216,11 @@ class IReactor(IClock, IDatagramReactor, Interface):
         """Connect to a Unix socket; fires with the protocol."""
         ...
 
-
     def spawn_process(
-        self, protocol: IProcessProtocol, command: Any, **options: Any
+        self,
+        protocol: IProcessProtocol,
+        command: Sequence[str | bytes | PathLike[str]],
+        **options: Unpack[SpawnOptions],
     ) -> Deferred[IProcessTransport]:
         """Start a program; fires when it runs (`sennit.core.transport.process` has the options)."""
         ...

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sennit.core.ops.watch import BlockingWatch
     from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.eventloop import ReactorEventLoop
+    from sennit.core.testing.network import MemoryNetwork
     from sennit.core.threads import ThreadPool
     from sennit.core.transport.process import SpawnOptions
 
@@ -140,6 +141,8 @@ class Reactor(Waking):
 
     socket_source: SocketSource | None = None
     """Who makes listening sockets; ``None``: whoever listens makes its own."""
+    network: MemoryNetwork | None = None
+    """Where endpoints are, for a test in memory; ``None``: in the kernel."""
 
     def __init__(self, poller: str | None = None, *, threads: int | None = None) -> None:
         super().__init__(poller)
@@ -566,7 +569,9 @@ class Reactor(Waking):
         """Start a program (`sennit.core.transport.process.spawn` says how); fires when it runs."""
         from sennit.core.transport import process
 
-        return process.spawn(self, protocol, command, **options)
+        # The Any: a Deferred of a class is not one of its contract, since both ways lead into it.
+        starting: Deferred[Any] = process.spawn(self, protocol, command, **options)
+        return starting
 
 
 def _already_asked() -> None:

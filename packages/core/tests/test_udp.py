@@ -673,6 +673,26 @@ def test_an_error_of_the_system_is_told_with_the_peer() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("kind", [Recorder, PathEcho])
+def test_nothing_is_received_after_an_abort_in_error_received(kind: type[Recorder]) -> None:
+    class Strict(kind):  # type: ignore[misc,valid-type]  # pyright: ignore[reportUntypedBaseClass]
+        def error_received(self, exc: OSError) -> None:
+            super().error_received(exc)
+            self.transport.abort()
+
+    async def main(reactor: Reactor) -> None:
+        listener = await reactor.listen_udp(Strict, 0, "0.0.0.0", max_size=10)
+        protocol: Any = listener.transports[0].get_protocol()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for data in (b"first", b"too long for this one", b"after"):
+                sender.sendto(data, ("127.0.0.1", listener.port))
+        async with asyncio.timeout(10):
+            await protocol.ended
+        assert [data for data, _ in protocol.came] == [b"first"]
+
+    run(main)
+
+
 def test_a_queued_datagram_too_long_is_told_to_the_protocol() -> None:
     async def main(reactor: Reactor) -> None:
         protocol, transport, sock = refusing(reactor)

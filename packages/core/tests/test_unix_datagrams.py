@@ -226,3 +226,50 @@ def test_a_receiver_that_has_gone_is_told_to_a_connected_sender(tmp_path: Path) 
         assert not client.transport.is_closing()
 
     run(main)
+
+
+def test_a_full_receiver_holds_up_nobody_else_and_costs_no_turns(tmp_path: Path) -> None:
+    """An unconnected socket is called writable whatever its receivers' queues are like."""
+    full = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    full.bind(str(tmp_path / "full"))
+    free = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    free.bind(str(tmp_path / "free"))
+    with full, free:
+        for each in (full, free):
+            each.setblocking(False)
+
+        async def main(reactor: Reactor) -> None:
+            listener = await reactor.listen_unix_datagram(Recorder, str(tmp_path / "x"))
+            transport = listener.transports[0]
+            sent = [b"%d" % number for number in range(100)]
+            for each in sent:
+                transport.sendto(each, str(tmp_path / "full"))
+            waiting = transport.get_write_buffer_size()
+            assert waiting
+            transport.sendto(b"at once", str(tmp_path / "free"))
+            assert free.recv(100) == b"at once"
+            assert transport.get_write_buffer_size() == waiting
+            turns = 0
+
+            def turned(mask: int) -> None:
+                nonlocal turns
+                turns += 1
+
+            fd = transport.get_extra_info("socket").fileno()
+            handler, reactor.handlers[fd] = reactor.handlers[fd], turned
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert turns == 0
+            reactor.handlers[fd] = handler
+            came: list[bytes] = []
+            async with asyncio.timeout(10):
+                while len(came) < len(sent):
+                    try:
+                        came.append(full.recv(100))
+                    except BlockingIOError:
+                        await asyncio.sleep(0)
+            assert came == sent
+            assert transport.get_write_buffer_size() == 0
+            listener.close()
+
+        run(main)

@@ -130,7 +130,7 @@ class DatagramSending(FlowControl):
             data = owned(data)
         if addr is not self._known:
             addr = self._destination(addr)
-        if self._out or self._state:
+        if (self._out and self._behind(addr)) or self._state:
             self._queue(data, addr, None)
             return
         try:
@@ -172,7 +172,7 @@ class DatagramSending(FlowControl):
         """Send one datagram with ancillary data, which from now on is this object's own."""
         if type(data) is not bytes:
             data = owned(data)
-        if self._out or self._state:
+        if self._state or (self._out and self._behind(addr)):
             self._queue(data, addr, ancillary)
             return
         try:
@@ -269,10 +269,19 @@ class DatagramSending(FlowControl):
             return
         self._out.append((data, addr, ancillary))
         self._size = size
-        if wait and self._retry is None:
-            self._watch(self._wants | WRITE)
+        if wait:
+            self._await_room()
         if size > self._high:
             self._pause()
+
+    def _behind(self, addr: Any) -> bool:
+        """Whether a datagram to `addr` waits because others do."""
+        return True
+
+    def _await_room(self) -> None:
+        """Have the queue looked at when the kernel takes datagrams again."""
+        if self._retry is None:
+            self._watch(self._wants | WRITE)
 
     def _discard(self, ancillary: Any) -> None:
         """A datagram will not be sent; what it carried is given back."""
@@ -293,11 +302,14 @@ class DatagramSending(FlowControl):
         """The system has no memory: try again in a while, not before."""
         if self._retry is None and self._state != GONE:
             self._watch(self._wants & ~WRITE)
-            # It may tell the protocol to resume: in the protocol's context.
-            context = Context() if self._context is None else self._context
-            self._retry = self._reactor.call_at(
-                self._reactor.time() + RETRY, self._send_again, context=context
-            )
+            self._retry_in(RETRY)
+
+    def _retry_in(self, seconds: float) -> None:
+        # It may tell the protocol to resume: in the protocol's context.
+        context = Context() if self._context is None else self._context
+        self._retry = self._reactor.call_at(
+            self._reactor.time() + seconds, self._send_again, context=context
+        )
 
     def _send_again(self) -> None:
         self._retry = None
@@ -324,9 +336,12 @@ class DatagramSending(FlowControl):
             self._discard(ancillary)
             out.popleft()
             self._size -= len(data) + OVERHEAD
-        if out:
-            if self._retry is None:
-                self._watch(self._wants | WRITE)
+        self._flushed()
+
+    def _flushed(self) -> None:
+        """What could be sent of the queue was."""
+        if self._out:
+            self._await_room()
         else:
             self._watch(self._wants & ~WRITE)
             if self._state == CLOSING:

@@ -337,6 +337,8 @@ class DatagramTransport(DatagramSending):
                 octets += len(data)
                 if len(data) > most:
                     self._too_long(peer)
+                    if not self._reading:
+                        return
                     continue
             if not connected:
                 self._known = peer

@@ -203,6 +203,8 @@ class UDPTransport(DatagramTransport):
             octets += len(data)
             if flags & socket.MSG_TRUNC:
                 self._too_long(peer)
+                if not self.is_reading():
+                    return
                 continue
             self._known = peer
             try:

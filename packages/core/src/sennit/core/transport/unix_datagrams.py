@@ -1,8 +1,11 @@
 """Datagrams over Unix sockets: `DatagramTransport` with paths for addresses, and descriptors.
 
 They are kept in order and not lost on the way: a full receiver makes the sender
-wait. To be answered a sender needs a name of its own, which on Linux it is given
-in the abstract space where it has none (unix(7), autobind).
+wait, and holds up nobody else. That there is room again the kernel tells only a
+socket that is connected to that receiver; others try again, ever less often.
+
+To be answered a sender needs a name of its own, which on Linux it is given in the
+abstract space where it has none (unix(7), autobind).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from sennit.core.address import UnixAddress, address_from_socket
 from sennit.core.deferred import maybe_deferred
 from sennit.core.errors import ConnectError, UsageError
 from sennit.core.reactor.pollers import READ
+from sennit.core.transport.datagram_sending import OVERHEAD
 from sennit.core.transport.datagrams import DATAGRAMS_PER_TURN, OCTETS_PER_TURN, DatagramTransport
 from sennit.core.transport.descriptors import (
     MAX_DESCRIPTORS,
@@ -30,6 +34,7 @@ from sennit.core.transport.descriptors import (
     room_for,
 )
 from sennit.core.transport.listening import remove_stale
+from sennit.core.transport.sending import GONE, RETRY
 from sennit.core.transport.udp import DatagramListener
 
 TYPE_CHECKING = False
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["UnixDatagramTransport", "connect_unix_datagram", "listen_unix_datagram"]
 
+FIRST_RETRY: Final = 0.001
+"""Seconds after which a receiver that was full is tried again for the first time."""
 MAX_UNIX_DATAGRAM: Final = 212992
 """Octets of the longest datagram received unless asked otherwise: Linux' usual send buffer."""
 
@@ -53,7 +60,7 @@ MAX_UNIX_DATAGRAM: Final = 212992
 class UnixDatagramTransport(DatagramTransport):
     """One Unix datagram socket (arguments as for `DatagramTransport`)."""
 
-    __slots__ = ("_descriptors_received", "_most")
+    __slots__ = ("_delay", "_descriptors_received", "_full", "_most")
 
     def __init__(
         self,
@@ -68,6 +75,9 @@ class UnixDatagramTransport(DatagramTransport):
     ) -> None:
         self._descriptors_received: Callable[[ReceivedDescriptors], object] | None = None
         self._most = MAX_DESCRIPTORS
+        # Receivers that something waits for, and seconds until they are tried again.
+        self._full: set[Any] = set()
+        self._delay = FIRST_RETRY
         super().__init__(
             reactor,
             sock,
@@ -174,6 +184,53 @@ class UnixDatagramTransport(DatagramTransport):
                 # So many are under way that have not been received: later, as without memory.
                 raise OSError(errno.ENOBUFS, error.strerror) from error
             raise
+
+    def _behind(self, addr: Any) -> bool:
+        return self._connected or addr in self._full
+
+    def _queue(
+        self, data: bytes | memoryview, addr: Any, ancillary: Any, *, wait: bool = True
+    ) -> None:
+        self._full.add(addr)
+        super()._queue(data, addr, ancillary, wait=wait)
+
+    def _await_room(self) -> None:
+        if self._connected:
+            super()._await_room()
+        elif self._retry is None:
+            # The poller would call it writable again and again.
+            self._retry_in(self._delay)
+            self._delay = min(2 * self._delay, RETRY)
+
+    def _flush(self) -> None:
+        """Send what waits to whoever takes it, in the order of each receiver."""
+        if self._connected:
+            super()._flush()
+            return
+        out, at = self._out, 0
+        full: set[Any] = set()
+        while at < len(out):
+            data, addr, ancillary = out[at]
+            if addr in full:
+                at += 1
+                continue
+            try:
+                self._transmit(data, addr, ancillary)
+            except BlockingIOError:
+                full.add(addr)
+                continue
+            except OSError as error:
+                if not self._not_sent(error, data, addr, ancillary, queued=True):
+                    full.add(addr)
+                    continue
+            if self._state == GONE:
+                return
+            self._discard(ancillary)
+            del out[at]
+            self._size -= len(data) + OVERHEAD
+            self._delay = FIRST_RETRY
+        self._full = full
+        self._flushed()
 
     def _discard(self, ancillary: Any) -> None:
         """Close the duplicates of what was sent, or will not be."""

@@ -11,7 +11,8 @@ from sennit.core.errors import ConnectError, ConnectionLost, ReactorError
 from sennit.core.interfaces import IListener, IStreamTransport
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
-from sennit.core.testing.memory import MemoryNetwork, RecordingTransport
+from sennit.core.testing.memory import RecordingTransport
+from sennit.core.testing.network import MemoryNetwork
 from sennit.core.transport.memory import Link
 
 if TYPE_CHECKING:
@@ -213,8 +214,13 @@ def test_nobody_there_is_a_connect_error() -> None:
     clock = Clock()
     network = MemoryNetwork(clock)
 
-    with pytest.raises(ConnectError, match="nobody listens at example:7"):
+    with pytest.raises(ConnectError, match="example:7: No route to host"):
         clock.run_until(network.connect("example:7", Keep))
+
+    network.listen("example:8", Echo)
+    with pytest.raises(ConnectError, match="example:7: Connection refused") as caught:
+        clock.run_until(network.connect("example:7", Keep))
+    assert [type(each) for each in caught.value.attempts] == [ConnectionRefusedError]
 
 
 def test_a_place_is_taken_once() -> None:

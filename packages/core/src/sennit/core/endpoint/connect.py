@@ -356,6 +356,10 @@ def connect_tcp(
         Fires with the protocol, after its `connection_made`. Fails with
         `ConnectError`, whose `attempts` say what happened at each address.
     """
+    if reactor.network is not None:
+        return reactor.network.connect_tcp(
+            factory, host, port, timeout=timeout, local_address=local_address, permit=permit
+        )
     make = builder(factory)
     if not 0 < port < 65536:
         raise UsageError(f"one connects to a port from 1 to 65535, not {port}")
@@ -384,6 +388,8 @@ def connect_unix(
     Returns:
         Fires with the protocol. Fails with `ConnectError`.
     """
+    if reactor.network is not None:
+        return reactor.network.connect_unix(factory, path, timeout=timeout)
     make = builder(factory)
     racing = _Race(reactor, f"unix:{path}", timeout)
     address = "\0" + path[1:] if path.startswith("@") else path

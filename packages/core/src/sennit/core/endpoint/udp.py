@@ -81,6 +81,16 @@ def listen_udp(
         raise UsageError(f"max_size is a number from 1 to {MAX_DATAGRAM}, not {max_size}")
     if dual_stack and host != "::":
         raise UsageError("dual_stack makes one socket of ::, which serves both families")
+    if reactor.network is not None:
+        return reactor.network.listen_udp(
+            factory,
+            port,
+            host,
+            broadcast=broadcast,
+            max_size=max_size,
+            paused=paused,
+            scoped=scoped,
+        )
 
     def bind(hosts: Sequence[str]) -> DatagramListener:
         sockets: list[socket.socket] = []
@@ -209,6 +219,11 @@ def listen_multicast(
     for each in groups:
         if not is_multicast(each, family):
             raise UsageError(f"{each!r} is no multicast group (224.0.0.0/4, ff00::/8)")
+    if reactor.network is not None:
+        wild = "::" if family == socket.AF_INET6 else "0.0.0.0"
+        return reactor.network.listen_udp(
+            factory, port, host or wild, max_size=max_size, groups=groups, shared=True
+        )
     bound = host or ("::" if family == socket.AF_INET6 else "0.0.0.0")
 
     def bind() -> DatagramListener:
@@ -264,6 +279,15 @@ def connect_udp(
         raise UsageError(f"one connects to a port from 1 to 65535, not {port}")
     if not 0 < max_size <= MAX_DATAGRAM:
         raise UsageError(f"max_size is a number from 1 to {MAX_DATAGRAM}, not {max_size}")
+    if reactor.network is not None:
+        return reactor.network.connect_udp(
+            factory,
+            host,
+            port,
+            local_address=local_address,
+            broadcast=broadcast,
+            max_size=max_size,
+        )
     shown = f"udp [{host}]:{port}" if ":" in host else f"udp {host}:{port}"
     context = copy_context() or None
 

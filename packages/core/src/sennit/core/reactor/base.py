@@ -286,7 +286,7 @@ class Reactor(Waking):
         interrupt: BaseException | None = None
         for _ in range(8):
             try:
-                Context().run(self._turns, once=True)
+                Context().run(self._turns)
             except (KeyboardInterrupt, SystemExit) as error:
                 interrupt = error
             if not self._ready and not self._flushes and not self._endings:
@@ -393,7 +393,8 @@ class Reactor(Waking):
     def spin(self) -> None:
         """Turn until `stop`, each turn that follows a polluted one in a fresh context."""
         while not self._stopping:
-            Context().run(self._turns)
+            context = Context()
+            context.run(self._turns, context)
         self._stopping = False
 
     def turn(self) -> None:
@@ -403,7 +404,7 @@ class Reactor(Waking):
             return
         self._outside = None
         try:
-            Context().run(self._turns, once=True)
+            Context().run(self._turns)
         finally:
             host = self._host
             if host is not None:

@@ -36,8 +36,13 @@ if TYPE_CHECKING:
     from typing import Any, Final, Self, TypeGuard, TypeVar, overload
 
     from sennit.core.deferred import Deferred
+    from sennit.core.interfaces import IDatagramProtocol, IStreamProtocol
+    from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing._clockloop import ClockEventLoop
+    from sennit.core.testing.network import MemoryNetwork
+    from sennit.core.testing.streams import MemoryListener
+    from sennit.core.testing.udp import MemoryDatagramListener
 
     T = TypeVar("T")
 
@@ -71,6 +76,8 @@ class Clock:
         self._event_loop: ClockEventLoop | None = None
         self.errors: list[BaseException] = []
         self.keep_errors = False
+        self.dependants: set[Any] = set()  # as a reactor's: whatever ends with it
+        self.network: MemoryNetwork = _NO_NETWORK
 
     def __repr__(self) -> str:
         """Its time, and how much waits."""
@@ -143,6 +150,44 @@ class Clock:
         if self._turning and _current.reactor is _as_reactor(self):
             self._event_loop.enter_thread()
         return self._event_loop
+
+    # ── endpoints: those of its network ───────────────────────────────────────
+
+    def listen_tcp(
+        self, factory: ProtocolFactory, port: int, host: str = "", **options: Any
+    ) -> Deferred[MemoryListener]:
+        """Accept connections on the network in memory."""
+        return self.network.listen_tcp(factory, port, host, **options)
+
+    def connect_tcp(
+        self, factory: ProtocolFactory, host: str, port: int, **options: Any
+    ) -> Deferred[IStreamProtocol]:
+        """Connect on the network in memory."""
+        return self.network.connect_tcp(factory, host, port, **options)
+
+    def listen_unix(
+        self, factory: ProtocolFactory, path: str, **options: Any
+    ) -> Deferred[MemoryListener]:
+        """Accept connections at a path of the present host."""
+        return self.network.listen_unix(factory, path, **options)
+
+    def connect_unix(
+        self, factory: ProtocolFactory, path: str, **options: Any
+    ) -> Deferred[IStreamProtocol]:
+        """Connect to a path of the present host."""
+        return self.network.connect_unix(factory, path, **options)
+
+    def listen_udp(
+        self, factory: DatagramFactory, port: int, host: str = "", **options: Any
+    ) -> Deferred[MemoryDatagramListener]:
+        """Receive datagrams on the network in memory."""
+        return self.network.listen_udp(factory, port, host, **options)
+
+    def connect_udp(
+        self, factory: DatagramFactory, host: str, port: int, **options: Any
+    ) -> Deferred[IDatagramProtocol]:
+        """Exchange datagrams with one peer on the network in memory."""
+        return self.network.connect_udp(factory, host, port, **options)
 
     # ── what a test does ──────────────────────────────────────────────────────
 
@@ -388,6 +433,18 @@ class Clock:
         except BaseException:
             if error is None:
                 raise
+
+
+class _NoNetwork:
+    """What a clock has in place of a network, until there is one."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ReactorError(
+            f"a Clock has no sockets, so there is no {name}: make a MemoryNetwork(clock) first"
+        )
+
+
+_NO_NETWORK: MemoryNetwork = _NoNetwork()  # type: ignore[assignment]  # it only refuses
 
 
 def _is_deferred(wanted: object) -> TypeGuard[Deferred[Any]]:

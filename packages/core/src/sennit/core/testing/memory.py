@@ -1,34 +1,27 @@
-"""Transports for tests: one that only records, and a network of named places in memory.
+"""A transport for tests that only records.
 
 `RecordingTransport` stands under a protocol in a unit test: what the protocol
 writes is in `written`, what it does to the connection in `close_reason`,
 `eof_written`, `reading`; `receive`, `receive_eof` and `lose` play the peer.
 
-`MemoryNetwork` connects whole programs without a socket: listen at
-``"host:port"``, connect to it, break the connection after a given octet. Under a
-`Clock` nothing moves until the test says so.
+Whole programs are connected by `sennit.core.testing.network.MemoryNetwork`.
 """
 
 from __future__ import annotations
 
-from contextvars import copy_context
 from typing import TYPE_CHECKING, cast
 
 from sennit.core._implements import implements
-from sennit.core.address import InternetAddress
-from sennit.core.deferred import Deferred, fail, succeed
+from sennit.core.deferred import Deferred, succeed
 from sennit.core.errors import (
-    ConnectError,
     ConnectionAborted,
     ConnectionDone,
     ConnectionLost,
     LimitReachedError,
     ReactorError,
 )
-from sennit.core.protocol import adapt_factory
 from sennit.core.transport.filepiece import FilePiece
 from sennit.core.transport.flow import FlowControl
-from sennit.core.transport.memory import Link, MemoryTransport
 from sennit.core.transport.sending import owned as _owned
 from sennit.core.transport.stream import _NOBODY
 
@@ -39,19 +32,13 @@ if TYPE_CHECKING:
     from sennit.core.address import Address
     from sennit.core.interfaces import (
         Buffer,
-        IPeerLimits,
         IStreamProtocol,
         IStreamTransport,
     )
-    from sennit.core.protocol import ProtocolFactory
-    from sennit.core.reactor.base import Reactor
-    from sennit.core.testing.clock import Clock
     from sennit.core.transport.memory import IBufferedProtocol
 
-__all__ = ["MemoryListener", "MemoryNetwork", "RecordingTransport"]
+__all__ = ["RecordingTransport"]
 
-FIRST_FREE_PORT: Final = 49152
-"""Where ports for ``host:0`` and for connecting ends begin (RFC 6335 §6)."""
 READ_AT_ONCE: Final = 64 * 1024
 """Octets read of a file at a time."""
 
@@ -357,226 +344,3 @@ class RecordingTransport(FlowControl):
             if isinstance(piece, FilePiece):
                 piece.fail(error or ConnectionDone())
         self._call("connection_lost", self._protocol.connection_lost, error)
-
-
-@implements("IListener")
-class MemoryListener:
-    """A place in a `MemoryNetwork` that accepts connections."""
-
-    def __init__(
-        self,
-        network: MemoryNetwork,
-        address: InternetAddress,
-        factory: ProtocolFactory,
-        limits: IPeerLimits | None,
-    ) -> None:
-        self._network = network
-        self._address = address
-        self._build = adapt_factory(factory)
-        self._limits = limits
-        self._context = copy_context() or None
-        self._connections: set[MemoryTransport] = set()
-        self._paused = False
-        self._backlog: list[Callable[[], object]] = []
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where it listens."""
-        return (self._address,)
-
-    @property
-    def port(self) -> int:
-        """Its port."""
-        return self._address.port
-
-    @property
-    def connections(self) -> set[MemoryTransport]:
-        """The transports it accepted and that are still there."""
-        return self._connections
-
-    def pause_accepting(self) -> None:
-        """Leave new connections waiting."""
-        self._paused = True
-
-    def resume_accepting(self) -> None:
-        """Go on."""
-        self._paused = False
-        waiting, self._backlog = self._backlog, []
-        for accept in waiting:
-            accept()
-
-    def close(self) -> None:
-        """Accept no more; connections that stand are not touched."""
-        self._network.forget(self)
-
-    def accept(self, peer: InternetAddress, link: Link) -> MemoryTransport | None:
-        """This end of a new connection; ``None`` when it is refused."""
-        if self._limits is not None and self._limits.admit(peer) is not None:
-            return None
-        build = self._build
-        protocol = build(peer) if self._context is None else self._context.run(build, peer)
-        if protocol is None:
-            if self._limits is not None:
-                self._limits.release(peer)
-            return None
-        transport = MemoryTransport(
-            self._network.reactor,
-            protocol,
-            link,
-            local=self._address,
-            peer=peer,
-            owner=self,
-            context=self._context,
-        )
-        self._connections.add(transport)
-        return transport
-
-    def when_accepting(self, accept: Callable[[], object]) -> None:
-        """Call `accept` now, or when accepting is resumed."""
-        if self._paused:
-            self._backlog.append(accept)
-        else:
-            accept()
-
-    def connection_gone(self, transport: MemoryTransport) -> None:
-        """A connection has ended."""
-        self._connections.discard(transport)
-        if self._limits is not None:
-            self._limits.release(transport.peer)
-
-
-class MemoryNetwork:
-    """Places named ``"host:port"`` that can be listened at and connected to.
-
-    Args:
-        reactor: A reactor or a `Clock`, whose turns move the octets.
-    """
-
-    def __init__(self, reactor: Reactor | Clock) -> None:
-        self.reactor = reactor
-        self._listeners: dict[tuple[str, int], MemoryListener] = {}
-        self._next_port = FIRST_FREE_PORT
-        self._transports: set[MemoryTransport] = set()
-
-    def listen(
-        self, address: str, factory: ProtocolFactory, *, limits: IPeerLimits | None = None
-    ) -> MemoryListener:
-        """Accept connections at a place.
-
-        Args:
-            address: ``"host:port"``; port 0 picks a free one.
-            factory: Makes a protocol per connection.
-            limits: Asked about each connection.
-
-        Raises:
-            OSError: Somebody listens there.
-            ValueError: It names no host and port.
-        """
-        host, port = _parse(address)
-        if not port:
-            port = self._free_port()
-        if (host, port) in self._listeners:
-            raise OSError(98, f"somebody listens at {host}:{port} already")
-        listener = MemoryListener(self, InternetAddress(host, port), factory, limits)
-        self._listeners[host, port] = listener
-        return listener
-
-    def connect(
-        self,
-        address: str,
-        factory: ProtocolFactory,
-        *,
-        source: str = "client",
-        there: Link | None = None,
-        back: Link | None = None,
-    ) -> Deferred[IStreamProtocol]:
-        """Connect to a place.
-
-        Args:
-            address: ``"host:port"``.
-            factory: Makes this end's protocol.
-            source: Host of this end, as the other one sees it; ``"host:port"``
-                where the port matters.
-            there: The link to the place; ``Link(cut_after=7)`` breaks it after
-                seven octets.
-            back: The link from the place.
-
-        Returns:
-            Fires with the protocol; fails with `ConnectError` where nobody
-            listens or the connection is refused.
-        """
-        host, port = _parse(address)
-        from_host, from_port = _parse(source) if ":" in source else (source, self._free_port())
-        peer = InternetAddress(from_host, from_port)
-        done: Deferred[IStreamProtocol] = Deferred()
-        listener = self._listeners.get((host, port))
-        if listener is None:
-            return fail(ConnectError(f"nobody listens at {host}:{port}"))
-        build = adapt_factory(factory)
-        context = copy_context() or None
-
-        def accept() -> None:
-            if done.fired:
-                return
-            far = listener.accept(peer, back or Link())
-            if far is None:
-                done.errback(ConnectError(f"{host}:{port} refused the connection"))
-                return
-            protocol = build(far.local)
-            if protocol is None:
-                far.abort()
-                done.errback(ConnectError("the factory made no protocol"))
-                return
-            near = MemoryTransport(
-                self.reactor,
-                protocol,
-                there or Link(),
-                local=peer,
-                peer=far.local,
-                owner=self,
-                context=context,
-            )
-            self._transports.add(near)
-            near.join(far)
-            far.start()
-            near.start()
-            done.callback(protocol)
-
-        def try_to_accept() -> None:
-            if self._listeners.get((host, port)) is not listener:
-                done.errback(ConnectError(f"nobody listens at {host}:{port} any more"))
-            else:
-                listener.when_accepting(accept)
-
-        self.reactor.call_soon(try_to_accept)
-        return done
-
-    def connection_gone(self, transport: MemoryTransport) -> None:
-        """A connecting end has gone."""
-        self._transports.discard(transport)
-
-    def forget(self, listener: MemoryListener) -> None:
-        """A listener was closed."""
-        key = next((key for key, each in self._listeners.items() if each is listener), None)
-        if key is not None:
-            del self._listeners[key]
-
-    def close(self) -> None:
-        """Close the listeners and abort every connection."""
-        ends = list(self._transports)
-        for listener in list(self._listeners.values()):
-            ends += listener.connections
-            listener.close()
-        for transport in ends:
-            transport.abort()
-
-    def _free_port(self) -> int:
-        self._next_port += 1
-        return self._next_port - 1
-
-
-def _parse(address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit():
-        raise ValueError(f"{address!r} is not host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sennit.core.testing._session import Session
     from sennit.core.testing.clock import Clock
     from sennit.core.testing.loopback import LoopbackPair
-    from sennit.core.testing.memory import MemoryNetwork
+    from sennit.core.testing.network import MemoryNetwork
 
 __all__ = [
     "clock",
@@ -342,7 +342,7 @@ def clock() -> Generator[Clock, None, None]:
 @pytest.fixture
 def memory_network(request: pytest.FixtureRequest) -> Generator[MemoryNetwork, None, None]:
     """A network in memory, under the ``clock`` if the test uses that or is no coroutine."""
-    from sennit.core.testing.memory import MemoryNetwork
+    from sennit.core.testing.network import MemoryNetwork
 
     item = request.node
     on_clock = "clock" in item.fixturenames or not _is_ours(item)

@@ -557,6 +557,9 @@ def listen_tcp(
     """`Reactor.listen_tcp`; a name is looked up in a thread, and all its addresses are used."""
     from sennit.core.deferred import maybe_deferred
 
+    if reactor.network is not None:
+        network = reactor.network
+        return network.listen_tcp(factory, port, host, limits=limits, paused=paused)
     source = reactor.socket_source
 
     def listen(hosts: Sequence[str]) -> Listener:
@@ -625,6 +628,8 @@ def listen_unix(
     """`Reactor.listen_unix`."""
     from sennit.core.deferred import maybe_deferred
 
+    if reactor.network is not None:
+        return reactor.network.listen_unix(factory, path, limits=limits, paused=paused)
     source = reactor.socket_source
 
     def listen() -> Listener:

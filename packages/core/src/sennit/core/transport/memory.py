@@ -195,6 +195,16 @@ class MemoryTransport(MemorySending):
         """Why the connection ended or is ending; ``None`` while it is open."""
         return self._close_reason
 
+    @property
+    def other(self) -> MemoryTransport | None:
+        """The other end, until this one has gone."""
+        return self._other
+
+    @property
+    def severed(self) -> bool:
+        """Whether the connection was cut: nothing goes to the other end any more."""
+        return self._severed
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """asyncio's questions: ``peername``, ``sockname``, ``reactor``."""
         if name == "peername":
@@ -368,6 +378,13 @@ class MemoryTransport(MemorySending):
         """Close now and throw away what is queued; the other end sees a reset."""
         if self._state != GONE:
             self._lose(ConnectionAborted(f"aborted: {reason}", reason), reason)
+
+    def forget(self) -> None:
+        """Lose the connection as a host does that is switched off: the other end is not told.
+
+        It is answered with a reset when it sends.
+        """
+        self._lose(ConnectionLost("the host was switched off", "reset"), "reset")
 
     def _lose(self, error: ConnectionLost | None, reason: str) -> None:
         """The connection is over; the protocol learns it in the next turn."""

@@ -14,12 +14,18 @@ from sennit.core.endpoint.parse import parse_endpoint
 from sennit.core.errors import ConnectError, EndpointSyntaxError
 from sennit.core.protocol import DatagramProtocol, Protocol
 from sennit.core.reactor.base import current_reactor
+from sennit.core.service.config import Listen
+from sennit.core.service.echo import EchoDatagrams, build_echo, try_echo
+from sennit.core.service.echo_config import EchoConfig
 from sennit.core.service.server import ServerService
 from sennit.core.service.sockets import LocalSockets
-from sennit.core.service.tree import ListenOn
+from sennit.core.service.tree import ListenOn, ServiceContext, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from sennit.core.transport.tls import ServerTLS
 
 
 class Echo(DatagramProtocol):
@@ -136,6 +142,65 @@ async def test_a_service_listens_for_datagrams() -> None:
     await service.start(reactor)
     assert await exchange(service.urls[0]) == b"hello"
     await service.stop()
+
+
+async def test_a_service_of_connections_says_that_it_has_no_datagrams() -> None:
+    class Streams:
+        def build_protocol(self, peer: Any) -> Protocol:
+            return Protocol()
+
+    listen = [ListenOn("tcp://127.0.0.1:0"), ListenOn("udp://127.0.0.1:0", index=1)]
+    with pytest.raises(StartError, match="which carries datagrams") as refused:
+        await ServerService("site", Streams(), listen).start(current_reactor())
+    assert (refused.value.key, refused.value.index) == ("listen", 1)
+
+
+def no_certificates(name: str) -> ServerTLS:
+    raise AssertionError(name)
+
+
+async def test_the_echo_service_answers_datagrams_and_connections(tmp_path: Path) -> None:
+    """RFC 862."""
+    context = ServiceContext("echo", tmp_path, no_certificates)
+    config = EchoConfig(listen=[Listen("udp://127.0.0.1:0"), Listen("tcp://127.0.0.1:0")])
+    service = build_echo(config, context)
+    await service.start(current_reactor())
+    assert await exchange(service.urls[0]) == b"hello"
+    async with await open_stream(service.urls[1]) as stream:
+        await stream.send_all(b"hello")
+        assert await stream.read_exactly(5) == b"hello"
+    assert try_echo(config, service.urls) == [
+        f"nc -u 127.0.0.1 {service.servers[0].port}",
+        f"nc 127.0.0.1 {service.servers[1].port}",
+    ]
+    await service.stop()
+
+
+def test_two_echoes_do_not_keep_each_other_busy() -> None:
+    """Whoever forges the source of one datagram would start that."""
+    transport = Sent()
+    echo = EchoDatagrams()
+    echo.connection_made(transport)
+
+    for port in (7, 19, 1023, 8007):
+        echo.datagram_received(b"x", ("127.0.0.1", port))
+    assert (transport.sent, echo.ignored) == ([], 4)
+
+    echo.datagram_received(b"x", ("::1", 1024, 0, 0))
+    assert transport.sent == [(b"x", ("::1", 1024, 0, 0))]
+
+
+class Sent:
+    """A transport of port 8007."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, Any]] = []
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"sockname": ("0.0.0.0", 8007)}[name]
+
+    def sendto(self, data: bytes, peer: Any) -> None:
+        self.sent.append((data, peer))
 
 
 async def test_sockets_come_from_the_reactors_source_if_it_has_one() -> None:

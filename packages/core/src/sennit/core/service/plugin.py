@@ -8,11 +8,11 @@ __all__ = ["echo", "socks"]
 
 echo = ServicePlugin(
     "echo",
-    "Send back whatever comes, over TCP, TLS or a Unix socket",
+    "Send back whatever comes, over TCP, TLS, UDP or a Unix socket",
     config="sennit.core.service.echo_config:EchoConfig",
     build="sennit.core.service.echo:build_echo",
     try_commands="sennit.core.service.echo:try_echo",
-    example="--listen tcp://127.0.0.1:8007",
+    example="--listen tcp://127.0.0.1:8007 --listen udp://127.0.0.1:8007",
     sample={"listen": ["tcp://127.0.0.1:8007"]},
 )
 

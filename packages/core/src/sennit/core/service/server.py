@@ -31,7 +31,9 @@ class ServerService(Service):
 
     Args:
         name: The service's name.
-        factory: Builds the protocol of each connection.
+        factory: Builds the protocol of each connection, and of each socket at endpoints of
+            datagrams (``udp:``); one that has both ``build_protocol`` and
+            ``build_datagram_protocol`` serves both.
         listen: Where to listen: ``context.endpoints(config)``.
         limits: Connection limits over all endpoints: ``context.limits(config)``.
         children: Services that it needs or holds.
@@ -76,6 +78,17 @@ class ServerService(Service):
         refused: list[StartError] = []
         try:
             for each in self._listen:
+                if _only_streams(self._factory) and _has_datagrams(each.url):
+                    refused.append(
+                        StartError(
+                            self.name,
+                            f'found "{each.url}", which carries datagrams, and this service '
+                            "serves connections: tcp:, tls: and unix: carry those",
+                            key="listen",
+                            index=each.index,
+                        )
+                    )
+                    continue
                 server = serve(
                     each.url,
                     self._factory,
@@ -127,6 +140,22 @@ class ServerService(Service):
         for ending in endings:
             await ending
         self._servers.clear()
+
+
+def _only_streams(factory: object) -> bool:
+    """Whether it says that it makes protocols of streams alone; a plain callable says nothing."""
+    return (
+        hasattr(factory, "build_protocol")
+        and not hasattr(factory, "build_datagram_protocol")
+        and not callable(factory)
+    )
+
+
+def _has_datagrams(url: str) -> bool:
+    from sennit.core.endpoint.parse import parse_endpoint
+
+    row = parse_endpoint(url).row
+    return row is not None and row.datagrams
 
 
 def _explain(url: str, error: Exception) -> str:

@@ -141,6 +141,16 @@ async def test_timers_that_come_late_are_measured(reactor: Reactor) -> None:
     assert read(reactor)["loop_timer_lag_seconds"] > before
 
 
+async def test_what_is_due_right_after_measuring_began_is_measured(reactor: Reactor) -> None:
+    """However long the step that began it took."""
+    fired = asyncio.Event()
+    reactor.call_later(0.0, fired.set)
+    measure(reactor)
+    threading.Event().wait(0.002)
+    await fired.wait()
+    assert read(reactor)["loop_timer_lag_seconds"] == 1
+
+
 async def test_a_callback_that_keeps_the_loop_is_counted_without_a_watch(reactor: Reactor) -> None:
     """HARDENING fault-11: the counter always."""
     meter = measure(reactor)

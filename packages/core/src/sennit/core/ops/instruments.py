@@ -25,7 +25,6 @@ from weakref import WeakKeyDictionary
 
 from sennit.core.ops.metrics import registry_of
 from sennit.core.ops.turns import TurnMeter, turns
-from sennit.core.reactor.calls import DelayedCall
 from sennit.core.transport.stream import SocketTransport
 
 if TYPE_CHECKING:
@@ -308,7 +307,8 @@ _switched: ContextVar[bool] = ContextVar("sennit_measured")
 
 def _leave_turns() -> None:
     # The turns end when their context is not empty any more, and are entered anew,
-    # by their name on the reactor: now the other ones.
+    # by their name on the reactor: now the other ones. Flushes come last in a turn, so what
+    # is due in the next one meets the right turns already.
     _switched.set(True)
 
 
@@ -322,7 +322,7 @@ def measure(reactor: Reactor) -> Meter:
         # Not through `__dict__`: an object whose dictionary was asked for has slower attributes.
         reactor._turns = partial(turns, reactor, meter)  # type: ignore[method-assign]
         if reactor.running:
-            reactor.queue(DelayedCall(_leave_turns, (), None))
+            reactor.flush_later(_leave_turns)
     return reactor.meter
 
 
@@ -335,7 +335,7 @@ def stop_measuring(reactor: Reactor) -> None:
         meter.registry.not_before_reading(meter.refresh)
         del reactor._turns  # the class's is there again
         if reactor.running:
-            reactor.queue(DelayedCall(_leave_turns, (), None))
+            reactor.flush_later(_leave_turns)
 
 
 def process_metrics(registry: Registry) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sennit.core.auth.limits import LoginLimits
 from sennit.core.deferred import Deferred
 from sennit.core.endpoint.connect import connect, open_stream
 from sennit.core.endpoint.listen import serve
@@ -18,6 +19,7 @@ from sennit.core.endpoint.tunnel import Proxy
 from sennit.core.errors import ConnectError, EndpointSyntaxError, TLSError, UsageError
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import current_reactor
+from sennit.core.testing.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -476,6 +478,63 @@ async def test_bind_takes_one_connection_from_whom_it_expects(expected: bytes) -
             await until(lambda: peer.lost != ())
         await stream.aclose()
         await until(lambda: not server.connections)
+
+
+async def test_bind_lets_nobody_in_whom_the_rules_shut_out() -> None:
+    """A client that expects a host of the guarded networks is not thereby let talk to it."""
+    async with serve(LOOPBACK, SocksServer(bind=True)) as server:
+        stream, reply = await ask(server, 2, b"\x7f\0\0\1", 0)
+        assert reply[1] == Reply.SUCCEEDED
+        port = int.from_bytes(reply[8:], "big")
+        peer = await connect(f"tcp://127.0.0.1:{port}", Collector)
+        await until(lambda: peer.lost != ())
+        await stream.aclose()
+        await until(lambda: not server.connections)
+
+
+async def test_a_client_on_a_unix_socket_is_told_that_it_has_no_datagrams(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has no address that datagrams could come from; that is no fault of ours."""
+    async with serve(f"unix:{tmp_path}/s", SocksServer()) as server:
+        stream, reply = await ask(server, 3, bytes(4), 0)
+        assert reply[1] == Reply.COMMAND_NOT_SUPPORTED
+        await stream.aclose()
+    assert not caplog.records
+
+
+async def test_guesses_of_passwords_are_slowed_and_counted_by_address() -> None:
+    """Defaults 13: a second for each, and after a number of them no more is heard."""
+    checked: list[str] = []
+
+    def check(name: str, password: str) -> bool:
+        checked.append(password)
+        return password == "right"
+
+    clock = Clock()
+    limits = LoginLimits(per_address=2, count_loopback=True, clock=clock)
+    async with serve(LOOPBACK, SocksServer(OPEN, check=check, logins=limits)) as server:
+
+        async def guess(password: bytes) -> tuple[Any, Any]:
+            stream = await open_stream(server.urls[0])
+            await stream.send_all(b"\5\1\2\1\1a" + bytes((len(password),)) + password)
+            assert await stream.read_exactly(2) == b"\x05\x02"
+            return stream, asyncio.ensure_future(stream.read_exactly(2))
+
+        stream, answer = await guess(b"right")
+        assert await answer == b"\x01\x00"
+        await stream.aclose()
+        for each in (b"one", b"\xff"):
+            stream, answer = await guess(each)
+            await until(lambda: clock.pending)
+            assert not answer.done()
+            clock.advance(1.0)
+            assert await answer == b"\x01\x01"
+            await stream.aclose()
+        stream, answer = await guess(b"right")
+        assert await answer == b"\x01\x01"
+        await stream.aclose()
+        assert checked == ["right", "one"]
 
 
 async def test_what_is_not_offered_is_refused() -> None:

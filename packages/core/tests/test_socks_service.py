@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from sennit.core.auth.limits import LoginLimits
 from sennit.core.deferred import succeed
 from sennit.core.endpoint.connect import open_stream
 from sennit.core.endpoint.listen import serve
@@ -48,7 +49,16 @@ class Echo(Protocol):
 
 
 @pytest.mark.parametrize("later", [False, True])
-async def test_the_services_users_may_come_in(later: bool, tmp_path: Path) -> None:
+async def test_the_services_users_may_come_in(
+    later: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[LoginLimits] = []
+
+    def limits() -> LoginLimits:
+        made.append(LoginLimits(delay=0.0))
+        return made[-1]
+
+    monkeypatch.setattr("sennit.core.service.socks.LoginLimits", limits)
     context = ServiceContext("proxy", tmp_path, no_tls, users=lambda name: Users(later))
     config = SocksConfig(listen=[Listen("tcp://127.0.0.1:0")], allow=["loopback"], users="staff")
     service = SocksService(config, context)
@@ -62,6 +72,7 @@ async def test_the_services_users_may_come_in(later: bool, tmp_path: Path) -> No
             for wrong in (Proxy(url, "alice", "x"), Proxy(url)):
                 with pytest.raises(ConnectError, match="login"):
                     await open_stream(echo.urls[0], via=wrong)
+        assert len(made) == 1, "guesses are counted"
     finally:
         await service.stop()
 

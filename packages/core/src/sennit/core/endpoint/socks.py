@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any, Final, TypeAlias
 
     from sennit.core.address import Address
+    from sennit.core.auth.limits import LoginLimits, LoginTries
     from sennit.core.deferred import Deferred
     from sennit.core.interfaces import IDelayedCall, IStreamTransport
     from sennit.core.reactor.base import Reactor
@@ -128,6 +129,8 @@ class SocksServer:
         rules: Who may use it and for what; safe ones when left out.
         check: ``check(username, password)`` says whether a login is good, now or later;
             without it nobody needs to log in.
+        logins: How often logins may fail from one address, and how long the answer to
+            one that failed is kept back; without it guessing is as fast as `check`.
         bind: Whether BIND opens ports for clients.
         udp: Whether UDP ASSOCIATE relays datagrams for clients.
         handshake_timeout: Seconds from a connection to its request.
@@ -144,6 +147,7 @@ class SocksServer:
         rules: SocksRules | None = None,
         *,
         check: Check | None = None,
+        logins: LoginLimits | None = None,
         bind: bool = False,
         udp: bool = True,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
@@ -153,6 +157,7 @@ class SocksServer:
     ) -> None:
         self.rules = SocksRules() if rules is None else rules
         self.check = check
+        self.logins = logins
         self.bind = bind
         self.udp = udp
         self.handshake_timeout = handshake_timeout
@@ -189,6 +194,7 @@ class SocksServerProtocol:
         self._engine = SocksServerEngine(needs_login=server.check is not None)
         self._timer: IDelayedCall | None = None
         self._waiting: Deferred[Any] | None = None
+        self._tries: LoginTries | None = None
         self._lost: Callable[[], object] | None = None
         self._bound_to: object = None
         self._ahead = 0
@@ -271,6 +277,12 @@ class SocksServerProtocol:
     def _log_in(self, login: Login) -> None:
         check = self._server.check
         assert check is not None  # the engine asks for a login only then
+        limits = self._server.logins
+        if limits is not None:
+            self._tries = limits.tries(self.transport.peer)
+            if self._tries.exhausted:
+                self._not_logged_in()
+                return
         try:
             name, password = login.username.decode(), login.password.decode()
         except UnicodeDecodeError:
@@ -306,14 +318,22 @@ class SocksServerProtocol:
             self._send()
             self.transport.resume_reading()
             self._proceed()
+        elif self._tries is None:
+            self._not_logged_in()
         else:
-            self._engine.reject_login()
-            self._send()
-            self.transport.close("error")
+            # One more that failed; its answer is kept back.
+            self._wait_for(
+                maybe_deferred(self._tries.failed), self._not_logged_in, self._not_logged_in
+            )
+
+    def _not_logged_in(self, _: object = None) -> None:
+        self._engine.reject_login()
+        self._send()
+        self.transport.close("error")
 
     def _not_checked(self, error: BaseException) -> None:
         self._server.reactor.report(error, "while a SOCKS login was checked")
-        self._logged_in(False)
+        self._not_logged_in()
 
     # ── requests ──────────────────────────────────────────────────────────────
 
@@ -382,7 +402,7 @@ class SocksServerProtocol:
             def build_protocol(self, peer: Any) -> _Side | None:
                 if not anyone and peer.host not in expected:
                     return None
-                if anyone and not protocol._server.rules.permits(peer.host):
+                if not protocol._server.rules.permits(peer.host):
                     return None
                 return _BoundSide(protocol)
 
@@ -426,8 +446,12 @@ class SocksServerProtocol:
     def _associate(self, request: Request) -> None:
         from sennit.core.endpoint.socks_relay import associate
 
+        if not isinstance(self.transport.local, InternetAddress):
+            # A client on a Unix socket has no address that datagrams could come from.
+            self._refuse(Reply.COMMAND_NOT_SUPPORTED)
+            return
         self._wait_for(
-            associate(self._server, self.transport, request),
+            maybe_deferred(associate, self._server, self.transport, request),
             self._associated,
             self._not_connected,
         )

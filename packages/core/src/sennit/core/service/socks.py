@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sennit.core.auth.limits import LoginLimits
 from sennit.core.endpoint.socks import SocksRules, SocksServer
 from sennit.core.errors import LoginDenied
 from sennit.core.service.server import ServerService
@@ -37,6 +38,7 @@ class SocksService(ServerService):
         server = SocksServer(
             rules,
             check=None if config.users is None else check_by(context.users(config.users)),
+            logins=None if config.users is None else LoginLimits(),
             bind=config.bind,
             udp=config.udp,
             idle=config.idle,

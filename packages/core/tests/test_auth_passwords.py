@@ -108,6 +108,14 @@ def test_pbkdf2_is_verified_in_both_ways_of_writing_it() -> None:
     assert not verify(b"Secret", dotted)
 
 
+@pytest.mark.parametrize("line", ["$2x$04$" + "a" * 53, "$2b$04$" + "z" * 53])
+def test_what_the_library_of_bcrypt_refuses_is_a_broken_hash(line: str) -> None:
+    """A kind that it does not know, a salt with bits left over: no internal error of a login."""
+    pytest.importorskip("bcrypt")
+    with pytest.raises(HashError):
+        verify(b"secret", line)
+
+
 def test_bcrypt_is_verified_where_its_library_is_installed() -> None:
     bcrypt = pytest.importorskip("bcrypt")
     line = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -243,17 +251,18 @@ async def test_hashing_is_done_in_threads_of_its_own_and_a_crowd_is_sent_away() 
 
     import asyncio
 
-    calls = [asyncio.ensure_future(threads.run(slow)) for _ in range(3)]
+    calls = [asyncio.ensure_future(threads.run(slow))]
+    # Only when the thread has taken the first one do two more fit behind it.
     while not names:
         await asyncio.sleep(0)
+    calls += [asyncio.ensure_future(threads.run(slow)) for _ in range(2)]
+    await asyncio.sleep(0)
     try:
-        late = [asyncio.ensure_future(threads.run(slow)) for _ in range(1)]
         with pytest.raises(LoginUnavailableError):
-            await late[0]
+            await threads.run(slow)
     finally:
         release.set()
-    done = await asyncio.gather(*calls, return_exceptions=True)
-    assert done[0] == 7
+    assert await asyncio.gather(*calls) == [7, 7, 7]
     assert all(name.startswith("sennit-hash") for name in names)
     threads.close()
 

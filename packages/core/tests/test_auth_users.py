@@ -6,6 +6,7 @@ import io
 import sqlite3
 import subprocess
 import sys
+import types
 from typing import TYPE_CHECKING, Annotated
 
 import pytest
@@ -15,6 +16,7 @@ from sennit.core.auth.credentials import PasswordCredentials
 from sennit.core.auth.portal import Realm
 from sennit.core.errors import ConfigError, LoginDenied
 from sennit.core.plugin import ServicePlugin
+from sennit.core.reactor.base import run
 from sennit.core.service import loading
 from sennit.core.service.cli import main
 from sennit.core.service.config import Listen, ServiceConfig, listen_on, refers
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sennit.core.auth.portal import Portal
+    from sennit.core.reactor.base import Reactor
 
 
 class DoorConfig(ServiceConfig, frozen=True, kw_only=True):
@@ -108,6 +111,46 @@ async def test_users_of_a_database_log_in(tmp_path: Path) -> None:
     assert await portal.check(PasswordCredentials("alice", "wonder")) == "alice"
     with pytest.raises(LoginDenied):
         await portal.check(PasswordCredentials("alice", "wander"))
+
+
+@pytest.mark.usefixtures("door")
+def test_parameters_are_marked_as_the_driver_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PEP 249: psycopg has %s; a question mark would fail at the first login, not before."""
+    driver = types.ModuleType("driver_of_a_test")
+    monkeypatch.setitem(sys.modules, driver.__name__, driver)
+    monkeypatch.setattr(driver, "paramstyle", "pyformat", raising=False)
+    asked: list[str] = []
+
+    class Raw:
+        rowcount = 0
+        description = None
+
+        def cursor(self) -> Raw:
+            return self
+
+        def execute(self, sql: str, parameters: object = None) -> None:
+            asked.append(sql)
+
+        def commit(self) -> None: ...
+        def rollback(self) -> None: ...
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(driver, "connect", lambda dsn: Raw(), raising=False)
+    table = 'type = "sql"\nhash = "scrypt"\ndriver = "driver_of_a_test"\nconnect = "x"\n'
+
+    async def log_in(reactor: Reactor) -> None:
+        portal = portal_of(tmp_path, table)
+        with pytest.raises(LoginDenied):
+            await portal.check(PasswordCredentials("alice", "wonder"))
+
+    run(log_in)
+    assert asked == ["SELECT entry FROM users WHERE name = %s"]
+    for good in ("SELECT e FROM u WHERE n = %s", "SELECT e FROM u WHERE n = %s AND tags ? 'in'"):
+        portal_of(tmp_path, f'{table}lookup = "{good}"')
+    with pytest.raises(ConfigError, match="lookup: driver_of_a_test marks parameters by %s, not"):
+        portal_of(tmp_path, f'{table}lookup = "SELECT e FROM u WHERE n = ?"')
 
 
 @pytest.mark.usefixtures("door")

@@ -307,7 +307,7 @@ def certificate_name(certificate: bytes) -> str | None:
         mails = alternative.value.get_values_for_type(x509.RFC822Name)
     except x509.ExtensionNotFound:
         mails = []
-    except ValueError:
+    except (ValueError, x509.DuplicateExtension):
         return None
     if mails:
         return mails[0] if len(mails) == 1 else None

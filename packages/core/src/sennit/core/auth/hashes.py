@@ -279,7 +279,11 @@ def _bcrypt(password: bytes, line: str) -> bool:
         raise HashError("a hash of bcrypt needs its library: pip install bcrypt") from None
     # 72 octets are all that bcrypt reads; newer versions refuse more rather than cut it.
     library: Any = bcrypt  # Any: it is not a dependency, and may be absent where types are checked
-    return b"\0" not in password and bool(library.checkpw(password[:72], line.encode("ascii")))
+    try:
+        return b"\0" not in password and bool(library.checkpw(password[:72], line.encode("ascii")))
+    except ValueError as error:
+        # A salt whose last bits are not zero, or the kind 2x, which it does not know.
+        raise HashError(f"a hash that the library of bcrypt refuses: {error}") from None
 
 
 def _bounds(kind: str, match: re.Match[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
@@ -12,7 +12,12 @@ from sennit.core.errors import LoginUnavailableError
 if TYPE_CHECKING:
     from sennit.core.auth.interfaces import ISQLDatabase
 
-__all__ = ["SQLUsers"]
+__all__ = ["LOOKUP", "UPDATE", "SQLUsers"]
+
+LOOKUP: Final = "SELECT entry FROM users WHERE name = ?"
+"""Finds a user's entry."""
+UPDATE: Final = "UPDATE users SET entry = ? WHERE name = ? AND entry = ?"
+"""Replaces it, unless it is another one by now."""
 
 
 @implementer(IUserStore)
@@ -30,8 +35,8 @@ class SQLUsers:
     def __init__(
         self,
         database: ISQLDatabase,
-        lookup: str = "SELECT entry FROM users WHERE name = ?",
-        update: str | None = "UPDATE users SET entry = ? WHERE name = ? AND entry = ?",
+        lookup: str = LOOKUP,
+        update: str | None = UPDATE,
     ) -> None:
         self._database = database
         self._lookup = lookup

@@ -67,10 +67,24 @@ def build_sql(config: SQLUsersConfig, folder: Path) -> IChecker:
         connect = str(folder / connect)
         # Another thread than the one that connected may use it, one at a time.
         options["check_same_thread"] = False
+    lookup = _marked(driver, config.driver, "lookup", config.lookup)
+    update = _marked(driver, config.driver, "update", config.update)
     database = _OpenedLate(driver, connect, options, config.size)
-    return PasswordChecker(
-        SQLUsers(database, config.lookup, config.update or None), hasher_of(config)
-    )
+    return PasswordChecker(SQLUsers(database, lookup, update or None), hasher_of(config))
+
+
+def _marked(driver: Any, name: str, key: str, statement: str) -> str:
+    """A statement with parameters marked as the driver wants it (PEP 249, paramstyle)."""
+    from sennit.core.auth.sqlusers import LOOKUP, UPDATE
+
+    if getattr(driver, "paramstyle", "") not in ("format", "pyformat"):
+        return statement
+    if "?" not in statement or "%" in statement:
+        return statement  # a question mark may be an operator
+    marked = statement.replace("?", "%s")
+    if statement not in (LOOKUP, UPDATE):
+        raise ConfigError(f"{name} marks parameters by %s, not by ?: write {marked!r}", key=key)
+    return marked
 
 
 def build_pam(config: PAMUsersConfig, folder: Path) -> IChecker:

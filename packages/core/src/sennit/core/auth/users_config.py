@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from sennit.core.auth.sqlusers import LOOKUP, UPDATE
 from sennit.core.service.config import File, Meta, Secret, Table
 
 __all__ = [
@@ -52,7 +53,8 @@ class SQLUsersConfig(HashedUsersConfig, kw_only=True, frozen=True):
         driver: The DB-API 2 module: sqlite3, psycopg.
         connect: What its connect function is given: a file, or a connection string.
         connect_from: The same where it has a password in it.
-        lookup: Statement that gives a user's entry; its parameter is the name.
+        lookup: Statement that gives a user's entry; its parameter is the name. Parameters
+            are marked as the driver does it: ? for sqlite3, %s for psycopg.
         update: Statement with the new entry, the name and the old entry; "" for none.
         size: Connections at most.
     """
@@ -60,8 +62,8 @@ class SQLUsersConfig(HashedUsersConfig, kw_only=True, frozen=True):
     driver: Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")] = "sqlite3"
     connect: str | None = None
     connect_from: Secret | None = None
-    lookup: str = "SELECT entry FROM users WHERE name = ?"
-    update: str = "UPDATE users SET entry = ? WHERE name = ? AND entry = ?"
+    lookup: str = LOOKUP
+    update: str = UPDATE
     size: Annotated[int, Meta(ge=1, le=100)] = 4
 
     def __post_init__(self) -> None:

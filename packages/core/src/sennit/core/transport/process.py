@@ -99,7 +99,7 @@ class _PipeEnd:
         self._process.protocol.resume_writing(self._fd)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._process.protocol.pipe_connection_lost(self._fd, exc)
+        self._process._call("pipe_connection_lost", self._fd, exc)
 
 
 class _TerminalPipe(PipeTransport):

@@ -63,6 +63,11 @@ _RESULT: Final = b"R"
 _DROPPED: Final = b"D"
 
 
+def _is_too_much(waiting: int, data: bytes) -> bool:
+    """Whether a message must be dropped; the largest has its turn when nothing waits."""
+    return waiting > 0 and waiting + len(data) > MAX_WAITING
+
+
 def _publication(topic: bytes, message: bytes) -> bytes:
     return b"".join((_PUBLISH, bytes((len(topic),)), topic, message))
 
@@ -143,7 +148,7 @@ class _Client(_Frames):
 
     def deliver(self, frame: bytes) -> None:
         """Send a message on, unless too much waits already."""
-        if self.transport.get_write_buffer_size() + len(frame) > MAX_WAITING:
+        if _is_too_much(self.transport.get_write_buffer_size(), frame):
             self.missed += 1
             self._hub.dropped += 1
         else:
@@ -340,7 +345,7 @@ class UnixBus:
         return self._link is not None
 
     def when_connected(self) -> Deferred[None]:
-        """Fires when the hub is reached."""
+        """Fires when the hub is reached; fails with `ConnectionLost` when this is closed first."""
         if self._link is not None:
             return succeed(None)
         waiter: Deferred[None] = Deferred()
@@ -357,7 +362,7 @@ class UnixBus:
         """
         data = check_message(topic, message)
         link = self._link
-        if link is None or (link.transport.get_write_buffer_size() + len(message) > MAX_WAITING):
+        if link is None or _is_too_much(link.transport.get_write_buffer_size(), message):
             self.dropped += 1
         else:
             link.send_frame(_publication(data, message))
@@ -378,6 +383,10 @@ class UnixBus:
         if self._link is not None:
             self._link.transport.close()
         self._fail_all("the bus was closed")
+        waiting, self._linked = self._linked, []
+        for each in waiting:
+            if not each.called:
+                each.errback(ConnectionLost("the bus was closed"))
         return succeed(None)
 
     def delivered(self, topic: str, message: bytes) -> None:

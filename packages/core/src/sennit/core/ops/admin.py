@@ -234,9 +234,10 @@ class AdminServer:
                 return
             answer = _encode(await self._answer(line))
             try:
-                await stream.send_all(answer)
-            except ConnectionLost:
-                return  # did not wait for it
+                async with timeout(IDLE):
+                    await stream.send_all(answer)
+            except (ConnectionLost, TimeoutError):
+                return  # did not wait for it, or does not read it
 
     async def _answer(self, line: bytes) -> dict[str, object]:
         request = _parse_request(line)

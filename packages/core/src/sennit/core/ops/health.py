@@ -240,7 +240,12 @@ class _HealthProtocol(Protocol):
         self.transport.write(found.encode(body=body))
         self.transport.write_eof()
         self._timer.cancel()
-        self._timer = self._reactor.call_later(LINGER, self.transport.close)
+        self._timer = self._reactor.call_later(LINGER, self._leave)
+
+    def _leave(self) -> None:
+        # Who does not read the answer must not keep the place of another.
+        self._timer = self._reactor.call_later(ANSWER_DEADLINE, self._give_up)
+        self.transport.close()
 
     def _late(self) -> None:
         engine, self._engine = self._engine, None

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from sennit.core.errors import ConfigError, MissingExtraError
@@ -132,7 +133,7 @@ async def _administer(
     if admin.listen:
         try:
             # Its imports take longer than a callback should, were they left to the first scrape.
-            pass
+            import_module("sennit.core.ops.exposition")
         except MissingExtraError:
             pass  # /metrics says which extra it needs
         server = _health(administered, admin, config, reactor)

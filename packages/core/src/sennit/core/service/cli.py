@@ -20,6 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 when something failed, 2 when what was asked for cannot be.
     """
+    from sennit.core.service.output import keep_standard_descriptors
+
+    keep_standard_descriptors()
     given = sys.argv[1:] if arguments is None else arguments
     if given in (["--version"], ["-V"]):
         from sennit.core._version import __version__

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Control", "ControlError"]
 
 MAX_FRAME: Final = 64 * 1024 * 1024
-"""Octets of one frame: the state of ten thousand connections fits."""
+"""Octets of one frame: the state of a hundred thousand connections fits."""
 
 
 class ControlError(SennitError):
@@ -76,7 +76,10 @@ class Control(PrefixProtocol):
         from sennit.core.transport.stream import SocketTransport
 
         sock.setblocking(False)
-        SocketTransport(self._reactor, sock, self).start()
+        transport = SocketTransport(self._reactor, sock, self)
+        # A long answer must not end the connection, and with it the worker.
+        transport.set_write_buffer_limits(hard=4 * MAX_FRAME)
+        transport.start()
 
     def tell(self, what: str, /, **arguments: object) -> None:
         """Give notice; nothing happens when the other end has gone."""

@@ -292,11 +292,16 @@ class Node:
             raise UsageError("the node is being reloaded already")
         self._reloading = True
         try:
-            self._pending = await prepare_reload(self)
+            pending = await prepare_reload(self)
         except BaseException:
             self._reloading = False
             raise
-        return self._pending
+        if self.state != RUNNING:
+            # The end has begun meanwhile.
+            await pending.abort()
+            raise UsageError(f"the node is {self.state}: it is not reloaded")
+        self._pending = pending
+        return pending
 
     def replaced(self, config: NodeConfig, entries: Mapping[str, Entry]) -> list[Entry]:
         """Go on with other services (called by a reload that has begun them).

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-__all__ = ["LineWriter", "lines_dropped"]
+__all__ = ["LineWriter", "keep_standard_descriptors", "lines_dropped"]
 
 WAITING: Final = 2_000
 """Lines that wait at most."""
@@ -154,6 +154,16 @@ class LineWriter:
                 return False
             view = view[written:]
         return True
+
+
+def keep_standard_descriptors() -> None:
+    """Open those of descriptors 0 to 2 that are closed, on nothing.
+
+    Else the next file or socket would have their number, and get what is written to them.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 _dropped = 0

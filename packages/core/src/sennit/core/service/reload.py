@@ -16,7 +16,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from sennit.core.errors import ConfigError, SennitError, UsageError
-from sennit.core.service.node import abandon, raise_all
+from sennit.core.service.node import DRAINING, STOPPED, abandon, raise_all
 from sennit.core.service.tree import begin_tree
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class PreparedReload:
         """Swap.
 
         Raises:
-            UsageError: It was ended already.
+            UsageError: It was ended already, or the node is at its end.
             Exception: What a new service met when it began; everything is as it was.
         """
         if self._over:
@@ -110,6 +110,9 @@ class PreparedReload:
             try:
                 for each in self._fresh:
                     await begin_tree(each.tree, node.reactor)
+                if node.state in (DRAINING, STOPPED):
+                    # The end has begun meanwhile, and would not know of them.
+                    raise UsageError(f"the node is {node.state}: it is not reloaded")
             except BaseException:
                 await abandon(self._fresh)
                 raise

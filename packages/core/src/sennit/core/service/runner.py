@@ -159,6 +159,7 @@ class NodeRun:
         self._reactor = Reactor()
         self._first: float | None = None
         self._reloads: set[asyncio.Task[None]] = set()
+        self._reloading = self._reload_wanted = False
 
     def run(self) -> int:
         """Run until a signal comes; the exit status.
@@ -361,6 +362,23 @@ class NodeRun:
         task.add_done_callback(self._reloads.discard)
 
     async def _reload(self) -> None:
+        import logging
+
+        if self._reloading:
+            # What is under way may have read the file before it was changed again.
+            self._reload_wanted = True
+            return
+        self._reloading = True
+        try:
+            while True:
+                self._reload_wanted = False
+                await self._reload_once()
+                if not self._reload_wanted:
+                    return
+        finally:
+            self._reloading = False
+
+    async def _reload_once(self) -> None:
         import logging
 
         self._manager.reloading()

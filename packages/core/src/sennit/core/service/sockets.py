@@ -196,6 +196,7 @@ class SupervisedSockets:
     def __init__(self, channel: socket.socket) -> None:
         channel.settimeout(PATIENCE)
         self._channel = channel
+        self._last = 0
 
     def preparing(self, owner: str) -> None:
         """The sockets that are asked for next are for this service."""
@@ -245,20 +246,41 @@ class SupervisedSockets:
         Raises:
             OSError: What the supervisor met, or that it does not answer.
         """
+        self._last += 1
+        question["id"] = self._last
         self._channel.sendall(json.dumps(question).encode() + b"\n")
-        data = b""
-        fds: list[int] = []
-        while not data.endswith(b"\n"):
-            piece, more, _, _ = socket.recv_fds(self._channel, LONGEST, 16)
-            fds += more
-            if not piece:
-                raise ConnectionResetError("the supervisor has gone")
-            data += piece
-        sockets = [socket.socket(fileno=each) for each in fds]
-        answer: dict[str, Any] = json.loads(data)
+        late: list[int] = []
+        while True:
+            answer, sockets = self._receive()
+            if answer["id"] == question["id"]:
+                break
+            # To a question that was given up: it came too late.
+            for each in sockets:
+                each.close()
+            if "place" in answer:
+                late.append(answer["place"])
+        for place in late:
+            self._ask({"do": "release", "place": place})
         if "errno" in answer:
             raise OSError(answer["errno"], answer["problem"])
         return answer, sockets
+
+    def _receive(self) -> tuple[dict[str, Any], Sockets]:
+        """One answer."""
+        data = b""
+        sockets: Sockets = []
+        while not data.endswith(b"\n"):
+            piece, fds, _, _ = socket.recv_fds(self._channel, LONGEST, 16)
+            for each in fds:
+                # `recv_fds` lets children inherit them.
+                os.set_inheritable(each, False)
+                sockets.append(socket.socket(fileno=each))
+            if not piece:
+                raise ConnectionResetError("the supervisor has gone")
+            data += piece
+        # Where several came at once the last has the descriptors, which end a read (unix(7)).
+        found: dict[str, Any] = json.loads(data.splitlines()[-1])
+        return found, sockets
 
 
 class SocketServer:
@@ -311,6 +333,7 @@ class SocketServer:
         do = question["do"]
         sockets: Sockets = []
         answer: dict[str, object] = {}
+        number = question["id"]
         if do == "preparing":
             self._asker.preparing(str(question["owner"]))
         elif do == "release":
@@ -327,7 +350,7 @@ class SocketServer:
         try:
             socket.send_fds(
                 self._channel,
-                [json.dumps(answer).encode() + b"\n"],
+                [json.dumps({"id": number, **answer}).encode() + b"\n"],
                 [each.fileno() for each in sockets],
             )
         finally:

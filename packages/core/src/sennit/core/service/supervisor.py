@@ -85,6 +85,10 @@ def interpreter_flags() -> list[str]:
     # What comes after them: a script, -m and a module, or -c and code; then arguments.
     given = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
     found: list[str] = []
+    if not {"", os.getcwd()} & {*sys.path}:
+        # A module of the folder that a node is started in must not be taken for one of the
+        # library's, as `-m` would have it.
+        found.append("-P")
     index = 0
     while index < len(given):
         each = given[index]
@@ -130,6 +134,7 @@ class Supervisor:
         self._backoffs: dict[int, BackOff] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._busy: str | None = None
+        self._reload_wanted = False
         self._shown = False
         self._stop: Deferred[int] = Deferred()
         self._first: float | None = None
@@ -186,11 +191,16 @@ class Supervisor:
     async def _main(self, out: LineWriter) -> None:
         from sennit.core.bus.unix import BusHub
 
+        # As in runner.py: the handlers are not the reactor's.
+        self.reactor._watch_signals()
         self.hub = BusHub(self.reactor)
         async with AsyncExitStack() as stack:
             if await self._first_workers():
                 self.state = READY
                 self.started = (_wall(), monotonic())
+                for each in self.workers.values():
+                    if not each.alive:  # it served, and ended before the last one did
+                        self.worker_ended(each)
                 try:
                     await self._administer(stack)
                 except OSError as error:
@@ -231,10 +241,14 @@ class Supervisor:
         # The first alone: it says what is wrong once, and others need the same sockets.
         numbers = range(1, self.count + 1)
         for group in ([1], [*numbers[1:]]):
-            started = [self._start_worker(number) for number in group]
-            for each in started:
-                self.workers[each.number] = each
-            for each in started:
+            try:
+                for number in group:
+                    self.workers[number] = self._start_worker(number)
+            except SennitError as error:
+                self._log.error("%s", error)
+                self._status = 1
+                return False
+            for each in [self.workers[number] for number in group]:
                 ready = await self._until_ready(each)
                 if self._stop.called:
                     return False
@@ -245,9 +259,18 @@ class Supervisor:
         return True
 
     def _start_worker(self, number: int, *, held: bool = False) -> Worker:
+        """Start a worker.
+
+        Raises:
+            SennitError: There are too many processes, descriptors, or too little memory.
+        """
         worker = Worker(self, number, first=not self._shown, held=held)
+        try:
+            worker.start()
+        except OSError as error:
+            problem = error.strerror or error
+            raise SennitError(f"worker {number} cannot be started: {problem}") from error
         self._shown = True
-        worker.start()
         return worker
 
     async def _until_ready(self, worker: Worker) -> bool:
@@ -268,6 +291,10 @@ class Supervisor:
         self.state = DRAINING
         self._manager.stopping()
         everybody = [*self.workers.values(), *self._leaving]
+        # Those that were to take another's place serve nobody.
+        for each in Worker.unclaimed():
+            if each not in everybody:
+                each.kill()
         for each in everybody:
             each.tell("deny")
         delay = self.settings.drain_delay
@@ -322,7 +349,12 @@ class Supervisor:
                 await self.sleep(wait)
                 if self.state != READY or self.workers.get(number) is not old:
                     break
-            new = self._start_worker(number)
+            try:
+                new = self._start_worker(number)
+            except SennitError as error:
+                self._log.error("%s", error)
+                lived = 0.0
+                continue
             self.workers[number] = new
             self.restarts += 1
             if await self._until_ready(new):
@@ -391,8 +423,9 @@ class Supervisor:
                 # Those that failed have nothing to abort; it is harmless.
                 await self._attempt(each, "abort")
             raise _as_sennit_error(failures[0])
-        for each in workers:
-            if not await self._attempt(each, "commit") and each.alive:
+        failed = [each for each in workers if not await self._attempt(each, "commit")]
+        for each in failed:
+            if each.alive:
                 # It alone has not what the others have: one that starts anew will.
                 self._log.error("%s could not commit a reload and is replaced", each)
                 await self._replace(each)
@@ -405,7 +438,14 @@ class Supervisor:
         Those that serve have given up what it takes to read keys and bind ports.
         """
         old = [self.workers[number] for number in sorted(self.workers)]
-        new = [self._start_worker(each.number, held=True) for each in old]
+        new: list[Worker] = []
+        try:
+            for each in old:
+                new.append(self._start_worker(each.number, held=True))
+        except SennitError:
+            for each in new:
+                each.kill()
+            raise
         ready = await asyncio.gather(*(self._until_ready(each) for each in new))
         if all(ready) and self.state == READY:
             for each in new:
@@ -504,6 +544,8 @@ class Supervisor:
     def end_doing(self) -> None:
         """It is done."""
         self._busy = None
+        if self._reload_wanted:
+            self._hang_up()
 
     def ready(self) -> list[str]:
         """Why there should be no new work; empty when there should."""
@@ -518,6 +560,12 @@ class Supervisor:
     def request_stop(self) -> None:
         """As after SIGTERM."""
         self._ended(int(signal.SIGTERM))
+
+    def _hang_up(self) -> None:
+        """Reload; after what is under way, which may have read the file before it changed."""
+        self._reload_wanted = self._busy is not None and self.state == READY
+        if not self._reload_wanted:
+            self._later(self._order(self.reload, "not reloaded, everything is as it was"))
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -576,12 +624,14 @@ class Supervisor:
             for each in Worker.unclaimed():
                 each.look()
         elif signum == signal.SIGHUP:
-            self._later(self._order(self.reload, "not reloaded, everything is as it was"))
+            self._hang_up()
         elif signum == signal.SIGUSR2:
             self._later(self._order(self.restart, "not restarted"))
         else:
             for each in self.workers.values():
-                each.signal(signum)
+                # One that does not serve yet may not be ready for signals, and would end.
+                if each.state == READY:
+                    each.signal(signum)
 
 
 class _Turn:

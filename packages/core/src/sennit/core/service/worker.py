@@ -15,7 +15,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.deferred import Deferred
-from sennit.core.errors import UsageError
+from sennit.core.errors import SennitError, UsageError
 from sennit.core.service.control import Control
 from sennit.core.service.privileges import die_with_parent
 from sennit.core.service.runner import NodeRun
@@ -92,6 +92,7 @@ class WorkerRun(NodeRun):
         self._manager = ServiceManager({})  # the supervisor speaks for all
         self._commands: Administered | None = None
         self._prepared: PreparedReload | None = None
+        self._unwanted = False
         self._told_to_drain = False
         self._released: Deferred[None] = Deferred()
         self._control = Control(self._reactor, self._answer, self._told, self._abandoned)
@@ -163,7 +164,8 @@ class WorkerRun(NodeRun):
             if hasattr(self, "node"):
                 self.node.deny()
         elif name == "begin":
-            self._released.callback(None)
+            if not self._released.called:
+                self._released.callback(None)
         elif name == "drain":
             self._told_to_drain = True
             self._signalled(int(signal.SIGTERM))
@@ -182,8 +184,14 @@ class WorkerRun(NodeRun):
         raise UsageError(f"a worker cannot {name!r}")
 
     async def _prepare(self) -> dict[str, list[str]]:
-        self._prepared = await self.node.prepare_reload()
-        return self._prepared.report.to_json()
+        self._unwanted = False
+        prepared = await self.node.prepare_reload()
+        if self._unwanted:
+            # The supervisor has not waited for it, and will not commit it.
+            await prepared.abort()
+            raise UsageError("this reload was given up")
+        self._prepared = prepared
+        return prepared.report.to_json()
 
     async def _commit(self) -> dict[str, list[str]]:
         prepared, self._prepared = self._prepared, None
@@ -192,6 +200,7 @@ class WorkerRun(NodeRun):
         return (await prepared.commit()).to_json()
 
     async def _abort(self) -> None:
+        self._unwanted = True
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             await prepared.abort()
@@ -211,3 +220,5 @@ class WorkerRun(NodeRun):
             self._told_to_drain = True  # there is nobody to look away any more
             logging.getLogger("sennit.node").error("the supervisor has gone, and so does this")
             self._on_signal(int(signal.SIGTERM), None)
+        if self._supervised.held and not self._released.called:
+            self._released.errback(SennitError("the supervisor has gone"))

@@ -160,6 +160,8 @@ class Worker:
         """Let one that was held, and is prepared, serve."""
         self._ready = Deferred()
         self.tell("begin")
+        if not self.alive:
+            self._settle(False)
 
     def became_ready(self, timeout: float) -> Deferred[bool]:
         """Fires with whether it serves: false when it ends before, or takes too long.

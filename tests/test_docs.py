@@ -77,7 +77,7 @@ def test_a_program_of_the_documentation_runs_as_pasted(program: Program, tmp_pat
         pytest.skip(f"needs {', '.join(absent)}")
     if program.language == "python":
         file = tmp_path / f"{program.name}.py"
-        command = [sys.executable, "-X", "dev", "-W", "error", str(file)]
+        command = [sys.executable, "-W", "error", str(file)]
     else:
         file = tmp_path / f"{program.name}.sh"
         command = ["bash", "-euo", "pipefail", str(file)]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LIMIT = 20.0
+LIMIT = 45.0
 """Seconds after which anything here has failed."""
 
 PLUGIN = """

@@ -106,6 +106,8 @@ def test_head_is_get_without_content(files: Files) -> None:
     for path in ("/long.bin", "/index.html"):
         whole, bare = files.ask(path), files.ask(path, "HEAD")
         assert bare.body == b""
+        for answer in (bare, whole):
+            answer.headers.pop("date")  # a second may have passed
         assert bare.headers == whole.headers
 
 

@@ -11,7 +11,6 @@ same order, and tells a `TurnMeter` when each callback began and how long it too
 from __future__ import annotations
 
 from bisect import bisect_left
-from contextvars import copy_context
 from heapq import heappop
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from sennit.core.reactor.turning import _NO_CALL, _QUICK, _ROUNDS, _no_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from sennit.core.ops.metrics import CounterValue, HistogramValue
     from sennit.core.reactor.base import Reactor
@@ -54,7 +54,7 @@ class TurnMeter:
         """A callback took that long, which is more than `slow`."""
 
 
-def turns(reactor: Reactor, meter: TurnMeter, once: bool = False) -> None:
+def turns(reactor: Reactor, meter: TurnMeter, context: Context | None = None) -> None:
     """`Turning._turns` of `reactor`, measured."""
     poll, handlers, ready, heap = (
         reactor._poll,
@@ -62,6 +62,7 @@ def turns(reactor: Reactor, meter: TurnMeter, once: bool = False) -> None:
         reactor._ready,
         reactor._heap,
     )
+    once = context is None
     counted = meter.events
     turn_time = meter.turn_time
     counts, bounds = turn_time.counts, turn_time.bounds
@@ -114,7 +115,7 @@ def turns(reactor: Reactor, meter: TurnMeter, once: bool = False) -> None:
         took = began - first
         counts[bisect_left(bounds, took)] += 1
         turn_time.total += took
-        if once or copy_context():
+        if once or context:
             break
     meter.began = 0.0
 

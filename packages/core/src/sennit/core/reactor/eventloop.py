@@ -119,7 +119,7 @@ class ReactorEventLoop(LoopSockets):
         try:
             self.enter_thread()
             if stopping:
-                Context().run(reactor._turns, once=True)
+                Context().run(reactor._turns)
             else:
                 reactor.spin()
         finally:

@@ -177,9 +177,13 @@ class Turning:
             return min(max(heap[0][0] - monotonic(), 0), _LONGEST_WAIT)
         return None
 
-    def _turns(self, once: bool = False) -> None:
-        """Turn until `stop` or until the context is not empty any more; `once`: without waiting."""
+    def _turns(self, context: Context | None = None) -> None:
+        """Turn until `stop`, or until `context`, in which it runs, is not empty any more.
+
+        Without one: a single turn that does not wait.
+        """
         poll, handlers, ready, heap = self._poll, self.handlers, self._ready, self._heap
+        once = context is None
         while once or not self._stopping:
             if once or ready or self._flushes or self._endings:
                 timeout: float | None = 0
@@ -207,7 +211,7 @@ class Turning:
             if self._endings:
                 handler = _no_handler  # lest the last one keeps a connection that ends
                 self._run_endings()
-            if once or copy_context():
+            if once or context:
                 return
 
     def _take_due(self) -> None:

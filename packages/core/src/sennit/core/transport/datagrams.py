@@ -265,7 +265,7 @@ class DatagramTransport(DatagramSending):
             self._datagram_received = protocol.datagram_received
         else:
             self._prepare_paths(on_path)
-        handler: Callable[[int], object] = self._on_event
+        handler = self._reader()
         if self._context is not None:
             # `run` takes a function and its arguments, which mypy wants at once.
             handler = partial(self._context.run, handler)  # type: ignore[call-arg]
@@ -305,6 +305,10 @@ class DatagramTransport(DatagramSending):
 
     # ── reading ───────────────────────────────────────────────────────────────
 
+    def _reader(self) -> Callable[[int], object]:
+        """What receives for the protocol of now."""
+        return self._on_event
+
     def _on_event(self, mask: int) -> None:
         """Receive a batch and deliver it; what is answered meanwhile leaves at once."""
         if mask != READ and not self._go_on_reading(mask):
@@ -316,9 +320,34 @@ class DatagramTransport(DatagramSending):
         # `self` it would be looked for in the class each time.
         receive, deliver = self._receive, self._datagram_received
         most = self._max_size
-        long = min(most, _LONG)
         connected = self._connected
         batch = self._batch
+        if batch == 1:
+            # The same for one, spared what is there for more than one.
+            try:
+                data, peer = receive(most + 1)
+            except BlockingIOError:
+                return
+            except (OSError, MemoryError) as error:
+                self._receive_failed(error)
+                return
+            if self._patience:
+                self._patience -= 1
+            else:
+                self._batch = 2
+            if len(data) > most:
+                self._too_long(peer)
+                return
+            if not connected:
+                self._known = peer
+            try:
+                deliver(data, peer)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self._protocol_failed(error, "datagram_received")
+            return
+        long = min(most, _LONG)
         octets = 0
         for taken in range(batch):
             try:
@@ -350,12 +379,7 @@ class DatagramTransport(DatagramSending):
                 self._protocol_failed(error, "datagram_received")
             if octets >= OCTETS_PER_TURN or not self._reading:
                 return
-        if batch == 1:
-            if self._patience:
-                self._patience -= 1
-            else:
-                self._batch = 2
-        elif batch < DATAGRAMS_PER_TURN:
+        if batch < DATAGRAMS_PER_TURN:
             self._doubt = 1
             self._batch = batch * 2
 

@@ -175,11 +175,8 @@ class UDPTransport(DatagramTransport):
         else:
             super()._prepare_paths(on_path)
 
-    def _on_event(self, mask: int) -> None:
-        if self._on_path is None:
-            super()._on_event(mask)
-        else:
-            self._on_event_with_paths(mask)
+    def _reader(self) -> Callable[[int], object]:
+        return self._on_event if self._on_path is None else self._on_event_with_paths
 
     def _on_event_with_paths(self, mask: int) -> None:
         """Receive a batch with the destination of each datagram."""

@@ -103,11 +103,10 @@ class UnixDatagramTransport(DatagramTransport):
             raise UsageError(f"{addr!r} is no path of a Unix socket")
         return "\0" + addr[1:] if addr.startswith("@") else addr
 
-    def _on_event(self, mask: int) -> None:
+    def _reader(self) -> Callable[[int], object]:
         if self._descriptors_received is None:
-            super()._on_event(mask)
-        else:
-            self._on_event_with_descriptors(mask)
+            return self._on_event
+        return self._on_event_with_descriptors
 
     def _on_event_with_descriptors(self, mask: int) -> None:
         """Receive a batch with what is attached to each datagram."""

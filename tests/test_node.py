@@ -528,12 +528,13 @@ def test_a_new_node_works_as_it_stands(tmp_path: Path) -> None:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Node]:
-    """The demo node, on free ports."""
+    """The demo node, on free ports, its probes at a Unix socket."""
     pytest.importorskip("sennit.web.plugin", exc_type=ImportError)
     folder = tmp_path / "node"
-    shutil.copytree(ROOT / "examples/node", folder)
+    shutil.copytree(ROOT / "examples/node", folder, ignore=shutil.ignore_patterns("run"))
     file = folder / "sennit.toml"
-    file.write_text(re.sub(r"(tcp://127\.0\.0\.1:)\d+", r"\g<1>0", file.read_text()))
+    text = file.read_text().replace("tcp://127.0.0.1:9090", "unix:probe.sock")
+    file.write_text(re.sub(r"((?:tcp|udp)://127\.0\.0\.1:)\d+", r"\g<1>0", text))
     (folder / "public/large.bin").write_bytes(os.urandom(1 << 20) * 32)
     node = Node("up", str(file), cwd=tmp_path)
     try:
@@ -584,6 +585,64 @@ def test_nc_echoes(demo: Node) -> None:
         nc.stdin.flush()
         assert nc.stdout.readline() == b"hello\n"
         nc.kill()
+
+
+def test_the_demo_echoes_datagrams(demo: Node) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(LIMIT)
+        sock.connect(demo.address("udp"))
+        sock.send(b"hello")
+        assert sock.recv(100) == b"hello"
+
+
+def test_the_demo_tells_what_to_try_with_each_service(demo: Node) -> None:
+    table = "\n".join(demo.table)
+    for words in (
+        r"^site +web +http://127\.0\.0\.1:(\d+) +curl http://127\.0\.0\.1:\1/$",
+        r"^echo +echo +tcp://127\.0\.0\.1:(\d+) +nc 127\.0\.0\.1 \1$",
+        r"^ +udp://127\.0\.0\.1:(\d+) +nc -u 127\.0\.0\.1 \1$",
+        r"^socks +socks +tcp://127\.0\.0\.1:(\d+) +curl --socks5-hostname 127\.0\.0\.1:\1 ",
+    ):
+        assert re.search(words, table, re.MULTILINE), table
+
+
+def test_the_demo_is_asked_how_it_is_and_told_to_end(demo: Node, tmp_path: Path) -> None:
+    def ask(command: str, *options: str) -> str:
+        file = str(tmp_path / "node/sennit.toml")
+        return subprocess.run(
+            [*SENNIT, command, file, *options],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=True,
+        ).stdout
+
+    shown = ask("status")
+    for name in ("site", "echo", "socks"):
+        assert re.search(rf"^{name} +\w+ +running", shown, re.MULTILINE), shown
+    with demo.connect() as sock:
+        sock.settimeout(LIMIT)
+        assert "127.0.0.1" in ask("connections", "--service", "echo")
+    assert ask("drain") == "the node ends\n"
+    assert demo.wait() == 0
+    assert not (tmp_path / "node/run/admin.sock").exists()
+
+
+def test_probes_of_the_demo_are_answered(demo: Node, tmp_path: Path) -> None:
+    def get(path: str) -> bytes:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(LIMIT)
+            sock.connect(str(tmp_path / "node/probe.sock"))
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            received = b""
+            while piece := sock.recv(65536):
+                received += piece
+        return received
+
+    assert get("/livez").startswith(b"HTTP/1.1 200 ")
+    assert get("/readyz").startswith(b"HTTP/1.1 200 ")
+    assert b"sennit_connections_active" in get("/metrics")
 
 
 def test_a_download_under_way_finishes_after_the_signal(demo: Node, tmp_path: Path) -> None:

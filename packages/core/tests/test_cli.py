@@ -84,6 +84,10 @@ def test_help_lists_commands_and_services(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     for word in ("up", "check", "new", "services", "echo", "Example:"):
         assert word in shown
+    # What this distribution brings tells what it does.
+    assert "on behalf of clients" in shown
+    assert "Add USER to FILE" in shown
+    assert "sennit-core" not in shown
 
 
 @pytest.mark.parametrize("name", ["up", "check", "new", "services", "echo"])

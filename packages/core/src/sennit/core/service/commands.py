@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ConfigError, MissingExtraError, SennitError
@@ -126,9 +127,7 @@ class SennitCommand(click.Group):
             with formatter.section("Services (run one from options)"):
                 formatter.write_dl(services)
         tools = [
-            (name, f"brought by {each.distribution}")
-            for name, each in _plugins().items()
-            if each.group == COMMANDS
+            (name, _about(each)) for name, each in _plugins().items() if each.group == COMMANDS
         ]
         if tools:
             with formatter.section("Tools"):
@@ -147,14 +146,13 @@ def _plugins() -> dict[str, InstalledPlugin]:
 
 
 def _about(plugin: InstalledPlugin) -> str:
-    """A line on a service that is not loaded."""
-    if plugin.name in KNOWN_SERVICES:
+    """A line on a service or tool that is not loaded."""
+    if plugin.group == SERVICES and plugin.name in KNOWN_SERVICES:
         return KNOWN_SERVICES[plugin.name][1]
-    if plugin.target == "sennit.core.service.plugin:echo":
-        # Its module loads nothing else.
-        from sennit.core.service.plugin import echo
-
-        return echo.help
+    if plugin.target.startswith("sennit.core.service."):
+        # The core's own, whose modules load nothing else.
+        own = resolve_name(plugin.target)
+        return own.get_short_help_str(80) if isinstance(own, click.Command) else str(own.help)
     return f"brought by {plugin.distribution}"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sennit.core.address import InternetAddress, UnixAddress
 from sennit.core.endpoint import haproxy
 from sennit.core.endpoint.connect import connect
-from sennit.core.endpoint.haproxy import ProxiedFactory, ProxiedTransport
+from sennit.core.endpoint.haproxy import ProxiedFactory, ProxiedTransport, _Gate
 from sennit.core.endpoint.listen import serve
 from sennit.core.endpoint.networks import Networks
 from sennit.core.endpoint.proxy_header import (
@@ -24,6 +24,7 @@ from sennit.core.endpoint.proxy_header import (
     ProxyHeaderReader,
     crc32c,
 )
+from sennit.core.endpoint.socks import SocksRules
 from sennit.core.engine import CLOSED, NEED_DATA
 from sennit.core.errors import EndpointSyntaxError, UsageError
 from sennit.core.interfaces import IProxiedTransport, adapt
@@ -382,6 +383,20 @@ def test_networks_see_through_ipv4_in_ipv6() -> None:
     assert "10.0.0.0/8" in repr(inside)
     with pytest.raises(UsageError, match=r"'10\.0\.0\.1/8' is no network"):
         Networks(["10.0.0.1/8"])
+
+
+def test_a_peer_is_not_believed_to_be_what_its_address_embeds() -> None:
+    """Whoever is on the same link may take 2002:7f00:1:: for its own (core-18)."""
+    for inside in (Networks("10.0.0.0/8,loopback"), Networks("any")):
+        for host in ("10.1.2.3", "::ffff:10.1.2.3", "::ffff:127.0.0.1", "::1"):
+            assert inside.trusts(host), host
+    for host in ("64:ff9b::a01:203", "2002:a01:203::1", "2002:7f00:1::", "name", ""):
+        assert not Networks("10.0.0.0/8,loopback").trusts(host), host
+    gate = _Gate(None, None)
+    assert gate.trusts(("::1", 1, 0, 0))
+    assert not gate.trusts(("2002:7f00:1::", 1, 0, 0))
+    assert not SocksRules().serves(("64:ff9b::7f00:1", 1, 0, 0))
+    assert not SocksRules().permits("64:ff9b::7f00:1"), "a target is what it embeds"
 
 
 # ── servers ───────────────────────────────────────────────────────────────────

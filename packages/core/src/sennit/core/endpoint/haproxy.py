@@ -140,7 +140,7 @@ class _Gate:
         host = host_of(peer)
         if host is None:
             return True  # a Unix socket, whose permissions say who may
-        return host in (_LOOPBACK if self._trusted is None else self._trusted)
+        return (_LOOPBACK if self._trusted is None else self._trusted).trusts(host)
 
     def admit(self, peer: Any) -> str | None:
         if not self.trusts(peer):

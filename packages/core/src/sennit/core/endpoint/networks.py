@@ -12,7 +12,7 @@ from sennit.core.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, Final
 
 __all__ = ["GROUPS", "Networks", "host_of"]
@@ -93,16 +93,32 @@ class Networks:
 
     def __contains__(self, host: object) -> bool:
         """Whether an address is in one of them; a text that is no address is not."""
+        return self._has(host, _embedded)
+
+    def trusts(self, host: str) -> bool:
+        """Whether a peer's address is in one of them.
+
+        What embeds an IPv4 address is not taken for it, unless it is that (``::ffff:…``):
+        who is on the same link may call itself ``2002:7f00:1::``, and is no loopback.
+        """
+        return self._has(host, _mapped)
+
+    def _has(self, host: object, embedded: Callable[[IPv6Address], IPv4Address | None]) -> bool:
         try:
             address = ip_address(str(host).partition("%")[0])
         except ValueError:
             return False
         if isinstance(address, IPv6Address):
-            inside = _embedded(address)
+            inside = embedded(address)
             if inside is None:
                 return any(address in network for network in self._six)
             address = inside
         return any(address in network for network in self._four)
+
+
+def _mapped(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 address is, to a socket of both families."""
+    return address.ipv4_mapped
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:

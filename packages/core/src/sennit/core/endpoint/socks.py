@@ -98,7 +98,7 @@ class SocksRules:
     def serves(self, peer: Any) -> bool:
         """Whether a client from there is served. (``Any``: an `Address` or what `accept` gave.)"""
         host = host_of(peer)
-        return host is None or host in self._clients
+        return host is None or self._clients.trusts(host)
 
     def permits(self, host: str) -> bool:
         """Whether an address may be reached."""

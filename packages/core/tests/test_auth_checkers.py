@@ -33,7 +33,7 @@ from sennit.core.auth.credentials import (
     PeerCredentials,
     ProvenCredentials,
 )
-from sennit.core.auth.hashes import Argon2Policy
+from sennit.core.auth.hashes import Argon2Policy, HashError
 from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.passwords import InlineHashing, PasswordHasher
 from sennit.core.auth.portal import Portal, Realm
@@ -183,6 +183,22 @@ async def test_a_changed_file_is_read_again_and_a_broken_one_is_not_believed(
     assert "expected NAME:HASH, found no colon" in caplog.text
     file.unlink()
     assert await checker.check(PasswordCredentials("erin", "new")) == "erin"
+
+
+def test_a_user_who_cannot_be_added_leaves_no_file_behind(tmp_path: Path) -> None:
+    """As where the library for the hash is missing: a server would start with no users."""
+
+    def make(old: str | None) -> str:
+        raise HashError("cannot be computed here")
+
+    file = tmp_path / "users"
+    with pytest.raises(HashError):
+        set_entry(file, "alice", make, create=True)
+    assert list(tmp_path.iterdir()) == []
+    file.touch()
+    with pytest.raises(HashError):
+        set_entry(file, "alice", make, create=True)
+    assert file.exists(), "this one was there"
 
 
 @pytest.mark.parametrize(

@@ -220,36 +220,49 @@ def change_users(file: Path, change: Callable[[str], str], *, create: bool = Fal
         ConfigError: The old text or the new one is broken.
     """
     file = Path(os.path.realpath(file))
+    was_there = file.exists()
     with _locked_file(file, create) as fd:
-        text = _decode(_read_all(fd), str(file))
-        parse_users(text, str(file))
-        changed = change(text)
-        if changed == text:
-            return
-        parse_users(changed, str(file))
-        before = os.fstat(fd)
-        beside = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
-        new = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                with os.fdopen(new, "wb", closefd=False) as out:
-                    out.write(changed.encode())
-                    out.flush()
-                    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                        os.fchown(new, before.st_uid, before.st_gid)
-                    os.fchmod(new, before.st_mode & 0o777)
-                    os.fsync(new)
-            finally:
-                os.close(new)
-            beside.replace(file)
+            _rewrite(file, fd, change)
         except BaseException:
-            beside.unlink(missing_ok=True)
+            made = _of(os.fstat(fd))
+            if not was_there and not made[3] and _stamp_or_none(file) == made:
+                # Made for the lock alone, and still what stands there.
+                file.unlink(missing_ok=True)
             raise
-        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _rewrite(file: Path, fd: int, change: Callable[[str], str]) -> None:
+    """Put a new file into the place of one that is locked."""
+    text = _decode(_read_all(fd), str(file))
+    parse_users(text, str(file))
+    changed = change(text)
+    if changed == text:
+        return
+    parse_users(changed, str(file))
+    before = os.fstat(fd)
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
+    new = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
         try:
-            os.fsync(folder)
+            with os.fdopen(new, "wb", closefd=False) as out:
+                out.write(changed.encode())
+                out.flush()
+                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                    os.fchown(new, before.st_uid, before.st_gid)
+                os.fchmod(new, before.st_mode & 0o777)
+                os.fsync(new)
         finally:
-            os.close(folder)
+            os.close(new)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _with_entry(text: str, name: str, change: Callable[[str], str | None]) -> str:

@@ -238,6 +238,36 @@ def test_clients_of_a_hub_hear_each_other_and_count_together(tmp_path: Path) -> 
     in_reactor(main)
 
 
+def test_the_largest_message_passes_a_hub(tmp_path: Path) -> None:
+    async def main(reactor: Reactor) -> None:
+        hub = BusHub(reactor)
+        path = str(tmp_path / "bus.sock")
+        await hub.listen(path)
+        bus = UnixBus(reactor, path)
+        await bus.when_connected()
+        heard: Heard = []
+        bus.subscribe("t" * MAX_TOPIC, hear(heard))
+        bus.subscribe("end", hear(heard))
+        bus.publish("t" * MAX_TOPIC, bytes(MAX_MESSAGE))
+        await after(lambda: bool(heard) or bool(hub.dropped), reactor)
+        assert (len(heard[0][1]), bus.dropped, hub.dropped) == (MAX_MESSAGE, 0, 0)
+        await bus.close()
+        hub.close()
+
+    in_reactor(main)
+
+
+def test_nobody_waits_for_a_bus_that_was_closed(tmp_path: Path) -> None:
+    async def main(reactor: Reactor) -> None:
+        bus = UnixBus(reactor, str(tmp_path / "none.sock"))
+        waiting = bus.when_connected()
+        await bus.close()
+        with pytest.raises(ConnectionLost):
+            await waiting
+
+    in_reactor(main)
+
+
 def test_a_client_comes_back_and_wants_what_it_wanted(tmp_path: Path) -> None:
     async def main(reactor: Reactor) -> None:
         path = str(tmp_path / "bus.sock")

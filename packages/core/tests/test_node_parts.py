@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sennit.core.reactor.base import run
 from sennit.core.service.backoff import BackOff
+from sennit.core.service.control import Control
 from sennit.core.service.pidfile import PidFile, PidFileHeldError, read_pid
 from sennit.core.service.sdnotify import ServiceManager, watchdog_seconds
 from sennit.core.service.settings import RunOptions, Settings
@@ -21,6 +25,8 @@ from sennit.core.service.sockets import LocalSockets, SocketServer, SupervisedSo
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from sennit.core.reactor.base import Reactor
 
 # ── back-off ──────────────────────────────────────────────────────────────────
 
@@ -236,7 +242,6 @@ def test_workers_get_one_listener_and_a_datagram_socket_each() -> None:
     local = LocalSockets()
     pairs = [socket.socketpair() for _ in range(2)]
     servers = [SocketServer(local, pair[0], number) for number, pair in enumerate(pairs, 1)]
-    import threading
 
     def serve(server: SocketServer, sock: socket.socket) -> None:
         while server.readable():
@@ -276,3 +281,72 @@ def test_workers_get_one_listener_and_a_datagram_socket_each() -> None:
         for let_go in server.close():
             let_go()
     local.close()
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
+    here, there = socket.socketpair()
+    local = LocalSockets()
+    server = SocketServer(local, here, 1)
+    worker = SupervisedSockets(there)
+    with there:
+        there.settimeout(0.001)
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                worker.tcp("127.0.0.1", 0, 16, False)
+        assert server.readable()
+        thread = threading.Thread(target=lambda: [server.readable() for _ in range(4)])
+        thread.start()
+        there.settimeout(10.0)
+
+        sockets, _ = worker.udp("127.0.0.1", 0, False)
+
+        worker.preparing("other")
+        thread.join()
+        assert sockets[0].type == socket.SOCK_DGRAM
+        # What nobody took is given back.
+        assert [key[0] for key in local.places] == ["udp"]
+        assert not sockets[0].get_inheritable()
+        sockets[0].close()
+        for each in server.close():
+            each()
+
+
+def test_a_long_answer_does_not_end_the_connection_to_the_supervisor() -> None:
+    """Else a worker would end whose state is asked for."""
+
+    async def main(reactor: Reactor) -> None:
+        ends = socket.socketpair()
+        lost: list[int] = []
+        worker, supervisor = (
+            Control(
+                reactor, lambda *_: "x" * 2**25, lambda *_: None, functools.partial(lost.append, n)
+            )
+            for n in range(2)
+        )
+        worker.attach(ends[0])
+        supervisor.attach(ends[1])
+        assert len(await supervisor.ask("admin")) == 2**25
+        assert not lost
+
+    run(main)
+
+
+def test_descriptors_that_are_closed_are_not_given_to_files(tmp_path: Path) -> None:
+    """Else a connection could get what is logged."""
+    code = """
+import os, sys
+from sennit.core.service.cli import main
+assert sys.stdout is None
+try:
+    main(["check", "none.toml"])
+finally:
+    fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+    os.write(fd, str(fd).encode())
+"""
+    found = tmp_path / "number"
+    subprocess.run(
+        ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', sys.executable, "-c", code, str(found)],
+        check=False,
+        timeout=20,
+    )
+    assert int(found.read_text()) > 2

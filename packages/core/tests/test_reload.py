@@ -23,10 +23,12 @@ from sennit.core.service.tree import Service
 from sennit.core.stream import Stream, StreamProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from sennit.core.reactor.base import Reactor
+    from sennit.core.service.loading import NodeConfig
+    from sennit.core.service.node import Entry
 
 ECHO = '[service.echo]\ntype = "echo"\nlisten = "tcp://127.0.0.1:0"\n'
 
@@ -102,6 +104,42 @@ def test_a_changed_service_keeps_its_port_and_lets_callers_finish(tmp_path: Path
         assert await echoes(where)
         with pytest.raises(UsageError, match="ended already"):
             await prepared.commit()
+
+    with_node(tmp_path, ECHO, main)
+
+
+def test_a_reload_that_is_ready_when_the_end_has_begun_begins_nothing(tmp_path: Path) -> None:
+    async def main(node: Node) -> None:
+        before = dict(node.services)
+        (tmp_path / "sennit.toml").write_text(ECHO + "idle = 5.0\n")
+        prepared = await node.prepare_reload()
+        node.deny()
+        with pytest.raises(UsageError, match="draining"):
+            await prepared.commit()
+        assert node.services == before
+
+    with_node(tmp_path, ECHO, main)
+
+
+def test_a_reload_that_is_prepared_when_the_end_has_begun_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(node: Node) -> None:
+        text = ECHO.replace("echo]", "more]")
+        (tmp_path / "sennit.toml").write_text(ECHO + text)
+        prepare = node.prepare
+        made: list[Entry] = []
+
+        async def slowly(config: NodeConfig, entries: Iterable[Entry]) -> None:
+            made.extend(entries)
+            await prepare(config, made)
+            node.deny()
+
+        monkeypatch.setattr(node, "prepare", slowly)
+        with pytest.raises(UsageError, match="draining"):
+            await node.prepare_reload()
+        assert [each.configured.name for each in made] == ["more"]
+        assert not made[0].urls
 
     with_node(tmp_path, ECHO, main)
 

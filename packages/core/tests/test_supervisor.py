@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import signal
@@ -12,10 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sennit.core.deferred import Deferred
+from sennit.core.errors import SennitError, UsageError
 from sennit.core.ops.admin import ask_blocking
+from sennit.core.reactor.base import run
+from sennit.core.service.backoff import BackOff
+from sennit.core.service.runner import NodeRun
+from sennit.core.service.sdnotify import ServiceManager
+from sennit.core.service.settings import Settings
+from sennit.core.service.supervisor import Supervisor, interpreter_flags
+from sennit.core.service.worker import WorkerRun
+from sennit.core.service.workers import READY, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from sennit.core.reactor.base import Reactor
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="reads /proc; supervision was run on Linux alone"
@@ -479,3 +494,248 @@ def test_sockets_of_a_service_manager_reach_the_workers(sennit: Callable[..., An
         # Without LISTEN_FDS nothing says that the descriptor is for workers.
         assert process.wait() == 2
     assert any("fd:" in line for line in process.log)
+
+
+# ── the supervisor alone ──────────────────────────────────────────────────────
+
+
+def supervise(
+    monkeypatch: pytest.MonkeyPatch,
+    main: Callable[[Supervisor], Awaitable[object]],
+    *command: str,
+    **settings: Any,
+) -> int:
+    """Run a supervisor in this process; `main` stands for its first workers."""
+    supervisor = Supervisor(Settings(workers=1, drain=0.0, **settings), [], command=command)
+
+    async def first() -> bool:
+        async with asyncio.timeout(20):
+            return bool(await main(supervisor))
+
+    monkeypatch.setattr(supervisor, "_first_workers", first)
+    return supervisor.run()
+
+
+def test_a_signal_wakes_a_supervisor_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one between the last step of Python and the wait for events."""
+    found: list[int] = []
+
+    async def main(supervisor: Supervisor) -> None:
+        found.append(signal.set_wakeup_fd(-1))
+        signal.set_wakeup_fd(found[0])
+
+    assert supervise(monkeypatch, main) == 0
+    assert found[0] > 0
+
+
+def test_who_was_to_take_anothers_place_ends_with_the_supervisor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers: list[Worker] = []
+
+    async def main(supervisor: Supervisor) -> None:
+        workers.append(supervisor._start_worker(1, held=True))
+
+    supervise(monkeypatch, main, "sleep", "60")
+
+    process = workers[0]._process
+    assert process is not None
+    try:
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        process.kill()
+
+
+def test_a_worker_that_ends_while_others_start_is_followed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[Worker] = []
+
+    async def main(supervisor: Supervisor) -> bool:
+        supervisor.workers[1] = worker = supervisor._start_worker(1)
+        gone = worker.gone(10.0)
+        worker.kill()
+        assert await gone
+        monkeypatch.setattr(supervisor, "worker_ended", ended.append)
+        supervisor.reactor.call_soon(supervisor.request_stop)
+        return True
+
+    supervise(monkeypatch, main, "sleep", "60")
+
+    assert [each.number for each in ended] == [1]
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when there are too many processes for a moment."""
+    tries: list[int] = []
+
+    async def main(supervisor: Supervisor) -> None:
+        old = Worker(supervisor, 1, first=False)
+        supervisor.workers[1] = old
+        supervisor.state = READY
+        supervisor._backoffs[1] = BackOff(0.001, 0.001)
+
+        def start(number: int) -> Worker:
+            tries.append(number)
+            if len(tries) == 3:
+                supervisor.workers.clear()
+            raise SennitError("no process")
+
+        monkeypatch.setattr(supervisor, "_start_worker", start)
+        await supervisor._follow(old)
+
+    supervise(monkeypatch, main)
+
+    assert tries == [1, 1, 1]
+
+
+def test_a_program_that_is_not_there_is_no_reason_to_fall(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = Supervisor(Settings(workers=1), [], command=[str(tmp_path / "none")])
+
+    assert supervisor.run() == 1
+
+
+def test_a_hang_up_during_a_reload_is_followed_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The file may have changed after the first has read it."""
+    reloads: list[Deferred[None]] = []
+
+    async def main(supervisor: Supervisor) -> None:
+        second: Deferred[None] = Deferred()
+
+        async def reload() -> dict[str, Any]:
+            reloads.append(Deferred())
+            if len(reloads) == 2:
+                second.callback(None)
+            await reloads[-1]
+            return {}
+
+        monkeypatch.setattr(supervisor, "_reload", reload)
+        supervisor.state = READY
+        for _ in range(3):
+            supervisor._ordered(signal.SIGHUP)
+            await supervisor.sleep(0)
+        assert len(reloads) == 1
+        reloads[0].callback(None)
+        await second
+        reloads[1].callback(None)
+        await supervisor.sleep(0)
+
+    supervise(monkeypatch, main)
+
+    assert len(reloads) == 2
+
+
+def test_a_dump_is_asked_of_workers_that_serve_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGUSR1 would end one that has no handler for it yet."""
+    told: list[Worker] = []
+
+    async def main(supervisor: Supervisor) -> None:
+        starting, serving = (Worker(supervisor, each, first=False) for each in (1, 2))
+        serving.state = READY
+        supervisor.workers.update({1: starting, 2: serving})
+        monkeypatch.setattr(Worker, "signal", lambda self, signum: told.append(self))
+        supervisor._ordered(signal.SIGUSR1)
+        supervisor.workers.clear()
+
+    supervise(monkeypatch, main)
+
+    assert [each.number for each in told] == [2]
+
+
+def test_modules_of_the_working_folder_are_not_the_librarys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A `json.py` where a node is started is not run by who may be root."""
+    elsewhere = [each for each in sys.path if each not in ("", os.getcwd())]
+    monkeypatch.setattr(sys, "path", elsewhere)
+    assert "-P" in interpreter_flags()
+    # Whoever was started with `-m` has it there.
+    monkeypatch.setattr(sys, "path", [os.getcwd(), *elsewhere])
+    assert "-P" not in interpreter_flags()
+
+
+def test_a_worker_that_waits_for_others_ends_with_the_supervisor(
+    sennit: Callable[..., Any],
+) -> None:
+    pairs = [socket.socketpair() for _ in range(3)]
+    fds = tuple(each[1].fileno() for each in pairs)
+    given = {"number": 2, "workers": 2, "first": False, "held": True, "fds": fds}
+    environ = {"SENNIT_WORKER": json.dumps(given)}
+    process = sennit('[service.alone]\ntype = "single"\n', ready=False, environ=environ, fds=fds)
+    for each in pairs:
+        each[1].close()
+    control = pairs[0][0]
+    control.settimeout(20)
+    said = b""
+    while b"prepared" not in said:
+        piece = control.recv(4096)
+        assert piece, process.log
+        said += piece
+
+    for each in pairs:
+        each[0].close()
+
+    assert process.wait() == 1
+
+
+class _Node:
+    """Stands for a node whose reloads take as long as one says."""
+
+    def __init__(self) -> None:
+        self.asked: list[Deferred[Any]] = []
+
+    def prepare_reload(self) -> Deferred[Any]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    reload = prepare_reload
+
+
+class _Prepared:
+    aborted = False
+
+    async def abort(self) -> None:
+        self.aborted = True
+
+
+def test_a_reload_that_was_given_up_blocks_no_other() -> None:
+    """A worker that prepares for longer than its supervisor waits hears of that first."""
+
+    async def main(reactor: Reactor) -> None:
+        worker: Any = WorkerRun.__new__(WorkerRun)
+        worker.node, worker._prepared = _Node(), None
+        preparing = asyncio.ensure_future(worker._prepare())
+        await asyncio.sleep(0)
+        await worker._abort()
+        prepared = _Prepared()
+        worker.node.asked[0].callback(prepared)
+        with pytest.raises(UsageError, match="given up"):
+            await preparing
+        assert prepared.aborted
+
+    run(main)
+
+
+def test_a_hang_up_during_a_nodes_reload_is_followed_by_another() -> None:
+    async def main(reactor: Reactor) -> None:
+        node: Any = NodeRun.__new__(NodeRun)
+        node.node, node._manager = _Node(), ServiceManager({})
+        node._reloading = node._reload_wanted = False
+        first = asyncio.ensure_future(node._reload())
+        await asyncio.sleep(0)
+        for _ in range(3):
+            await node._reload()
+        node.node.asked[0].callback(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        node.node.asked[1].callback(None)
+        await first
+        assert len(node.node.asked) == 2
+
+    run(main)

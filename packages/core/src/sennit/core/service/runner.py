@@ -362,7 +362,6 @@ class NodeRun:
         task.add_done_callback(self._reloads.discard)
 
     async def _reload(self) -> None:
-        import logging
 
         if self._reloading:
             # What is under way may have read the file before it was changed again.

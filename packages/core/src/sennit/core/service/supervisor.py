@@ -440,8 +440,7 @@ class Supervisor:
         old = [self.workers[number] for number in sorted(self.workers)]
         new: list[Worker] = []
         try:
-            for each in old:
-                new.append(self._start_worker(each.number, held=True))
+            new.extend(self._start_worker(each.number, held=True) for each in old)
         except SennitError:
             for each in new:
                 each.kill()

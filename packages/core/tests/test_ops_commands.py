@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import threading
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sennit.core import open_stream
-from sennit.core.errors import UsageError
+from sennit.core.errors import ConfigError, UsageError
 from sennit.core.ops.admin import UnknownCommandError, ask
 from sennit.core.ops.commands import COMMANDS, NodeCommands
 from sennit.core.ops.service import Operation
@@ -258,6 +259,18 @@ async def test_a_node_is_operated_through_its_socket_and_its_endpoints(
             await stream.send_all(b"GET /readyz HTTP/1.0\r\n\r\n")
             assert b"".join([each async for each in stream]).endswith(b"\r\n\r\nready\n")
     assert not path.exists()
+
+
+async def test_a_socket_that_cannot_be_made_is_told_with_its_place(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("sennit.core.ops.admin.os.makedirs", refused)
+    with pytest.raises(ConfigError, match=r"cannot make '.*run/admin\.sock': name a place"):
+        async with Operation(node):
+            pass
 
 
 async def test_a_signal_writes_a_dump_to_the_log_from_a_thread_of_its_own(

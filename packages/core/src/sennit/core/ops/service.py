@@ -7,6 +7,7 @@ dump on SIGUSR1 alone.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -129,6 +130,9 @@ async def _administer(
     try:
         await stack.enter_async_context(AdminServer(administered, path, reactor))
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EROFS):
+            problem = f"this user cannot make {path!r}: name a place that can be written to"
+            raise config.origin.error(("admin", "socket"), problem) from error
         raise _refused(config, "socket", error) from error
     if admin.listen:
         try:

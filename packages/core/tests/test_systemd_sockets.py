@@ -164,6 +164,23 @@ async def test_datagram_sockets_are_for_protocols_of_datagrams(passed: Passed) -
             assert await asyncio.get_running_loop().sock_recv(client, 10) == b"ping"
 
 
+async def test_what_is_no_socket_is_refused_and_no_copy_of_it_left_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read_end, write_end = os.pipe()
+    found = Activation({}, 1)
+    found.descriptors, found.problem = [(read_end, "web")], ""
+    monkeypatch.setattr(systemd, "_activation", found)
+    try:
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(OSError, match=f"systemd:web: descriptor {read_end}: Socket operation"):
+            await serve("systemd:web", Echo)
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
 async def test_sockets_that_do_not_listen_are_refused(passed: Passed) -> None:
     passed.add("web", socket.socket())
     with pytest.raises(OSError, match="systemd:web: it is no listening stream socket"):

@@ -232,7 +232,8 @@ def _parse_body(
     elif row.form == "path":
         path = body[2:] if body.startswith("//") else body
         if not path or path == "@":
-            raise EndpointSyntaxError(shown, f"write a path, such as {scheme}:run/web.sock")
+            example = "/usr/bin/cat" if scheme == "process" else "run/web.sock"
+            raise EndpointSyntaxError(shown, f"write a path, such as {scheme}:{example}")
     else:
         path = body
     endpoint = Endpoint(

@@ -135,9 +135,13 @@ def listen_systemd(
     sockets: list[socket.socket] = []
     try:
         for fd in activation().named(endpoint.path):
+            copy = -1
             try:
-                sockets.append(socket.socket(fileno=os.dup(fd)))
+                copy = os.dup(fd)
+                sockets.append(socket.socket(fileno=copy))
             except OSError as error:
+                if copy >= 0:
+                    os.close(copy)  # it is no socket, and nobody's
                 raise OSError(
                     error.errno, f"cannot listen on {shown}: descriptor {fd}: {error.strerror}"
                 ) from error

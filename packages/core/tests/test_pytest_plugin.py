@@ -120,7 +120,7 @@ def test_a_failing_test_fails_and_what_it_left_behind_is_not_mentioned(run: Run)
     [
         ("reactor.call_later(100, print)", "*timer:*print*"),
         ("test_it.task = asyncio.ensure_future(asyncio.Event().wait())", "*Task *Event.wait*"),
-        ("keep.append(socket.socket())", "*socket socket:*"),
+        ("keep.append(socket.socket())", "*descriptor *: socket:*"),
         ("await reactor.listen_tcp(Protocol, 0, '127.0.0.1')", "*open: *Acceptor*"),
         ("loopback_pair(Protocol(), Protocol())", "*open: <SocketTransport*"),
         (

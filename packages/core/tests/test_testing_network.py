@@ -621,7 +621,7 @@ def test_links_that_carry_nothing_are_refused(clock: Clock) -> None:
         Link(latency=-1),
         Link(cut="melt"),  # type: ignore[arg-type]
     ):
-        with pytest.raises(ValueError, match="Link|melt"):
+        with pytest.raises(ValueError, match=r"Link|melt"):
             MemoryNetwork(clock, link=link)
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from sennit.core.reactor.base import Reactor
 from sennit.core.reactor.eventloop import ReactorEventLoop
+from sennit.core.testing.leaks import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -24,7 +23,7 @@ __all__ = ["Session"]
 SETTLING: Final = 0.5
 """Seconds in which what is ending when the test ends may go on to do so."""
 THREADS_END: Final = 1.0
-"""Seconds in which threads may end."""
+"""Seconds in which threads and children may end."""
 LOST_ERROR: Final = "Nobody handled the error of a Deferred"
 """How the log line begins that a Deferred writes when its error is lost."""
 
@@ -61,15 +60,13 @@ class Session:
         self._plain: Reactor | None = None
         self._errors = _Errors()
         self._looked = False
-        self._sockets: set[str] = set()
-        self._threads: set[threading.Thread] = set()
+        self._before: Snapshot | None = None
 
     def look_around(self) -> None:
         """Note what is there before the test."""
         if not self._leaks and not self._looked:
             self._looked = True
-            self._sockets = _open_sockets()
-            self._threads = set(threading.enumerate())
+            self._before = Snapshot(deferreds=False)
             logging.getLogger("sennit").addHandler(self._errors)
 
     def reactor(self, *, running: bool) -> Reactor:
@@ -130,8 +127,8 @@ class Session:
             self._runner = self._plain = self._reactor = None
             if check:
                 gc.collect()
-                left += self._threads_left()
-                left += [f"  socket {name}" for name in sorted(_open_sockets() - self._sockets)]
+                if self._before is not None:
+                    left += [f"  {each}" for each in self._before.left(patience=THREADS_END)]
                 left += [f"  {line}" for line in self._errors.lines]
         finally:
             logging.getLogger("sennit").removeHandler(self._errors)
@@ -160,14 +157,6 @@ class Session:
         left += [f"  timer: {call!r}" for _, _, call in reactor._heap if call.fn is not None]
         return left
 
-    def _threads_left(self) -> list[str]:
-        deadline = time.monotonic() + THREADS_END
-        while True:
-            threads = [each for each in threading.enumerate() if each not in self._threads]
-            if not threads or time.monotonic() >= deadline:
-                return [f"  thread {each.name}" for each in threads]
-            threads[0].join(0.05)
-
 
 async def _nothing() -> None:
     """A turn, so that there is a loop."""
@@ -179,20 +168,3 @@ def _owner(handler: Callable[..., Any]) -> object:
     owner = getattr(bound, "__self__", bound)
     reader = getattr(owner, "reader", None) or getattr(owner, "writer", None)
     return owner if reader is None else reader
-
-
-def _open_sockets() -> set[str]:
-    """The sockets of this process by their kernel names; none where the system does not tell."""
-    found: set[str] = set()
-    try:
-        descriptors = os.listdir("/proc/self/fd")
-    except OSError:
-        return found
-    for each in descriptors:
-        try:
-            name = os.readlink(f"/proc/self/fd/{each}")
-        except OSError:
-            continue  # the listing's own, closed by now
-        if name.startswith("socket:"):
-            found.add(name)
-    return found

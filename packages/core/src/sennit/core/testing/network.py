@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING
 from sennit.core.deferred import Deferred, fail, maybe_deferred
 from sennit.core.errors import ConnectError, UsageError
 from sennit.core.testing.hosts import ANY, Host, family_of, here, is_loopback
+from sennit.core.testing.post import Post
 from sennit.core.testing.streams import Connecting, MemoryListener, shown
-from sennit.core.testing.udp import EVERYBODY, MemoryDatagramListener, MemoryDatagramTransport
+from sennit.core.testing.udp import MemoryDatagramListener, MemoryDatagramTransport
 from sennit.core.transport.memory import MemoryTransport
 from sennit.core.transport.memory_link import Gate, Link, Pipe
-from sennit.core.transport.multicast import is_multicast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -73,8 +73,6 @@ class MemoryNetwork:
         link: What lies between two hosts.
         random: Where chance comes from.
         seed: What it began with.
-        sent: Datagrams sent so far.
-        lost: Those of them that the network lost.
     """
 
     def __init__(
@@ -85,8 +83,7 @@ class MemoryNetwork:
         self.link.check()
         self.seed = seed
         self.random = random.Random(seed)
-        self.sent = 0
-        self.lost = 0
+        self._post = Post(self)
         self._hosts: list[Host] = []
         self._names: dict[str, list[str]] = {}
         self._owners: dict[str, Host] = {}
@@ -162,7 +159,13 @@ class MemoryNetwork:
             return self.client
         return self._owners.get(address) or self.host(address)
 
-    def _host_to_reach(self, source: Host, address: str) -> tuple[str, Host | None]:
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All of them."""
+        return tuple(self._hosts)
+
+    def host_to_reach(self, source: Host, address: str) -> tuple[str, Host | None]:
+        """The host that an address stands for as seen from another, and its address there."""
         if address in ANY:
             address = "::1" if address == "::" else "127.0.0.1"
         return address, source if is_loopback(address) else self._owners.get(address)
@@ -314,8 +317,10 @@ class MemoryNetwork:
                     local_address=options.pop("local_address", None),
                     **options,
                 )
-            reactor = _as_reactor(self.reactor)
-            return host.run(connect, url, factory, reactor=reactor, **options)
+            connect_here: Any = connect  # of its overloads the checkers cannot choose
+            return host.run(
+                connect_here, url, factory, reactor=_as_reactor(self.reactor), **options
+            )
         finally:
             self._chosen = None
 
@@ -405,7 +410,7 @@ class MemoryNetwork:
         )
         targets: list[tuple[tuple[str, int] | str, Host | None]] = []
         for each in addresses:
-            address, owner = self._host_to_reach(source, each)
+            address, owner = self.host_to_reach(source, each)
             targets.append(((address, port), owner))
         connecting.start(targets, local_address)
         return connecting.done
@@ -535,7 +540,7 @@ class MemoryNetwork:
         def connect() -> IDatagramProtocol:
             source = self._here()
             try:
-                address, _ = self._host_to_reach(source, self._look_up(host)[0])
+                address, _ = self.host_to_reach(source, self._look_up(host)[0])
                 local = local_address or (source.source_for(address), 0)
                 place = (
                     local[0],
@@ -561,82 +566,21 @@ class MemoryNetwork:
 
         return maybe_deferred(connect)
 
+    @property
+    def sent(self) -> int:
+        """Datagrams sent so far."""
+        return self._post.sent
+
+    @property
+    def lost(self) -> int:
+        """Those of them that the network lost."""
+        return self._post.lost
+
     def post(
         self, source: Host, sender: MemoryDatagramTransport, to: tuple[str, int], data: bytes
     ) -> None:
         """Carry a datagram to whom it is for: one host, all, or the members of a group."""
-        self.sent += 1
-        address, port = to
-        origin = sender.source_for(address)
-        if is_multicast(address) or address == EVERYBODY:
-            for host in self._hosts:
-                if host is source and is_multicast(address) and not sender.loops:
-                    continue
-                self._carry(source, host, sender, origin, to, data)
-            return
-        address, owner = self._host_to_reach(source, address)
-        if owner is None:
-            sender.unreachable(to, errno.EHOSTUNREACH)
-        else:
-            self._carry(source, owner, sender, origin, (address, port), data)
-
-    def _carry(
-        self,
-        source: Host,
-        host: Host,
-        sender: MemoryDatagramTransport,
-        origin: tuple[str, int],
-        to: tuple[str, int],
-        data: bytes,
-    ) -> None:
-        link, _ = self.links(source, host)
-        gate, pipe = self.gate(source, host)
-        if link.mtu is not None and len(data) > link.mtu:
-            text = f"Message too long: {len(data)} octets, {link.mtu} pass"
-            sender.unreachable(to, errno.EMSGSIZE, text)
-            return
-        chance = self.random.random
-        if not gate.is_open or (link.loss and chance() < link.loss):
-            self.lost += 1
-            return
-        copies = 2 if link.duplicate and chance() < link.duplicate else 1
-        for _ in range(copies):
-            now = self.reactor.time()
-            when = pipe.passed(now, len(data), link.bandwidth) + link.latency
-            if link.jitter:
-                when += self.random.uniform(0, link.jitter)
-            if link.reorder and chance() < link.reorder:
-                when += link.reorder_by
-            self.reactor.call_at(when, self._arrived, source, host, sender, origin, to, data)
-
-    def _arrived(
-        self,
-        source: Host,
-        host: Host,
-        sender: MemoryDatagramTransport,
-        origin: tuple[str, int],
-        to: tuple[str, int],
-        data: bytes,
-    ) -> None:
-        if not self.gate(source, host)[0].is_open:
-            self.lost += 1
-            return
-        address, port = to
-        group = address if is_multicast(address) else None
-        if group is not None or address == EVERYBODY:
-            for each in list(host.sockets):
-                heard = group is None or each.hears(group, origin[0])
-                if each.place[1] == port and heard and each.wants(origin):
-                    each.arrive(data, origin, group)
-            return
-        for key in host.lookups(address, port):
-            for each in host.sockets:
-                if each.place == key and each.wants(origin):
-                    each.arrive(data, origin)
-                    return
-        _, back = self.links(source, host)
-        if self.gate(host, source)[0].is_open:
-            self.reactor.call_later(back.latency, sender.unreachable, to, errno.ECONNREFUSED)
+        self._post.post(source, sender, to, data)
 
     # ── the end ───────────────────────────────────────────────────────────────
 
@@ -647,8 +591,8 @@ class MemoryNetwork:
                 listener.close()
             for each in list(host.transports):
                 each.abort()
-            for each in list(host.sockets):
-                each.abort()
+            for bound in list(host.sockets):
+                bound.abort()
         if self.reactor.network is self:
             self.reactor.network = self._before
 

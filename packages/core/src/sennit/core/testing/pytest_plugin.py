@@ -3,15 +3,17 @@
 A test written as ``async def`` runs on a reactor of its own, as do fixtures
 written as ``async def`` (with ``yield`` or without) that it uses. When it has
 passed, what it left behind fails it: connections, listeners, timers, Tasks,
-sockets, threads, and errors of Deferreds that nobody handled.
+descriptors of sockets, pipes and the like, threads, child processes, and errors of
+Deferreds that nobody handled.
 
-Fixtures: ``reactor``, ``clock``, ``memory_network``, ``loopback_pair``.
+Fixtures: ``reactor``, ``clock``, ``memory_network``, ``loopback_pair``, ``conversation``.
 
-Options: ``--sennit-poller`` picks the poller; in the ini file ``sennit_timeout``
-(seconds for one test, 30) and ``sennit_mode``: ``auto`` takes every asynchronous
-test that no other plugin asks for, ``strict`` only those that are marked
-``sennit``. The marker may say ``timeout=`` (seconds) and ``leaks=True`` (let it
-leave behind what it likes).
+Options: ``--sennit-poller`` picks the poller, ``--sennit-seed`` the chance of memory
+networks (by the name of the test otherwise, and told when it fails). In the ini file:
+``sennit_timeout`` (seconds for one test, 30) and ``sennit_mode``: ``auto`` takes every
+asynchronous test that no other plugin asks for, ``strict`` only those that are marked
+``sennit``. The marker may say ``timeout=`` (seconds) and ``leaks=True`` (let it leave
+behind what it likes).
 
 A test belongs to another plugin if it is marked ``asyncio``, ``anyio``, ``trio`` or
 ``tornado``, uses ``anyio_backend``, is an item of another class than pytest's own,
@@ -25,6 +27,7 @@ from __future__ import annotations
 
 import inspect
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 try:
     import pytest
@@ -41,11 +44,13 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing._session import Session
     from sennit.core.testing.clock import Clock
+    from sennit.core.testing.conversation import Conversation
     from sennit.core.testing.loopback import LoopbackPair
     from sennit.core.testing.network import MemoryNetwork
 
 __all__ = [
     "clock",
+    "conversation",
     "loopback_pair",
     "memory_network",
     "pytest_addoption",
@@ -64,6 +69,7 @@ _POLLERS: Final = ("epoll", "kqueue", "poll", "select")
 
 _session = pytest.StashKey["Session"]()
 _failed = pytest.StashKey[bool]()
+_seed = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,6 +79,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=_POLLERS,
         default=None,
         help="poller of the reactors that tests run on (default: the platform's best)",
+    )
+    parser.getgroup("sennit").addoption(
+        "--sennit-seed",
+        type=int,
+        default=None,
+        help="seed of memory networks (default: by the test's name; told when the test fails)",
     )
     parser.addini("sennit_timeout", "seconds for one asynchronous test", default=_TIMEOUT)
     parser.addini(
@@ -223,6 +235,10 @@ def pytest_runtest_makereport(
     report = yield
     if report.outcome != "passed":
         item.stash[_failed] = True
+        seed = item.stash.get(_seed, None)
+        if report.failed and seed is not None:
+            again = f"seed {seed}; run again with --sennit-seed={seed}"
+            report.sections.append(("memory network", again))
     return report
 
 
@@ -347,11 +363,31 @@ def memory_network(request: pytest.FixtureRequest) -> Generator[MemoryNetwork, N
     item = request.node
     on_clock = "clock" in item.fixturenames or not _is_ours(item)
     clock: Clock | None = request.getfixturevalue("clock") if on_clock else None
-    network = MemoryNetwork(_session_of(item).reactor(running=True) if clock is None else clock)
+    seed = item.config.getoption("--sennit-seed")
+    if seed is None:
+        seed = crc32(item.nodeid.encode())
+    item.stash[_seed] = seed
+    turns = _session_of(item).reactor(running=True) if clock is None else clock
+    network = MemoryNetwork(turns, seed=seed)
     yield network
     network.close()
     if clock is not None:
         clock.pump()
+
+
+@pytest.fixture
+def conversation(request: pytest.FixtureRequest) -> Callable[[str], Conversation]:
+    """Loads a recorded conversation: ``conversation("mail.txt")``.
+
+    The file is in the directory ``conversations`` beside the test's module.
+    """
+
+    def load(name: str) -> Conversation:
+        from sennit.core.testing.conversation import Conversation
+
+        return Conversation.load(request.path.parent / "conversations" / name)
+
+    return load
 
 
 @pytest.fixture

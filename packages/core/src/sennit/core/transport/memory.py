@@ -398,7 +398,7 @@ class MemoryTransport(MemorySending):
         if self._other is not None:
             if error is None:
                 self._transmit(self._other, END)
-            elif reason != "reset":
+            elif reason != "reset" or isinstance(error, ConnectionAborted):
                 self._transmit(self._other, ABORT)
         self._reactor.queue(DelayedCall(self._finish, (error,), self._context))
 

@@ -21,6 +21,7 @@ from zope.interface.verify import verifyObject
 from sennit.core.deferred import Deferred, gather
 from sennit.core.errors import ConnectionLost, SpawnError, UsageError
 from sennit.core.interfaces import IProcessProtocol, IProcessTransport
+from sennit.core.process import run_process
 from sennit.core.protocol import ProcessProtocol
 from sennit.core.reactor.base import Reactor, current_reactor
 from sennit.core.reactor.pollers import pollers
@@ -558,6 +559,63 @@ async def test_a_process_without_descriptors_left_says_so() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert caught.value.errno == errno.EMFILE
+
+
+@pytest.mark.parametrize("options", [{"pty": True}, {"descriptors": {0: "w", 1: "r", 7: "rw"}}])
+async def test_a_helper_without_descriptors_left_is_an_error_of_the_start(options: Any) -> None:
+    """HARDENING fault-1: wherever it happens the Deferred fails, and nothing stays open."""
+    await run_to_end("true", **options)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd"))) + 1
+    codes: set[int | None] = set()
+    for spare in range(14):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 12, hard))
+        taken: list[int] = []
+        try:
+            try:
+                while True:
+                    taken.append(os.open("/", os.O_RDONLY))
+            except OSError:
+                for _ in range(min(spare, len(taken))):
+                    os.close(taken.pop())
+            starting = current_reactor().spawn_process(Recorder(), ["true"], **options)
+        finally:
+            for fd in taken:
+                os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        try:
+            await (await starting).protocol.ended
+        except SpawnError as error:
+            codes.add(error.errno)
+    # The helper has the limit, too, and says so in its own way.
+    assert codes in ({errno.EMFILE}, {errno.EMFILE, errno.EBADF})
+    await until(lambda: not children())
+
+
+def test_what_select_cannot_wait_for_is_an_error_of_the_start() -> None:
+    async def main(reactor: Reactor) -> None:
+        held: list[int] = []
+        try:
+            while not held or held[-1] < 1100:
+                held.append(os.open("/", os.O_RDONLY))
+            with pytest.raises(SpawnError, match="select cannot wait"):
+                await reactor.spawn_process(Recorder(), ["true"], pty=True)
+            with pytest.raises(ConnectionLost, match="select cannot wait"):
+                await run_process(["echo", "said"])
+        finally:
+            for fd in held:
+                os.close(fd)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("this system allows no descriptors that high")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    reactor = Reactor("select")
+    try:
+        reactor.run(main)
+    finally:
+        reactor.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_start_that_is_cancelled_leaves_no_child() -> None:

@@ -20,6 +20,7 @@ from sennit.core.errors import (
     UsageError,
 )
 from sennit.core.process import open_process, run_process
+from sennit.core.transport import process as process_module
 from sennit.core.transport.process import Terminal
 from sennit.core.transport.reaping import ProcessStatus, descendants
 
@@ -278,3 +279,44 @@ async def test_a_program_that_was_not_started_has_no_number() -> None:
         assert process.send_signal(signal.SIGKILL)
         await process.wait()
         process.kill()
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": "5"}, {"timeout": -1}, {"timeout": float("nan")}, {"limit": None}]
+)
+async def test_what_no_limit_can_be_is_refused_before_the_program_runs(options: Any) -> None:
+    with pytest.raises(UsageError, match="is a number of"):
+        await run_process(["sleep", "100"], **options)
+
+
+@pytest.mark.parametrize("stream", [io.BytesIO(), io.StringIO()])
+async def test_a_file_in_memory_is_no_output_and_the_error_says_what_is(stream: Any) -> None:
+    with pytest.raises(UsageError, match="is no file of the system's"):
+        await run_process(["true"], stdout=stream)
+    with pytest.raises(UsageError, match="descriptor 1 cannot be"):
+        async with open_process(["true"], stdout=stream):
+            raise AssertionError("not reached")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_program_that_began_in_the_moment_of_a_cancellation_is_ended(
+    streaming: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = process_module._Launch._runs
+
+    def runs(launch: Any) -> None:
+        task.cancel()
+        began(launch)
+
+    async def talk() -> None:
+        async with open_process(["sleep", "100"], pty=True):
+            raise AssertionError("not reached")
+
+    async def run() -> None:
+        await run_process(["sleep", "100"], descriptors={900: 2})
+
+    monkeypatch.setattr(process_module._Launch, "_runs", runs)
+    task = asyncio.ensure_future(talk() if streaming else run())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert descendants(os.getpid()) == []

@@ -137,6 +137,22 @@ class _Life(ProcessProtocol):
             each.callback(None)
 
 
+async def _start(
+    life: _Life, reactor: Any, command: Sequence[Word], options: SpawnOptions
+) -> ProcessTransport:
+    """Start a program; one that began in the moment of a cancellation is ended again."""
+    try:
+        transport: ProcessTransport = await reactor.spawn_process(life, command, **options)
+    except BaseException:
+        begun: ProcessTransport | None = getattr(life, "transport", None)
+        if begun is not None:
+            for pipe in begun.pipes.values():
+                pipe.abort()
+            await _end(begun, life)
+        raise
+    return transport
+
+
 async def _end(transport: Any, life: _Life) -> None:
     """End a process and its descendants, and wait for that; at once when cancelled meanwhile."""
     transport.terminate(GRACE)
@@ -233,6 +249,11 @@ class _Run(_Life):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self.sinks[fd].take(fd, data)
 
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        # What was captured then would pass for all that it said.
+        if fd in self.sinks and isinstance(exc, ConnectionLost) and exc.reason == "reset":
+            self.fail(exc)
+
     def give_up(self, kind: type[ProcessError], problem: str) -> None:
         """It did not do as it should: end it, and say so."""
         if self.problem is None and self.error is None and not self.ended:
@@ -301,6 +322,11 @@ async def run_process(
         ProcessFailedError: With `check`: it failed; likewise.
         UsageError: What is asked for cannot be.
     """
+    if not isinstance(limit, int) or limit < 0:
+        raise UsageError(f"limit is a number of octets from 0 on, not {limit!r}")
+    # Not a number (NaN) is not greater than 0 either.
+    if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout >= 0):
+        raise UsageError(f"timeout is a number of seconds from 0 on, not {timeout!r}")
     here: Any = reactor or current_reactor()
     run = _Run()
     descriptors: dict[int, Any] = {**(options.pop("descriptors", None) or {})}
@@ -315,7 +341,7 @@ async def run_process(
         options.setdefault("process_group", 0)
     began = here.time()
     options["descriptors"] = descriptors
-    transport: ProcessTransport = await here.spawn_process(run, command, **options)
+    transport = await _start(run, here, command, options)
     timer = None
     if timeout is not None:
         timer = here.call_later(
@@ -384,7 +410,13 @@ def _output(run: _Run, fd: int, wanted: Any, limit: int) -> Any:
         return "r"
     if not isinstance(wanted, (str, int)):
         if hasattr(wanted, "fileno"):
-            return wanted
+            try:
+                return wanted.fileno()
+            except (OSError, ValueError):
+                raise UsageError(
+                    f"{wanted!r} is no file of the system's: capture the output, or hand over "
+                    "a function such as its `write`"
+                ) from None
         if callable(wanted):
             run.sinks[fd] = _Handed(run, wanted)
             return "r"
@@ -490,7 +522,7 @@ class Process:
             SpawnError: It cannot be started.
         """
         reactor: Any = self._reactor or current_reactor()
-        self._transport = await reactor.spawn_process(self._life, self._command, **self._options)
+        self._transport = await _start(self._life, reactor, self._command, self._options)
         streams = self._life.streams
         self.stdin, self.stdout, self.stderr = (
             streams[fd].stream if fd in streams else None for fd in (0, 1, 2)

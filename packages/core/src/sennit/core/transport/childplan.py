@@ -166,7 +166,10 @@ def _checked(number: int, what: Any, wanted: Mapping[int, Any]) -> int | str:
             if same is not None and not (isinstance(same, str) and same.startswith("&")):
                 return what
     else:
-        fd = what if isinstance(what, int) else getattr(what, "fileno", lambda: -1)()
+        try:
+            fd = what if isinstance(what, int) else getattr(what, "fileno", lambda: -1)()
+        except (OSError, ValueError):  # a file in memory, or one that is closed
+            fd = -1
         if isinstance(fd, int) and fd >= 0:
             return fd
     raise UsageError(

@@ -28,7 +28,7 @@ from sennit.core.reactor.pollers import READ
 from sennit.core.transport.childplan import Plan, Terminal, set_window_size
 from sennit.core.transport.pipes import Ends, PipeTransport
 from sennit.core.transport.reaping import descendants, watch_child
-from sennit.core.transport.spawning import Program, helper_error, start_program
+from sennit.core.transport.spawning import Program, helper_error, spawn_error, start_program
 from sennit.core.transport.stream import SocketTransport
 
 TYPE_CHECKING = False
@@ -325,6 +325,10 @@ class ProcessTransport:
     def never_ran(self) -> None:
         """Its program could not be run: forget it without a word (called by `spawn`)."""
         self._ended = True
+        if self._killing is not None:
+            self._killing.cancel()
+            self._killing = None
+        self._forget_condemned()
         self._reactor.dependants.discard(self)
         for pipe in tuple(self._open):
             pipe.set_protocol(Protocol())
@@ -382,13 +386,16 @@ class ProcessTransport:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        for fd in self._condemned:
-            os.close(fd)
-        self._condemned.clear()
+        self._forget_condemned()
         self._reactor.dependants.discard(self)
         self._call("process_ended", self._status)
         # Which holds this object in its turn.
         self.protocol = ProcessProtocol()
+
+    def _forget_condemned(self) -> None:
+        for fd in self._condemned:
+            os.close(fd)
+        self._condemned.clear()
 
     def reactor_stopped(self) -> None:
         """The reactor ends, and with it every child (its pipes are told by themselves)."""
@@ -476,12 +483,18 @@ def spawn(
         plan.close()
         raise
     plan.close_theirs()
-    _connect(plan, process)
     process.started(pid)
+    _connect(plan, process)
     if told < 0:
         process.runs()
         return succeed(process)
-    return _Launch(process, program, told).done
+    try:
+        return _Launch(process, program, told).done
+    except OSError as error:  # nothing that the poller can wait for
+        os.close(told)
+        process.kill()
+        process.never_ran()
+        return fail(spawn_error(program, error, error.strerror or ""))
 
 
 def _try(send: Callable[[int, int], object] | Callable[[int], object], *args: int) -> bool:

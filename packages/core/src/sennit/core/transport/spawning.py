@@ -300,14 +300,20 @@ def _start_helper(program: Program) -> tuple[int, int]:
     import fcntl
 
     env = os.environb if program.env is None else program.env
-    told, report = os.pipe()
+    try:
+        told, report = os.pipe()
+    except OSError as error:
+        raise spawn_error(program, error, "") from error
     fds, extra = dict(program.fds), list[int]()
     try:
-        for target, source in fds.items():
-            if source <= 2:
-                # The helper has standard streams of its own until it has put these in place.
-                fds[target] = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 3)
-                extra.append(fds[target])
+        try:
+            for target, source in fds.items():
+                if source <= 2:
+                    # The helper has standard streams of its own until it has put these in place.
+                    fds[target] = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 3)
+                    extra.append(fds[target])
+        except OSError as error:
+            raise spawn_error(program, error, "") from error
         settings = {
             "report": report,
             "fds": fds,

@@ -16,7 +16,13 @@ from sennit.core.endpoint.listen import serve
 from sennit.core.endpoint.socks import SocksRules, SocksServer, _reply_to
 from sennit.core.endpoint.socks_engine import Reply, decode_datagram, encode_datagram
 from sennit.core.endpoint.tunnel import Proxy
-from sennit.core.errors import ConnectError, EndpointSyntaxError, TLSError, UsageError
+from sennit.core.errors import (
+    ConnectError,
+    EndpointSyntaxError,
+    LoginUnavailableError,
+    TLSError,
+    UsageError,
+)
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import current_reactor
 from sennit.core.testing.clock import Clock
@@ -500,6 +506,20 @@ async def test_a_client_on_a_unix_socket_is_told_that_it_has_no_datagrams(
         stream, reply = await ask(server, 3, bytes(4), 0)
         assert reply[1] == Reply.COMMAND_NOT_SUPPORTED
         await stream.aclose()
+    assert not caplog.records
+
+
+async def test_a_login_that_nobody_can_check_now_is_refused_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever sends more logins than are hashed at a time would fill the log with them."""
+
+    def check(name: str, password: str) -> bool:
+        raise LoginUnavailableError("too many logins at a time")
+
+    async with serve(LOOPBACK, SocksServer(OPEN, check=check)) as server:
+        with pytest.raises(ConnectError, match="does not accept the login"):
+            await open_stream("tcp://127.0.0.1:9", via=Proxy(via(server), "a", "b"))
     assert not caplog.records
 
 

@@ -33,7 +33,7 @@ from sennit.core.endpoint.socks_engine import (
     SocksFault,
     SocksServerEngine,
 )
-from sennit.core.errors import UsageError
+from sennit.core.errors import LoginUnavailableError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -332,7 +332,9 @@ class SocksServerProtocol:
         self.transport.close("error")
 
     def _not_checked(self, error: BaseException) -> None:
-        self._server.reactor.report(error, "while a SOCKS login was checked")
+        # That nobody can say now is told by who checks, and a crowd brings it about at will.
+        if not isinstance(error, LoginUnavailableError):
+            self._server.reactor.report(error, "while a SOCKS login was checked")
         self._not_logged_in()
 
     # ── requests ──────────────────────────────────────────────────────────────

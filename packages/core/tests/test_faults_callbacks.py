@@ -156,7 +156,8 @@ async def have_a_bug(
     kind: str, method: str, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     reactor = current_reactor()
-    beside, timers = Recorder(), []
+    beside = Recorder()
+    timers: list[int] = []
     memory_pair(beside, other := Recorder())
     reactor.call_later(0.001, timers.append, 1)
     ours, theirs = failing(Recorder, method, error)(), Recorder()

@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sennit.core.endpoint.listen import Server
+
 CA = trustme.CA(key_type=trustme.KeyType.ECDSA)
 LEAF = CA.issue_cert("localhost", "127.0.0.1", key_type=trustme.KeyType.ECDSA)
 CHAIN = b"".join(each.bytes() for each in LEAF.cert_chain_pems)
 SERVER = ServerTLS(CHAIN, LEAF.private_key_pem.bytes())
 CLIENT = ClientTLS(trust=CA.cert_pem.bytes())
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
 
@@ -94,36 +95,37 @@ def standing() -> tuple[int, int, int]:
     )
 
 
+async def visit(at: int, server: Server) -> None:
+    """Connect, talk (two times in three), and end in one of several ways; each second over TLS."""
+    plain, secure = server.urls
+    client = await (connect(secure, Talk, tls=CLIENT) if at % 2 else connect(plain, Talk))
+    if at % 3:
+        await client.answer
+    else:
+        client.answer.add_errback(lambda _: None)
+    way = at // 2 % 4
+    if way == 0:
+        client.transport.close()
+    elif way == 1:
+        client.transport.abort()
+    elif way == 2 and not at % 2:
+        reset(client.transport)
+    else:
+        for each in list(server.connections)[:1]:
+            each.abort()
+        client.transport.close()
+
+
 async def come_and_go(number: int, after: int) -> int:
     """Octets by which memory grew once `after` connections had come and gone."""
     factory = with_timeouts(Echo, idle=600.0)
-    base = most = 0
+    base = 0
     async with serve(["tcp://127.0.0.1:0", "tls://127.0.0.1:0"], factory, tls=SERVER) as server:
-        plain, secure = server.urls
         before = standing()
         for at in range(number):
-            if at % 2:
-                client = await connect(secure, Talk, tls=CLIENT)
-            else:
-                client = await connect(plain, Talk)
-            if at % 3:
-                await client.answer
-            else:
-                client.answer.add_errback(lambda _: None)
-            way = at // 2 % 4
-            if way == 0:
-                client.transport.close()
-            elif way == 1:
-                client.transport.abort()
-            elif way == 2 and not at % 2:
-                reset(client.transport)
-            else:
-                for each in list(server.connections)[:1]:
-                    each.abort()
-                client.transport.close()
+            await visit(at, server)
             if at == after:
                 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        client = None
         await until(lambda: not server.connections)
         await asyncio.sleep(0.01)
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -17,7 +17,9 @@ from sennit.core.testing.clock import Clock
 from sennit.core.testing.leaks import LeakError, Snapshot, assert_no_leaks
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
+    from typing import Any
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
@@ -34,9 +36,9 @@ class Kept(Held):
     __slots__ = ()
 
 
-def left_by(act: Callable[[], object], **options: object) -> tuple[object, str]:
+def left_by(act: Callable[[], object], **options: object) -> tuple[Any, str]:
     """What `act` gave, and the complaint about it."""
-    made: object = None
+    made: Any = None
     with pytest.raises(LeakError) as caught, assert_no_leaks(patience=0.05, **options):  # type: ignore[arg-type]
         made = act()
     return made, str(caught.value)
@@ -69,8 +71,8 @@ def test_a_socket_that_listens_is_named_with_its_place() -> None:
 
 @ON_LINUX
 def test_pipes_are_named_and_files_when_asked() -> None:
+    ends: tuple[int, int]
     ends, text = left_by(os.pipe)
-    assert isinstance(ends, tuple)
     for each in ends:
         assert f"descriptor {each}: pipe:" in text
         os.close(each)
@@ -117,21 +119,22 @@ def test_timers_and_tasks_of_a_reactor_are_named() -> None:
 
         clock_future = clock.event_loop.create_future()
         before = clock.call_later(5, print)
+        tasks: list[asyncio.Task[None]] = []
         with pytest.raises(LeakError, match="timer") as caught, assert_no_leaks(clock):
             clock.call_later(7, print)
-            task = clock.event_loop.create_task(forever(), name="waiter")
+            tasks.append(clock.event_loop.create_task(forever(), name="waiter"))
             clock.turn()
         assert "Task waiter" in str(caught.value)
         assert len([each for each in caught.value.left if each.startswith("timer")]) == 1
         before.cancel()
-        task.cancel()
+        tasks[0].cancel()
         clock.pump()
 
 
 def test_pending_deferreds_are_named() -> None:
+    deferred: Deferred[None]
     deferred, text = left_by(Deferred)
     assert "pending Deferred: <Deferred pending" in text
-    assert isinstance(deferred, Deferred)
     with assert_no_leaks():
         deferred.callback(None)
 

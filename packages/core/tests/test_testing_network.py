@@ -733,7 +733,7 @@ def test_a_paused_socket_drops_past_its_queue(clock: Clock, network: MemoryNetwo
 
 def test_groups_reach_their_members(clock: Clock, network: MemoryNetwork) -> None:
     """RFC 1112 §4: a datagram for a group goes to every host that joined it."""
-    members = []
+    members: list[Any] = []
     for address in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):
         with network.host(address):
             members.append(listen(network, clock, Datagrams, "udp://0.0.0.0:5353"))

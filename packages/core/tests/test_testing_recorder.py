@@ -246,6 +246,7 @@ def test_a_conversation_is_recorded_at_the_client() -> None:
         ("server", "data"),
         ("client", "data"),
         ("server", "end"),
+        ("client", "end"),
     ]
 
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
     from typing import Any, Final
 
     from sennit.core.reactor.base import Reactor
@@ -211,7 +211,7 @@ def assert_no_leaks(
     objects: Sequence[type] = (),
     patience: float = PATIENCE,
     **looked_at: bool,
-) -> Iterator[Snapshot]:
+) -> Generator[Snapshot, None, None]:
     """Let a block leave nothing behind.
 
     Args:

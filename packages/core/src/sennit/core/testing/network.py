@@ -92,7 +92,7 @@ class MemoryNetwork:
         self._sides: list[tuple[frozenset[Host], frozenset[Host]]] = []
         self._chosen: tuple[Link, Link] | None = None
         self.client = self.host(*CLIENT, name="client")
-        self._before = reactor.network
+        self._before: Any = reactor.network  # a reactor may have none, a clock always has one
         reactor.network = self
 
     def __repr__(self) -> str:

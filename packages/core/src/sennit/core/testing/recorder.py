@@ -221,7 +221,10 @@ class _Recorded(ProtocolWrapper):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has gone."""
-        if self._recording and exc is not None and getattr(exc, "reason", "") == "reset":
+        if self._recording and exc is None:
+            # Closed for it because the other side had ended, if not by itself.
+            self._recorder.add(self._side, "end")
+        elif self._recording and getattr(exc, "reason", "") == "reset":
             self._recorder.add(self._other, "reset")
         self.wrapped.connection_lost(exc)
 

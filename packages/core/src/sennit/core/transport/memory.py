@@ -92,8 +92,6 @@ class MemoryTransport(MemorySending):
         "_reset_pending",
     )
 
-    _other: MemoryTransport | None
-
     def __init__(
         self,
         reactor: Reactor | Clock,
@@ -198,7 +196,7 @@ class MemoryTransport(MemorySending):
     @property
     def other(self) -> MemoryTransport | None:
         """The other end, until this one has gone."""
-        return self._other
+        return cast("MemoryTransport | None", self._other)
 
     @property
     def severed(self) -> bool:

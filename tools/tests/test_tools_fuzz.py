@@ -61,7 +61,10 @@ def test_what_peers_and_people_write_has_targets() -> None:
 def test_all_targets_of_a_package_are_run_by_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fuzz, "explore", lambda *_, **__: (7, 3))
+    def explore(*_: object, **__: object) -> tuple[int, int]:
+        return 7, 3
+
+    monkeypatch.setattr(fuzz, "explore", explore)
 
     assert fuzz.main(["core", "--seconds", "1"]) == 0
 

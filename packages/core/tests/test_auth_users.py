@@ -137,7 +137,10 @@ def test_parameters_are_marked_as_the_driver_has_them(
         def rollback(self) -> None: ...
         def close(self) -> None: ...
 
-    monkeypatch.setattr(driver, "connect", lambda dsn: Raw(), raising=False)
+    def connect(dsn: str) -> Raw:
+        return Raw()
+
+    monkeypatch.setattr(driver, "connect", connect, raising=False)
     table = 'type = "sql"\nhash = "scrypt"\ndriver = "driver_of_a_test"\nconnect = "x"\n'
 
     async def log_in(reactor: Reactor) -> None:

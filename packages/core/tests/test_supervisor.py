@@ -635,11 +635,14 @@ def test_a_dump_is_asked_of_workers_that_serve_alone(monkeypatch: pytest.MonkeyP
     """SIGUSR1 would end one that has no handler for it yet."""
     told: list[Worker] = []
 
+    def signal_worker(worker: Worker, signum: int) -> None:
+        told.append(worker)
+
     async def main(supervisor: Supervisor) -> None:
         starting, serving = (Worker(supervisor, each, first=False) for each in (1, 2))
         serving.state = READY
         supervisor.workers.update({1: starting, 2: serving})
-        monkeypatch.setattr(Worker, "signal", lambda self, signum: told.append(self))
+        monkeypatch.setattr(Worker, "signal", signal_worker)
         supervisor._ordered(signal.SIGUSR1)
         supervisor.workers.clear()
 

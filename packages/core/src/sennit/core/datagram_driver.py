@@ -213,7 +213,7 @@ class DatagramEngineProtocol(DatagramProtocol, Generic[EngineT, EventT]):
     # ── events ────────────────────────────────────────────────────────────────
 
     def _handle(self, event: Any) -> None:
-        kind = cast("type", type(event))
+        kind: type[Any] = type(event)
         method = self._table.get(kind) or self._find_method(event)
         try:
             result = method(self, event)

@@ -191,17 +191,30 @@ class Turning:
                 timeout = self._wait()
             else:
                 timeout = None
-            for fd, mask in poll(timeout):
-                try:
-                    handler = handlers[fd]
-                except KeyError:
-                    continue  # given up by the handler of an earlier event of this turn
-                try:
-                    handler(mask)
-                except (KeyboardInterrupt, SystemExit):
-                    raise
-                except BaseException as error:
-                    self.report(error, "in the handler of a descriptor")
+            while True:
+                for fd, mask in poll(timeout):
+                    try:
+                        handler = handlers[fd]
+                    except KeyError:
+                        continue  # given up by the handler of an earlier event of this turn
+                    try:
+                        handler(mask)
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException as error:
+                        self.report(error, "in the handler of a descriptor")
+                if (
+                    ready
+                    or self._flushes
+                    or self._endings
+                    or heap
+                    or once
+                    or context
+                    or self._stopping
+                ):
+                    break
+                # Nothing but events was there, as in most turns: the next begins at once.
+                timeout = None
             if heap:
                 self._take_due()
             if ready:

@@ -127,6 +127,7 @@ class DatagramTransport(DatagramSending):
         "_reading",
         "_receive",
         "_registered",
+        "_room",
         "_unlink",
     )
 
@@ -157,6 +158,8 @@ class DatagramTransport(DatagramSending):
         self._known: object = None if connected else NOBODY
         self._local: Address | None = None
         self._max_size = max_size
+        # One octet more than is taken, which shows that a datagram is longer.
+        self._room = max_size + 1
         self._owner = owner
         self._context = context
         self._close_reason: str | None = None
@@ -191,11 +194,18 @@ class DatagramTransport(DatagramSending):
             else:
                 self._context.run(made, self)
             if self._state == OPEN:
-                self._reactor.dependants.add(self)
+                self._join_reactor()
                 self._watch(READ if self._reading else 0)
         except BaseException:
             self.abort("error")
             raise
+
+    def _join_reactor(self) -> None:
+        """Be told of its end, and be counted if somebody counts."""
+        self._reactor.dependants.add(self)
+        meter = self._reactor.meter
+        if meter is not None:
+            meter.datagrams_begin(self)
 
     def __repr__(self) -> str:
         """Class, ends and state."""
@@ -319,13 +329,12 @@ class DatagramTransport(DatagramSending):
         # What a slot holds is loaded first and called then: called as a method of
         # `self` it would be looked for in the class each time.
         receive, deliver = self._receive, self._datagram_received
-        most = self._max_size
-        connected = self._connected
+        room, connected = self._room, self._connected
         batch = self._batch
         if batch == 1:
             # The same for one, spared what is there for more than one.
             try:
-                data, peer = receive(most + 1)
+                data, peer = receive(room)
             except BlockingIOError:
                 return
             except (OSError, MemoryError) as error:
@@ -335,7 +344,7 @@ class DatagramTransport(DatagramSending):
                 self._patience -= 1
             else:
                 self._batch = 2
-            if len(data) > most:
+            if len(data) == room:
                 self._too_long(peer)
                 return
             if not connected:
@@ -347,11 +356,12 @@ class DatagramTransport(DatagramSending):
             except BaseException as error:
                 self._protocol_failed(error, "datagram_received")
             return
+        most = self._max_size
         long = min(most, _LONG)
         octets = 0
         for taken in range(batch):
             try:
-                data, peer = receive(most + 1)
+                data, peer = receive(room)
             except BlockingIOError:
                 self._batch = max(taken, 1)
                 if batch == 2:
@@ -520,6 +530,9 @@ class DatagramTransport(DatagramSending):
     def finish(self) -> None:
         """The reactor's call at the end of the turn in which the transport was closed."""
         error, self._error = self._error, None
+        meter = self._reactor.meter
+        if meter is not None:
+            meter.datagrams_end(self)
         self._sock.close()
         if self._unlink is not None:
             self._unlink()

@@ -36,13 +36,16 @@ if TYPE_CHECKING:
     from typing import Any, Final, Self, TypeGuard, TypeVar, overload
 
     from sennit.core.deferred import Deferred
-    from sennit.core.interfaces import IDatagramProtocol, IStreamProtocol
+    from sennit.core.interfaces import (
+        IDatagramListener,
+        IDatagramProtocol,
+        IListener,
+        IStreamProtocol,
+    )
     from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing._clockloop import ClockEventLoop
     from sennit.core.testing.network import MemoryNetwork
-    from sennit.core.testing.streams import MemoryListener
-    from sennit.core.testing.udp import MemoryDatagramListener
 
     T = TypeVar("T")
 
@@ -155,7 +158,7 @@ class Clock:
 
     def listen_tcp(
         self, factory: ProtocolFactory, port: int, host: str = "", **options: Any
-    ) -> Deferred[MemoryListener]:
+    ) -> Deferred[IListener]:
         """Accept connections on the network in memory."""
         return self.network.listen_tcp(factory, port, host, **options)
 
@@ -167,7 +170,7 @@ class Clock:
 
     def listen_unix(
         self, factory: ProtocolFactory, path: str, **options: Any
-    ) -> Deferred[MemoryListener]:
+    ) -> Deferred[IListener]:
         """Accept connections at a path of the present host."""
         return self.network.listen_unix(factory, path, **options)
 
@@ -179,7 +182,7 @@ class Clock:
 
     def listen_udp(
         self, factory: DatagramFactory, port: int, host: str = "", **options: Any
-    ) -> Deferred[MemoryDatagramListener]:
+    ) -> Deferred[IDatagramListener]:
         """Receive datagrams on the network in memory."""
         return self.network.listen_udp(factory, port, host, **options)
 

@@ -90,7 +90,7 @@ def open_children() -> set[int]:
     return found
 
 
-def describe_child(pid: int) -> str:
+def _describe_child(pid: int) -> str:
     """What a child is, and whether it waits to be reaped."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
@@ -100,7 +100,7 @@ def describe_child(pid: int) -> str:
     return f"child {pid} ({name}){', a zombie' if rest.startswith('Z') else ''}"
 
 
-def describe_descriptor(number: int, name: str) -> str:
+def _describe_descriptor(number: int, name: str) -> str:
     """What a descriptor is, for a socket where it is bound to."""
     if name.startswith("socket:"):
         import socket
@@ -169,7 +169,7 @@ class Snapshot:
         if self._descriptors is not None:
             for number, name in sorted(open_descriptors(files=self._files).items()):
                 if self._descriptors.get(number) != name:
-                    left.append(describe_descriptor(number, name))
+                    left.append(_describe_descriptor(number, name))
         left += self._threads_left(patience)
         left += self._children_left(patience)
         for call in _timers(self._reactor):
@@ -200,7 +200,7 @@ class Snapshot:
         while True:
             children = open_children() - self._children
             if not children or time.monotonic() >= deadline:
-                return [describe_child(each) for each in sorted(children)]
+                return [_describe_child(each) for each in sorted(children)]
             time.sleep(0.01)
 
 

@@ -45,7 +45,13 @@ if TYPE_CHECKING:
 
     from sennit.core.address import Address
     from sennit.core.endpoint.listen import Server
-    from sennit.core.interfaces import IDatagramProtocol, IPeerLimits, IStreamProtocol
+    from sennit.core.interfaces import (
+        IDatagramListener,
+        IDatagramProtocol,
+        IListener,
+        IPeerLimits,
+        IStreamProtocol,
+    )
     from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing.clock import Clock
@@ -347,9 +353,13 @@ class MemoryNetwork:
         limits: IPeerLimits | None = None,
         paused: bool = False,
         **_options: Any,  # the kernel's: backlog, reuse_port
-    ) -> Deferred[MemoryListener]:
+    ) -> Deferred[IListener]:
         """`Reactor.listen_tcp`."""
-        return maybe_deferred(self._listen, factory, host, port, limits, paused=paused)
+
+        def listen() -> IListener:
+            return self._listen(factory, host, port, limits, paused=paused)
+
+        return maybe_deferred(listen)
 
     def _listen(
         self,
@@ -423,10 +433,10 @@ class MemoryNetwork:
         limits: IPeerLimits | None = None,
         paused: bool = False,
         **_options: Any,  # the kernel's: backlog, mode
-    ) -> Deferred[MemoryListener]:
+    ) -> Deferred[IListener]:
         """`Reactor.listen_unix`: a path is a host's own."""
 
-        def listen() -> MemoryListener:
+        def listen() -> IListener:
             host = self._here()
             if path in host.listeners:
                 code = errno.EADDRINUSE
@@ -494,10 +504,10 @@ class MemoryNetwork:
         groups: Sequence[str] = (),
         shared: bool = False,
         **_options: Any,  # the kernel's: reuse_port, ttl, dual_stack
-    ) -> Deferred[MemoryDatagramListener]:
+    ) -> Deferred[IDatagramListener]:
         """`Reactor.listen_udp`."""
 
-        def listen() -> MemoryDatagramListener:
+        def listen() -> IDatagramListener:
             addresses = ["0.0.0.0", "::"] if not host else self._look_up(host)
             owner = self._host_to_bind(addresses[0])
             chosen = port

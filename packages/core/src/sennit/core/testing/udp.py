@@ -49,7 +49,7 @@ QUEUE: Final = 208 * 1024
 EVERYBODY: Final = "255.255.255.255"
 
 
-def socket_name(address: str, port: int) -> tuple[Any, ...]:
+def _socket_name(address: str, port: int) -> tuple[Any, ...]:
     """Host and port as `socket` names them."""
     return (address, port, 0, 0) if family_of(address) == socket.AF_INET6 else (address, port)
 
@@ -152,9 +152,9 @@ class MemoryDatagramTransport:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """asyncio's questions: ``peername``, ``sockname``, ``reactor``."""
         if name == "peername" and self._peer is not None:
-            return socket_name(self._peer.host, self._peer.port)
+            return _socket_name(self._peer.host, self._peer.port)
         if name == "sockname":
-            return socket_name(*self.place)
+            return _socket_name(*self.place)
         if name == "reactor":
             return self._reactor
         return default
@@ -269,7 +269,7 @@ class MemoryDatagramTransport:
             self._count("limit:read-queue")
             return
         self._held += len(data)
-        self._inbox.append((data, socket_name(*source), group))
+        self._inbox.append((data, _socket_name(*source), group))
         self._deliver_later()
 
     def _count(self, limit: str) -> None:
@@ -280,7 +280,7 @@ class MemoryDatagramTransport:
         self._fail_later(code, to, text or os.strerror(code))
 
     def _fail_later(self, code: int, peer: tuple[str, int], text: str) -> None:
-        name = socket_name(*peer)
+        name = _socket_name(*peer)
         kind = (3, 1) if family_of(peer[0]) == socket.AF_INET6 else (3, 3)
         kind = (1, 4) if kind == (3, 1) else kind
         icmp = kind if code == errno.ECONNREFUSED else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -339,6 +340,39 @@ def test_a_reader_that_has_gone_ends_the_writing_and_nothing_else(pipe: tuple[in
     assert writer.flush(5.0)
     assert not writer.write("nor this")
     assert writer.close()
+
+
+def test_a_disk_that_was_full_gets_lines_again(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HARDENING fault-14: what is dropped meanwhile is counted."""
+    reader, fd = pipe
+    really = os.write
+    room = [6]
+
+    def write(where: int, data: Any) -> int:
+        if where != fd:
+            return really(where, data)
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        count = really(where, data[: room[0]])
+        room[0] -= count
+        return count
+
+    monkeypatch.setattr("os.write", write)
+    writer = LineWriter(fd, notice="… {} log lines were dropped")
+    writer.write("first")
+    assert writer.flush()
+    room[0] = 3
+    writer.write("second")
+    assert writer.flush()
+    assert (writer.dropped, writer.write("third")) == (1, True)
+    assert writer.flush()
+    room[0] = 1000
+    writer.write("fourth")
+
+    assert writer.close()
+    assert os.read(reader, 1000).decode() == ("first\nsec\n… 2 log lines were dropped\nfourth\n")
 
 
 def test_a_descriptor_made_non_blocking_by_others_is_written_whole(pipe: tuple[int, int]) -> None:

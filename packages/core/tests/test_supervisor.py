@@ -16,7 +16,7 @@ import pytest
 
 from sennit.core.deferred import Deferred
 from sennit.core.errors import SennitError, UsageError
-from sennit.core.ops.admin import ask_blocking
+from sennit.core.ops.admin import CommandError, ask_blocking
 from sennit.core.reactor.base import run
 from sennit.core.service.backoff import BackOff
 from sennit.core.service.runner import NodeRun
@@ -421,6 +421,24 @@ def test_commands_are_answered_for_all_workers(sennit: Callable[..., Any]) -> No
     assert ask_blocking(path, "ready")["ready"] is False
     ask_blocking(path, "drain")
     assert process.wait() == 0
+
+
+def test_a_worker_that_hangs_does_not_hide_how_the_others_are(
+    sennit: Callable[..., Any],
+) -> None:
+    """Readiness too: the others take what it does not."""
+    process = sennit("[node]\nworkers = 2\n" + ADMIN + WHO)
+    path = str(process.folder / "admin.sock")
+    os.kill(process.workers()[0], signal.SIGSTOP)
+
+    status = ask_blocking(path, "status")
+    assert status["node"]["not_ready"] == ["worker 1 does not answer"]
+    assert len(status["workers"]) == 2
+    assert ask_blocking(path, "ready")["ready"]
+
+    os.kill(process.workers()[1], signal.SIGSTOP)
+    with pytest.raises(CommandError, match="1 does not answer; worker 2 does not answer"):
+        ask_blocking(path, "status")
 
 
 # ── who has started it ────────────────────────────────────────────────────────

@@ -43,6 +43,9 @@ COMMANDS: Final = (
 PATIENCE: Final = 20.0
 """Seconds for one worker's answer."""
 
+SHORT_PATIENCE: Final = 2.0
+"""The same where it is asked how things are: one that hangs must not hide the others."""
+
 # `Any` in this module: answers, which are whatever JSON gives.
 
 
@@ -73,18 +76,25 @@ class WorkersCommands:
         return await method(arguments)
 
     async def _ask(
-        self, name: str, arguments: Mapping[str, Any]
+        self, name: str, arguments: Mapping[str, Any], *, silent: list[str] | None = None
     ) -> list[tuple[Worker, dict[str, Any]]]:
         """Every worker that serves and what it answers; one that has just ended is left out.
+
+        Args:
+            name: The command.
+            arguments: Its arguments.
+            silent: Where it is given, workers that do not answer soon are named there, and
+                left out, in place of an error.
 
         Raises:
             UsageError: The command is wrong.
             SennitError: A worker could not do it, or none serves.
         """
         workers = [each for each in self._supervisor.workers.values() if each.state == READY]
+        patience = PATIENCE if silent is None else SHORT_PATIENCE
         answers = await asyncio.gather(
             *(
-                each.ask("admin", timeout=PATIENCE, name=name, arguments=dict(arguments))
+                each.ask("admin", timeout=patience, name=name, arguments=dict(arguments))
                 for each in workers
             ),
             return_exceptions=True,
@@ -96,12 +106,15 @@ class WorkersCommands:
             if isinstance(answer, ControlError) and answer.kind == "usage":
                 raise UsageError(str(answer))
             if isinstance(answer, TimeoutError):
+                if silent is not None:
+                    silent.append(f"worker {worker.number} does not answer")
+                    continue
                 raise SennitError(f"{worker} does not answer")
             if isinstance(answer, BaseException):
                 raise answer
             found.append((worker, answer))
         if not found:
-            raise SennitError("no worker serves")
+            raise SennitError("; ".join(silent or ()) or "no worker serves")
         return found
 
     # ── how it is ─────────────────────────────────────────────────────────────
@@ -110,7 +123,8 @@ class WorkersCommands:
         from sennit.core._version import __version__
 
         supervisor = self._supervisor
-        answers = await self._ask("status", arguments)
+        silent: list[str] = []
+        answers = await self._ask("status", arguments, silent=silent)
         services: dict[str, dict[str, Any]] = {}
         for _, answer in answers:
             for each in answer["services"]:
@@ -128,9 +142,12 @@ class WorkersCommands:
                 "started": None if started is None else round(started[0], 3),
                 "uptime": None if started is None else round(monotonic() - started[1], 3),
                 "reloads": max(answer["node"]["reloads"] for _, answer in answers),
-                "not_ready": self._reasons(
-                    [(worker, answer["node"]["not_ready"]) for worker, answer in answers]
-                ),
+                "not_ready": [
+                    *silent,
+                    *self._reasons(
+                        [(worker, answer["node"]["not_ready"]) for worker, answer in answers]
+                    ),
+                ],
             },
             "services": list(services.values()),
             "workers": [
@@ -148,7 +165,8 @@ class WorkersCommands:
         if self._supervisor.state != READY:
             reasons = self._supervisor.ready()
         else:
-            answers = await self._ask("ready", arguments)
+            # Others take what one that hangs does not.
+            answers = await self._ask("ready", arguments, silent=[])
             reasons = self._reasons([(each, answer["reasons"]) for each, answer in answers])
         return {"ready": not reasons, "reasons": reasons}
 
@@ -212,6 +230,11 @@ class WorkersCommands:
         return {
             "total": sum(answer["total"] for _, answer in answers),
             "connections": found[:limit],
+            "datagrams": [
+                {**each, "worker": worker.number}
+                for worker, answer in answers
+                for each in answer["datagrams"]
+            ],
         }
 
     async def _tasks(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:

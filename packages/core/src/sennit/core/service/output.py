@@ -11,6 +11,7 @@ The thread writes to the descriptor itself: a thread that waits inside
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import deque
@@ -55,6 +56,10 @@ class LineWriter:
         self._busy = False
         self._closed = False
         self._broken = False
+        # What is known of the piece that is being written, in case it is lost.
+        self._cut = False
+        self._lead = 0
+        self._told = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._started = False
 
@@ -126,9 +131,13 @@ class LineWriter:
     def _take(self) -> bytes:
         """The lines that go out together; under the lock."""
         pieces: list[bytes] = []
+        if self._cut:
+            pieces.append(b"\n")
+        self._told = 0
         if self._untold and self._notice:
             pieces.append((self._notice.format(self._untold) + "\n").encode())
-            self._untold = 0
+            self._told, self._untold = self._untold, 0
+        self._lead = sum(map(len, pieces))
         size = 0
         while self._lines and size < 16 * _PIECE:
             piece = self._lines.popleft()
@@ -136,6 +145,17 @@ class LineWriter:
             size += len(piece)
             pieces.append(piece)
         return b"".join(pieces)
+
+    def _lose(self, data: bytes, written: int) -> None:
+        """Count the lines for which the disk has no room."""
+        lines = data.count(b"\n", max(written, self._lead))
+        with self._changed:
+            self.dropped += lines
+            self._untold += lines + (self._told if written < self._lead else 0)
+            if written:
+                self._cut = data[written - 1 : written] != b"\n"
+        for _ in range(lines if self._notice else 0):
+            _count_dropped()
 
     def _write(self, data: bytes) -> bool:
         view = memoryview(data)
@@ -149,11 +169,19 @@ class LineWriter:
                 if not _wait_for_room(self._fd):
                     return False
                 continue
-            except OSError:
-                # The reader has gone (EPIPE) or the disk is full: nobody to tell.
+            except OSError as error:
+                if error.errno in _FULL:
+                    self._lose(data, len(data) - len(view))
+                    return True
+                # The reader has gone (EPIPE): nobody to tell.
                 return False
             view = view[written:]
+        self._cut = False
         return True
+
+
+_FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""Errors of a disk on which there may be room again."""
 
 
 def keep_standard_descriptors() -> None:

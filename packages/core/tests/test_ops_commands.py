@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import logging
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from sennit.core.errors import ConfigError, UsageError
 from sennit.core.ops.admin import UnknownCommandError, ask
 from sennit.core.ops.commands import COMMANDS, NodeCommands
 from sennit.core.ops.service import Operation
+from sennit.core.protocol import DatagramProtocol
 from sennit.core.service.loading import load
 from sennit.core.service.node import Node
 
@@ -286,3 +288,26 @@ async def test_a_signal_writes_a_dump_to_the_log_from_a_thread_of_its_own(
     lines = [each.getMessage() for each in caplog.records if each.name == "sennit.dump"]
     assert lines[:2] == [f"process {os.getpid()}", "thread MainThread"]
     assert "services: 2" in lines
+
+
+async def test_sockets_for_datagrams_are_listed_with_what_they_dropped(
+    commands: NodeCommands, node: Node
+) -> None:
+    class Quiet(DatagramProtocol):
+        def datagram_received(self, data: bytes, peer: Any) -> None:
+            came.set()
+
+    came = asyncio.Event()
+    listener: Any = await node.reactor.listen_udp(Quiet, 0, "127.0.0.1", max_size=10)
+    listener.label = "names"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for data in (b"longer than it takes", b"short"):
+            sender.sendto(data, ("127.0.0.1", listener.port))
+    await came.wait()
+    (shown,) = (await tell(commands, "connections", service="names"))["datagrams"]
+    assert shown["local"] == f"127.0.0.1:{listener.port}"
+    assert (shown["received"], shown["sent"], shown["queued"]) == (2, 0, 0)
+    assert shown["protocol"].endswith("Quiet")
+    assert shown["drops"] == {"limit:datagram-size": 1}
+    assert (await tell(commands, "connections", service="first"))["datagrams"] == []
+    listener.close()

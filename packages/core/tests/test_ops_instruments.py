@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -13,6 +14,7 @@ from sennit.core import Protocol, open_stream, serve
 from sennit.core.ops.instruments import measure, octets, process_metrics, stop_measuring
 from sennit.core.ops.metrics import Registry, registry_of
 from sennit.core.policy.limits import ConnectionLimits
+from sennit.core.protocol import DatagramProtocol
 from sennit.core.reactor.base import Reactor
 from sennit.core.reactor.turning import Turning
 
@@ -304,3 +306,85 @@ def test_what_the_process_uses_is_shown_under_its_usual_names() -> None:
     assert found["process_cpu_seconds"] > 0
     assert found["process_resident_memory_bytes"] > 1 << 20
     assert 3 <= found["process_open_fds"] <= found["process_max_fds"]
+
+
+class DatagramEcho(DatagramProtocol):
+    def datagram_received(self, data: bytes, peer: Any) -> None:
+        self.transport.sendto(data, peer)
+
+
+class PathEcho(DatagramProtocol):
+    def datagram_received_on_path(self, data: bytes, path: Any) -> None:
+        self.transport.send_on_path(data, path)
+
+
+@pytest.mark.parametrize("kind", [DatagramEcho, PathEcho])
+@pytest.mark.parametrize("before", [True, False])
+async def test_datagrams_are_counted_by_service_while_somebody_measures(
+    reactor: Reactor, kind: type[DatagramProtocol], before: bool
+) -> None:
+    if before:
+        measure(reactor)
+    came: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Client(DatagramProtocol):
+        def datagram_received(self, data: bytes, peer: Any) -> None:
+            came.put_nowait(data)
+
+    listener: Any = await reactor.listen_udp(kind, 0, "0.0.0.0", max_size=100)
+    listener.label = "site"
+    transport: Any = listener.transports[0]
+    client: Any = await reactor.connect_udp(Client, "127.0.0.1", listener.port)
+    measure(reactor)
+    for _ in range(10):
+        client.transport.sendto(b"x" * 50)
+        assert await came.get() == b"x" * 50
+    client.transport.sendto(b"x" * 101)
+    client.transport.sendto(b"last")
+    assert await came.get() == b"last"
+    wanted = {
+        "datagrams_received{site}": 12,
+        "datagrams_sent{site}": 11,
+        "datagram_sent_bytes{site}": 504,
+        "datagrams_dropped{site,limit:datagram-size}": 1,
+        "datagrams_sent{client}": 12,
+        "datagram_sent_bytes{client}": 605,
+        "datagrams_received{client}": 11,
+        "datagram_received_bytes{client}": 504,
+    }
+    found = read(reactor)
+    assert {name: found[name] for name in wanted} == wanted
+    listener.close()
+    client.transport.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    found = read(reactor)
+    assert {name: found[name] for name in wanted} == wanted
+    assert transport.close_reason == "drained"
+
+
+async def test_datagram_sockets_are_themselves_while_nobody_measures(reactor: Reactor) -> None:
+    listener = await reactor.listen_udp(DatagramEcho, 0, "127.0.0.1")
+    transport: Any = listener.transports[0]
+    assert isinstance(transport._sock, socket.socket)
+    measure(reactor)
+    assert not isinstance(transport._sock, socket.socket)
+    assert transport.get_extra_info("socket").getsockname() == ("127.0.0.1", listener.port)
+    stop_measuring(reactor)
+    assert isinstance(transport._sock, socket.socket)
+    assert transport._receive.__self__ is transport._sock
+    listener.close()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="SO_MEMINFO is Linux'")
+async def test_what_the_kernel_drops_of_a_full_queue_is_counted(reactor: Reactor) -> None:
+    measure(reactor)
+    listener = await reactor.listen_udp(DatagramEcho, 0, "127.0.0.1")
+    listener.pause_accepting()
+    transport: Any = listener.transports[0]
+    transport._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(50):
+            sender.sendto(bytes(1000), ("127.0.0.1", listener.port))
+    assert read(reactor)["datagrams_dropped{,limit:receive-buffer}"] > 30
+    listener.close()

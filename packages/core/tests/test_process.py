@@ -584,7 +584,8 @@ async def test_a_helper_without_descriptors_left_is_an_error_of_the_start(option
                 os.close(fd)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         try:
-            await (await starting).protocol.ended
+            process: Any = await starting
+            await process.protocol.ended
         except SpawnError as error:
             codes.add(error.errno)
     # The helper has the limit, too, and says so in its own way.

@@ -322,11 +322,9 @@ async def run_process(
         ProcessFailedError: With `check`: it failed; likewise.
         UsageError: What is asked for cannot be.
     """
-    if not isinstance(limit, int) or limit < 0:
-        raise UsageError(f"limit is a number of octets from 0 on, not {limit!r}")
-    # Not a number (NaN) is not greater than 0 either.
-    if timeout is not None and (not isinstance(timeout, (int, float)) or not timeout >= 0):
-        raise UsageError(f"timeout is a number of seconds from 0 on, not {timeout!r}")
+    _check_number("limit", limit, "octets", int)
+    if timeout is not None:
+        _check_number("timeout", timeout, "seconds", (int, float))
     here: Any = reactor or current_reactor()
     run = _Run()
     descriptors: dict[int, Any] = {**(options.pop("descriptors", None) or {})}
@@ -378,6 +376,17 @@ async def run_process(
             text += f"; it said {said!r}"
         raise ProcessFailedError(text, result)
     return result
+
+
+def _check_number(name: str, given: Any, unit: str, kind: type[int] | tuple[type, ...]) -> None:
+    """See that a limit is one, before there is a program that nobody would end.
+
+    Raises:
+        UsageError: It is none.
+    """
+    # What is not a number (NaN) is not greater than 0 either.
+    if not isinstance(given, kind) or not given >= 0:
+        raise UsageError(f"{name} is a number of {unit} from 0 on, not {given!r}")
 
 
 def _input(given: Any) -> tuple[Any, Any]:

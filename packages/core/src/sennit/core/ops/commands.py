@@ -6,7 +6,8 @@ command        arguments; what comes back
 ``status``     the node and each service: state, URLs, uptime, connections, restarts
 ``ready``      whether it should get new work, and why not
 ``metrics``    ``format``: ``json``, or ``text`` for what ``accept`` asks for
-``connections``  ``service``, ``peer``, ``state``, ``limit``; ``kill``: an id
+``connections``  ``service``, ``peer``, ``state``, ``limit``; ``kill``: an id. Sockets for
+               datagrams are named beside them
 ``tasks``      what every Task waits for
 ``drain``      ``name``: bring that service down; without it the whole node
 ``reload``     read the configuration again
@@ -30,6 +31,7 @@ from weakref import WeakKeyDictionary
 
 from sennit.core.errors import UsageError
 from sennit.core.ops.admin import UnknownCommandError
+from sennit.core.ops.datagrams import datagram_transports_of, drops_of, tally_of
 from sennit.core.ops.instruments import (
     connections_of,
     label_of,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from sennit.core.reactor.calls import DelayedCall
     from sennit.core.service.node import Node
+    from sennit.core.transport.datagrams import DatagramTransport
     from sennit.core.transport.stream import SocketTransport
 
 __all__ = ["COMMANDS", "NodeCommands", "service_lines"]
@@ -211,7 +214,12 @@ class NodeCommands:
                 found.append(shown)
         if kill is not None:
             return {"killed": killed}
-        return {"total": total, "connections": found}
+        datagrams = [
+            _datagrams(transport)
+            for transport in datagram_transports_of(self._node.reactor)
+            if service in (None, label_of(transport)) and peer is None and state is None
+        ]
+        return {"total": total, "connections": found, "datagrams": datagrams}
 
     def _connection(self, transport: SocketTransport) -> dict[str, Any]:
         number = self._ids.get(transport)
@@ -304,6 +312,22 @@ class NodeCommands:
             if timer is not None:
                 timer.cancel()
             self._level_back(name)
+
+
+def _datagrams(transport: DatagramTransport) -> dict[str, Any]:
+    """What there is to say of a socket for datagrams."""
+    tally = tally_of(transport)
+    return {
+        "service": label_of(transport),
+        "local": str(transport.local or ""),
+        "peer": str(transport.peer or ""),
+        "protocol": type(transport.get_protocol()).__qualname__,
+        "received": None if tally is None else tally[0],
+        "sent": None if tally is None else tally[2],
+        "queued": transport.get_write_buffer_size(),
+        "reading": transport.is_reading(),
+        "drops": drops_of(transport),
+    }
 
 
 def service_lines(node: Node) -> list[str]:

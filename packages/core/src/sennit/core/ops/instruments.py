@@ -4,7 +4,8 @@
 then on, and listeners, connections and look-ups tell the reactor's `Meter` of
 what happens once per connection or look-up, never per octet. Octets are those
 that the kernel has counted (``TCP_INFO``), read when a connection ends and when
-somebody asks; so they are known of TCP on Linux, and of nothing else.
+somebody asks; so they are known of TCP on Linux, and of nothing else. Datagrams are counted one
+by one, while somebody measures (``datagrams.py``).
 
 A reactor that was never measured has ``meter = None``, runs the same turns as
 ever and looks at that attribute when a connection begins and ends.
@@ -23,6 +24,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+from sennit.core.ops.datagrams import (
+    count_datagrams,
+    datagram_transports_of,
+    drops_of,
+    stop_counting_datagrams,
+    tally_of,
+)
 from sennit.core.ops.metrics import registry_of
 from sennit.core.ops.turns import TurnMeter, turns
 from sennit.core.transport.stream import SocketTransport
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from sennit.core.ops.metrics import Registry
     from sennit.core.ops.watch import BlockingWatch
     from sennit.core.reactor.base import Reactor
+    from sennit.core.transport.datagrams import DatagramTransport
     from sennit.core.transport.listening import Listener
 
 __all__ = [
@@ -87,8 +96,13 @@ class Meter(TurnMeter):
         self.watch: BlockingWatch | None = None
         self.opened: WeakKeyDictionary[SocketTransport, float] = WeakKeyDictionary()
         self._ended_octets: dict[str, list[int]] = {}
+        self._ended_datagrams: dict[str, list[int]] = {}
+        self._ended_drops: dict[tuple[str, str], int] = {}
         self._make_loop_metrics()
         self._make_connection_metrics()
+        self._make_datagram_metrics()
+        for transport in datagram_transports_of(reactor):
+            count_datagrams(transport)
         registry.before_reading(self.refresh)
 
     def _make_loop_metrics(self) -> None:
@@ -174,6 +188,20 @@ class Meter(TurnMeter):
             "sennit_name_lookup_seconds", "How long look-ups of names took."
         ).labels()
 
+    def _make_datagram_metrics(self) -> None:
+        registry = self.registry
+        self._datagrams = (
+            registry.counter("sennit_datagrams_received", "Datagrams received.", ("service",)),
+            registry.counter("sennit_datagram_received_bytes", "Their octets.", ("service",)),
+            registry.counter("sennit_datagrams_sent", "Datagrams sent.", ("service",)),
+            registry.counter("sennit_datagram_sent_bytes", "Their octets.", ("service",)),
+        )
+        self._datagram_drops = registry.counter(
+            "sennit_datagrams_dropped",
+            "Datagrams that were dropped, and why.",
+            ("service", "reason"),
+        )
+
     # ── what the loop tells ───────────────────────────────────────────────────
 
     def blocked(self, callback: object, seconds: float) -> None:
@@ -215,6 +243,14 @@ class Meter(TurnMeter):
             sums[0] += counted[0]
             sums[1] += counted[1]
 
+    def datagrams_begin(self, transport: DatagramTransport) -> None:
+        """A datagram transport begins."""
+        count_datagrams(transport)
+
+    def datagrams_end(self, transport: DatagramTransport) -> None:
+        """It has ended; its socket is open for this one moment more."""
+        _add_datagrams(transport, self._ended_datagrams, self._ended_drops)
+
     def looked_up(self, seconds: float, error: BaseException | None) -> None:
         """A name was looked up."""
         self._lookup_time.observe(seconds)
@@ -233,6 +269,7 @@ class Meter(TurnMeter):
             self._waiting.labels(name).set(0 if pool is None else pool.waiting)
             self._oldest.labels(name).set(0.0 if pool is None else pool.oldest_age)
         self._count_connections()
+        self._count_datagrams()
         # Its module stays unloaded in a program that writes no log through it.
         output = sys.modules.get("sennit.core.service.output")
         self._dropped.labels().value = 0 if output is None else output.lines_dropped()
@@ -257,8 +294,34 @@ class Meter(TurnMeter):
                 series = metric.labels(service)
                 series.value = max(series.value, value)
 
+    def _count_datagrams(self) -> None:
+        sums = {service: list(four) for service, four in self._ended_datagrams.items()}
+        drops = dict(self._ended_drops)
+        for transport in datagram_transports_of(self._reactor):
+            _add_datagrams(transport, sums, drops)
+        for service, four in sums.items():
+            for metric, value in zip(self._datagrams, four, strict=True):
+                metric.labels(service).value = value
+        for key, value in drops.items():
+            self._datagram_drops.labels(*key).value = value
 
-def label_of(transport: SocketTransport) -> str:
+
+def _add_datagrams(
+    transport: DatagramTransport,
+    sums: dict[str, list[int]],
+    drops: dict[tuple[str, str], int],
+) -> None:
+    service = label_of(transport)
+    tally = tally_of(transport)
+    if tally is not None:
+        four = sums.setdefault(service, [0, 0, 0, 0])
+        for at, value in enumerate(tally):
+            four[at] += value
+    for reason, count in drops_of(transport).items():
+        drops[service, reason] = drops.get((service, reason), 0) + count
+
+
+def label_of(transport: SocketTransport | DatagramTransport) -> str:
     """The service a connection belongs to, as metrics name it."""
     owner = transport._owner
     return CLIENT if owner is None else str(getattr(owner, "label", ""))
@@ -332,6 +395,8 @@ def stop_measuring(reactor: Reactor) -> None:
     if meter is not None:
         if meter.watch is not None:
             meter.watch.stop()
+        for transport in datagram_transports_of(reactor):
+            stop_counting_datagrams(transport)
         meter.registry.not_before_reading(meter.refresh)
         del reactor._turns  # the class's is there again
         if reactor.running:

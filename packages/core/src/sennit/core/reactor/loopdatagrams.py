@@ -86,7 +86,7 @@ class _Manners(DatagramTransport):
             except BaseException as error:
                 self._protocol_failed(error, "connection_made")
             if self._state < CLOSING:
-                self._reactor.dependants.add(self)
+                self._join_reactor()
                 try:
                     self._watch(READ if self._reading else 0)
                 except Exception as error:

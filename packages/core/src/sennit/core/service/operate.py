@@ -267,6 +267,23 @@ def _connections(
     )
     if found["total"] > len(found["connections"]):
         click.echo(f"… and {found['total'] - len(found['connections'])} more (see --limit)")
+    if found.get("datagrams"):  # none, or a node that knows nothing of them
+        _table(
+            ("datagrams of", "local", "peer", "received", "sent", "queued", "dropped", "protocol"),
+            (
+                (
+                    each["service"],
+                    each["local"],
+                    each["peer"],
+                    each["received"],
+                    each["sent"],
+                    _octets(each["queued"]),
+                    ", ".join(f"{count} {why}" for why, count in each["drops"].items()),
+                    each["protocol"],
+                )
+                for each in found["datagrams"]
+            ),
+        )
     return 0
 
 

@@ -361,9 +361,7 @@ def listen_fd_endpoint(
         raise OSError(error.errno, f"cannot listen on fd:{fd}: {error.strerror}") from error
     try:
         check_listening(sock, f"fd:{fd}")
-        return Listener(
-            reactor, [sock], factory, limits=limits, paused=paused, on_close=release
-        )
+        return Listener(reactor, [sock], factory, limits=limits, paused=paused, on_close=release)
     except BaseException:
         sock.close()
         raise

@@ -1039,3 +1039,27 @@ def test_any_datagrams_come_whole_and_in_order(datagrams: list[bytes], refusals:
         assert transport.get_write_buffer_size() == 0
 
     run(main)
+
+
+def test_who_was_told_of_no_beginning_is_told_of_no_end() -> None:
+    events: list[tuple[str, int]] = []
+
+    class Failing(DatagramProtocol):
+        def connection_made(self, transport: Any) -> None:
+            events.append(("made", id(self)))
+            raise RuntimeError("no")
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            events.append(("lost", id(self)))
+
+    async def main(reactor: Reactor) -> None:
+        sockets = [udp_socket("127.0.0.1", 0) for _ in range(2)]
+        with pytest.raises(RuntimeError, match="no"):
+            DatagramListener(reactor, sockets, Failing)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [name for name, _ in events] == ["made", "lost"]
+        assert len({which for _, which in events}) == 1
+        assert [each.fileno() for each in sockets] == [-1, -1]
+
+    run(main)

@@ -447,10 +447,11 @@ class DatagramListener:
         scoped: bool = False,
         release: Callable[[], object] | None = None,
     ) -> None:
-        from sennit.core.protocol import adapt_datagram_factory
+        from sennit.core.protocol import DatagramProtocol, adapt_datagram_factory
 
         build = adapt_datagram_factory(factory)
         kind = transport or UDPTransport
+        started = 0
         context = copy_context() or None
         self.on_empty: Callable[[], object] | None = None
         self.label = ""
@@ -478,9 +479,13 @@ class DatagramListener:
                 if paused:
                     made.pause_reading()
             for made in self._transports:
+                started += 1
                 made.start()
         except BaseException:
             self._closed = True
+            for made in self._transports[started:]:
+                # Who was told of no beginning is told of no end.
+                made.set_protocol(DatagramProtocol())
             for made in self._transports:
                 made.abort("error")
             for sock in self._sockets[len(self._transports) :]:

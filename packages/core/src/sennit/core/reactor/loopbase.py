@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 else:
     AsyncioLoop = asyncio.SelectorEventLoop
 
-__all__ = ["AsyncioLoop", "LoopSelector", "number"]
+__all__ = ["AsyncioLoop", "LastWord", "LoopSelector", "number"]
 
 
 class LoopSelector:
@@ -55,6 +55,20 @@ class LoopSelector:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+class LastWord:
+    """Hands a protocol the error as asyncio would, instead of the house's."""
+
+    __slots__ = ("_error", "_protocol")
+
+    def __init__(self, protocol: Any, error: BaseException | None) -> None:
+        self._protocol = protocol
+        self._error = error
+
+    def connection_lost(self, error: object) -> None:
+        """The connection is gone."""
+        self._protocol.connection_lost(self._error)
 
 
 def number(fd: Any) -> int:

@@ -20,6 +20,7 @@ from asyncio import selector_events
 from contextvars import copy_context
 
 from sennit.core.errors import ConnectionLost, DatagramError, DatagramTooLongError
+from sennit.core.reactor.loopbase import LastWord
 from sennit.core.reactor.pollers import READ
 from sennit.core.transport.datagrams import MAX_DATAGRAM, DatagramTransport
 from sennit.core.transport.sending import CLOSING, GONE
@@ -175,7 +176,7 @@ class _Manners(DatagramTransport):
             except Exception as error:
                 self._protocol_failed(error, "connection_made")
         if failure is not None:
-            self._protocol = typing.cast("Any", _LastWord(protocol, failure))
+            self._protocol = typing.cast("Any", LastWord(protocol, failure))
         super().finish()
 
     if not typing.TYPE_CHECKING:
@@ -186,19 +187,6 @@ class _Manners(DatagramTransport):
             # `asyncio.Transport`, which asyncio's own are, too). It cannot be a base: both would
             # lay out slots. `type()` tells the truth.
             return _Kinds
-
-
-class _LastWord:
-    """Hands a protocol the error as asyncio would, instead of the house's."""
-
-    __slots__ = ("_error", "_protocol")
-
-    def __init__(self, protocol: Any, error: BaseException) -> None:
-        self._protocol = protocol
-        self._error = error
-
-    def connection_lost(self, error: object) -> None:
-        self._protocol.connection_lost(self._error)
 
 
 class LoopUDPTransport(_Manners, UDPTransport):

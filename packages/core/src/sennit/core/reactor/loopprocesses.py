@@ -19,6 +19,7 @@ from asyncio.transports import _FlowControlMixin
 from contextvars import copy_context
 
 from sennit.core.errors import ConnectionLost
+from sennit.core.reactor.loopbase import LastWord
 from sennit.core.reactor.pollers import WRITE
 from sennit.core.transport.pipes import Ends, PipeTransport
 from sennit.core.transport.reaping import watch_child
@@ -64,19 +65,6 @@ class _FileEnds(Ends):
     def close(self) -> None:
         self.read_fd = self.write_fd = -1
         self.file.close()
-
-
-class _LastWord:
-    """Hands a protocol the system's error, as asyncio would."""
-
-    __slots__ = ("_error", "_protocol")
-
-    def __init__(self, protocol: Any, error: BaseException | None) -> None:
-        self._protocol = protocol
-        self._error = error
-
-    def connection_lost(self, error: object) -> None:
-        self._protocol.connection_lost(self._error)
 
 
 class LoopPipe(PipeTransport):
@@ -166,7 +154,7 @@ class LoopPipe(PipeTransport):
         """The reactor's call at the end of the turn in which the pipe was lost."""
         protocol = self._protocol
         if self._error is not None:
-            last: Any = _LastWord(protocol, self._failure)
+            last: Any = LastWord(protocol, self._failure)
             self._protocol = last
         self._failure = None
         if not self._begun:

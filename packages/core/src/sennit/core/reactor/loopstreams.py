@@ -18,6 +18,7 @@ from asyncio.transports import _FlowControlMixin
 from contextvars import copy_context
 
 from sennit.core.errors import ConnectionLost
+from sennit.core.reactor.loopbase import LastWord
 from sennit.core.transport.listening import Listener
 from sennit.core.transport.sending import GONE
 from sennit.core.transport.stream import SocketTransport
@@ -54,19 +55,6 @@ class _Client:
             self._server._attach(transport)
         else:
             self._server._attach()
-
-
-class _LastWord:
-    """Hands a protocol the error as asyncio would, instead of the house's."""
-
-    __slots__ = ("_error", "_protocol")
-
-    def __init__(self, protocol: Any, error: BaseException | None) -> None:
-        self._protocol = protocol
-        self._error = error
-
-    def connection_lost(self, error: object) -> None:
-        self._protocol.connection_lost(self._error)
 
 
 class LoopTransport(SocketTransport):
@@ -180,9 +168,7 @@ class LoopTransport(SocketTransport):
         except OSError:
             pass
         if self._error is not None:
-            self._protocol = typing.cast(
-                "IStreamProtocol", _LastWord(self._protocol, self._failure)
-            )
+            self._protocol = typing.cast("IStreamProtocol", LastWord(protocol, self._failure))
         self._failure = None
         if not self._begun:
             # Given up before it began; the order that asyncio keeps.

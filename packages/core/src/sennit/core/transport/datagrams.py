@@ -246,20 +246,11 @@ class DatagramTransport(DatagramSending):
         """asyncio's questions: ``peername``, ``sockname``, ``socket``, ``reactor``."""
         if name == "peername":
             return self._peer if self._connected else default
-        if name == "sockname":
-            try:
-                return self._sock.getsockname()
-            except OSError:
-                return default
-        if name == "socket":
-            if self._state == GONE:
-                return default
-            from sennit.core.transport.peek import SocketView
-
-            return SocketView(self._sock)
         if name == "reactor":
             return self._reactor
-        return default
+        from sennit.core.transport.peek import socket_info
+
+        return socket_info(self, name, default)
 
     # ── protocol ──────────────────────────────────────────────────────────────
 

@@ -1,13 +1,32 @@
-"""A look at a transport's socket, for `get_extra_info("socket")`."""
+"""What `get_extra_info` of a socket's transport answers, a look at the socket among it."""
 
 from __future__ import annotations
+
+from sennit.core.transport.sending import GONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as RawSocket  # noqa: N812 - it is a type
     from typing import Any
 
-__all__ = ["SocketView"]
+    from sennit.core.transport.datagrams import DatagramTransport
+    from sennit.core.transport.stream import SocketTransport
+
+__all__ = ["SocketView", "socket_info"]
+
+
+def socket_info(
+    transport: SocketTransport | DatagramTransport, name: str, default: Any
+) -> Any:  # Any: asyncio's open-ended answers
+    """`get_extra_info` of what both kinds have of a socket: ``sockname``, ``socket``."""
+    if name == "sockname":
+        try:
+            return transport._sock.getsockname()
+        except OSError:
+            return default
+    if name == "socket":
+        return default if transport._state == GONE else SocketView(transport._sock)
+    return default
 
 
 class SocketView:

@@ -231,20 +231,11 @@ class SocketTransport(Sending):
         """asyncio's questions: ``peername``, ``sockname``, ``socket``, ``reactor``."""
         if name == "peername":
             return default if self.peer is None else self._peer
-        if name == "sockname":
-            try:
-                return self._sock.getsockname()
-            except OSError:
-                return default
-        if name == "socket":
-            if self._state == GONE:
-                return default
-            from sennit.core.transport.peek import SocketView
-
-            return SocketView(self._sock)
         if name == "reactor":
             return self._reactor
-        return default
+        from sennit.core.transport.peek import socket_info
+
+        return socket_info(self, name, default)
 
     # ── protocol ──────────────────────────────────────────────────────────────
 

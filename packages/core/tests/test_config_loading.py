@@ -214,6 +214,12 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
             "where [service.echo] listens already",
             id="two services at one place",
         ),
+        pytest.param(
+            ECHO + '[admin]\nlisten = ["tcp://127.0.0.1:8007"]\n',
+            'sennit.toml:1: [service.echo] listen[0]: found "tcp://127.0.0.1:8007", '
+            "where [admin] listens already",
+            id="a service where probes are answered",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, message: str) -> None:

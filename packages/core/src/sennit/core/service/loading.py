@@ -478,7 +478,7 @@ def _check(
             service = _service(name, table, world, plugin)
             if service is not None:
                 services.append(service)
-    _check_collisions(services, world)
+    _check_collisions(services, admin, world)
     ordered = sorted(world.problems, key=lambda each: origin.line(each.path) or 0)
     _raise([origin.error(each.path, each.text) for each in ordered])
     return NodeConfig(origin, folder, tls, services, node=node, admin=admin, users=users)
@@ -578,21 +578,30 @@ def _with_tls(match: re.Match[str]) -> str:
     return "tls:" if match[1] == "tcp" else "tls+unix:"
 
 
-def _check_collisions(services: Iterable[ConfiguredService], world: World) -> None:
-    """Two of our own services at one place: no need to try that."""
+def _check_collisions(
+    services: Iterable[ConfiguredService], admin: AdminConfig | None, world: World
+) -> None:
+    """Two of our own at one place: no need to try that.
+
+    And no use: whoever shares a place for the time of a reload would do so for good.
+    """
     seen: dict[str, str] = {}
+    for index, one in enumerate(() if admin is None else admin.listen):
+        _collide(seen, "[admin]", ("admin", "listen", index), one.url, world)
     for service in services:
+        path = ("service", service.name, "listen")
         for index, each in enumerate(service.config.listen):
-            place = re.sub(r"^tls(\+unix)?:", lambda m: "unix:" if m[1] else "tcp:", each.url)
-            place = place.partition("?")[0]
-            if place.endswith(":0"):
-                continue
-            if place in seen:
-                world.add(
-                    ("service", service.name, "listen", index),
-                    f'found "{each.url}", where [service.{seen[place]}] listens already',
-                )
-            seen.setdefault(place, service.name)
+            _collide(seen, f"[service.{service.name}]", (*path, index), each.url, world)
+
+
+def _collide(seen: dict[str, str], table: str, path: TablePath, url: str, world: World) -> None:
+    place = re.sub(r"^tls(\+unix)?:", lambda m: "unix:" if m[1] else "tcp:", url)
+    place = place.partition("?")[0]
+    if place.endswith(":0"):
+        return
+    if place in seen:
+        world.add(path, f'found "{url}", where {seen[place]} listens already')
+    seen.setdefault(place, table)
 
 
 def _key(path: TablePath) -> str | None:

@@ -384,8 +384,9 @@ def _check_number(name: str, given: Any, unit: str, kind: type[int] | tuple[type
     Raises:
         UsageError: It is none.
     """
+    number: Any = given  # `kind` says what it is, which the checkers do not follow
     # What is not a number (NaN) is not greater than 0 either.
-    if not isinstance(given, kind) or not given >= 0:
+    if not isinstance(given, kind) or not number >= 0:
         raise UsageError(f"{name} is a number of {unit} from 0 on, not {given!r}")
 
 

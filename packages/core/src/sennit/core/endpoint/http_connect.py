@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 
-from sennit.core.endpoint.socks_engine import Established, Refused
+from sennit.core.endpoint.socks_engine import Established, Negotiation, Refused
 from sennit.core.engine import CLOSED, NEED_DATA
 from sennit.core.errors import ProtocolError, UsageError
 
@@ -36,7 +36,7 @@ class ConnectFault(ProtocolError):  # noqa: N818 - an event, as `PeerFault` is
     """What the proxy answered is no HTTP; `rule` names the section."""
 
 
-class HTTPConnectEngine:
+class HTTPConnectEngine(Negotiation):
     """One proxy.
 
     Args:
@@ -68,25 +68,10 @@ class HTTPConnectEngine:
             login = f"{username}:{password or ''}".encode()
             lines.append(f"Proxy-Authorization: Basic {b64encode(login).decode('ascii')}")
         self._has_login = username is not None
-        self._out = ["\r\n".join((*lines, "", "")).encode("ascii")]
-        self._data = b""
+        super().__init__()
+        self._out.append("\r\n".join((*lines, "", "")).encode("ascii"))
         self._searched = 0
         self._interim = 0
-        self._ended = False
-        self._over = False
-
-    def receive_data(self, data: bytes) -> None:
-        """Octets have come."""
-        self._data += data
-
-    def receive_eof(self) -> None:
-        """The proxy sends no more."""
-        self._ended = True
-
-    def data_to_send(self) -> list[bytes]:
-        """What is to leave, in order."""
-        out, self._out = self._out, []
-        return out
 
     def next_event(self) -> Established | Refused | ConnectFault | NoEvent:
         """What the proxy answered, or `NEED_DATA`."""
@@ -102,12 +87,6 @@ class HTTPConnectEngine:
             if event is not None:
                 self._over = True
                 return event
-
-    def release(self) -> bytes:
-        """What came behind the answer: the tunnel's."""
-        self._over = True
-        rest, self._data = self._data, b""
-        return rest
 
     def _wait(self) -> ConnectFault | NoEvent:
         data = self._data

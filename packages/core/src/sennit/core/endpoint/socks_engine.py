@@ -28,6 +28,7 @@ __all__ = [
     "Command",
     "Established",
     "Login",
+    "Negotiation",
     "Refused",
     "Relayed",
     "Reply",
@@ -168,8 +169,8 @@ if TYPE_CHECKING:
     ClientEvent: TypeAlias = Established | Refused | SocksFault
 
 
-class _Engine:
-    """Octets in, octets out; what both sides have."""
+class Negotiation:
+    """Octets in, octets out, and what is left when it is over: of SOCKS, and of CONNECT, too."""
 
     def __init__(self) -> None:
         self._data = b""
@@ -195,6 +196,10 @@ class _Engine:
         self._over = True
         rest, self._data = self._data, b""
         return rest
+
+
+class _Engine(Negotiation):
+    """What both sides of SOCKS have."""
 
     def _need(self) -> NoEvent | SocksFault:
         if self._ended:

@@ -179,12 +179,14 @@ async def test_one_service_is_drained_and_a_reload_brings_it_back(
 
 
 async def test_a_reload_that_fails_says_so_and_changes_nothing(
-    commands: NodeCommands, node: Node, file: Path
+    commands: NodeCommands, node: Node, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """HARDENING fault-18."""
+    """HARDENING fault-18: the log has it too, as after a signal."""
     file.write_text(FILE + "\nbroken = 1\n")
     with pytest.raises(UsageError, match="unknown key"):
         await tell(commands, "reload")
+    (record,) = (each for each in caplog.records if each.levelname == "ERROR")
+    assert "unknown key" in record.getMessage()
     assert (await tell(commands, "ready"))["ready"]
 
 

@@ -414,6 +414,11 @@ def test_commands_are_answered_for_all_workers(sennit: Callable[..., Any]) -> No
     process.write("[node]\nworkers = 2\n" + ADMIN + WHO + 'word = "new"\n')
     assert ask_blocking(path, "reload")["changed"] == ["who"]
     assert process.who()[3] == "new"
+    process.write(WHO + "nonsense = 1\n")
+    with pytest.raises(CommandError, match="nonsense"):
+        ask_blocking(path, "reload")
+    process.wait_for("ERROR   admin - not reloaded, everything is as it was: sennit.toml:4:")
+    process.write("[node]\nworkers = 2\n" + ADMIN + WHO)
     assert ask_blocking(path, "restart") == {"restarted": [1, 2]}
     ask_blocking(path, "drain", name="who")
     with pytest.raises(OSError, match="refused"):

@@ -29,7 +29,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from sennit.core.errors import UsageError
+from sennit.core.errors import SennitError, UsageError
 from sennit.core.ops.admin import UnknownCommandError
 from sennit.core.ops.datagrams import datagram_transports_of, drops_of, tally_of
 from sennit.core.ops.instruments import (
@@ -267,7 +267,14 @@ class NodeCommands:
         return {"drained": name}
 
     async def _reload(self) -> object:
-        report = await self._to_its_end(self._node.reload())
+        try:
+            report = await self._to_its_end(self._node.reload())
+        except SennitError as error:
+            # Also for those who read the log and have not asked (HARDENING fault-18).
+            logging.getLogger("sennit.admin").error(
+                "not reloaded, everything is as it was: %s", error
+            )
+            raise
         return report.to_json()
 
     async def _to_its_end(self, doing: Awaitable[Any]) -> Any:  # Any: what it gives

@@ -9,6 +9,7 @@ summed; connections and tasks say whose they are. ``status`` has ``workers`` bes
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import platform
 from time import monotonic
@@ -279,7 +280,13 @@ class WorkersCommands:
 
     async def _reload(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         _none("reload", arguments)
-        found: dict[str, Any] = await self._to_its_end(self._supervisor.reload())
+        try:
+            found: dict[str, Any] = await self._to_its_end(self._supervisor.reload())
+        except SennitError as error:
+            logging.getLogger("sennit.admin").error(
+                "not reloaded, everything is as it was: %s", error
+            )
+            raise
         return found
 
     async def _restart(self, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -317,11 +317,14 @@ def test_a_long_answer_does_not_end_the_connection_to_the_supervisor() -> None:
     async def main(reactor: Reactor) -> None:
         ends = socket.socketpair()
         lost: list[int] = []
+
+        def answer(*_: object) -> str:
+            return "x" * 2**25
+
+        def ignore(*_: object) -> None: ...
+
         worker, supervisor = (
-            Control(
-                reactor, lambda *_: "x" * 2**25, lambda *_: None, functools.partial(lost.append, n)
-            )
-            for n in range(2)
+            Control(reactor, answer, ignore, functools.partial(lost.append, n)) for n in range(2)
         )
         worker.attach(ends[0])
         supervisor.attach(ends[1])

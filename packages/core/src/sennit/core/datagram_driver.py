@@ -212,9 +212,8 @@ class DatagramEngineProtocol(DatagramProtocol, Generic[EngineT, EventT]):
 
     # ── events ────────────────────────────────────────────────────────────────
 
-    def _handle(self, event: Any) -> None:
-        kind: type[Any] = type(event)
-        method = self._table.get(kind) or self._find_method(event)
+    def _handle(self, event: object) -> None:
+        method = self._table.get(type(event)) or self._find_method(event)
         try:
             result = method(self, event)
         except Exception as error:

@@ -27,7 +27,7 @@ from sennit.core.service.worker import WorkerRun
 from sennit.core.service.workers import READY, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from pathlib import Path
 
     from sennit.core.reactor.base import Reactor
@@ -612,6 +612,40 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
     supervise(monkeypatch, main)
 
     assert tries == [1, 1, 1]
+
+
+def test_a_worker_that_ends_before_it_serves_is_followed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each failure would count twice, and waits would grow too fast."""
+    tries: list[int] = []
+    followed: list[object] = []
+
+    async def main(supervisor: Supervisor) -> None:
+        old = Worker(supervisor, 1, first=False)
+        supervisor.workers[1] = old
+        supervisor.state = READY
+        supervisor._backoffs[1] = BackOff(0.001, 0.001)
+        really = supervisor._start_worker
+
+        def start(number: int) -> Worker:
+            tries.append(number)
+            if len(tries) == 3:
+                supervisor.workers.clear()
+                raise SennitError("enough")
+            return really(number)
+
+        def later(work: Coroutine[Any, Any, object]) -> None:
+            followed.append(work)
+            work.close()
+
+        monkeypatch.setattr(supervisor, "_start_worker", start)
+        monkeypatch.setattr(supervisor, "_later", later)
+        await supervisor._follow(old)
+
+    supervise(monkeypatch, main, "false")
+
+    assert (len(tries), followed) == (3, [])
 
 
 def test_a_program_that_is_not_there_is_no_reason_to_fall(

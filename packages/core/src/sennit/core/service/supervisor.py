@@ -131,6 +131,7 @@ class Supervisor:
         self.restarts = 0
         self.started: tuple[float, float] | None = None
         self._leaving: set[Worker] = set()
+        self._followed: set[Worker] = set()
         self._backoffs: dict[int, BackOff] = {}
         self._tasks: set[asyncio.Task[object]] = set()
         self._busy: str | None = None
@@ -334,7 +335,8 @@ class Supervisor:
                 self._status = self._status or 1
             return
         self._log.error("%s has ended: %s", worker, worker.how_it_ended)
-        self._later(self._follow(worker))
+        if worker not in self._followed:
+            self._later(self._follow(worker))
 
     async def _follow(self, worker: Worker) -> None:
         """Start another in the place of one that has ended, until one serves."""
@@ -357,11 +359,15 @@ class Supervisor:
                 continue
             self.workers[number] = new
             self.restarts += 1
-            if await self._until_ready(new):
+            # Its end is seen here, as long as it is not known to serve.
+            self._followed.add(new)
+            if await self._until_ready(new) and new.alive:
+                self._followed.discard(new)
                 self._log.info("%s serves", new)
                 break
             lived = 0.0
             await new.gone(5.0)
+            self._followed.discard(new)
             new.let_go()
             old = new
         # Only now: until the new one listened there, these sockets kept its callers.

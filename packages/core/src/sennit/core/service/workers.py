@@ -216,9 +216,10 @@ class Worker:
         self.state = ENDED
         self._close_server()
         self._control.close()
-        self._settle(False)
         waiting, self._waiters = self._waiters, []
+        # Before whoever waits goes on: who follows it is to be known by then.
         self._supervisor.worker_ended(self)
+        self._settle(False)
         for each in waiting:
             each.callback(None)
 

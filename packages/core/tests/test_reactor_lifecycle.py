@@ -13,7 +13,7 @@ import sys
 import textwrap
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,6 +68,18 @@ def test_run_returns_what_a_coroutine_main_returns(reactor: Reactor) -> None:
         return 7
 
     assert reactor.run(main) == 7
+
+
+def test_run_says_that_it_wants_the_function_and_not_its_call(reactor: Reactor) -> None:
+    async def main() -> None:
+        raise AssertionError
+
+    run: Any = reactor.run
+    with pytest.raises(TypeError, match=r"give the function and not its call: run\(main\)"):
+        run(main())
+    with pytest.raises(TypeError, match="7 is no function"):
+        run(7)
+    reactor.run(Reactor.stop)
 
 
 def test_run_ends_with_the_deferred_that_main_returned(reactor: Reactor) -> None:

@@ -56,6 +56,17 @@ def run_shutdown_calls(reactor: Reactor) -> Deferred[None]:
     return done
 
 
+def _no_function(main: Any) -> TypeError:
+    """What to tell somebody who writes ``run(main())``, as asyncio wants it."""
+    if hasattr(main, "cr_frame"):
+        main.close()  # or Python warns that nobody has awaited it
+        name = getattr(main, "__name__", "main")
+        return TypeError(
+            f"give the function and not its call: run({name}); it is given the reactor"
+        )
+    return TypeError(f"{main!r} is no function that can be given the reactor")
+
+
 class Run:
     """What `Reactor.run` does, once.
 
@@ -103,6 +114,8 @@ class Run:
 
     def _start(self, main: Callable[[Reactor], object]) -> None:
         try:
+            if not callable(main):
+                raise _no_function(main)
             value = main(self._reactor)
         except (KeyboardInterrupt, SystemExit):
             raise

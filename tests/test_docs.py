@@ -4,7 +4,7 @@ A fenced block of ``python`` or ``sh`` whose first line is ``# docs: NAME`` is a
 It is run by itself in an empty folder and must end with status 0. When the next fenced
 block is ``text``, that is what it prints, where ``…`` stands for anything within a line.
 ``# needs: redis-server PySide6`` in the second line names programs and modules without
-which it is skipped.
+which it is skipped. The Python blocks of the READMEs run, too, and links lead somewhere.
 """
 
 from __future__ import annotations
@@ -101,6 +101,50 @@ def test_a_program_of_the_documentation_runs_as_pasted(program: Program, tmp_pat
         assert expected.fullmatch(done.stdout.rstrip("\n")), (
             f"the page says:\n{program.prints}\nit printed:\n{done.stdout}\n{done.stderr}"
         )
+
+
+READMES = [
+    (file, number, text)
+    for file in ("README.md", "packages/core/README.md")
+    for number, (language, text) in enumerate(_FENCE.findall((ROOT / file).read_text()))
+    if language == "python"
+]
+
+
+@pytest.mark.parametrize(("file", "number", "text"), READMES)
+def test_a_program_of_a_readme_runs_as_pasted(
+    file: str, number: int, text: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", text],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, ""), f"block {number} of {file}: {done.stderr}"
+    assert done.stdout.startswith("b'"), "it prints what came back"
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("packages/*/README.md")]
+    pages += [*ROOT.glob("packages/*/bench/README.md"), *ROOT.glob("examples/**/README.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_every_page_stands_in_the_index() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    names = {page.name for page in PAGES} - {"README.md"}
+    assert {name for name in names if f"({name})" not in index} == set()
 
 
 def test_names_of_programs_are_unique_on_their_page() -> None:

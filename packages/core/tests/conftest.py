@@ -53,7 +53,9 @@ class Who(Protocol):
             self.context.counters.add(rest).add_callbacks(self.answer, self.answer)
         elif word == "listen":
             self.context.bus.subscribe(rest, lambda topic, message: self.answer(message.decode()))
-            self.transport.write(b"listening\\n")
+            # The hub answers in turn: who has its answer is known to want the topic.
+            self.context.counters.add("listening").add_callbacks(
+                lambda _: self.transport.write(b"listening\\n"), self.answer)
         elif word == "publish":
             topic, _, message = rest.partition(" ")
             self.context.bus.publish(topic, message.encode())

@@ -232,3 +232,46 @@ def test_no_octet_of_a_peer_is_read_before(sennit: Callable[..., Any], tmp_path:
 
     assert process.wait() == 2
     assert process.log == ["sennit: sennit.toml:1: [node] there is no user 'no-such-user'"]
+
+
+@as_root
+def test_nothing_is_imported_after_privileges_have_gone(tmp_path: Path) -> None:
+    """The interpreter may lie where its new user cannot look."""
+    config = tmp_path / "sennit.toml"
+    config.write_text('[service.echo]\ntype = "echo"\nlisten = ["tcp://127.0.0.1:0"]\n')
+    code = """
+        import sys
+        from sennit.core.service.cli import main
+        from sennit.core.service.privileges import Privileges
+
+        class Nothing:
+            def find_spec(self, name, path=None, target=None):
+                raise ModuleNotFoundError(f"{name} is imported late", name=name)
+
+        change = Privileges._change
+
+        def change_and_forbid(self):
+            change(self)
+            sys.meta_path.insert(0, Nothing())
+
+        Privileges._change = change_and_forbid
+        sys.exit(main())
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), "up", str(config), "--user", "nobody"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            if any(line == "ready\n" for line in process.stdout):
+                process.send_signal(signal.SIGTERM)
+            said = process.stderr.read()
+            status = process.wait(30)
+        finally:
+            process.kill()
+
+    assert (status, "imported late" in said) == (0, False), said

@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack
+from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,25 @@ SAME_SIGNAL: Final = 0.2
 """Seconds within which a second signal is the first one told twice."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+_LATE: Final = (
+    "sennit.core._faultlog",
+    "sennit.core._tasks",
+    "sennit.core.ops.admin",
+    "sennit.core.ops.commands",
+    "sennit.core.ops.dump",
+    "sennit.core.ops.exposition",
+    "sennit.core.ops.health",
+    "sennit.core.ops.service",
+    "sennit.core.service.reload",
+    "sennit.core.stream",
+    "sennit.core.transport.descriptors",
+    "sennit.core.transport.peek",
+    "gzip",
+    "resource",
+    "traceback",
+)
+"""What is imported while serving, with all it imports in turn."""
 
 
 def run(
@@ -114,6 +134,19 @@ def _probes(config: NodeConfig) -> list[str]:
                 "the supervisor answers probes, and it reads no keys; write a tcp: URL",
             )
     return [each.url for each in listen]
+
+
+def _load_late_modules() -> None:
+    """Load what is imported when it is first wanted, while its files may still be read.
+
+    An interpreter may lie where its new user cannot look: in somebody's home, say.
+    """
+    for name in _LATE:
+        try:
+            import_module(name)
+        except ImportError:
+            # An extra that is not installed, or not on this system: who wants it is told.
+            continue
 
 
 def privileges(config: NodeConfig, settings: Settings) -> Privileges:
@@ -288,6 +321,8 @@ class NodeRun:
 
     async def _granted(self) -> None:
         """Everything is bound, nothing was accepted: here privileges are given up."""
+        if self._privileges.changes_ids:
+            _load_late_modules()
         self._privileges.drop()
 
     async def _administer(self, stack: AsyncExitStack, node: Node) -> None:

@@ -21,7 +21,7 @@ try:
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import Collector
 except ImportError as error:  # pragma: no cover - tested in a process without it
-    raise MissingExtraError(__name__, "sennit-core", "metrics") from error
+    raise MissingExtraError("OpenMetrics", "sennit-core", "metrics") from error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

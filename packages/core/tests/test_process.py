@@ -546,6 +546,8 @@ async def test_what_cannot_be_started_says_what_and_why(
         assert isinstance(caught.value, OSError)
         assert recorder.events == []
         assert len(str(caught.value)) < 400
+    # A helper ends just after it has told; the loop, which reaps it, must still run then.
+    await until(lambda: not children())
 
 
 async def test_a_process_without_descriptors_left_says_so() -> None:

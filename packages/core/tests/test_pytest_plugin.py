@@ -161,6 +161,44 @@ def test_what_a_test_leaves_behind_fails_it(run: Run, body: str, message: str) -
     result.stdout.fnmatch_lines(["*the test left behind:*", message])
 
 
+def test_what_a_fixture_of_a_wider_scope_holds_is_no_leak_of_the_first_test(run: Run) -> None:
+    done = run(
+        """
+        import socket
+        import subprocess
+        import threading
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def shared():
+            ended = threading.Event()
+            thread = threading.Thread(target=ended.wait)
+            thread.start()
+            with socket.socket() as sock, subprocess.Popen(["sleep", "30"]) as child:
+                yield sock
+                child.kill()
+                ended.set()
+                thread.join()
+
+        async def test_first(shared):
+            pass
+
+        kept = []
+
+        def teardown_module():
+            kept[0].close()
+
+        async def test_second_leaves_one_of_its_own(shared):
+            kept.append(socket.socket())
+
+        async def test_last(shared):
+            pass
+        """
+    )
+    done.assert_outcomes(passed=3, errors=1)
+    done.stdout.fnmatch_lines(["*the test left behind:*", "*socket*"])
+
+
 def test_what_ends_by_itself_right_after_the_test_is_no_leak(run: Run) -> None:
     result = run(
         """

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sennit.core.reactor.base import Reactor
@@ -13,7 +14,7 @@ from sennit.core.reactor.eventloop import ReactorEventLoop
 from sennit.core.testing.leaks import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
     from typing import Final, TypeVar
 
     T = TypeVar("T")
@@ -68,6 +69,17 @@ class Session:
             self._looked = True
             self._before = Snapshot(deferreds=False)
             logging.getLogger("sennit").addHandler(self._errors)
+
+    @contextmanager
+    def outliving(self) -> Generator[None, None, None]:
+        """What is made inside it ends with a later test, and is not left behind by this one."""
+        before = self._before
+        if before is None:
+            yield
+            return
+        earlier = Snapshot(deferreds=False)
+        yield
+        before.allow(earlier)
 
     def reactor(self, *, running: bool) -> Reactor:
         """The reactor of the coroutines, or (not `running`) one that the test runs itself."""

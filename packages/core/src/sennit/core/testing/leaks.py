@@ -183,6 +183,20 @@ class Snapshot:
             left += _grown("pending ", self._deferreds, _pending_deferreds())
         return left
 
+    def allow(self, earlier: Snapshot) -> None:
+        """Take what has come since `earlier` for something that was there all the time.
+
+        Descriptors, threads and children alone: what a thing that outlives this look is made of.
+        """
+        if self._descriptors is not None and earlier._descriptors is not None:
+            for number, name in open_descriptors(files=self._files).items():
+                if earlier._descriptors.get(number) != name:
+                    self._descriptors[number] = name
+        if self._threads is not None and earlier._threads is not None:
+            self._threads |= set(threading.enumerate()) - earlier._threads
+        if self._children is not None and earlier._children is not None:
+            self._children |= open_children() - earlier._children
+
     def _threads_left(self, patience: float) -> list[str]:
         if self._threads is None:
             return []

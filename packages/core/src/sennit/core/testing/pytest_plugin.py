@@ -70,6 +70,7 @@ _POLLERS: Final = ("epoll", "kqueue", "poll", "select")
 _session = pytest.StashKey["Session"]()
 _failed = pytest.StashKey[bool]()
 _seed = pytest.StashKey[int]()
+_being_set_up = pytest.StashKey["Session | None"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -187,8 +188,10 @@ def _session_of(item: pytest.Item) -> Session:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Look around before the first fixture is made."""
+    item.config.stash[_being_set_up] = None
     if _is_ours(item) or _uses_reactor(item):
-        _session_of(item).look_around()
+        item.config.stash[_being_set_up] = session = _session_of(item)
+        session.look_around()
 
 
 def _uses_reactor(item: pytest.Item) -> bool:
@@ -272,7 +275,12 @@ def pytest_fixture_setup(
     # Any: pytest types it as a function, and it may be a method.
     function: Any = fixturedef.func
     if not _is_our_fixture(function, request):
-        return (yield)
+        session = request.config.stash.get(_being_set_up, None)
+        if fixturedef.scope == "function" or session is None:
+            return (yield)
+        # A server, say, that a module's tests share: it begins with the first of them.
+        with session.outliving():
+            return (yield)
     if fixturedef.scope != "function":
         pytest.fail(
             f"the asynchronous fixture {fixturedef.argname!r} has the scope {fixturedef.scope}, "

@@ -17,9 +17,9 @@ import gi
 gi.require_version("Gtk", "4.0")
 from gi.repository import GLib, Gtk  # noqa: E402 - only now is it known which GTK
 
-from sennit.core import Reactor, serve  # noqa: E402
-from sennit.core.reactor.gtk import run  # noqa: E402
-from sennit.web import Request, Response, Site, text  # noqa: E402
+from sennit.core import Reactor, serve  # noqa: E402 - as above
+from sennit.core.reactor.gtk import run  # noqa: E402 - as above
+from sennit.web import Request, Response, Site, text  # noqa: E402 - as above
 
 
 class Window:

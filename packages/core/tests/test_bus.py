@@ -285,7 +285,7 @@ def test_a_client_comes_back_and_wants_what_it_wanted(tmp_path: Path) -> None:
             await bus.when_connected()
             await bus.get("sync")
             bus.publish("a", message)
-            await after(lambda wanted=message: ("a", wanted) in heard, reactor)  # type: ignore[misc]
+            await after(lambda wanted=message: ("a", wanted) in heard, reactor)  # type: ignore[misc]  # a default binds the loop's value
             hub.close()
             await after(lambda: not bus.connected, reactor)
         await bus.close()

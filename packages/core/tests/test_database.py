@@ -510,7 +510,7 @@ async def test_a_statement_that_is_stuck_does_not_hold_up_the_end() -> None:
 @pytest.mark.parametrize("bad", [{"size": 0}, {"size": 2, "min_size": 3}])
 def test_a_pool_of_nothing_is_refused(bad: dict[str, int]) -> None:
     with pytest.raises(DatabaseUsageError):
-        Pool(sqlite3, ":memory:", **bad)  # type: ignore[arg-type]
+        Pool(sqlite3, ":memory:", **bad)  # type: ignore[arg-type]  # what must be refused
 
 
 async def test_wrong_uses_say_what_is_right() -> None:

@@ -93,7 +93,7 @@ class World:
             assert not slots.idle or under_way >= slots.waiting
 
 
-WORDS = "acquire opened refused release broken checked dead cancel time".split()  # noqa: SIM905
+WORDS = "acquire opened refused release broken checked dead cancel time".split()  # noqa: SIM905 - a list of words reads better
 
 
 @settings(max_examples=300, deadline=None)

@@ -202,7 +202,7 @@ def test_a_plugin_gives_a_row_and_is_loaded_by_use(monkeypatch: pytest.MonkeyPat
     assert args == (endpoint, factory)
     assert options == {"reactor": reactor, "limits": None, "paused": False}
     with pytest.raises(EndpointSyntaxError, match="one connects to"):
-        connect_to(endpoint, factory, reactor=reactor, timeout=1)  # type: ignore[arg-type]
+        connect_to(endpoint, factory, reactor=reactor, timeout=1)  # type: ignore[arg-type]  # stand-ins
 
 
 def test_a_plugin_that_gives_no_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_where_one_cannot_listen_the_row_says_so() -> None:
     row = Scheme("line", form="opaque", no_listen="a line has nobody to accept")
     endpoint = parse_endpoint("line:x", row)
     with pytest.raises(EndpointSyntaxError, match="a line has nobody to accept"):
-        listen_at(endpoint, object(), reactor=object())  # type: ignore[arg-type]
+        listen_at(endpoint, object(), reactor=object())  # type: ignore[arg-type]  # stand-ins: it is refused before
 
 
 def test_every_function_that_a_row_names_is_there() -> None:

@@ -349,7 +349,7 @@ async def test_wrong_uses_are_refused(tmp_path: Path) -> None:
         observe([])
     for wrong in ({"settle": -1.0}, {"polling": 0.0}):
         with pytest.raises(UsageError, match="seconds"):
-            observe(tmp_path, **wrong)  # type: ignore[arg-type]
+            observe(tmp_path, **wrong)  # type: ignore[arg-type]  # what must be refused
 
 
 def test_the_package_offers_what_it_lists() -> None:

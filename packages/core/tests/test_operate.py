@@ -84,7 +84,7 @@ def test_status_is_a_line_on_the_node_and_a_table(
     assert lines[0] == "running, process 7, up 1 d 2 h, reloaded 2 times"
     assert lines[1] == "not ready: service 'b' is failed: OSError: \\x1b[2J"
     assert lines[2].split() == [*operate_heads()]
-    assert lines[3].split() == ["site", "web", "running", "5.0", "s", "3", "1", SERVICE["urls"][0]]  # type: ignore[index]
+    assert lines[3].split() == ["site", "web", "running", "5.0", "s", "3", "1", SERVICE["urls"][0]]  # type: ignore[index]  # a table of mixed values
     assert json.loads(sennit(capsys, "status", "--json")) == asked.answer
 
 

@@ -170,7 +170,7 @@ async def test_a_client_that_goes_ends_what_was_done_for_it(url: str, node: Node
             cancelled.append(True)
             raise
 
-    node.command = hang  # type: ignore[method-assign]
+    node.command = hang  # type: ignore[method-assign]  # a node that never answers
     stream = await open_stream(url)
     await stream.send_all(get("/readyz"))
     await begun.wait()

@@ -39,7 +39,7 @@ def test_a_reactor_that_is_not_measured_runs_the_plain_turns() -> None:
     reactor = Reactor()
     try:
         assert reactor.meter is None
-        assert reactor._turns.__func__ is Turning._turns  # type: ignore[attr-defined]
+        assert reactor._turns.__func__ is Turning._turns  # type: ignore[attr-defined]  # a bound method has it
     finally:
         reactor.close()
 
@@ -56,7 +56,7 @@ async def test_measuring_begins_and_ends_while_the_reactor_runs(reactor: Reactor
     for _ in range(5):
         await asyncio.sleep(0.001)
     assert read(reactor)["loop_turn_seconds"] == before
-    assert reactor._turns.__func__ is Turning._turns  # type: ignore[attr-defined]
+    assert reactor._turns.__func__ is Turning._turns  # type: ignore[attr-defined]  # a bound method has it
 
 
 async def test_measuring_twice_is_measuring_once(reactor: Reactor) -> None:
@@ -239,7 +239,7 @@ def test_measured_turns_do_the_same_in_the_same_order() -> None:
                 log.append("bad")
                 raise ValueError("expected")
 
-            reactor.report = lambda error, where: log.append(f"{error} {where[:9]}")  # type: ignore[method-assign]
+            reactor.report = lambda error, where: log.append(f"{error} {where[:9]}")  # type: ignore[method-assign]  # to read what is told
             reactor.flush_later(lambda: log.append("flush"))
             reactor.ended(lambda: log.append("end"))
             for delay in (0.002, 0.001, 0.0):

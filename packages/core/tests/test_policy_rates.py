@@ -72,7 +72,7 @@ def pair_of(
     peer, worn = Keep(clock), inner or Keep(clock)
     limited = rate_limited(lambda: worn, read=read, write=write, total=total).build_protocol(None)
     assert limited is not None
-    return peer, worn, memory_pair(peer, limited, reactor=clock)  # type: ignore[return-value]
+    return peer, worn, memory_pair(peer, limited, reactor=clock)  # type: ignore[return-value]  # its members are these
 
 
 # ── buckets ───────────────────────────────────────────────────────────────────
@@ -270,8 +270,8 @@ def test_an_abort_waits_for_nothing() -> None:
     assert done.outcome is not None
     assert isinstance(done.outcome.error, ConnectionLost)
     done.add_errback(lambda error: None)
-    assert isinstance(waiting.outcome.error, ConnectionLost)  # type: ignore[attr-defined]
-    waiting.add_errback(lambda error: None)  # type: ignore[attr-defined]
+    assert isinstance(waiting.outcome.error, ConnectionLost)  # type: ignore[attr-defined]  # it is a Deferred while one waits
+    waiting.add_errback(lambda error: None)  # type: ignore[attr-defined]  # as above
 
 
 def test_no_timer_is_left_when_the_peer_goes() -> None:

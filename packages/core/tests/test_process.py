@@ -275,7 +275,7 @@ async def test_a_child_that_floods_a_paused_reader_is_held_up_by_its_pipe() -> N
         made(transport)
         transport.pause_reading(1)
 
-    recorder.connection_made = connection_made  # type: ignore[method-assign]
+    recorder.connection_made = connection_made  # type: ignore[method-assign]  # to see the transport
     process: Any = await current_reactor().spawn_process(
         recorder, ["sh", "-c", f"head -c {size} /dev/zero; echo done >&2"]
     )
@@ -375,7 +375,7 @@ async def test_terminate_reaches_descendants_wherever_they_have_gone() -> None:
     process.terminate(0.05)
     await recorder.ended
     for pid in pids:
-        await until(lambda pid=pid: not _alive(pid))  # type: ignore[misc]
+        await until(lambda pid=pid: not _alive(pid))  # type: ignore[misc]  # a default binds the loop's value
 
 
 def _alive(pid: int) -> bool:

@@ -520,7 +520,7 @@ def test_a_factory_that_refuses_the_client_drops_the_connection() -> None:
 
 
 def test_a_protocol_that_closes_at_once_gets_no_octets(echo: type[Echo]) -> None:
-    class Curt(echo):  # type: ignore[misc, valid-type]
+    class Curt(echo):  # type: ignore[misc, valid-type]  # a class that a fixture gives
         def connection_made(self, transport: Any) -> None:
             transport.close()
 

@@ -49,7 +49,7 @@ class World:
 
 def client_of(world: World, *urls: str, **settings: object) -> ReconnectingClient[Protocol]:
     settings.setdefault("jitter", lambda: 1.0)
-    return ReconnectingClient("feed", urls or ("a",), Protocol, open=world.open, **settings)  # type: ignore[arg-type]
+    return ReconnectingClient("feed", urls or ("a",), Protocol, open=world.open, **settings)  # type: ignore[arg-type]  # settings of several types
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def world(clock: Clock) -> World:
 
 def started(clock: Clock, client: ReconnectingClient[Protocol]) -> ReconnectingClient[Protocol]:
     """The client, at work."""
-    clock.run(lambda _: client.start(clock))  # type: ignore[arg-type]
+    clock.run(lambda _: client.start(clock))  # type: ignore[arg-type]  # the clock is its reactor
     return client
 
 
@@ -259,7 +259,7 @@ def test_a_client_without_an_endpoint_is_refused() -> None:
 def test_over_sockets_it_follows_a_server_that_restarts() -> None:
     class Greeter(Protocol):
         def connection_made(self, transport: object) -> None:
-            super().connection_made(transport)  # type: ignore[arg-type]
+            super().connection_made(transport)  # type: ignore[arg-type]  # any transport will do
             self.transport.write(b"hi")
 
     class Listens(Protocol):

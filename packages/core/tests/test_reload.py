@@ -372,7 +372,7 @@ def test_a_service_may_read_its_files_anew_or_stop_the_reload(tmp_path: Path) ->
                 raise problem.pop()
             return lambda: done.append("put")
 
-        service.prepare_reload = prepare_reload  # type: ignore[method-assign]
+        service.prepare_reload = prepare_reload  # type: ignore[method-assign]  # a service that has files
         with pytest.raises(ConfigError, match=r"\[service\.echo\] idle: the zone is broken"):
             await node.reload()
         assert done == []

@@ -39,7 +39,7 @@ class Kept(Held):
 def left_by(act: Callable[[], object], **options: object) -> tuple[Any, str]:
     """What `act` gave, and the complaint about it."""
     made: Any = None
-    with pytest.raises(LeakError) as caught, assert_no_leaks(patience=0.05, **options):  # type: ignore[arg-type]
+    with pytest.raises(LeakError) as caught, assert_no_leaks(patience=0.05, **options):  # type: ignore[arg-type]  # options of several types
         made = act()
     return made, str(caught.value)
 

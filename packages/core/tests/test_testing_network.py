@@ -397,7 +397,7 @@ def test_a_slow_reader_holds_the_writer(clock: Clock, network: MemoryNetwork) ->
     keep = open_keep(network, clock)
     transport = keep.transport
     paused: list[bool] = []
-    keep.pause_writing = lambda: paused.append(True)  # type: ignore[method-assign]
+    keep.pause_writing = lambda: paused.append(True)  # type: ignore[method-assign]  # to see when it is called
     transport.write(bytes(200_000))
     clock.advance(10)
 
@@ -619,7 +619,7 @@ def test_links_that_carry_nothing_are_refused(clock: Clock) -> None:
         Link(mtu=0),
         Link(loss=1.5),
         Link(latency=-1),
-        Link(cut="melt"),  # type: ignore[arg-type]
+        Link(cut="melt"),  # type: ignore[arg-type]  # what must be refused
     ):
         with pytest.raises(ValueError, match=r"Link|melt"):
             MemoryNetwork(clock, link=link)
@@ -775,7 +775,7 @@ def test_a_closed_network_ends_everything(clock: Clock) -> None:
 
 
 def test_a_bad_url_is_refused_as_elsewhere(clock: Clock, network: MemoryNetwork) -> None:
-    refused: Callable[[], object] = lambda: network.connect("tcp://10.0.0.1", Keep)  # noqa: E731
+    refused: Callable[[], object] = lambda: network.connect("tcp://10.0.0.1", Keep)  # noqa: E731 - its type is said here
     with pytest.raises(EndpointSyntaxError):
         refused()
 

@@ -666,7 +666,7 @@ def test_an_error_of_the_system_is_told_with_the_peer() -> None:
         sock.errors = [OSError(errno.EPERM, "a firewall"), OSError(errno.EMSGSIZE, "the path")]
         transport.sendto(b"x", ("127.0.0.1", 9))
         (error,) = protocol.errors
-        assert (error.errno, error.peer) == (errno.EPERM, ("127.0.0.1", 9))  # type: ignore[attr-defined]
+        assert (error.errno, error.peer) == (errno.EPERM, ("127.0.0.1", 9))  # type: ignore[attr-defined]  # a DatagramError has a peer
         with pytest.raises(DatagramTooLongError):
             transport.sendto(b"x", ("127.0.0.1", 9))
 

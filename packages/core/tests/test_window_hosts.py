@@ -317,7 +317,7 @@ class CoreFoundation(ModuleType):
     """As much of Core Foundation as its documentation says, over the toolkit above."""
 
     kCFRunLoopCommonModes = "common"  # noqa: N815 - its names
-    kCFFileDescriptorReadCallBack = 1  # noqa: N815
+    kCFFileDescriptorReadCallBack = 1  # noqa: N815 - likewise
 
     def __init__(self, toolkit: Toolkit) -> None:
         super().__init__("CoreFoundation")
@@ -376,9 +376,9 @@ def test_cocoas_host_does_as_its_documentation_says(monkeypatch: pytest.MonkeyPa
     foundation = CoreFoundation(toolkit)
     helper = ModuleType("AppHelper")
     helper.runEventLoop = lambda installInterrupt: toolkit.exec()  # type: ignore[attr-defined]  # noqa: N803
-    helper.stopEventLoop = lambda: setattr(toolkit, "quitting", True)  # type: ignore[attr-defined]
+    helper.stopEventLoop = lambda: setattr(toolkit, "quitting", True)  # type: ignore[attr-defined]  # a module takes any
     tools = ModuleType("PyObjCTools")
-    tools.AppHelper = helper  # type: ignore[attr-defined]
+    tools.AppHelper = helper  # type: ignore[attr-defined]  # a module takes any
     monkeypatch.setitem(sys.modules, "CoreFoundation", foundation)
     monkeypatch.setitem(sys.modules, "PyObjCTools", tools)
     monkeypatch.delitem(sys.modules, "sennit.core.reactor.cocoa", raising=False)

@@ -176,7 +176,7 @@ async def test_health_checks_of_haproxy_leave_no_trace(
         )
         async with await open_stream(f"tcp://127.0.0.1:{port}") as stream:
             await stream.read_line()
-        assert any(not each.local for each in made)  # type: ignore[attr-defined]
+        assert any(not each.local for each in made)  # type: ignore[attr-defined]  # headers of the protocols made
 
 
 async def test_curl_announces_itself(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_curl_finds_the_node_alive_and_ready(node: Node) -> None:
 
 
 def test_a_scraper_gets_the_form_it_asks_for(node: Node) -> None:
-    from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics  # pyright: ignore[reportUnknownVariableType]
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics  # pyright: ignore[reportUnknownVariableType]  # it has no types
     from prometheus_client.parser import text_string_to_metric_families as prometheus
 
     asks = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["HashingThreads", "InlineHashing", "PasswordHasher", "scram_keys_of", "split_entry"]
 
 MAX_WAITING: Final = 100
-"""Logins that may wait for a thread; more are refused for now."""
+"""Logins that may wait for a thread; more are refused until there is room."""
 MAX_ENTRY: Final = 4096
 """Characters of an entry."""
 

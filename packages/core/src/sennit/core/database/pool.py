@@ -325,7 +325,7 @@ class Pool(Statements):
             # Cancelled in the very turn in which it came.
             outcome = waiting.outcome
             if outcome is not None and outcome.error is None:
-                self.give_back(outcome.value)  # type: ignore[arg-type]
+                self.give_back(outcome.value)  # type: ignore[arg-type]  # without an error there is a value
             raise
 
     def give_back(self, link: Link) -> None:

@@ -34,7 +34,7 @@ def as_dicts(columns: Sequence[str]) -> Callable[[Sequence[Any]], dict[str, Any]
 @lru_cache(256)
 def _named(names: tuple[str, ...]) -> Any:
     # A column may be called anything; those that cannot be attributes become _0, _1, …
-    made: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+    made: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # its names are known when it runs
     return made._make
 
 

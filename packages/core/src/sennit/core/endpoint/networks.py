@@ -139,7 +139,7 @@ def host_of(peer: Any) -> str | None:
         peer: ``Any``, since it is the `socket` module's.
     """
     if isinstance(peer, tuple):
-        fields: tuple[Any, ...] = peer  # pyright: ignore[reportUnknownVariableType]
+        fields: tuple[Any, ...] = peer  # pyright: ignore[reportUnknownVariableType]  # of a tuple, as was asked
         if len(fields) > 1:
             return str(fields[0])
     return None

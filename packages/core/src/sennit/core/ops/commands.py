@@ -167,7 +167,7 @@ class NodeCommands:
                 )
         return reasons
 
-    async def _metrics(self, format: str = "text", accept: str = "") -> object:  # noqa: A002
+    async def _metrics(self, format: str = "text", accept: str = "") -> object:  # noqa: A002 - the argument's name in the command
         from sennit.core.ops.metrics import registry_of
 
         if format not in ("json", "text"):

@@ -383,7 +383,7 @@ def measure(reactor: Reactor) -> Meter:
     if reactor.meter is None:
         meter = reactor.meter = Meter(reactor, registry_of(reactor))
         # Not through `__dict__`: an object whose dictionary was asked for has slower attributes.
-        reactor._turns = partial(turns, reactor, meter)  # type: ignore[method-assign]
+        reactor._turns = partial(turns, reactor, meter)  # type: ignore[method-assign]  # that is how it is measured
         if reactor.running:
             reactor.flush_later(_leave_turns)
     return reactor.meter

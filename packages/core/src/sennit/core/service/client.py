@@ -337,7 +337,7 @@ class ReconnectingClient(_Service["P"]):
             self._failed(url, exc or ConnectError("closed"), told=True)
 
     def _failed(self, url: str, error: BaseException, *, told: bool = False) -> None:
-        """This endpoint will not do for now: the next one, at once or after a pause."""
+        """This endpoint has failed: try the next one, at once or after a pause."""
         self._attempt = None
         if self._ending is not None or self._reactor is None:
             return

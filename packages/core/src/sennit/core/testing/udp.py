@@ -26,6 +26,7 @@ from sennit.core.errors import (
 from sennit.core.protocol import adapt_datagram_factory
 from sennit.core.reactor.calls import DelayedCall
 from sennit.core.testing.hosts import ANY, family_of
+from sennit.core.transport.datagram_listening import DatagramListening
 from sennit.core.transport.flow import READY
 from sennit.core.transport.multicast import is_multicast
 from sennit.core.transport.sending import owned
@@ -411,13 +412,8 @@ class MemoryDatagramTransport:
 
 
 @implements("IListener", "IDatagramListener")
-class MemoryDatagramListener:
-    """A bound datagram socket under the verbs of a listener.
-
-    Attributes:
-        on_empty: Called when its transport has gone.
-        label: The service it receives for.
-    """
+class MemoryDatagramListener(DatagramListening["MemoryDatagramTransport"]):
+    """Bound datagram sockets of a host in memory, under the verbs of a listener."""
 
     def __init__(
         self,
@@ -432,15 +428,10 @@ class MemoryDatagramListener:
         groups: Sequence[str] = (),
         shared: bool = False,
     ) -> None:
-        self.on_empty: Callable[[], object] | None = None
-        self.label = ""
-        self._scoped = scoped
-        self._begun = not paused
-        self._closed = False
-        self._addresses = tuple(InternetAddress(*each) for each in places)
+        addresses = tuple(InternetAddress(*each) for each in places)
+        super().__init__(addresses, paused=paused, scoped=scoped)
         context = host.context()
         build = adapt_datagram_factory(factory)
-        self._transports: list[MemoryDatagramTransport] = []
         for place in places:
             made = MemoryDatagramTransport(
                 host,
@@ -457,68 +448,6 @@ class MemoryDatagramListener:
             if paused:
                 made.pause_reading()
             self._transports.append(made)
-        self._alive = set(self._transports)
+        self._alive.update(self._transports)
         for made in self._transports:
             made.start()
-
-    def __repr__(self) -> str:
-        """Where it listens."""
-        return f"<MemoryDatagramListener {', '.join(map(str, self._addresses))}>"
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where it listens."""
-        return self._addresses
-
-    @property
-    def port(self) -> int:
-        """The port of the first address."""
-        return self._addresses[0].port
-
-    @property
-    def transports(self) -> tuple[MemoryDatagramTransport, ...]:
-        """One per address."""
-        return tuple(self._transports)
-
-    @property
-    def connections(self) -> frozenset[MemoryDatagramTransport]:
-        """None while it listens; after `close` those that have not come to an end."""
-        return frozenset(self._alive) if self._closed else frozenset()
-
-    def pause_accepting(self) -> None:
-        """Leave datagrams in the queue."""
-        for each in self._transports:
-            each.pause_reading()
-
-    def resume_accepting(self) -> None:
-        """Receive (again)."""
-        if not self._closed:
-            self._begun = True
-            for each in self._transports:
-                each.resume_reading()
-
-    def close(self) -> None:
-        """Come to an end; a protocol with a method ``drain`` ends by itself."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._scoped and self._begun:
-            return
-        for each in self._transports:
-            drain = getattr(each.get_protocol(), "drain", None) if self._begun else None
-            if drain is None:
-                each.close("drained")
-                continue
-            try:
-                drain()
-            except Exception as error:
-                each._reactor.report(error, f"while {each!r} was drained")
-                each.abort("drained")
-
-    def connection_gone(self, transport: MemoryDatagramTransport) -> None:
-        """A transport of ours has ended."""
-        self._alive.discard(transport)
-        if not self._alive:
-            self._closed = True
-            if self.on_empty is not None:
-                self.on_empty()

@@ -20,6 +20,7 @@ from sennit.core._implements import implements
 from sennit.core.address import DatagramPath, InternetAddress, address_from_socket
 from sennit.core.errors import UsageError
 from sennit.core.reactor.pollers import READ
+from sennit.core.transport.datagram_listening import DatagramListening
 from sennit.core.transport.datagrams import (
     DATAGRAMS_PER_TURN,
     ERRORS_PER_TURN,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Final
 
-    from sennit.core.address import Address
     from sennit.core.interfaces import Buffer, IDatagramProtocol
     from sennit.core.protocol import DatagramFactory
     from sennit.core.reactor.base import Reactor
@@ -416,7 +416,7 @@ def tune(sock: socket.socket, *, broadcast: bool = False, ttl: int | None = None
 
 
 @implements("IListener", "IDatagramListener")
-class DatagramListener:
+class DatagramListener(DatagramListening["DatagramTransport"]):
     """The transports of one or more bound datagram sockets, under the verbs of a listener.
 
     Args:
@@ -429,10 +429,6 @@ class DatagramListener:
         scoped: Whether somebody else (`Server`) asks `connections` to end after
             `close`; else `close` does.
         release: Called when all sockets are closed.
-
-    Attributes:
-        on_empty: Called when the last transport has gone.
-        label: The service it receives for, as metrics and commands name it.
     """
 
     def __init__(
@@ -453,16 +449,10 @@ class DatagramListener:
         kind = transport or UDPTransport
         started = 0
         context = copy_context() or None
-        self.on_empty: Callable[[], object] | None = None
-        self.label = ""
+        addresses = tuple(address_from_socket(each.getsockname()) for each in sockets)
+        super().__init__(addresses, paused=paused, scoped=scoped)
         self._sockets = tuple(sockets)
-        self._addresses = tuple(address_from_socket(each.getsockname()) for each in sockets)
-        self._scoped = scoped
-        self._begun = not paused
         self._release = release
-        self._closed = False
-        self._transports: list[DatagramTransport] = []
-        self._alive: set[DatagramTransport] = set()
         try:
             for sock, address in zip(self._sockets, self._addresses, strict=True):
                 sock.setblocking(False)
@@ -494,81 +484,10 @@ class DatagramListener:
                 self._let_go()
             raise
 
-    def __repr__(self) -> str:
-        """Where it listens."""
-        return f"<DatagramListener {', '.join(map(str, self._addresses))}>"
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        """Where it listens."""
-        return self._addresses
-
-    @property
-    def port(self) -> int:
-        """The port of the first address; 0 for a Unix socket."""
-        return int(getattr(self._addresses[0], "port", 0))
-
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
         """The sockets, to hand to another process."""
         return self._sockets
-
-    @property
-    def transports(self) -> tuple[DatagramTransport, ...]:
-        """One per address."""
-        return tuple(self._transports)
-
-    @property
-    def connections(self) -> frozenset[DatagramTransport]:
-        """None while it listens; after `close` the transports that have not come to an end."""
-        return frozenset(self._alive) if self._closed else frozenset()
-
-    def pause_accepting(self) -> None:
-        """Leave datagrams in the kernel's queue."""
-        for each in self._transports:
-            each.pause_reading()
-
-    def resume_accepting(self) -> None:
-        """Receive (again)."""
-        if not self._closed:
-            self._begun = True
-            for each in self._transports:
-                each.resume_reading()
-
-    def close(self) -> None:
-        """Come to an end: what waits is sent, then the sockets are closed.
-
-        A protocol with a method ``drain`` is asked to end by itself (`IDrainable`), and
-        receives until it closes its transport. Closing twice is harmless.
-        """
-        if self._closed:
-            return
-        self._closed = True
-        if self._scoped and self._begun:
-            return
-        for each in self._transports:
-            if not self._begun:
-                each.close("drained")
-                continue
-            drain = getattr(each.get_protocol(), "drain", None)
-            if drain is None:
-                each.close("drained")
-                continue
-            try:
-                drain()
-            except Exception as error:
-                each._reactor.report(error, f"while {each!r} was drained")
-                each.abort("drained")
-
-    def connection_gone(self, transport: DatagramTransport) -> None:
-        """A transport of ours has ended."""
-        self._alive.discard(transport)
-        if self._alive:
-            return
-        self._closed = True
-        self._let_go()
-        if self.on_empty is not None:
-            self.on_empty()
 
     def _let_go(self) -> None:
         release, self._release = self._release, None

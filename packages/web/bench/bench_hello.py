@@ -48,7 +48,7 @@ def sennit(ready: Ready) -> None:
 
 @hello.server("sennit-gate")
 def sennit_gate(ready: Ready) -> None:
-    from sennit.web.engine import DateLine, HTTP1ServerEngine
+    from sennit.web.http1.engine import DateLine, HTTP1ServerEngine
     from sennit.web.limits import Limits
 
     class NoParser:

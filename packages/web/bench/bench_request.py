@@ -62,7 +62,7 @@ def _ask(count: int, engine: Any) -> None:
 
 @request.code("gate+above")
 def gate_and_above(count: int) -> None:
-    from sennit.web.engine import DateLine, HTTP1ServerEngine
+    from sennit.web.http1.engine import DateLine, HTTP1ServerEngine
     from sennit.web.limits import Limits
 
     class NoParser:
@@ -85,7 +85,7 @@ def all_with_h11(count: int) -> None:
 
 @request.code("gate")
 def gate_alone(count: int) -> None:
-    from sennit.web.framing import Gate
+    from sennit.web.http1.framing import Gate
     from sennit.web.limits import Limits
 
     gate = Gate(Limits())

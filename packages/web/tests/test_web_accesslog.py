@@ -11,7 +11,7 @@ import pytest
 
 from sennit.web.accesslog import BATCHES, AccessLog
 from sennit.web.server import HTTPServerProtocol
-from sennit.web.verdict import RequestHead
+from sennit.web.http1.verdict import RequestHead
 
 STAMP = 784111777.0
 

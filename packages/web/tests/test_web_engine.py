@@ -13,7 +13,7 @@ import pytest
 
 from sennit.core.engine import CLOSED, CONNECTION, NEED_DATA, PAUSED, FilePart, PeerFault
 from sennit.core.testing.engines import assert_no_io, engine_suite
-from sennit.web.engine import DateLine, H11ServerEngine, HTTP1ServerEngine
+from sennit.web.http1.engine import DateLine, H11ServerEngine, HTTP1ServerEngine
 from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived, RequestReceived
 from sennit.web.limits import Limits

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sennit.web.framing import CHUNKED, Gate, Refused, RequestHead
+from sennit.web.http1.framing import CHUNKED, Gate, Refused, RequestHead
 from sennit.web.limits import Limits
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sennit.core.testing.engines import converse
-from sennit.web.engine import H11ServerEngine, HTTP1ServerEngine
+from sennit.web.http1.engine import H11ServerEngine, HTTP1ServerEngine
 from sennit.web.events import BodyEnded, RequestReceived
 from sennit.web.limits import Limits
 

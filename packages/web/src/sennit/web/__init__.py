@@ -27,7 +27,7 @@ from sennit.web._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.web.accesslog import AccessLog
-    from sennit.web.engine import H11ServerEngine
+    from sennit.web.http1.engine import H11ServerEngine
     from sennit.web.errors import WebError, WebProtocolError, WebUsageError
     from sennit.web.limits import Limits
     from sennit.web.request import Request
@@ -64,7 +64,7 @@ __all__ = [
 
 _ROOMS = {
     "accesslog": ("AccessLog",),
-    "engine": ("H11ServerEngine",),
+    "http1.engine": ("H11ServerEngine",),
     "errors": ("WebError", "WebProtocolError", "WebUsageError"),
     "limits": ("Limits",),
     "request": ("Request",),

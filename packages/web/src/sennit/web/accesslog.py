@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sennit.web.server import HTTPServerProtocol
-    from sennit.web.verdict import RequestHead
+    from sennit.web.http1.verdict import RequestHead
 
 __all__ = ["AccessLog"]
 

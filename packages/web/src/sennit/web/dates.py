@@ -7,7 +7,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from sennit.web.engine import DateLine
+from sennit.web.http1.engine import DateLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

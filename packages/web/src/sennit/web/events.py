@@ -8,7 +8,7 @@ would cost as much as making it.
 from __future__ import annotations
 
 from sennit.core.engine import Belongs, Ends, PeerFault
-from sennit.web.verdict import RequestHead as RequestReceived
+from sennit.web.http1.verdict import RequestHead as RequestReceived
 
 __all__ = ["BodyEnded", "BodyReceived", "PeerFault", "RequestReceived", "ServerEvent"]
 

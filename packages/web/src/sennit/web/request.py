@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sennit.core.driver import Body
     from sennit.core.interfaces import IStreamTransport
     from sennit.web.server import HTTPServerProtocol
-    from sennit.web.verdict import RequestHead
+    from sennit.web.http1.verdict import RequestHead
 
 __all__ = ["Request", "decode_segments"]
 

@@ -29,7 +29,7 @@ from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.engine import FilePart, PeerFault
 from sennit.web.dates import DateKeeper
-from sennit.web.engine import H11ServerEngine, HTTP1ServerEngine
+from sennit.web.http1.engine import H11ServerEngine, HTTP1ServerEngine
 from sennit.web.events import BodyEnded, BodyReceived, RequestReceived
 from sennit.web.limits import Limits
 from sennit.web.request import Request
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from sennit.core.address import Address
     from sennit.core.interfaces import IDelayedCall
     from sennit.web.accesslog import AccessLog
-    from sennit.web.engine import DateLine
+    from sennit.web.http1.engine import DateLine
     from sennit.web.response import HeadersIn
 
     Answer = Response | Awaitable[Response]

@@ -32,19 +32,19 @@ from sennit.core.engine import (
 from sennit.web import grammar
 from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived
-from sennit.web.framing import Gate
+from sennit.web.http1.framing import Gate
 from sennit.web.grammar import field_line, find_line, status_line
 from sennit.web.limits import Limits
-from sennit.web.parsers import H11Parser
-from sennit.web.verdict import Refused
+from sennit.web.http1.parsers import H11Parser
+from sennit.web.http1.verdict import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sennit.core.interfaces import Buffer
     from sennit.web.events import ServerEvent
-    from sennit.web.parsers import Parser
-    from sennit.web.verdict import RequestHead
+    from sennit.web.http1.parsers import Parser
+    from sennit.web.http1.verdict import RequestHead
 
 
 __all__ = ["DateLine", "H11ServerEngine", "HTTP1ServerEngine"]

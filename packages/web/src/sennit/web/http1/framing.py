@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import re
 
-from sennit.web.verdict import (
+from sennit.web.http1.verdict import (
     CHUNKED,
     Refused,
     RequestHead,

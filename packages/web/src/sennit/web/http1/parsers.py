@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from sennit.web.verdict import Refused
+from sennit.web.http1.verdict import Refused
 
 if TYPE_CHECKING:
     from typing import Protocol
 
     from sennit.web.limits import Limits
-    from sennit.web.verdict import RequestHead
+    from sennit.web.http1.verdict import RequestHead
 
     class Parser(Protocol):
         """A library's opinion on octets that passed the gate. It may be the stricter one."""

@@ -1,0 +1,1 @@
+"""The HTTP client: connections and their pool below, what programs use above."""

@@ -42,7 +42,7 @@ def _bare(data: bytes) -> bytes:
 CODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
-    "br": brotli.compress,
+    "br": lambda data: brotli.compress(data, quality=1),
     "zstd": zstd.compress,
 }
 

@@ -194,11 +194,9 @@ class _Zstd:
 
     def __init__(self) -> None:
         zstd = _zstd()
-        parameter = zstd.DecompressionParameter.window_log_max
-        self._make: Callable[[], _ZstdDecompressor] = lambda: zstd.ZstdDecompressor(
-            options={parameter: _WINDOW_LOG}
-        )
-        self._decompressor = self._make()
+        self._kind: Callable[..., _ZstdDecompressor] = zstd.ZstdDecompressor
+        self._options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+        self._decompressor: _ZstdDecompressor = self._kind(options=self._options)
         self._error: type[Exception] = zstd.ZstdError
         self._rest = b""
         self.ended = False
@@ -212,7 +210,7 @@ class _Zstd:
             if self.ended:
                 if not data:
                     return b""
-                self._decompressor = self._make()
+                self._decompressor = self._kind(options=self._options)
                 self.ended = False
             decompressor = self._decompressor
             if not data and decompressor.needs_input:

@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 
 from sennit.web.accesslog import BATCHES, AccessLog
-from sennit.web.server import HTTPServerProtocol
-from sennit.web.http1.verdict import RequestHead
+from sennit.web.events import RequestHead
+from sennit.web.http1.server import HTTP1ServerProtocol
 
 STAMP = 784111777.0
 
@@ -28,8 +28,8 @@ class OneProtocol:
         self.asked.append(fn)
 
 
-def protocol() -> HTTPServerProtocol:
-    return cast("HTTPServerProtocol", OneProtocol())
+def protocol() -> HTTP1ServerProtocol:
+    return cast("HTTP1ServerProtocol", OneProtocol())
 
 
 def head(target: bytes = b"/", **fields: bytes) -> RequestHead:
@@ -84,7 +84,7 @@ def test_lines_wait_for_others_and_leave_together() -> None:
     log = AccessLog(stream, "common", wall_clock=lambda: STAMP)
     one = OneProtocol()
     for _ in range(3):
-        log.request(cast("HTTPServerProtocol", one), head(), 200, 5)
+        log.request(cast("HTTP1ServerProtocol", one), head(), 200, 5)
     assert len(one.asked) == 1
     assert stream.getvalue() == b""
     one.asked[0]()

@@ -13,9 +13,9 @@ import pytest
 
 from sennit.core.engine import CLOSED, CONNECTION, NEED_DATA, PAUSED, FilePart, PeerFault
 from sennit.core.testing.engines import assert_no_io, engine_suite
-from sennit.web.http1.engine import DateLine, H11ServerEngine, HTTP1ServerEngine
 from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived, RequestReceived
+from sennit.web.http1.engine import DateLine, H11ServerEngine, HTTP1ServerEngine
 from sennit.web.limits import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
@@ -108,7 +108,7 @@ TestGateOnlyEngine = engine_suite(
 )
 
 
-@pytest.mark.parametrize("room", ["engine", "events", "framing", "grammar"])
+@pytest.mark.parametrize("room", ["http1.engine", "events", "http1.framing", "grammar"])
 def test_importing_the_engine_brings_no_io(room: str) -> None:
     assert_no_io(f"sennit.web.{room}")
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sennit.web.http1.framing import CHUNKED, Gate, Refused, RequestHead
+from sennit.web.events import CHUNKED, RequestHead
+from sennit.web.http1.framing import Gate
+from sennit.web.http1.verdict import Refused
 from sennit.web.limits import Limits
 
 if TYPE_CHECKING:

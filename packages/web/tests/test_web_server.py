@@ -14,13 +14,14 @@ import pytest
 from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred, succeed
 from sennit.core.engine import FilePart
+from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
 from sennit.web import (
     AccessLog,
+    HTTP1ServerProtocol,
     HTTPError,
     HTTPServer,
-    HTTPServerProtocol,
     Limits,
     Request,
     Response,
@@ -28,6 +29,8 @@ from sennit.web import (
     http_server,
     text,
 )
+from sennit.web.answering import Upgrade
+from sennit.web.http1.server import GRACE, LINGER
 
 GET = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: example.com\r\n"
@@ -48,7 +51,7 @@ class Connection:
         self.server: HTTPServer = http_server(
             handler, clock=clock, wall_clock=lambda: NOON, **options
         )
-        self.protocol: HTTPServerProtocol = self.server.build_protocol(None)
+        self.protocol: HTTP1ServerProtocol = self.server.build_protocol(None)
         self.transport = RecordingTransport(self.protocol, peer=InternetAddress("192.0.2.1", 5000))
 
     def do(self, fn: Callable[..., object], *args: object) -> None:
@@ -606,6 +609,7 @@ def test_draining_lets_a_download_finish(clock: Clock) -> None:
     connection.do(connection.protocol.drain)
     connection.do(connection.transport.unblock)
     assert connection.transport.take().endswith(b"x" * 100_000)
+    clock.advance(GRACE)
     assert connection.transport.closed
     assert connection.transport.close_reason == "drained"
 
@@ -622,11 +626,182 @@ def test_draining_answers_what_was_asked_with_connection_close(clock: Clock) -> 
     assert connection.transport.closed
 
 
-def test_draining_an_idle_connection_closes_it(clock: Clock) -> None:
+def test_draining_an_idle_connection_closes_it_unless_it_asks_once_more(clock: Clock) -> None:
     connection = Connection(clock, hello)
     connection.send(GET)
     connection.do(connection.protocol.drain)
+    assert not connection.transport.closed
+    clock.advance(GRACE)
     assert connection.transport.closed
+    assert connection.transport.close_reason == "drained"
+
+
+def test_a_draining_connection_answers_one_more_request(clock: Clock) -> None:
+    """HARDENING fault-4: the client may have sent it before it could learn of the end."""
+    connection = Connection(clock, hello)
+    connection.send(GET)
+    connection.do(connection.protocol.drain)
+    clock.advance(GRACE / 2)
+    answer = connection.send(GET + GET)
+    assert answer.count(b"HTTP/1.1 200 OK") == 1
+    assert b"connection: close\r\n" in answer
+    clock.advance(LINGER)
+    assert connection.transport.closed
+
+
+def test_a_connection_without_a_request_is_closed_at_once_when_drained(clock: Clock) -> None:
+    connection = Connection(clock, hello)
+    connection.do(connection.protocol.drain)
+    assert connection.transport.closed
+
+
+# ── answers given piece by piece ──────────────────────────────────────────────
+
+
+def test_a_handler_may_give_its_answer_piece_by_piece(clock: Clock) -> None:
+    async def handler(request: Request) -> None:
+        answer = request.start(200, {"X-Kind": "pieces"})
+        await answer.write(b"one")
+        answer.send(b"two")
+        answer.end([(b"x-sum", b"6")])
+        assert answer.ended
+        assert answer.sent == 6
+
+    connection = Connection(clock, handler)
+    answer = connection.send(GET)
+    assert b"x-kind: pieces\r\ntransfer-encoding: chunked\r\n\r\n" in answer
+    assert answer.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\nx-sum: 6\r\n\r\n")
+    assert connection.send(GET).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_an_answer_that_was_begun_and_not_ended_is_cut(clock: Clock) -> None:
+    """No end may be made up: the client could take what it has for the whole."""
+
+    async def handler(request: Request) -> None:
+        await request.start().write(b"one")
+
+    connection = Connection(clock, handler)
+    connection.send(GET)
+    assert connection.transport.close_reason == "error"
+
+
+def test_a_handler_may_go_on_behind_its_answer_and_holds_nobody_up(clock: Clock) -> None:
+    waiting: Deferred[None] = Deferred()
+
+    async def handler(request: Request) -> None:
+        request.reply(200, [(b"x-kind", b"whole")], b"Hello")
+        await waiting
+
+    connection = Connection(clock, handler)
+    assert connection.send(GET).endswith(b"x-kind: whole\r\ncontent-length: 5\r\n\r\nHello")
+    assert connection.send(GET).endswith(b"Hello")
+    assert connection.protocol.open_exchanges == 2
+    connection.do(waiting.callback, None)
+    assert connection.protocol.open_exchanges == 0
+
+
+def test_a_handler_that_gives_nothing_has_failed(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = Connection(clock, lambda request: None)
+    assert connection.send(GET).startswith(b"HTTP/1.1 500 ")
+    assert "a handler gave None" in caplog.text
+
+
+def test_early_hints_go_before_the_answer(clock: Clock) -> None:
+    """RFC 8297."""
+
+    def handler(request: Request) -> Response:
+        request.early_hints("</style.css>; rel=preload; as=style")
+        return text("Hello")
+
+    answer = Connection(clock, handler).send(GET)
+    assert answer.startswith(
+        b"HTTP/1.1 103 Early Hints\r\nlink: </style.css>; rel=preload; as=style\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\n"
+    )
+
+
+def test_trailers_are_asked_for_when_the_content_has_been_sent(clock: Clock) -> None:
+    seen: list[bytes] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (b"one", b"two"):
+            seen.append(piece)
+            yield piece
+
+    def handler(request: Request) -> Response:
+        return Response(pieces(), trailers=lambda: {"X-Pieces": str(len(seen))})
+
+    answer = Connection(clock, handler).send(GET)
+    assert answer.endswith(b"0\r\nx-pieces: 2\r\n\r\n")
+
+
+def test_whole_content_with_trailers_is_chunked(clock: Clock) -> None:
+    connection = Connection(clock, lambda request: Response(b"one", trailers={"X-Sum": "3"}))
+    assert connection.send(GET).endswith(b"3\r\none\r\n0\r\nx-sum: 3\r\n\r\n")
+
+
+# ── changing over ─────────────────────────────────────────────────────────────
+
+
+class Shout(Protocol):
+    """Gives back what it gets, louder."""
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data.upper())
+
+
+UPGRADE = b"GET /shout HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n"
+
+
+def test_an_upgrade_gives_the_connection_away_with_what_came_behind(clock: Clock) -> None:
+    connection = Connection(clock, lambda request: Upgrade(Shout(), {"X-Kind": "loud"}))
+    answer = connection.send(UPGRADE + b"hello ")
+    assert answer.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
+    assert b"\r\nx-kind: loud\r\nupgrade: shout\r\nconnection: upgrade\r\n\r\nHELLO " in answer
+    assert connection.send(b"there") == b"THERE"
+    assert clock.pending == []
+
+
+def test_an_upgrade_nobody_asked_for_is_the_handler_s_fault(clock: Clock) -> None:
+    connection = Connection(clock, lambda request: Upgrade(Shout()))
+    assert connection.send(GET).startswith(b"HTTP/1.1 500 ")
+
+
+def test_connect_can_be_answered_with_a_tunnel(clock: Clock) -> None:
+    """RFC 9110 §9.3.6: a 2xx to CONNECT has neither content nor framing."""
+
+    async def handler(request: Request) -> Response:
+        assert request.host == "example.org:443"
+        return Upgrade(Shout(), status=200)
+
+    connection = Connection(clock, handler)
+    answer = connection.send(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"content-length" not in answer
+    assert b"transfer-encoding" not in answer
+    assert connection.send(b"hello") == b"HELLO"
+
+
+def test_a_refused_connect_is_an_answer_like_others(clock: Clock) -> None:
+    connection = Connection(clock, lambda request: text("no\n", 403))
+    answer = connection.send(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert answer.endswith(b"content-length: 3\r\n\r\nno\n")
+
+
+def test_the_preface_of_http2_is_refused_where_it_is_off(clock: Clock) -> None:
+    """HARDENING h1-13."""
+    connection = Connection(clock, hello, http2=False)
+    answer = connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 505 ")
+
+
+def test_the_preface_of_http2_is_one_only_at_the_beginning(clock: Clock) -> None:
+    connection = Connection(clock, hello, http2=True)
+    connection.send(GET)
+    assert connection.send(b"PRI * HTTP/2.0\r\n\r\n").startswith(b"HTTP/1.1 505 ")
 
 
 @pytest.mark.parametrize("at", range(len(GET)))

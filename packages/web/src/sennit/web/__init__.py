@@ -27,22 +27,23 @@ from sennit.web._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.web.accesslog import AccessLog
-    from sennit.web.http1.engine import H11ServerEngine
     from sennit.web.errors import WebError, WebProtocolError, WebUsageError
+    from sennit.web.http1.engine import H11ServerEngine
+    from sennit.web.http1.server import HTTP1ServerProtocol
     from sennit.web.limits import Limits
     from sennit.web.request import Request
     from sennit.web.resource import FunctionResource, Resource, Site
     from sennit.web.response import HTTPError, Response, error_page, html, json, redirect, text
-    from sennit.web.server import HTTPServer, HTTPServerProtocol, Timeouts, http_server
+    from sennit.web.server import HTTPServer, Timeouts, http_server
     from sennit.web.static import StaticFiles
 
 __all__ = [
     "AccessLog",
     "FunctionResource",
     "H11ServerEngine",
+    "HTTP1ServerProtocol",
     "HTTPError",
     "HTTPServer",
-    "HTTPServerProtocol",
     "Limits",
     "Request",
     "Resource",
@@ -65,12 +66,13 @@ __all__ = [
 _ROOMS = {
     "accesslog": ("AccessLog",),
     "http1.engine": ("H11ServerEngine",),
+    "http1.server": ("HTTP1ServerProtocol",),
     "errors": ("WebError", "WebProtocolError", "WebUsageError"),
     "limits": ("Limits",),
     "request": ("Request",),
     "resource": ("FunctionResource", "Resource", "Site"),
     "response": ("HTTPError", "Response", "error_page", "html", "json", "redirect", "text"),
-    "server": ("HTTPServer", "HTTPServerProtocol", "Timeouts", "http_server"),
+    "server": ("HTTPServer", "Timeouts", "http_server"),
     "static": ("StaticFiles",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -19,13 +19,13 @@ import re
 import threading
 import time
 from queue import Full, Queue
-from typing import IO, TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sennit.web.server import HTTPServerProtocol
-    from sennit.web.http1.verdict import RequestHead
+    from sennit.web.connection import HTTPConnection
+    from sennit.web.events import RequestHead
 
 __all__ = ["AccessLog"]
 
@@ -86,7 +86,7 @@ class AccessLog:
         self.dropped = 0
 
     def request(
-        self, protocol: HTTPServerProtocol, head: RequestHead, status: int, sent: int
+        self, protocol: HTTPConnection[Any, Any], head: RequestHead, status: int, sent: int
     ) -> None:
         """A request was answered."""
         line = f"{_escape(head.method)} {_escape(head.target)} HTTP/{head.version.decode('ascii')}"
@@ -101,12 +101,12 @@ class AccessLog:
         else:
             self._write(protocol, line, status, sent, "")
 
-    def refused(self, protocol: HTTPServerProtocol, status: int, sent: int) -> None:
+    def refused(self, protocol: HTTPConnection[Any, Any], status: int, sent: int) -> None:
         """Octets that were no request, or a request that broke a rule, were answered."""
         self._write(protocol, "-", status, sent, ' "-" "-"' if self._combined else "")
 
     def _write(
-        self, protocol: HTTPServerProtocol, line: str, status: int, sent: int, rest: str
+        self, protocol: HTTPConnection[Any, Any], line: str, status: int, sent: int, rest: str
     ) -> None:
         if self._closed:
             return

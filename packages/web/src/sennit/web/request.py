@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from sennit.core.errors import LimitReachedError
-from sennit.web.response import HTTPError
+from sennit.web.response import HTTPError, Response
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sennit.core.address import Address
     from sennit.core.driver import Body
-    from sennit.core.interfaces import IStreamTransport
-    from sennit.web.server import HTTPServerProtocol
-    from sennit.web.http1.verdict import RequestHead
+    from sennit.core.engine import FilePart
+    from sennit.core.interfaces import Buffer, IStreamTransport
+    from sennit.web.answering import ResponseWriter
+    from sennit.web.connection import HTTPConnection
+    from sennit.web.events import RequestHead
+    from sennit.web.response import HeadersIn
 
 __all__ = ["Request", "decode_segments"]
 
@@ -25,17 +30,20 @@ class Request:
     """One request.
 
     Attributes:
+        connection: What it came over. (`Any` in its type: of whichever version.)
         head: All that the engine said of it, in octets.
         segments: The path's segments, decoded; a resource tree consumes them.
     """
 
-    __slots__ = ("_body", "_protocol", "_segments", "head")
+    __slots__ = ("_body", "_params", "_segments", "_state", "connection", "head")
 
-    def __init__(self, head: RequestHead, protocol: HTTPServerProtocol) -> None:
+    def __init__(self, head: RequestHead, connection: HTTPConnection[Any, Any]) -> None:
         self.head = head
-        self._protocol = protocol
+        self.connection = connection
         self._segments: list[str] | None = None
         self._body: Body | None = None
+        self._params: dict[str, Any] | None = None
+        self._state: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.head.path[:64]!r}>"
@@ -114,19 +122,47 @@ class Request:
         return (self.head.host or b"").decode("ascii")
 
     @property
+    def version(self) -> str:
+        """``1.1``, ``1.0`` or ``2``."""
+        return self.head.version.decode("ascii")
+
+    @property
+    def scheme(self) -> str:
+        """``https`` or ``http``: what the connection is, whatever the client says."""
+        return "https" if self.secure else "http"
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the path's parameters were, by name. (`Any`: as their types convert them.)"""
+        if self._params is None:
+            self._params = {}
+        return self._params
+
+    @params.setter
+    def params(self, value: dict[str, Any]) -> None:
+        self._params = value
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What wrappers of the handler leave for it. (`Any`: their own affair.)"""
+        if self._state is None:
+            self._state = {}
+        return self._state
+
+    @property
     def secure(self) -> bool:
         """Whether it came over TLS."""
-        return self._protocol.secure
+        return self.connection.secure
 
     @property
     def peer(self) -> Address | None:
         """Who asks."""
-        return self._protocol.transport.peer
+        return self.connection.transport.peer
 
     @property
     def transport(self) -> IStreamTransport:
         """What it came over."""
-        return self._protocol.transport
+        return self.connection.transport
 
     @property
     def body(self) -> Body:
@@ -135,8 +171,8 @@ class Request:
         Asking for it tells a client that waits for 100-continue to go on.
         """
         if self._body is None:
-            self._body = self._protocol.body(self.head)
-            self._protocol.go_on(self.head)
+            self._body = self.connection.body(self.head)
+            self.connection.go_on(self.head)
         return self._body
 
     async def read(self, limit: int = 1024 * 1024) -> bytes:
@@ -157,6 +193,67 @@ class Request:
             return await self.body.read(limit)
         except LimitReachedError as error:
             raise HTTPError(413) from error
+
+
+    # ── answering piece by piece ──────────────────────────────────────────────
+
+    def start(
+        self, status: int = 200, headers: HeadersIn = None, *, reason: bytes | None = None
+    ) -> ResponseWriter:
+        """Begin the answer; its content is given to what this returns.
+
+        The handler gives ``None`` when that is done.
+
+        Args:
+            status: Three digits, not interim.
+            headers: A ``Content-Length`` among them says how much content comes.
+            reason: Instead of the usual reason phrase.
+
+        Raises:
+            WebUsageError: The request was answered already.
+            ValueError: Something cannot be sent; nothing was.
+        """
+        octets = Response(headers=headers).headers
+        return self.connection.start_response(self.head, status, octets, reason=reason)
+
+    def reply(
+        self,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        body: Buffer | FilePart | Sequence[Buffer | FilePart] = b"",
+        *,
+        reason: bytes | None = None,
+    ) -> None:
+        """Give a whole answer at once and go on; the handler gives ``None`` then.
+
+        Args:
+            status: Three digits, not interim.
+            headers: (name, value) octet pairs.
+            body: The whole content.
+            reason: Instead of the usual reason phrase.
+
+        Raises:
+            WebUsageError: The request was answered already, or `headers` contradict `body`.
+            ValueError: Something cannot be sent; nothing was.
+        """
+        self.connection.reply(self.head, status, headers, body, reason=reason)
+
+    def inform(self, status: int, headers: HeadersIn = None) -> None:
+        """Send an interim response, before the answer (RFC 9110 §15.2).
+
+        Raises:
+            WebUsageError: The status is not interim, or the answer has begun.
+            ValueError: A header cannot be sent.
+        """
+        self.connection.inform(self.head, status, Response(headers=headers).headers)
+
+    def early_hints(self, *links: str) -> None:
+        """Send 103 with ``Link`` fields, so that the client can fetch ahead (RFC 8297).
+
+        Args:
+            links: Such as ``</style.css>; rel=preload; as=style``.
+        """
+        self.inform(103, [("link", link) for link in links])
 
 
 def decode_segments(path: bytes) -> list[str]:

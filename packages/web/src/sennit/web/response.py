@@ -13,7 +13,7 @@ from sennit.web.errors import WebError, WebUsageError
 from sennit.web.grammar import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 
     from sennit.core.interfaces import Buffer
 
@@ -41,19 +41,22 @@ class Response:
         headers: A mapping or pairs of `str`, or pairs of octets. What frames the message
             (Content-Length, Transfer-Encoding) is added by itself.
         reason: Instead of the usual reason phrase.
+        trailers: Fields to send behind the content, where there is room for them: pairs, or
+            what is called for them when the content has been sent.
 
     Attributes:
         status: As given.
         headers: List of (name, value) octet pairs, names in lower case.
         body: As given.
         reason: As given.
+        trailers: As given.
 
     Raises:
         ValueError: A header is not latin-1. (What else cannot be sent, CR, LF and
             NUL first of all, is refused when the response is sent.)
     """
 
-    __slots__ = ("body", "headers", "reason", "status")
+    __slots__ = ("body", "headers", "reason", "status", "trailers")
 
     def __init__(
         self,
@@ -62,11 +65,20 @@ class Response:
         headers: HeadersIn = None,
         *,
         reason: bytes | None = None,
+        trailers: HeadersIn | Callable[[], HeadersIn] = None,
     ) -> None:
         self.status = status
         self.headers: list[tuple[bytes, bytes]] = [] if headers is None else _octets(headers)
         self.body: Content = body
         self.reason = reason
+        self.trailers = trailers
+
+    def closing_fields(self) -> list[tuple[bytes, bytes]]:
+        """The trailers as (name, value) octet pairs, now that the content has been sent."""
+        trailers = self.trailers
+        if trailers is None:
+            return []
+        return _octets(trailers() if callable(trailers) else trailers)
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"

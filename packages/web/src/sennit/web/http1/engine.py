@@ -31,20 +31,19 @@ from sennit.core.engine import (
 )
 from sennit.web import grammar
 from sennit.web.errors import WebProtocolError, WebUsageError
-from sennit.web.events import BodyEnded, BodyReceived
-from sennit.web.http1.framing import Gate
+from sennit.web.events import BodyEnded, BodyReceived, HTTP2Offered
 from sennit.web.grammar import field_line, find_line, status_line
-from sennit.web.limits import Limits
+from sennit.web.http1.framing import Gate
 from sennit.web.http1.parsers import H11Parser
-from sennit.web.http1.verdict import Refused
+from sennit.web.http1.verdict import PrefaceSeen, Refused
+from sennit.web.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sennit.core.interfaces import Buffer
-    from sennit.web.events import ServerEvent
+    from sennit.web.events import RequestHead, ServerEvent
     from sennit.web.http1.parsers import Parser
-    from sennit.web.http1.verdict import RequestHead
 
 
 __all__ = ["DateLine", "H11ServerEngine", "HTTP1ServerEngine"]
@@ -83,6 +82,8 @@ class HTTP1ServerEngine(Untimed):
         parser: Reads what passed the gate.
         limits: What is too much.
         date: Whose line stands in every response.
+        offer_http2: Whether a connection may begin with the preface of HTTP/2: then
+            `HTTP2Offered` comes out, then `CLOSED`, unless somebody else takes over.
 
     Attributes:
         status: Of the response that was begun last.
@@ -103,6 +104,7 @@ class HTTP1ServerEngine(Untimed):
         "_fault",
         "_framing",
         "_gate",
+        "_grace",
         "_head",
         "_left",
         "_limits",
@@ -117,11 +119,17 @@ class HTTP1ServerEngine(Untimed):
     )
 
     def __init__(
-        self, parser: Parser, limits: Limits | None = None, date: DateLine | None = None
+        self,
+        parser: Parser,
+        limits: Limits | None = None,
+        date: DateLine | None = None,
+        *,
+        offer_http2: bool = False,
     ) -> None:
         self._parser = parser
         self._limits = limits or Limits()
         self._gate = Gate(self._limits)
+        self._gate.preface = offer_http2
         self._date = date or DateLine()
         self._out: list[Buffer | FilePart] = []
         self._head: RequestHead | None = None
@@ -133,6 +141,7 @@ class HTTP1ServerEngine(Untimed):
         self._body_open = False
         self._continued = False
         self._closing = False
+        self._grace = False
         self._closed = False
         self._eof = False
         self._fault: PeerFault | None = None
@@ -164,13 +173,17 @@ class HTTP1ServerEngine(Untimed):
             try:
                 head = self._gate.next_head()
                 if head is None:
-                    if self._eof or (self._closing and not self._gate.begun):
+                    if self._eof or (self._closing and not (self._gate.begun or self._grace)):
                         self._closed = True
                         return CLOSED
                     return NEED_DATA
                 self._parser.begin(head)
             except Refused as refusal:
                 return self._refuse(refusal)
+            except PrefaceSeen:
+                # Whoever takes over reads all of it, out of `release`; here is nothing to be done.
+                self._closed = True
+                return HTTP2Offered()
             self._exchange = head.exchange = self._exchange + 1
             self._head = head
             self._phase = _ASKED
@@ -242,6 +255,16 @@ class HTTP1ServerEngine(Untimed):
     def close(self) -> None:
         """Answer what is under way with ``Connection: close``, begin nothing new."""
         self._closing = True
+        self._grace = False
+
+    def close_after_next(self) -> None:
+        """Answer one more request, with ``Connection: close``.
+
+        A client that keeps the connection may be sending it at this very moment, and
+        would have to guess whether it was read (RFC 9112 §9.5).
+        """
+        self._closing = True
+        self._grace = self._head is None
 
     def release(self) -> bytes:
         """End, and return the octets that were received and not read."""
@@ -259,6 +282,24 @@ class HTTP1ServerEngine(Untimed):
             self._finish_response()
         else:
             self._cut()
+
+    def reset(self, exchange: int) -> None:
+        """Cut the response to a request where it is: its connection cannot go on."""
+        if self._open_head(exchange) is not None:
+            self._cut()
+
+    def is_open(self, exchange: int) -> bool:
+        """Whether the response to that request is still to be begun, or to be completed."""
+        head = self._head
+        return head is not None and head.exchange == exchange and self._phase != _ANSWERED
+
+    def sent_of(self, exchange: int) -> int:
+        """Octets of content of the response that was begun last."""
+        return self.sent
+
+    def may_send(self, exchange: int) -> bool:
+        """Whether more content is wanted: here the transport alone says so."""
+        return True
 
     def refuse(self, status: int, message: str, rule: str = "") -> None:
         """Answer with an error, if nothing was answered yet, and end the connection.
@@ -410,7 +451,12 @@ class HTTP1ServerEngine(Untimed):
             size = sum(map(len, body))
         else:
             size = len(body)
-        if head.method == b"HEAD" or status in (204, 304) or status < 200:
+        if (
+            head.method == b"HEAD"
+            or status in (204, 304)
+            or status < 200
+            or (head.method == b"CONNECT" and status < 300)
+        ):
             self._send_bare(head, status, pieces, announced, size, body, keep, connection)
             return
         if announced >= 0 and announced != size:
@@ -462,21 +508,23 @@ class HTTP1ServerEngine(Untimed):
             raise WebUsageError(f"{status} is an interim response: use send_informational")
         if status == 101 and not switching:
             raise WebUsageError("101 needs Connection and Upgrade")
-        if status not in (204, 101) and status >= 200:
+        # What follows is not HTTP (RFC 9110 §9.3.6, §15.2.2).
+        changes_over = status == 101 or (head.method == b"CONNECT" and status < 300)
+        if status != 204 and not changes_over:
             # What GET would have had (RFC 9110 §8.6); 304 says it only when it was told.
             told = announced if announced >= 0 else size if status != 304 else -1
             if told >= 0:
                 pieces.append(b"content-length: %d\r\n" % told)
-        if keep and head.version == b"1.0":
+        if keep and head.version == b"1.0" and not changes_over:
             pieces.append(b"connection: keep-alive\r\n")
-        elif not keep and status != 101:
+        elif not keep and not changes_over:
             pieces.append(b"connection: close\r\n")
             self._closing = True
         pieces.append(b"\r\n")
         self.status = status
         self.sent = 0
         self._out.append(b"".join(pieces))
-        if status == 101:
+        if changes_over:
             self._phase = _ANSWERED
         elif body is None:
             self._phase = _STREAMING
@@ -620,10 +668,17 @@ class H11ServerEngine(HTTP1ServerEngine):
     Args:
         limits: What is too much.
         date: Whose line stands in every response.
+        offer_http2: Whether a connection may begin with the preface of HTTP/2.
     """
 
     __slots__ = ()
 
-    def __init__(self, limits: Limits | None = None, date: DateLine | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        date: DateLine | None = None,
+        *,
+        offer_http2: bool = False,
+    ) -> None:
         limits = limits or Limits()
-        super().__init__(H11Parser(limits), limits, date)
+        super().__init__(H11Parser(limits), limits, date, offer_http2=offer_http2)

@@ -28,10 +28,10 @@ from __future__ import annotations
 
 import re
 
+from sennit.web.events import CHUNKED, RequestHead
 from sennit.web.http1.verdict import (
-    CHUNKED,
+    PrefaceSeen,
     Refused,
-    RequestHead,
     bad_chunk_line,
     bad_field,
     bad_octet,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from sennit.web.limits import Limits
 
-__all__ = ["CHUNKED", "Gate", "Refused", "RequestHead"]
+__all__ = ["Gate"]
 
 
 _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -116,6 +116,8 @@ class Gate:
         wire: The octets of the piece `next_body` returned last as a parser is to be
             given them: for a chunked body with its chunk lines, extensions taken out.
         trailers: Fields after a chunked body, once `in_body` is false again.
+        preface: Whether the preface of HTTP/2 may come instead of a first request: then it
+            raises `PrefaceSeen`, having used none of it.
     """
 
     __slots__ = (
@@ -136,6 +138,7 @@ class Gate:
         "_state",
         "_taken",
         "in_body",
+        "preface",
         "trailers",
         "wire",
     )
@@ -164,6 +167,7 @@ class Gate:
         self._known_host: bytes | None = None
         self._refusal: Refused | None = None
         self.in_body = False
+        self.preface = False
         self.wire = b""
         self.trailers: list[tuple[bytes, bytes]] = []
 
@@ -276,8 +280,7 @@ class Gate:
             self.refuse(refusal)
             raise
         self._used(end)
-        self._skipped = False
-        self._in_fields = False
+        self._skipped = self._in_fields = self.preface = False
         return head
 
     def _judge(
@@ -442,6 +445,8 @@ class Gate:
         if len(match[2]) > self._limits.target:
             raise self.refuse(too_large(414))
         if match[3] != b"1":
+            if self.preface and line == b"PRI * HTTP/2.0":
+                raise PrefaceSeen
             status = 505 if match[3] > b"1" else 400
             raise self.refuse(Refused(status, "not HTTP/1", "RFC 9112 §2.3"))
 

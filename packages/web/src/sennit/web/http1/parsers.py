@@ -16,8 +16,8 @@ from sennit.web.http1.verdict import Refused
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from sennit.web.events import RequestHead
     from sennit.web.limits import Limits
-    from sennit.web.http1.verdict import RequestHead
 
     class Parser(Protocol):
         """A library's opinion on octets that passed the gate. It may be the stricter one."""

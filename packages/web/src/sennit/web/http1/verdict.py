@@ -1,24 +1,18 @@
-"""What the gate (``framing.py``) says of octets: a `RequestHead`, or `Refused` and why."""
+"""What the gate (``framing.py``) says of octets it does not let through: `Refused`, and why.
+
+What it lets through is a `sennit.web.events.RequestHead`.
+"""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 __all__ = [
-    "CHUNKED",
+    "PrefaceSeen",
     "Refused",
-    "RequestHead",
     "bad_chunk_line",
     "bad_field",
     "bad_octet",
     "too_large",
 ]
-
-CHUNKED: Final = -1
-"""`RequestHead.length` of a body whose length is not known beforehand."""
-
 
 class Refused(Exception):  # noqa: N818 - a verdict, which happens to be raised
     """The octets break a rule; the connection cannot go on.
@@ -34,75 +28,8 @@ class Refused(Exception):  # noqa: N818 - a verdict, which happens to be raised
         self.rule = rule
 
 
-class RequestHead:
-    """A request head that passed, and all that was learnt in passing.
-
-    Attributes:
-        exchange: Number of the request on its connection, from one.
-        method: Method octets; methods are case-sensitive (RFC 9110 §9.1).
-        target: Request target as it was sent.
-        path: Path and query: the target, without scheme and authority if it had them.
-        version: ``b"1.1"`` or ``b"1.0"`` (a later 1.x is treated as 1.1, RFC 9110 §2.5).
-        headers: List of (lower-case name, value) octet pairs, wire order.
-        host: The authority asked for: the target's, else the Host field's; ``None`` in a
-            1.0 request without.
-        length: Octets of the content; `CHUNKED` when only its end will tell, 0 for none.
-        keep_alive: Whether the client lets the connection go on.
-        expect_continue: Whether it waits for 100 before it sends the content.
-        upgrade: The Upgrade field, if Connection names it.
-        encoded: Whether the content carries a content coding other than identity.
-        raw: The head as parsers are given it, with CRLF line ends and the empty line.
-    """
-
-    __slots__ = (
-        "encoded",
-        "exchange",
-        "expect_continue",
-        "headers",
-        "host",
-        "keep_alive",
-        "length",
-        "method",
-        "path",
-        "raw",
-        "target",
-        "upgrade",
-        "version",
-    )
-
-    def __init__(
-        self,
-        method: bytes,
-        target: bytes,
-        version: bytes,
-        headers: list[tuple[bytes, bytes]],
-        host: bytes | None,
-        length: int = 0,
-        keep_alive: bool = True,
-        expect_continue: bool = False,
-        upgrade: bytes | None = None,
-        encoded: bool = False,
-        path: bytes | None = None,
-        raw: bytes = b"",
-        exchange: int = 0,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
-        self.headers = headers
-        self.host = host
-        self.length = length
-        self.keep_alive = keep_alive
-        self.expect_continue = expect_continue
-        self.upgrade = upgrade
-        self.encoded = encoded
-        self.path = target if path is None else path
-        self.raw = raw
-        self.exchange = exchange
-
-    def __repr__(self) -> str:
-        """Method, target and framing, cut short."""
-        return f"<RequestHead {self.method!r} {self.target[:64]!r} length={self.length}>"
+class PrefaceSeen(Exception):  # noqa: N818 - a verdict, which happens to be raised
+    """The connection speaks HTTP/2: its first line is that of the preface (RFC 9113 §3.4)."""
 
 
 def bad_octet(octet: int) -> Refused:

@@ -44,20 +44,30 @@ if TYPE_CHECKING:
 
     from sennit.web.limits import Limits
 
-__all__ = ["Gate"]
+__all__ = [
+    "AT_CHUNK_LINE",
+    "AT_HEAD",
+    "AT_LENGTH",
+    "FIELDS",
+    "LENGTH",
+    "STUCK",
+    "TCHAR",
+    "VALUE",
+    "Gate",
+]
 
 
-_TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_VALUE = rb"[\t -~\x80-\xff]"
+TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+VALUE = rb"[\t -~\x80-\xff]"
 
 # Possessive quantifiers: a failed match never goes back, so each is linear.
 _HEAD = re.compile(
     rb"(%b{1,32}+) ([!\"$-~]++) HTTP/1\.([0-9])\r\n((?:%b++:%b*+\r\n)*+)\r\n"
-    % (_TCHAR, _TCHAR, _VALUE)
+    % (TCHAR, TCHAR, VALUE)
 ).match
-_REQUEST_LINE = re.compile(rb"(%b++) ([!\"$-~]++) HTTP/([0-9])\.([0-9])" % _TCHAR).fullmatch
-_FIELD_LINE = re.compile(rb"(%b++):(%b*+)" % (_TCHAR, _VALUE)).fullmatch
-_FIELDS = re.compile(rb"([^:\r\n]++):([^\r\n]*+)\r\n").findall
+_REQUEST_LINE = re.compile(rb"(%b++) ([!\"$-~]++) HTTP/([0-9])\.([0-9])" % TCHAR).fullmatch
+_FIELD_LINE = re.compile(rb"(%b++):(%b*+)" % (TCHAR, VALUE)).fullmatch
+FIELDS = re.compile(rb"([^:\r\n]++):([^\r\n]*+)\r\n").findall
 _BAD_OCTET = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _HOST = re.compile(
     rb"(?:(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%\-]{1,255})(?::[0-9]{0,5})?)?"
@@ -66,12 +76,12 @@ _ABSOLUTE = re.compile(rb"(?:http|https)://([^/?]++)([/?].*+)?", re.IGNORECASE).
 _AUTHORITY = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%\-]{1,255}):[0-9]{1,5}"
 ).fullmatch
-_LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
-_TOKENS = re.compile(rb"%b++" % _TCHAR).fullmatch
+LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
+_TOKENS = re.compile(rb"%b++" % TCHAR).fullmatch
 _CHUNK_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16})"
     rb"((?:;%b++(?:=(?:%b++|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+\"))?+)*+)"
-    % (_TCHAR, _TCHAR)
+    % (TCHAR, TCHAR)
 ).fullmatch
 
 _LONGEST_METHOD: Final = 32
@@ -97,7 +107,7 @@ _HARMLESS_UPGRADES: Final = frozenset({b"h2c"})
 
 
 # What the gate waits for.
-_AT_HEAD, _AT_LENGTH, _AT_CHUNK_LINE, _AT_CHUNK, _AT_CHUNK_END, _AT_TRAILERS, _STUCK = range(7)
+AT_HEAD, AT_LENGTH, AT_CHUNK_LINE, AT_CHUNK, AT_CHUNK_END, AT_TRAILERS, STUCK = range(7)
 
 
 class Gate:
@@ -150,7 +160,7 @@ class Gate:
         """Where in `_data` the octets begin that nobody has used yet."""
         self._seen = 0
         """Up to where `_data` was searched for the end of what is awaited."""
-        self._state = _AT_HEAD
+        self._state = AT_HEAD
         self._left = 0
         """Octets of content, or of this chunk, still to come."""
         self._taken = 0
@@ -212,7 +222,7 @@ class Gate:
     @property
     def begun(self) -> bool:
         """Whether some of a head has come that is not whole yet."""
-        return self._state == _AT_HEAD and self.buffered > 0
+        return self._state == AT_HEAD and self.buffered > 0
 
     @property
     def line_seen(self) -> bool:
@@ -228,7 +238,7 @@ class Gate:
     def refuse(self, refusal: Refused) -> Refused:
         """Let nothing through any more."""
         self._refusal = refusal
-        self._state = _STUCK
+        self._state = STUCK
         self._used(len(self._data))
         self.in_body = False
         return refusal
@@ -243,7 +253,7 @@ class Gate:
         """
         data = self._data
         at = self._at
-        if self._state != _AT_HEAD:
+        if self._state != AT_HEAD:
             if self._refusal is not None:
                 raise self._refusal
             return None
@@ -270,7 +280,7 @@ class Gate:
             self._diagnose(end)
             raise self.refuse(Refused(400, "the head is malformed", "RFC 9112 §2.2"))
         method, target, minor, block = match.groups()
-        found = _FIELDS(block)
+        found = FIELDS(block)
         if len(target) > limits.target or len(block) > limits.head or len(found) > limits.fields:
             self._diagnose(end)
             raise self.refuse(Refused(431, "the head is too large", "RFC 6585 §5"))
@@ -340,9 +350,9 @@ class Gate:
                 self.trailers = []
                 self._taken = self._extensions = 0
                 if head.length == CHUNKED:
-                    self._state = _AT_CHUNK_LINE
+                    self._state = AT_CHUNK_LINE
                 else:
-                    self._state = _AT_LENGTH
+                    self._state = AT_LENGTH
                     self._left = self._taken = head.length
         return head
 
@@ -360,7 +370,7 @@ class Gate:
                 raise _odd_coding(coding)
             head.length = CHUNKED
         elif length is not None:
-            if _LENGTH(length) is None:
+            if LENGTH(length) is None:
                 raise Refused(400, "Content-Length is no length", "RFC 9110 §8.6")
             head.length = int(length)
         connection = special.get(b"connection")
@@ -460,7 +470,7 @@ class Gate:
         Raises:
             Refused: They cannot be let through.
         """
-        if self._state == _AT_LENGTH:
+        if self._state == AT_LENGTH:
             at = self._at
             data = self._data
             have = len(data) - at
@@ -468,7 +478,7 @@ class Gate:
                 return None
             if have >= self._left:
                 have = self._left
-                self._state = _AT_HEAD
+                self._state = AT_HEAD
                 self.in_body = False
             self._left -= have
             if at == 0 and have == len(data) and type(data) is bytes:
@@ -492,7 +502,7 @@ class Gate:
     def _next_chunk_part(self) -> bytes | None:
         data = self._data
         at = self._at
-        if self._state == _AT_CHUNK:
+        if self._state == AT_CHUNK:
             have = min(len(data) - at, self._left)
             if not have:
                 return None
@@ -500,20 +510,20 @@ class Gate:
             piece = bytes(data[at : at + have])
             self._used(at + have)
             if not self._left:
-                self._state = _AT_CHUNK_END
+                self._state = AT_CHUNK_END
             self.wire = piece
             return piece
-        if self._state == _AT_CHUNK_END:
+        if self._state == AT_CHUNK_END:
             have = len(data) - at
             if (have and data[at] != 13) or (have > 1 and data[at + 1] != 10):
                 raise self.refuse(Refused(400, "a chunk without an end", "RFC 9112 §7.1"))
             if have < 2:
                 return None
             self._used(at + 2)
-            self._state = _AT_CHUNK_LINE
+            self._state = AT_CHUNK_LINE
             self.wire = b"\r\n"
             return b""
-        if self._state == _AT_CHUNK_LINE:
+        if self._state == AT_CHUNK_LINE:
             return self._read_chunk_line()
         return self._read_trailers()
 
@@ -546,10 +556,10 @@ class Gate:
         self._used(stop + 2)
         self.wire = b"%x\r\n" % size
         if size:
-            self._state = _AT_CHUNK
+            self._state = AT_CHUNK
             self._left = size
         else:
-            self._state = _AT_TRAILERS
+            self._state = AT_TRAILERS
             self._in_fields = True
             self._fields_from = self._at
             self._field_count = 0
@@ -566,7 +576,7 @@ class Gate:
             if not data.startswith(b"\r\n", self._line_at):
                 return None
             end = self._line_at + 2
-            for name, value in _FIELDS(bytes(data[at : self._line_at])):
+            for name, value in FIELDS(bytes(data[at : self._line_at])):
                 name = name.lower()
                 if name in _NOT_IN_TRAILERS:
                     raise self.refuse(
@@ -576,7 +586,7 @@ class Gate:
         self.wire = bytes(data[at:end])
         self._used(end)
         self._in_fields = False
-        self._state = _AT_HEAD
+        self._state = AT_HEAD
         self.in_body = False
         return b""
 

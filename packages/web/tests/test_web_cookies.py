@@ -108,15 +108,16 @@ def test_a_forgotten_cookie_has_expired_by_both_clocks() -> None:
 )
 def test_nothing_is_smuggled_into_a_cookie(name: str, value: str, options: Any) -> None:
     """HARDENING h1-15."""
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"cookie|[Ss]ame|secure|path"):
         cookie_field(name, value, **options)
 
 
 @given(st.binary(max_size=300))
 def test_no_field_makes_the_reader_raise(value: bytes) -> None:
     for name, content in parse_cookies(value).items():
-        assert name and not set(name) & set('()<>@,;:\\"/[]?={} \t')
-        assert content.isprintable() or not any(ord(each) < 32 for each in content)
+        assert name
+        assert not set(name) & set('()<>@,;:\\"/[]?={} \t')
+        assert not any(ord(each) < 32 for each in content)
 
 
 @given(st.dictionaries(_TOKEN, _VALUE, max_size=20))

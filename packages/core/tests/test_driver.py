@@ -740,6 +740,27 @@ def test_more_exchanges_than_the_limit_wait_for_their_turn() -> None:
     run(main)
 
 
+def test_an_exchange_that_had_to_wait_can_have_its_inbox_in_a_plain_method() -> None:
+    class One(EngineProtocol[MultiplexEngine, StreamEvent]):
+        max_handlers = 1
+        boxes: dict[int, Any]
+        held: dict[int, Deferred[None]]
+
+        @handles(Opened)
+        def serve(self, event: Opened) -> Deferred[None]:
+            self.boxes[event.exchange] = self.inbox(event)
+            return self.held.setdefault(event.exchange, Deferred())
+
+    protocol = One(MultiplexEngine())
+    protocol.boxes, protocol.held = {}, {}
+    transport = RecordingTransport(protocol)
+    transport.receive(frame(b"O", 1) + frame(b"O", 2) + frame(b"D", 2, b"abc"))
+    assert [*protocol.boxes] == [1]
+    protocol.held[1].callback(None)
+    assert [*protocol.boxes] == [1, 2]
+    assert protocol.boxes[2].take() == Data(2, b"abc")
+
+
 def test_what_belongs_to_nobody_is_dropped_and_credited() -> None:
     transport: RecordingTransport
 

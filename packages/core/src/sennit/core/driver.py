@@ -165,7 +165,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
         """
         handler = self._open.get(event.exchange)
         if handler is None or handler.event is not event:
-            if not self._turning or handler is not None:
+            if not (self._turning or self._serving) or handler is not None:
                 raise ValueError(f"the exchange {event.exchange} has ended")
             # A plain method that is going to return a Deferred.
             handler = self._open_exchange(event)

@@ -91,6 +91,9 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
     _head_began = 0.0  # when the first octet of an unfinished head was noticed; 0 for none
     _content_began = 0.0  # likewise for content
 
+    surroundings: tuple[Any, Any, str]
+    """What hosted applications are told of it, once one has asked (``hosting/asgi.py``)."""
+
     def __init__(self, server: HTTPServer, engine: EngineT) -> None:
         super().__init__(engine, clock=server.clock)
         self._server = server

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 # Belongs to no tree of loggers, and lets nothing through.
-_silent = logging.Logger("sennit.web.multipart", logging.CRITICAL + 1)
+_silent = logging.Logger("sennit.web.multipart", logging.CRITICAL + 1)  # noqa: LOG001 - just so
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]*[0-9A-Za-z'()+_,\-./:=?]").fullmatch
 _PARAMETER = re.compile(
     r'[ \t]*;[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^;" \t]*))', re.DOTALL

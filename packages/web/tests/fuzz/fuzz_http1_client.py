@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sennit.core.testing.engines import converse
 from sennit.web.client.limits import ResponseLimits
 from sennit.web.http1.client_engine import HTTP1ClientEngine
 from sennit.web.http1.response_parsers import H11ResponseParser
-
-if TYPE_CHECKING:
-    from sennit.core.testing.engines import Conversation
 
 _OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -27,12 +22,18 @@ SEEDS = (
 _METHODS = (b"GET", b"HEAD", b"POST")
 
 
-def _run(method: bytes, pieces: list[bytes], *, h11: bool) -> Conversation:
+def _run(method: bytes, pieces: list[bytes], *, h11: bool) -> tuple[object, ...]:
     limits = ResponseLimits(target=60, head=400, fields=12, body=500, informational=3)
     engine = HTTP1ClientEngine(limits, H11ResponseParser(limits) if h11 else None)
     engine.send_request(method, b"/", b"example.com")
     engine.data_to_send()
-    return converse(engine, pieces, eof=True)
+    talk = converse(engine, pieces, eof=True)
+    # What only a parser is shown is no part of what comes out.
+    shown = [
+        (name, [pair for pair in attributes if pair[0] != "raw"])
+        for name, attributes in talk.events
+    ]
+    return shown, talk.sent, talk.last
 
 
 def fuzz(data: bytes) -> None:

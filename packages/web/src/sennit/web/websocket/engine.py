@@ -1,0 +1,278 @@
+"""`WSProtoEngine`: frames read by wsproto, behind the verbs that every engine of ours has.
+
+Octets go to wsproto's frame layer (`wsproto.frame_protocol.FrameProtocol`), frames
+and parts of frames come out of it, and messages out of those. What wsproto does not
+bound is bounded by an extension of its own kind that it asks about each frame's
+header and payload: the size of a message (before its payload is taken, and while it
+is decompressed), its fragments, and the order of frames, as soon as a header shows it.
+
+Sources: RFC 6455 §5, §7.4, §8.1; RFC 7692 §6; wsproto's documentation. Not here:
+writing and states (``conversation.py``), the other engine (``fast.py``).
+"""
+
+from __future__ import annotations
+
+import zlib
+from codecs import getincrementaldecoder
+from typing import TYPE_CHECKING, Any, Final
+
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed, RsvBits
+
+from sennit.core.engine import NEED_DATA
+from sennit.web.websocket.conversation import NOT_OCTETS, NOT_TEXT, OPEN, TOO_BIG, Conversation
+from sennit.web.websocket.events import MessageReceived, PieceReceived, PongReceived
+from sennit.web.websocket.grammar import FIN, PONG, Broken
+
+if TYPE_CHECKING:
+    from codecs import IncrementalDecoder
+    from collections.abc import Callable, Iterator
+
+    from wsproto.frame_protocol import Frame, FrameDecoder
+
+    from sennit.core.engine import NoEvent
+    from sennit.web.websocket.deflate import Agreed, Inflater
+    from sennit.web.websocket.events import Event
+    from sennit.web.websocket.limits import WebSocketLimits
+
+__all__ = ["WSProtoEngine"]
+
+TOGETHER: Final = 1024
+"""Parts of a message that are put together before it has ended."""
+_new_decoder: Callable[[], IncrementalDecoder] = getincrementaldecoder("utf-8")
+
+
+class _Gate(Extension):
+    """Stands beside each frame that wsproto reads; says no with one of our faults.
+
+    Args:
+        inflater: Decompresses messages, when that was agreed on.
+        most: Octets of one message.
+        wire: Octets of one message that is compressed.
+        fragments: Frames of one message.
+
+    Attributes:
+        fault: What it refused.
+    """
+
+    name = "sennit"
+
+    def __init__(self, inflater: Inflater | None, most: int, wire: int, fragments: int) -> None:
+        self._inflater = inflater
+        self._most = most
+        self._max_wire = wire
+        self._max_fragments = fragments
+        self._inside = False  # a message has begun and not ended
+        self._text = False
+        self._squeezed = False
+        self._fragments = 0
+        self._wire = 0
+        self._size = 0
+        self._control = False
+        self._header: tuple[Opcode, bool, int] | None = None  # of a frame that was let in
+        self._decoder: IncrementalDecoder | None = None
+        self.fault: Broken | None = None
+
+    def enabled(self) -> bool:
+        """Always: wsproto asks only those that are."""
+        return True
+
+    def offer(self) -> bool | str:
+        """The handshake is not wsproto's here (``handshake.py``)."""
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """A header has come: is the frame welcome?
+
+        wsproto asks again for each read until the key has come too: so nothing is noted
+        before `_begin`.
+        """
+        control = self._control = opcode >= Opcode.CLOSE
+        squeezed = rsv.rsv1 and self._inflater is not None and not control and opcode != 0
+        # What is returned says which bits are ours.
+        ours = RsvBits(squeezed, False, False)
+        if rsv != ours:
+            return self._refuse(Broken("a reserved bit", "RFC 6455 §5.2"))
+        if control:
+            return ours
+        if opcode is Opcode.CONTINUATION:
+            if not self._inside:
+                return self._refuse(Broken("the continuation of nothing", "RFC 6455 §5.4"))
+            if self._fragments >= self._max_fragments:
+                return self._refuse(
+                    Broken("a message of too many fragments", "RFC 6455 §10.4", 1009)
+                )
+            wire = self._wire + payload_length
+        else:
+            if self._inside:
+                return self._refuse(Broken("a message inside another", "RFC 6455 §5.4"))
+            wire = payload_length
+        if opcode is Opcode.CONTINUATION:
+            squeezed = self._squeezed
+        if wire > (self._max_wire if squeezed else self._most):
+            return self._refuse(Broken(TOO_BIG, "RFC 6455 §10.4", 1009))
+        self._header = (opcode, squeezed, wire)
+        return ours
+
+    def _begin(self) -> None:
+        """The payload of the frame that was let in begins, or it has none."""
+        header, self._header = self._header, None
+        if header is None:
+            return
+        opcode, squeezed, self._wire = header
+        self._fragments += 1
+        if opcode is not Opcode.CONTINUATION:
+            self._inside = True
+            self._text = opcode is Opcode.TEXT
+            self._squeezed = squeezed
+            self._decoder = _new_decoder() if squeezed and self._text else None
+            self._fragments = 1
+            self._size = 0
+
+    def frame_inbound_payload_data(
+        self, proto: FrameDecoder | FrameProtocol, data: bytes
+    ) -> bytes | CloseReason:
+        """Some of a frame's payload, unmasked."""
+        self._begin()
+        if self._control or not self._squeezed:
+            return data
+        return self._inflate(data, ended=False)
+
+    def frame_inbound_complete(
+        self, proto: FrameDecoder | FrameProtocol, fin: bool
+    ) -> bytes | CloseReason | None:
+        """A frame has come whole."""
+        self._begin()
+        if self._control or not fin:
+            return None
+        self._inside = False
+        return self._inflate(b"", ended=True) if self._squeezed else None
+
+    def frame_outbound(
+        self,
+        proto: FrameDecoder | FrameProtocol,
+        opcode: Opcode,
+        rsv: RsvBits,
+        data: bytes,
+        fin: bool,
+    ) -> tuple[RsvBits, bytes]:
+        """Frames are written by ours."""
+        return rsv, data
+
+    def _inflate(self, data: bytes, *, ended: bool) -> bytes | CloseReason:
+        # `Any`: there is one, else no message counts as compressed.
+        inflater: Any = self._inflater
+        room = self._most - self._size
+        try:
+            made: bytes = inflater.end(room) if ended else inflater.feed(data, room)
+            if self._decoder is not None:
+                # wsproto will do that too, but only after the size has been judged, and
+                # which fault comes first must not depend on how the octets are cut.
+                self._decoder.decode(made)
+        except (zlib.error, UnicodeDecodeError):
+            text = NOT_TEXT if self._text else NOT_OCTETS
+            return self._refuse(Broken(text, "RFC 7692 §7.2.2", 1007))
+        if len(made) > room:
+            return self._refuse(Broken(TOO_BIG, "RFC 6455 §10.4", 1009))
+        self._size += len(made)
+        return made
+
+    def _refuse(self, fault: Broken) -> CloseReason:
+        self.fault = fault
+        return CloseReason(fault.code)
+
+
+class WSProtoEngine(Conversation):
+    """One side of one WebSocket; the arguments are those of `Conversation`."""
+
+    def __init__(
+        self,
+        *,
+        client: bool = False,
+        limits: WebSocketLimits | None = None,
+        deflate: Agreed | None = None,
+        key: Callable[[], bytes] | None = None,
+        pieces: bool = False,
+    ) -> None:
+        super().__init__(client=client, limits=limits, deflate=deflate, key=key, pieces=pieces)
+        self._gate = _Gate(self._inflater, self._max_message, self._max_wire, self._max_fragments)
+        self._protocol = FrameProtocol(client, [self._gate])
+        self._frames: Iterator[Frame] | None = None
+        # Of the message that is being read, all str or all octets (so `Any`): what came
+        # last, and what was put together of what came before, lest a message that comes
+        # octet by octet takes many times its size.
+        self._parts: list[Any] = []
+        self._blocks: list[Any] = []
+        self._unread = b""
+
+    def receive_data(self, data: bytes) -> None:
+        self._unread = self._unread + data if self._unread else data
+
+    def _read(self) -> Event | NoEvent:
+        try:
+            while True:
+                frames = self._frames
+                if frames is None:
+                    if not self._unread:
+                        return NEED_DATA
+                    self._protocol.receive_bytes(self._unread)
+                    self._unread = b""
+                    frames = self._frames = self._protocol.received_frames()
+                for frame in frames:
+                    event = self._interpret(frame)
+                    if event is not None:
+                        return event
+                self._frames = None
+        except ParseFailed as failed:
+            raise self._fault_of(failed) from None
+
+    def _fault_of(self, failed: ParseFailed) -> Broken:
+        if self._gate.fault is not None:
+            return self._gate.fault
+        if failed.code == CloseReason.INVALID_FRAME_PAYLOAD_DATA:
+            return Broken(NOT_TEXT, "RFC 6455 §8.1", 1007)
+        return Broken(str(failed)[:100], "RFC 6455 §5", int(failed.code))
+
+    def _interpret(self, frame: Frame) -> Event | None:
+        """A frame, or some of one that is not of control."""
+        opcode = frame.opcode
+        payload: Any = frame.payload
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            return self._piece(payload, ended=frame.message_finished)
+        if opcode is Opcode.PING:
+            self._send_frame(FIN | PONG, bytes(payload))
+            return None
+        if opcode is Opcode.PONG:
+            return PongReceived(bytes(payload))
+        code, reason = payload
+        return self._closed_by_peer(int(code), reason)
+
+    def _piece(self, payload: Any, *, ended: bool) -> Event | None:
+        if type(payload) is not str:
+            payload = bytes(payload)
+        if self._pieces:
+            if (not payload and not ended) or self._state != OPEN:
+                return None
+            return PieceReceived(payload, ended)
+        parts = self._parts
+        if not ended:
+            if payload:
+                parts.append(payload)
+                if len(parts) >= TOGETHER:
+                    self._blocks.append(payload[:0].join(parts))
+                    parts.clear()
+            return None
+        if parts or self._blocks:
+            payload = payload[:0].join([*self._blocks, *parts, payload])
+            self._parts = []
+            self._blocks = []
+        return MessageReceived(payload) if self._state == OPEN else None
+
+    def _forget(self) -> bytes:
+        rest, self._unread = self._unread, b""
+        self._frames = None
+        self._parts = []
+        self._blocks = []
+        return rest

@@ -307,6 +307,23 @@ def test_a_certificate_is_loaded_once_for_all_that_refer_to_it(tmp_path: Path, p
     assert endpoint.tls is config.server_tls("main")
 
 
+def test_a_service_agrees_on_its_own_protocols_with_a_certificate_that_others_use_too(
+    tmp_path: Path, pems: Path
+) -> None:
+    config = load(write(tmp_path, tls_text(pems, "one.pem", "one.key")))
+    context = ServiceContext("x", tmp_path, config.server_tls)
+
+    (plain,) = context.endpoints(config.services[0].config)
+    (web,) = context.endpoints(config.services[0].config, alpn=["h2", "http/1.1"])
+
+    assert plain.tls is config.server_tls("main")
+    assert web.tls is not None
+    assert plain.tls is not None
+    assert web.tls is not plain.tls
+    assert web.tls.context is plain.tls.context
+    assert web.tls.files == plain.tls.files
+
+
 def test_a_key_of_another_certificate_is_refused_before_anything_starts(
     tmp_path: Path, pems: Path
 ) -> None:

@@ -415,6 +415,69 @@ def test_no_application_protocol_in_common_ends_the_handshake() -> None:
         assert "application protocol" in str(met.errors[0])
 
 
+def test_one_certificate_serves_services_that_speak_different_protocols() -> None:
+    server = ServerTLS(*LOCALHOST, sni=[EXAMPLE])
+    web = server.agreeing_on(["h2", "http/1.1"])
+    old = server.agreeing_on(["http/1.1"])
+    both = ClientTLS(trust=TRUST, alpn=["h2", "http/1.1"])
+
+    assert Met(web, both).talk().client.transport.alpn_protocol == "h2"
+    assert Met(web, both, "example.org").talk().server.transport.alpn_protocol == "h2"
+    assert Met(old, both).talk().server.transport.alpn_protocol == "http/1.1"
+    assert Met(server, both).talk().server.transport.alpn_protocol is None
+    assert Met(server.agreeing_on([]), both).talk().server.transport.alpn_protocol is None
+    assert Met(web).talk().server.transport.alpn_protocol is None
+    assert "application protocol" in str(Met(web, ClientTLS(trust=TRUST, alpn=["x"])).errors[0])
+    with pytest.raises(UsageError):
+        server.agreeing_on("h2")
+
+
+def test_what_is_reloaded_and_taken_over_is_shown_with_every_protocol(tmp_path: Path) -> None:
+    """HARDENING app-4: new handshakes use the new pair, whichever service they are with."""
+    both = ClientTLS(trust=TRUST, alpn=["h2", "http/1.1"])
+    path = tmp_path / "pair.pem"
+    path.write_bytes(LOCALHOST[1] + LOCALHOST[0])
+    server = ServerTLS(path)
+    web = server.agreeing_on(["h2"])
+    assert web.files == (str(path),)
+    assert Met(web, both).talk().subject == ["localhost"]
+
+    path.write_bytes(EXAMPLE[1] + EXAMPLE[0])
+    web.reload()
+    met = Met(web, both, "example.org").talk()
+    assert met.subject == ["example.org", "*.example.org"]
+    assert met.server.transport.alpn_protocol == "h2"
+    path.write_bytes(b"half of it")
+    with pytest.raises(TLSError):
+        web.reload()
+    assert Met(web, both, "example.org").talk().server.transport.alpn_protocol == "h2"
+
+    web.take_over(ServerTLS(*LOCALHOST))
+    assert Met(web, both).talk().subject == ["localhost"]
+    assert Met(web, both).talk().server.transport.alpn_protocol == "h2"
+    assert Met(server, both).talk().server.transport.alpn_protocol is None
+
+
+def test_failed_handshakes_are_counted_where_the_certificate_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failed: list[TLSError] = []
+    server = ServerTLS(*LOCALHOST, on_failure=failed.append)
+
+    Met(server.agreeing_on(["h2"]), ClientTLS(trust=TRUST, alpn=["x"]))
+
+    assert len(failed) == 1
+
+
+def test_a_server_chosen_by_name_agrees_on_its_own_protocols() -> None:
+    other = ServerTLS(*EXAMPLE, alpn=["http/1.1"])
+    server = ServerTLS(*LOCALHOST, alpn=["h2"], sni=lambda _: other)
+    both = ClientTLS(trust=TRUST, alpn=["h2", "http/1.1"])
+
+    assert Met(server, both, "example.org").talk().server.transport.alpn_protocol == "http/1.1"
+    assert Met(server, both).talk().server.transport.alpn_protocol == "h2"
+
+
 # ── client certificates ───────────────────────────────────────────────────────
 
 

@@ -21,7 +21,7 @@ from sennit.core.errors import ConfigError, SennitError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Any, Final, TypeGuard
 
@@ -472,16 +472,24 @@ class ServiceContext:
 
         return Portal(realm, [self.users(name)])
 
-    def endpoints(self, config: Any) -> list[ListenOn]:
+    def endpoints(self, config: Any, *, alpn: Sequence[str] = ()) -> list[ListenOn]:
         """Where `config` (a `ServiceConfig`) says to listen, certificates loaded.
+
+        Args:
+            config: The configuration.
+            alpn: What this service agrees on by ALPN (RFC 7301), in order of preference.
+                Another one may show the same certificates and agree on something else.
 
         Raises:
             ConfigError: A certificate cannot be used.
         """
-        return [
-            ListenOn(each.url, None if each.tls is None else self._tls(each.tls), index)
-            for index, each in enumerate(config.listen)
-        ]
+        found: list[ListenOn] = []
+        for index, each in enumerate(config.listen):
+            tls = None if each.tls is None else self._tls(each.tls)
+            if tls is not None and alpn:
+                tls = tls.agreeing_on(alpn)
+            found.append(ListenOn(each.url, tls, index))
+        return found
 
     def limits(self, config: Any) -> IPeerLimits:
         """The connection limits that `config` (a `ServiceConfig`) sets, one object per service."""

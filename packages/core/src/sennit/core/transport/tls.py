@@ -98,8 +98,7 @@ class TLSTransport(TLSWriting):
             self._conn = tls.connection(self._host, self._port())
         else:
             assert tls is not None
-            self._conn = SSL.Connection(tls.context, None)
-            self._conn.set_accept_state()
+            self._conn = tls.connection()
         self._call_later(self._handshake_timeout, self._handshake_timed_out)
         if isinstance(tls, ClientTLS):
             self._handshake()

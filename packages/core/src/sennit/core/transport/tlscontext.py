@@ -51,6 +51,7 @@ _UNRECOGNIZED_NAME: Final = 112
 _INTERNAL_ERROR: Final = 80
 _TLSEXT_OK: Final = 0
 _TLSEXT_FATAL: Final = 2
+_TLSEXT_NOACK: Final = 3
 
 
 def _new_context(method: int, min_version: str, ciphers: str | None) -> SSL.Context:
@@ -77,6 +78,21 @@ def _alpn_names(alpn: Sequence[str | bytes]) -> tuple[bytes, ...]:
         if not 0 < len(name) < 256:
             raise UsageError(f"an ALPN name has 1 to 255 octets (RFC 7301 §3.1), not {name!r}")
     return names
+
+
+class _Shown:
+    """What one connection of a server shows: application data of the library's object.
+
+    Attributes:
+        alpn: The application protocols that it agrees on.
+        context: What a program's own function has chosen, kept alive.
+    """
+
+    __slots__ = ("alpn", "context")
+
+    def __init__(self, alpn: tuple[bytes, ...]) -> None:
+        self.alpn = alpn
+        self.context: SSL.Context | None = None
 
 
 class _Certificates:
@@ -217,6 +233,24 @@ class ServerTLS:
         self._alpn, self._ciphers = other._alpn, other._ciphers
         self._resumption, self._current = other._resumption, other._current
 
+    def agreeing_on(self, alpn: Sequence[str | bytes]) -> ServerTLS:
+        """These very certificates, for a service that speaks other application protocols.
+
+        What it shows is always what this object shows, also after a reload.
+
+        Args:
+            alpn: Application protocols in order of preference (RFC 7301); for none, every
+                client is served, whatever it offers.
+        """
+        return _Agreeing(self, alpn)
+
+    def connection(self) -> SSL.Connection:
+        """The library's object for one accepted connection."""
+        connection = SSL.Connection(self.context, None)
+        connection.set_accept_state()
+        connection.set_app_data(_Shown(self._alpn))
+        return connection
+
     def wrap(
         self,
         protocol: ProtocolFactory | IStreamProtocol,
@@ -292,8 +326,7 @@ class ServerTLS:
             if self._require_client_certificate:
                 mode |= SSL.VERIFY_FAIL_IF_NO_PEER_CERT
             context.set_verify(mode)
-        if self._alpn:
-            _choose_alpn(context, self._alpn)
+        _choose_alpn(context)
         return context
 
     def _choose_by_name(
@@ -344,14 +377,28 @@ def _ask(chooser: Chooser, name: str, ssl: Any) -> SSL.Context | bool:
         return False
     context = chosen.context
     # The library keeps its half of the context alive, this our half with its callbacks.
-    SSL.Connection._reverse_mapping[ssl].set_app_data(context)
+    shown = _shown(ssl)
+    shown.context, shown.alpn = context, chosen._alpn
     return context
 
 
-def _choose_alpn(context: SSL.Context, ours: tuple[bytes, ...]) -> None:
-    """Have the library ask us for the application protocol (RFC 7301 §3.2)."""
+def _shown(ssl: Any) -> _Shown:
+    """What a connection of the library's shows."""
+    shown: _Shown = SSL.Connection._reverse_mapping[ssl].get_app_data()
+    return shown
 
-    def choose(_: Any, out: Any, outlen: Any, offered: Any, length: int, __: Any) -> int:
+
+def _choose_alpn(context: SSL.Context) -> None:
+    """Have the library ask us for the application protocol (RFC 7301 §3.2).
+
+    Several services may show one certificate and speak different protocols: so it is the
+    connection that knows which.
+    """
+
+    def choose(ssl: Any, out: Any, outlen: Any, offered: Any, length: int, _: Any) -> int:
+        ours = _shown(ssl).alpn
+        if not ours:
+            return _TLSEXT_NOACK
         data: bytes = ffi.buffer(offered, length)[:]
         places: dict[bytes, int] = {}
         at = 0
@@ -373,6 +420,37 @@ def _choose_alpn(context: SSL.Context, ours: tuple[bytes, ...]) -> None:
     )
     lib.SSL_CTX_set_alpn_select_cb(context._context, callback, ffi.NULL)
     context.set_app_data((context.get_app_data(), callback))
+
+
+class _Agreeing(ServerTLS):
+    """`ServerTLS.agreeing_on`: another's certificates, application protocols of its own.
+
+    Args:
+        base: Whose certificates.
+        alpn: The protocols.
+    """
+
+    def __init__(self, base: ServerTLS, alpn: Sequence[str | bytes]) -> None:
+        # Nothing is loaded here: all is asked of the other, whenever it is wanted.
+        self._base = base
+        self._alpn = _alpn_names(alpn)
+
+    @property
+    def context(self) -> SSL.Context:
+        return self._base.context
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self._base.files
+
+    def reload(self) -> None:
+        self._base.reload()
+
+    def take_over(self, other: ServerTLS) -> None:
+        self._base.take_over(other)
+
+    def handshake_failed(self, error: TLSError, peer: str, *, touched: bool) -> None:
+        self._base.handshake_failed(error, peer, touched=touched)
 
 
 # ── the client ────────────────────────────────────────────────────────────────

@@ -1,8 +1,8 @@
 """HTTP hello over connections that are kept: what one request costs the server.
 
-`sennit` reads with h11, behind the gate. `sennit-gate` is the same with no parser
-behind the gate: the difference is h11, the rest is ours. All answer ``GET /`` with
-the same eleven octets of plain text, with Date and Content-Length.
+`sennit` is the default engine, that of the gate alone; `sennit-h11` and
+`sennit-httptools` have a library's parser behind it, which has to agree. All answer
+``GET /`` with the same eleven octets of plain text, with Date and Content-Length.
 """
 
 from __future__ import annotations
@@ -46,24 +46,18 @@ def sennit(ready: Ready) -> None:
     _serve_sennit(ready, None)
 
 
-@hello.server("sennit-gate")
-def sennit_gate(ready: Ready) -> None:
-    from sennit.web.http1.engine import DateLine, HTTP1ServerEngine
-    from sennit.web.limits import Limits
+@hello.server("sennit-h11")
+def sennit_h11(ready: Ready) -> None:
+    from sennit.web import H11ServerEngine
 
-    class NoParser:
-        def begin(self, head: object) -> None:
-            pass
+    _serve_sennit(ready, H11ServerEngine)
 
-        def content(self, piece: bytes, wire: bytes) -> bytes:
-            return piece
 
-    parser = NoParser()
+@hello.server("sennit-httptools", requires=["httptools"])
+def sennit_httptools(ready: Ready) -> None:
+    from sennit.web import HTTPToolsServerEngine
 
-    def engine(limits: Limits, date: DateLine) -> HTTP1ServerEngine:
-        return HTTP1ServerEngine(parser, limits, date)
-
-    _serve_sennit(ready, engine)
+    _serve_sennit(ready, HTTPToolsServerEngine)
 
 
 @hello.server("sennit-async")
@@ -198,7 +192,8 @@ def nginx(port: int, folder: Path) -> list[str]:
     return ["nginx", "-p", str(folder), "-c", str(config)]
 
 
-hello.at_most("sennit", 0.65, of="uvicorn-h11")
+hello.at_most("sennit", 1.0, of="granian")
+hello.at_most("sennit-h11", 1.0, of="twisted.web")
 
 if __name__ == "__main__":
     main(hello)

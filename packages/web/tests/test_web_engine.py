@@ -1,6 +1,6 @@
 """The HTTP/1.1 server engine: examples of RFC 9110 and 9112, properties, hostile peers.
 
-Every test runs with every parser that is there, and with none behind the gate.
+Every test runs with the gate alone, and with every parser behind it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from sennit.core.engine import CLOSED, CONNECTION, NEED_DATA, PAUSED, FilePart, 
 from sennit.core.testing.engines import assert_no_io, engine_suite
 from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived, RequestReceived
-from sennit.web.http1.engine import DateLine, H11ServerEngine, HTTP1ServerEngine
+from sennit.web.http1.engine import DateLine, HTTP1ServerEngine
+from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
 from sennit.web.limits import Limits
 
 GET = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
@@ -24,21 +25,10 @@ POST = b"POST / HTTP/1.1\r\nHost: example.com\r\n"
 Make = Callable[..., HTTP1ServerEngine]
 
 
-class NoParser:
-    """The gate's opinion is the only one."""
-
-    def begin(self, head: object) -> None:
-        pass
-
-    def content(self, piece: bytes, wire: bytes) -> bytes:
-        return piece
+ENGINES = [HTTP1ServerEngine, H11ServerEngine, HTTPToolsServerEngine]
 
 
-def gate_only(limits: Limits | None = None, date: DateLine | None = None) -> HTTP1ServerEngine:
-    return HTTP1ServerEngine(NoParser(), limits, date)
-
-
-@pytest.fixture(params=[H11ServerEngine, gate_only], ids=["h11", "gate"])
+@pytest.fixture(params=ENGINES, ids=["gate", "h11", "httptools"])
 def make(request: pytest.FixtureRequest) -> Make:
     found: Make = request.param
     return found
@@ -90,6 +80,14 @@ TOKENS = [
 ]
 ENDLESS = [b"A", b"\r\n", b"A: b\r\n", b" ", b"\0"]
 
+TestHTTPToolsEngine = engine_suite(
+    HTTPToolsServerEngine,
+    conversations=CONVERSATIONS,
+    answer=answer_simply,
+    tokens=TOKENS,
+    endless=ENDLESS,
+    limit=32 * 1024,
+)
 TestH11Engine = engine_suite(
     H11ServerEngine,
     conversations=CONVERSATIONS,
@@ -98,8 +96,8 @@ TestH11Engine = engine_suite(
     endless=ENDLESS,
     limit=32 * 1024,
 )
-TestGateOnlyEngine = engine_suite(
-    gate_only,
+TestGateEngine = engine_suite(
+    HTTP1ServerEngine,
     conversations=CONVERSATIONS,
     answer=answer_simply,
     tokens=TOKENS,

@@ -1,4 +1,8 @@
-"""The gate: every hostile head and chunk of HARDENING, whole and cut at every octet."""
+"""The gate: every hostile head and chunk of HARDENING, whole and cut at every octet.
+
+`verdict` holds all engines against it too: that of the gate alone, and those with a library
+behind it, have to answer and to say the same, however the octets are cut.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sennit.web.events import CHUNKED, RequestHead
+from sennit.core.testing.engines import converse
+from sennit.web.events import CHUNKED, BodyEnded, RequestHead
+from sennit.web.http1.engine import HTTP1ServerEngine
 from sennit.web.http1.framing import Gate
+from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
 from sennit.web.http1.verdict import Refused
 from sennit.web.limits import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from sennit.core.testing.engines import Conversation
 
 HOST = b"Host: example.com\r\n"
 
@@ -55,13 +64,39 @@ def octet_by_octet(data: bytes) -> list[bytes]:
     return [data[n : n + 1] for n in range(len(data))]
 
 
+ENGINES: list[Callable[[Limits], HTTP1ServerEngine]] = [
+    HTTP1ServerEngine,
+    H11ServerEngine,
+    HTTPToolsServerEngine,
+]
+
+
+def talk(engine: HTTP1ServerEngine, pieces: Iterable[bytes]) -> Conversation:
+    """What an engine tells and answers, where each request is answered when it is whole."""
+
+    def answer(engine: HTTP1ServerEngine, event: object) -> None:
+        if (isinstance(event, RequestHead) and event.length == 0) or isinstance(event, BodyEnded):
+            engine.send_response(event.exchange, 200, [], b"ok")
+
+    return converse(engine, pieces, answer)
+
+
 def verdict(data: bytes, limits: Limits | None = None) -> object:
-    """The last thing said of `data`, the same however it is cut."""
+    """The last thing said of `data`, the same however it is cut and whoever reads it."""
+    limits = limits or Limits()
     whole = scan([data], limits)
+    said = talk(HTTP1ServerEngine(limits), [data])
     assert scan(octet_by_octet(data), limits) == whole
+    if len(data) < 2000:
+        for make in ENGINES:
+            assert talk(make(limits), octet_by_octet(data)) == said, make
     if len(data) < 600:
         for cut in range(1, len(data)):
             assert scan([data[:cut], data[cut:]], limits) == whole, cut
+            for make in ENGINES if len(data) < 200 else ():
+                assert talk(make(limits), [data[:cut], data[cut:]]) == said, (make, cut)
+    for make in ENGINES:
+        assert talk(make(limits), [data]) == said, make
     return whole[-1] if whole else None
 
 
@@ -79,6 +114,7 @@ def chunked(body: bytes) -> bytes:
 
 def head_of(data: bytes) -> RequestHead:
     gate = Gate(Limits())
+    gate.show_wire = True
     gate.receive(data)
     head = gate.next_head()
     assert head is not None
@@ -477,6 +513,7 @@ def test_a_coded_content_is_told() -> None:
 
 def test_the_wire_is_what_a_parser_may_see() -> None:
     gate = Gate(Limits())
+    gate.show_wire = True
     gate.receive(chunked(b"5;ext=1\r\nhello\r\n0\r\nA: b\r\n\r\n"))
     head = gate.next_head()
     assert head is not None

@@ -1,4 +1,7 @@
-"""One HTTP connection on a recording transport and a virtual clock: handlers, time limits, ends."""
+"""One HTTP connection on a recording transport and a virtual clock: handlers, time limits, ends.
+
+All of it with the engine of the gate alone and with those that have a library behind it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sennit.core import _faultlog
 from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred, succeed
 from sennit.core.engine import FilePart
@@ -30,6 +34,8 @@ from sennit.web import (
     text,
 )
 from sennit.web.answering import Upgrade
+from sennit.web.http1.engine import HTTP1ServerEngine
+from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
 from sennit.web.http1.server import GRACE, LINGER
 
 GET = b"GET / HTTP/1.1\r\nHost: example.com\r\n\r\n"
@@ -43,11 +49,25 @@ def clock() -> Iterator[Clock]:
         yield found
 
 
+@pytest.fixture(
+    params=[HTTP1ServerEngine, H11ServerEngine, HTTPToolsServerEngine],
+    ids=["gate", "h11", "httptools"],
+    autouse=True,
+)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs with each engine, and none is kept from the log by those before."""
+    monkeypatch.setattr(Connection, "engine", request.param)
+    monkeypatch.setattr(_faultlog, "limit", _faultlog.RateLimit())
+
+
 class Connection:
     """A client's view of one connection."""
 
+    engine: Any = HTTP1ServerEngine
+
     def __init__(self, clock: Clock, handler: Callable[[Request], Any], **options: Any) -> None:
         self.clock = clock
+        options.setdefault("engine", self.engine)
         self.server: HTTPServer = http_server(
             handler, clock=clock, wall_clock=lambda: NOON, **options
         )

@@ -1,12 +1,18 @@
-"""No octets make the server's engine raise; no cut and no parser changes what it says of them."""
+"""No octets make the server's engine raise; no cut and no parser changes what it says of them.
+
+The differential fuzzer: h11 and httptools read what the gate lets through, and have to
+agree with it on every octet (``http1/parsers.py``), so that an engine with either says
+the same as the gate alone.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from sennit.core.testing.engines import converse
-from sennit.web.http1.engine import H11ServerEngine, HTTP1ServerEngine
 from sennit.web.events import BodyEnded, RequestReceived
+from sennit.web.http1.engine import HTTP1ServerEngine
+from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
 from sennit.web.limits import Limits
 
 if TYPE_CHECKING:
@@ -27,15 +33,6 @@ SEEDS = (
 )
 
 
-class _NoParser:
-    def begin(self, head: object) -> None:
-        """Agree."""
-
-    def content(self, piece: bytes, wire: bytes) -> bytes:
-        """Agree."""
-        return piece
-
-
 def _answer(engine: Any, event: Any) -> None:
     if (isinstance(event, RequestReceived) and event.length == 0) or isinstance(event, BodyEnded):
         engine.send_response(event.exchange, 200, [(b"x", b"y")], b"ok")
@@ -48,9 +45,11 @@ def _run(engine: HTTP1ServerEngine, pieces: list[bytes]) -> Conversation:
 def fuzz(data: bytes) -> None:
     """Hold all ways of reading `data` against each other."""
     limits = Limits(target=200, head=400, fields=12, body=500)
-    whole = _run(H11ServerEngine(limits), [data])
-    assert _run(HTTP1ServerEngine(_NoParser(), limits), [data]) == whole
+    whole = _run(HTTP1ServerEngine(limits), [data])
+    assert _run(H11ServerEngine(limits), [data]) == whole
+    assert _run(HTTPToolsServerEngine(limits), [data]) == whole
     by_octets = [data[at : at + 1] for at in range(len(data))]
-    assert _run(HTTP1ServerEngine(_NoParser(), limits), by_octets) == whole
+    assert _run(HTTP1ServerEngine(limits), by_octets) == whole
     half = len(data) // 2
     assert _run(H11ServerEngine(limits), [data[:half], data[half:]]) == whole
+    assert _run(HTTPToolsServerEngine(limits), [data[:half], data[half:]]) == whole

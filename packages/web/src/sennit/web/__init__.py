@@ -28,7 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.web.accesslog import AccessLog
     from sennit.web.errors import WebError, WebProtocolError, WebUsageError
-    from sennit.web.http1.engine import H11ServerEngine
+    from sennit.web.http1.engine import HTTP1ServerEngine
+    from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
     from sennit.web.http1.server import HTTP1ServerProtocol
     from sennit.web.limits import Limits
     from sennit.web.request import Request
@@ -41,9 +42,11 @@ __all__ = [
     "AccessLog",
     "FunctionResource",
     "H11ServerEngine",
+    "HTTP1ServerEngine",
     "HTTP1ServerProtocol",
     "HTTPError",
     "HTTPServer",
+    "HTTPToolsServerEngine",
     "Limits",
     "Request",
     "Resource",
@@ -65,7 +68,8 @@ __all__ = [
 
 _ROOMS = {
     "accesslog": ("AccessLog",),
-    "http1.engine": ("H11ServerEngine",),
+    "http1.engine": ("HTTP1ServerEngine",),
+    "http1.parsers": ("H11ServerEngine", "HTTPToolsServerEngine"),
     "http1.server": ("HTTP1ServerProtocol",),
     "errors": ("WebError", "WebProtocolError", "WebUsageError"),
     "limits": ("Limits",),

@@ -46,7 +46,8 @@ class RequestHead:
         expect_continue: Whether it waits for 100 before it sends the content.
         upgrade: The Upgrade field, if Connection names it.
         encoded: Whether the content carries a content coding other than identity.
-        raw: In HTTP/1 the head as parsers are given it, with CRLF line ends and the empty line.
+        raw: In HTTP/1 the head as a parser behind the gate is given it, with CRLF line ends and
+            the empty line; nothing once it has agreed, or where there is none.
         scheme: What HTTP/2 says in ``:scheme``; empty in HTTP/1, where the connection tells.
         protocol: What an extended CONNECT asks for (``:protocol``, RFC 8441); else ``None``.
     """

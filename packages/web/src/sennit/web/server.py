@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sennit.core.errors import MissingExtraError
 from sennit.web.dates import DateKeeper
-from sennit.web.http1.engine import H11ServerEngine, HTTP1ServerEngine
+from sennit.web.http1.engine import HTTP1ServerEngine
 from sennit.web.http1.server import HTTP1ServerProtocol
 from sennit.web.limits import Limits
 from sennit.web.response import Response
@@ -99,7 +99,8 @@ class HTTPServer:
         timeouts: How long it may take.
         access_log: Where requests are written down.
         headers: Put into every response that does not have them.
-        engine: Makes the engine of a connection of HTTP/1; over h11 by default.
+        engine: Makes the engine of a connection of HTTP/1. `H11ServerEngine` and
+            `HTTPToolsServerEngine` have a second reader, which has to agree on each request.
         http2: Whether a connection may speak HTTP/2, agreed on by ALPN or begun with its
             preface; left out, it may where the extra ``http2`` is installed.
         wall_clock: Seconds since the epoch, for ``Date``.
@@ -117,7 +118,7 @@ class HTTPServer:
         timeouts: Timeouts | None = None,
         access_log: RequestLog | None = None,
         headers: HeadersIn = None,
-        engine: EngineFactory = H11ServerEngine,
+        engine: EngineFactory = HTTP1ServerEngine,
         http2: bool | None = None,
         wall_clock: Callable[[], float] = time.time,
         clock: Clock | None = None,

@@ -1,11 +1,15 @@
 """The server side of one HTTP/1.1 connection, without I/O.
 
-Octets go in through `receive_data`, pass the gate (``framing.py``), then a
-library's parser, and come out of `next_event` as a `RequestReceived` and, where
-there is content, `BodyReceived` and `BodyEnded`. `send_response` answers; what is
-to be sent comes out of `data_to_send`. Responses are written here
-(``grammar.py`` checks every line), so that parsers can be exchanged:
-`H11ServerEngine` reads with h11.
+Octets go in through `receive_data`, pass the gate (``framing.py``) and come out of
+`next_event` as a `RequestReceived` and, where there is content, `BodyReceived` and
+`BodyEnded`. `send_response` answers; what is to be sent comes out of
+`data_to_send`. Responses are written here (``grammar.py`` checks every line).
+
+The gate knows all that a request says, so nothing else need read it. A library's
+parser may stand behind it as a second opinion, which can only make the engine
+stricter: ``parsers.py`` has engines with h11 and with httptools. They are there for
+who wants two readers to agree on every request, and as oracles of the tests; both
+are slower (bench/README.md).
 
 One request is open at a time: what a client pipelines waits in the gate until
 the answer before it is complete (RFC 9112 §9.3.2).
@@ -34,7 +38,6 @@ from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived, HTTP2Offered
 from sennit.web.grammar import field_line, find_line, status_line
 from sennit.web.http1.framing import Gate
-from sennit.web.http1.parsers import H11Parser
 from sennit.web.http1.verdict import PrefaceSeen, Refused
 from sennit.web.limits import Limits
 
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from sennit.web.http1.parsers import Parser
 
 
-__all__ = ["DateLine", "H11ServerEngine", "HTTP1ServerEngine"]
+__all__ = ["DateLine", "HTTP1ServerEngine"]
 
 Field = tuple[bytes, bytes]
 """Name and value of a header field."""
@@ -79,11 +82,11 @@ class HTTP1ServerEngine(Untimed):
     """One connection as the server sees it.
 
     Args:
-        parser: Reads what passed the gate.
         limits: What is too much.
         date: Whose line stands in every response.
         offer_http2: Whether a connection may begin with the preface of HTTP/2: then
             `HTTP2Offered` comes out, then `CLOSED`, unless somebody else takes over.
+        parser: Has to agree on what passed the gate; nobody has to when it is left out.
 
     Attributes:
         status: Of the response that was begun last.
@@ -120,16 +123,17 @@ class HTTP1ServerEngine(Untimed):
 
     def __init__(
         self,
-        parser: Parser,
         limits: Limits | None = None,
         date: DateLine | None = None,
         *,
         offer_http2: bool = False,
+        parser: Parser | None = None,
     ) -> None:
         self._parser = parser
         self._limits = limits or Limits()
         self._gate = Gate(self._limits)
         self._gate.preface = offer_http2
+        self._gate.show_wire = parser is not None
         self._date = date or DateLine()
         self._out: list[Buffer | FilePart] = []
         self._head: RequestHead | None = None
@@ -177,7 +181,9 @@ class HTTP1ServerEngine(Untimed):
                         self._closed = True
                         return CLOSED
                     return NEED_DATA
-                self._parser.begin(head)
+                if self._parser is not None:
+                    self._parser.begin(head)
+                    head.raw = b""
             except Refused as refusal:
                 return self._refuse(refusal)
             except PrefaceSeen:
@@ -202,14 +208,15 @@ class HTTP1ServerEngine(Untimed):
                     if not self._eof:
                         return NEED_DATA
                     raise gate.refuse(Refused(400, "the content was cut short", "RFC 9112 §8"))
-                data = self._parser.content(piece, gate.wire)
+                if self._parser is not None:
+                    self._parser.content(piece, gate.wire)
                 if self._phase == _ANSWERED:
-                    self._swallowed += len(data)
+                    self._swallowed += len(piece)
                     if self._swallowed > self._limits.swallow:
                         self._end_connection(unread=True)
                         return CLOSED
-                elif data:
-                    return BodyReceived(self._exchange, data)
+                elif piece:
+                    return BodyReceived(self._exchange, piece)
         except Refused as refusal:
             return self._refuse(refusal)
         self._body_open = False
@@ -660,25 +667,3 @@ def _announced(value: bytes, before: int) -> int:
     if not (value.isdigit() and len(value) <= 18) or before >= 0:
         raise WebUsageError(f"Content-Length cannot be {value!r:.40}, or is there twice")
     return int(value)
-
-
-class H11ServerEngine(HTTP1ServerEngine):
-    """One connection, read by h11.
-
-    Args:
-        limits: What is too much.
-        date: Whose line stands in every response.
-        offer_http2: Whether a connection may begin with the preface of HTTP/2.
-    """
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        limits: Limits | None = None,
-        date: DateLine | None = None,
-        *,
-        offer_http2: bool = False,
-    ) -> None:
-        limits = limits or Limits()
-        super().__init__(H11Parser(limits), limits, date, offer_http2=offer_http2)

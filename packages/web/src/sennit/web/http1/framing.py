@@ -123,6 +123,8 @@ class Gate:
 
     Attributes:
         in_body: Whether content, or its end, is still to come.
+        show_wire: Whether what is let through is shown to somebody else as well: only then
+            heads have their `RequestHead.raw`, and `wire` is kept.
         wire: The octets of the piece `next_body` returned last as a parser is to be
             given them: for a chunked body with its chunk lines, extensions taken out.
         trailers: Fields after a chunked body, once `in_body` is false again.
@@ -149,6 +151,7 @@ class Gate:
         "_taken",
         "in_body",
         "preface",
+        "show_wire",
         "trailers",
         "wire",
     )
@@ -178,6 +181,7 @@ class Gate:
         self._refusal: Refused | None = None
         self.in_body = False
         self.preface = False
+        self.show_wire = False
         self.wire = b""
         self.trailers: list[tuple[bytes, bytes]] = []
 
@@ -285,7 +289,10 @@ class Gate:
             self._diagnose(end)
             raise self.refuse(Refused(431, "the head is too large", "RFC 6585 §5"))
         try:
-            head = self._judge(method, target, minor, found, match.group())
+            head = self._judge(method, target, minor, found)
+            if self.show_wire:
+                # A later minor version is ours (RFC 9110 §2.5); not every parser knows.
+                head.raw = b"%b %b HTTP/%b\r\n%b\r\n" % (method, target, head.version, block)
         except Refused as refusal:
             self.refuse(refusal)
             raise
@@ -299,7 +306,6 @@ class Gate:
         target: bytes,
         minor: bytes,
         found: list[tuple[bytes, bytes]],
-        raw: bytes,
     ) -> RequestHead:
         """What the fields of a well-formed head say about the message, if they may say it."""
         headers: list[tuple[bytes, bytes]] = []
@@ -326,9 +332,6 @@ class Gate:
             version = b"1.1"
             if host is None:
                 raise Refused(400, "no Host", "RFC 9112 §3.2")
-            if minor != b"1":
-                # A later minor version is ours (RFC 9110 §2.5); not every parser knows.
-                raw = raw.replace(b" HTTP/1." + minor, b" HTTP/1.1", 1)
         else:
             version = b"1.0"
         if host is not None and host != self._known_host:
@@ -340,7 +343,6 @@ class Gate:
             path, host = _other_form(method, target, host)
         head = RequestHead(method, target, version, headers, host, 0, version == b"1.1")
         head.path = path
-        head.raw = raw
         if special is not None:
             self._weigh(head, special)
             if head.length:
@@ -486,7 +488,8 @@ class Gate:
             else:
                 piece = bytes(data[at : at + have])
             self._used(at + have)
-            self.wire = piece
+            if self.show_wire:
+                self.wire = piece
             return piece
         if self._refusal is not None:
             raise self._refusal
@@ -511,7 +514,8 @@ class Gate:
             self._used(at + have)
             if not self._left:
                 self._state = AT_CHUNK_END
-            self.wire = piece
+            if self.show_wire:
+                self.wire = piece
             return piece
         if self._state == AT_CHUNK_END:
             have = len(data) - at
@@ -521,7 +525,8 @@ class Gate:
                 return None
             self._used(at + 2)
             self._state = AT_CHUNK_LINE
-            self.wire = b"\r\n"
+            if self.show_wire:
+                self.wire = b"\r\n"
             return b""
         if self._state == AT_CHUNK_LINE:
             return self._read_chunk_line()
@@ -554,7 +559,8 @@ class Gate:
         if self._taken > limits.body:
             raise self.refuse(Refused(413, "the content is too large", "RFC 9110 §15.5.14"))
         self._used(stop + 2)
-        self.wire = b"%x\r\n" % size
+        if self.show_wire:
+            self.wire = b"%x\r\n" % size
         if size:
             self._state = AT_CHUNK
             self._left = size
@@ -583,7 +589,8 @@ class Gate:
                         Refused(400, "a trailer that would change the framing", "RFC 9110 §6.5.1")
                     )
                 self.trailers.append((name, value.strip(b" \t")))
-        self.wire = bytes(data[at:end])
+        if self.show_wire:
+            self.wire = bytes(data[at:end])
         self._used(end)
         self._in_fields = False
         self._state = AT_HEAD

@@ -306,7 +306,7 @@ class HTTP1ClientEngine(Untimed):
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the server, cut anywhere."""
-        if not self._closed:
+        if data and not self._closed:
             self.answered = True
             self._gate.receive(data)
 

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from sennit.web.request import Request
     from sennit.web.server import Answer, Handler
+    from sennit.web.websocket.server import WebSocketHandler
 
     H = TypeVar("H", bound="Handler")
+    W = TypeVar("W", bound="WebSocketHandler")
 
 __all__ = ["FunctionResource", "Resource", "Site"]
 
@@ -148,6 +150,28 @@ class Site(HTTPServer):
 
         return add
 
+    def websocket(self, path: str, **options: Any) -> Callable[[W], W]:
+        """Mark a coroutine function of a `WebSocket`, or a `WebSocketProtocol`, as an answer.
+
+        ``websocket/server.py`` tells how they are written.
+
+        Args:
+            path: Such as ``/chat``.
+            options: Those of `WebSocketOptions`. (`Any`: they are checked there.)
+
+        Raises:
+            WebUsageError: As of `route`, or an option is wrong.
+        """
+        from sennit.web.websocket.server import WebSocketResource
+
+        def mark(handler: W) -> W:
+            # Over HTTP/2 it is asked for by CONNECT (RFC 8441 §4).
+            answer = WebSocketResource(handler, **options).render
+            self.route(path, methods=("GET", "CONNECT"))(answer)
+            return handler
+
+        return mark
+
     def put_child(self, name: str, child: Resource) -> None:
         """Attach a resource under the first segment of paths."""
         self.root.put_child(name, child)
@@ -159,7 +183,7 @@ class Site(HTTPServer):
         if found is None:
             if path == b"*":
                 return Response(b"", 204, {"allow": ", ".join((*_KNOWN, "OPTIONS"))})
-            if request.head.method == b"CONNECT":
+            if request.head.method == b"CONNECT" and request.head.protocol is None:
                 return error_page(501)
             found = self._routes.get(path.partition(b"?")[0])
         if found is not None:

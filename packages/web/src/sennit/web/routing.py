@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 
     from sennit.web.request import Request
     from sennit.web.server import Answer, Handler
+    from sennit.web.websocket.server import WebSocketHandler
 
 __all__ = ["CONVERTERS", "Converter", "Match", "Route", "Router", "parse_pattern"]
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([A-Za-z_][A-Za-z0-9_]*))?\}").fullmatch
 H = TypeVar("H", bound="Callable[..., Answer]")
+W = TypeVar("W", bound="WebSocketHandler")
 
 _SEGMENT_SAFE: Final = "!$&'()*+,-.:;=@_~"
 """What a segment may hold unescaped (RFC 3986 §3.3)."""
@@ -241,6 +243,28 @@ class Router:
 
         def mark(handler: H) -> H:
             self.add(pattern, handler, methods, name=name, limit=limit, wrappers=wrappers)
+            return handler
+
+        return mark
+
+    def websocket(self, pattern: str, **options: Any) -> Callable[[W], W]:
+        """Mark a coroutine function of a `WebSocket`, or a `WebSocketProtocol`, as an answer.
+
+        ``websocket/server.py`` tells how they are written.
+
+        Args:
+            pattern: Such as ``/chat``, with parameters or without.
+            options: Those of `WebSocketOptions`. (`Any`: they are checked there.)
+
+        Raises:
+            WebUsageError: As of `route`, or an option is wrong.
+        """
+        from sennit.web.websocket.server import WebSocketResource
+
+        def mark(handler: W) -> W:
+            # Over HTTP/2 it is asked for by CONNECT (RFC 8441 §4).
+            answer = WebSocketResource(handler, **options).render
+            self.add(pattern, answer, ("GET", "CONNECT"))
             return handler
 
         return mark

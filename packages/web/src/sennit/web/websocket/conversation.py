@@ -221,6 +221,12 @@ class Conversation(Untimed):
         self._forget()
         return PeerFault(WebSocketProtocolError(text, broken.rule, broken.code))
 
+    def note_loss(self) -> None:
+        """The connection has gone, without a Close frame of the peer if none has come."""
+        self._note(1006, "")
+        self._state = OVER
+        self._unusual = self._begun = True
+
     def _note(self, code: int, reason: str) -> None:
         if self.close_code is None:
             self.close_code = code
@@ -364,7 +370,7 @@ class Conversation(Untimed):
         if isinstance(data, str):
             return data.encode(), FIN | TEXT
         given: object = data
-        if isinstance(given, (bytes, bytearray, memoryview)):
+        if isinstance(given, (bytes, bytearray, memoryview)):  # pyright: ignore[reportUnnecessaryIsInstance]
             return data, FIN | BINARY
         raise TypeError(f"a message is str or octets, not {type(given).__name__}")
 

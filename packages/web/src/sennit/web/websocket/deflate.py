@@ -269,7 +269,8 @@ class Inflater:
         # A window of 256 octets is read with one of 512: that knows more, never less.
         self._bits = max(bits, MIN_BITS)
         self._takeover = takeover
-        self._stream: Any = zlib.decompressobj(-self._bits)
+        # Made when it is needed: many connections never say anything compressed.
+        self._stream: Any = None
         self._ends = 0
 
     def feed(self, data: Buffer, room: int) -> bytes:
@@ -284,6 +285,8 @@ class Inflater:
             zlib.error: It is not what a compressor makes.
         """
         stream = self._stream
+        if stream is None:
+            stream = self._stream = zlib.decompressobj(-self._bits)
         if not stream.eof:
             made: bytes = stream.decompress(data, room + 1)
             if not stream.eof or not stream.unused_data:
@@ -314,5 +317,5 @@ class Inflater:
         made = self.feed(TAIL, room)
         self._ends = 0
         if not self._takeover:
-            self._stream = zlib.decompressobj(-self._bits)
+            self._stream = None
         return made

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from sennit.core.engine import NoEvent
     from sennit.core.interfaces import Buffer
+    from sennit.web.limits import Limits
     from sennit.web.server import HTTPServer
 
     Field = tuple[bytes, bytes]
@@ -110,6 +111,16 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
         return bool(self.transport.get_extra_info("cipher"))
 
     @property
+    def limits(self) -> Limits:
+        """What a client can make too large."""
+        return self._server.limits
+
+    @property
+    def body_limit(self) -> int:
+        """Octets of content that a handler takes which has no limit of its own."""
+        return self._server.body_limit
+
+    @property
     def client_name(self) -> str:
         """The client's address without its port, for logs."""
         peer = self.transport.peer
@@ -145,14 +156,11 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
     @handles(RequestReceived)
     def serve_request(self, head: RequestReceived) -> Any:
         """Ask the handler. (`Any`: nothing, a Deferred or a coroutine, as the driver has it.)"""
-        now = self._began = self._now()
+        now = self._began = head.came = self._now()
         self._first = False
         self._head_began = self._content_began = 0.0
         if now >= self._dates.due:
             self._dates.renew(now)
-        if head.encoded and head.length:
-            # Content codings are not undone here (RFC 9110 §15.5.16).
-            return self._answer(head, error_page(415, {"accept-encoding": "identity"}))
         request = Request(head, self)
         try:
             answer = self._handle(request)

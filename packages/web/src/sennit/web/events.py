@@ -11,7 +11,7 @@ from sennit.core.engine import CONNECTION, Belongs, Ends, Interrupts, PeerFault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from typing import Any, Final
 
 __all__ = [
     "CHUNKED",
@@ -50,9 +50,13 @@ class RequestHead:
             the empty line; nothing once it has agreed, or where there is none.
         scheme: What HTTP/2 says in ``:scheme``; empty in HTTP/1, where the connection tells.
         protocol: What an extended CONNECT asks for (``:protocol``, RFC 8441); else ``None``.
+        came: When the server began to answer it, monotonic seconds; nobody else sets it.
+        notes: What was learnt of it on the way, for logs (`Request.state`); likewise, and
+            not there when there is nothing: ask by `getattr`.
     """
 
     __slots__ = (
+        "came",
         "encoded",
         "exchange",
         "expect_continue",
@@ -61,6 +65,7 @@ class RequestHead:
         "keep_alive",
         "length",
         "method",
+        "notes",
         "path",
         "protocol",
         "raw",
@@ -69,6 +74,9 @@ class RequestHead:
         "upgrade",
         "version",
     )
+
+    came: float
+    notes: dict[str, Any]
 
     def __init__(
         self,

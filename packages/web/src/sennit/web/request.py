@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from sennit.core.errors import LimitReachedError
+from sennit.web.errors import WebUsageError
+from sennit.web.events import CHUNKED
 from sennit.web.response import HTTPError, Response
 
 if TYPE_CHECKING:
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import Buffer, IStreamTransport
     from sennit.web.answering import ResponseWriter
     from sennit.web.connection import HTTPConnection
+    from sennit.web.decoding import ContentDecoder
     from sennit.web.events import RequestHead
+    from sennit.web.forms import Form, FormLimits
     from sennit.web.response import HeadersIn
+    from sennit.web.sessions.session import Session
 
 __all__ = ["Request", "decode_segments"]
 
@@ -35,7 +40,16 @@ class Request:
         segments: The path's segments, decoded; a resource tree consumes them.
     """
 
-    __slots__ = ("_body", "_params", "_segments", "_state", "connection", "head")
+    __slots__ = (
+        "_body",
+        "_decoder",
+        "_limit",
+        "_params",
+        "_segments",
+        "_state",
+        "connection",
+        "head",
+    )
 
     def __init__(self, head: RequestHead, connection: HTTPConnection[Any, Any]) -> None:
         self.head = head
@@ -44,6 +58,8 @@ class Request:
         self._body: Body | None = None
         self._params: dict[str, Any] | None = None
         self._state: dict[str, Any] | None = None
+        self._limit: int | None = None
+        self._decoder: ContentDecoder | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.head.path[:64]!r}>"
@@ -146,8 +162,35 @@ class Request:
     def state(self) -> dict[str, Any]:
         """What wrappers of the handler leave for it. (`Any`: their own affair.)"""
         if self._state is None:
-            self._state = {}
+            # The log sees it, too.
+            self._state = self.head.notes = {}
         return self._state
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that came, by name (``cookies.py``)."""
+        from sennit.web.cookies import parse_cookies
+
+        found = [value for name, value in self.head.headers if name == b"cookie"]
+        return parse_cookies(b"; ".join(found)) if found else {}
+
+    @property
+    def session(self) -> Session:
+        """What is remembered of this client from one request to the next.
+
+        Raises:
+            WebUsageError: No `sennit.web.sessions` stands around the handler.
+        """
+        found: Session | None = None if self._state is None else self._state.get("session")
+        if found is None:
+            raise WebUsageError("no sessions here: put sessions(store) around the handler")
+        return found
+
+    @property
+    def user(self) -> str | None:
+        """The name of who has logged in (`sennit.web.require_login`); ``None`` for nobody."""
+        name: str | None = None if self._state is None else self._state.get("user")
+        return name
 
     @property
     def secure(self) -> bool:
@@ -169,11 +212,83 @@ class Request:
         """The content: ``async for chunk in request.body``.
 
         Asking for it tells a client that waits for 100-continue to go on.
+
+        Raises:
+            HTTPError: 413, it is longer than `limit`; 415, it has a content coding that
+                nobody undoes (`sennit.web.decode_requests`, or `encoded_body`).
         """
         if self._body is None:
-            self._body = self.connection.body(self.head)
-            self.connection.go_on(self.head)
+            if self._decoder is None and self.head.encoded and self.head.length:
+                raise HTTPError(415, {"accept-encoding": "identity"})
+            self._begin()
+        assert self._body is not None
         return self._body
+
+    @property
+    def encoded_body(self) -> Body:
+        """The content as it came, for who hands it on: in whatever coding the header names.
+
+        Raises:
+            HTTPError: 413, it is longer than `limit`.
+        """
+        if self._body is None:
+            self._begin()
+        assert self._body is not None
+        return self._body
+
+    def _begin(self) -> None:
+        """Have the content come."""
+        connection, head = self.connection, self.head
+        limit = self.limit
+        if head.length > limit:
+            raise HTTPError(413)
+        body = connection.body(head)
+        if self._decoder is not None or limit < connection.limits.body:
+            from sennit.web.bodies import guarded
+
+            body = guarded(body, limit, self._decoder)
+        self._body = body
+        connection.go_on(head)
+
+    @property
+    def limit(self) -> int:
+        """Octets of content that are taken; a route may have a limit of its own."""
+        return self.connection.body_limit if self._limit is None else self._limit
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        self._limit = value
+
+    def decode(self, decoder: ContentDecoder) -> None:
+        """Take the content coding off the content, which is then as if it had none.
+
+        Raises:
+            WebUsageError: The content was asked for already.
+        """
+        if self._body is not None:
+            raise WebUsageError("the content was asked for already")
+        head = self.head
+        self._decoder = decoder
+        head.headers = [
+            each
+            for each in head.headers
+            if each[0] not in (b"content-encoding", b"content-length")
+        ]
+        head.encoded = False
+        # How long it is decoded only its end will tell; what may come is known, though.
+        if head.length > self.limit:
+            raise HTTPError(413)
+        head.length = CHUNKED
+
+    def rewrite(self, path: str) -> None:
+        """Go on as if another path had been asked for; the query stays.
+
+        Args:
+            path: Percent-encoded.
+        """
+        _, mark, query = self.head.path.partition(b"?")
+        self.head.path = path.encode("ascii") + mark + query
+        self._segments = None
 
     async def read(self, limit: int = 1024 * 1024) -> bytes:
         """All of the content.
@@ -194,6 +309,21 @@ class Request:
         except LimitReachedError as error:
             raise HTTPError(413) from error
 
+    async def form(self, limits: FormLimits | None = None) -> Form:
+        """The form that was sent; use it as ``async with await request.form() as form``.
+
+        Args:
+            limits: What it may have (``forms.py``).
+
+        Raises:
+            HTTPError: 415, it is none; 400, it is broken; 413, it is too large.
+        """
+        from sennit.web.forms import FormError, read_form
+
+        try:
+            return await read_form(self.header("content-type"), self.body, limits)
+        except FormError as error:
+            raise HTTPError(error.status, None, str(error)) from error
 
     # ── answering piece by piece ──────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 
     from sennit.core.interfaces import Buffer
+    from sennit.web.cookies import SameSite
 
     HeadersIn = Mapping[str, str] | Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]] | None
     Content = (
@@ -100,6 +101,70 @@ class Response:
     def add_header(self, name: str, value: str) -> None:
         """Add a header, beside others of that name."""
         self.headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
+
+    def set_cookie(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int | None = None,
+        expires: float | None = None,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = True,
+        http_only: bool = True,
+        same_site: SameSite | None = "lax",
+        partitioned: bool = False,
+    ) -> None:
+        """Set a cookie; what the arguments are tells `sennit.web.cookies.cookie_field`.
+
+        A browser keeps a secure cookie only when it came over TLS, or from localhost.
+
+        Raises:
+            ValueError: One of them cannot be sent, or they do not go together.
+        """
+        from sennit.web.cookies import cookie_field
+
+        field = cookie_field(
+            name,
+            value,
+            max_age=max_age,
+            expires=expires,
+            path=path,
+            domain=domain,
+            secure=secure,
+            http_only=http_only,
+            same_site=same_site,
+            partitioned=partitioned,
+        )
+        self.headers = [*self.headers, (b"set-cookie", field)]
+
+    def delete_cookie(
+        self,
+        name: str,
+        *,
+        path: str | None = "/",
+        domain: str | None = None,
+        secure: bool = True,
+        same_site: SameSite | None = "lax",
+        partitioned: bool = False,
+    ) -> None:
+        """Have a cookie forgotten that was set with this path and domain.
+
+        Raises:
+            ValueError: One of them cannot be sent.
+        """
+        from sennit.web.cookies import expired_cookie_field
+
+        field = expired_cookie_field(
+            name,
+            path=path,
+            domain=domain,
+            secure=secure,
+            same_site=same_site,
+            partitioned=partitioned,
+        )
+        self.headers = [*self.headers, (b"set-cookie", field)]
 
 
 class HTTPError(WebError):

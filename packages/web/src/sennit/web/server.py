@@ -125,6 +125,7 @@ class HTTPServer:
     ) -> None:
         self.handler = handler
         self.limits = limits or Limits()
+        self.body_limit = self.limits.body
         self.timeouts = timeouts or Timeouts()
         self.access_log = access_log
         self.headers = Response(headers=headers).headers

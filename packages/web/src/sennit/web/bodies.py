@@ -1,0 +1,129 @@
+"""Content that is counted, or decoded, on its way to a handler.
+
+A body that needs neither is core's own and costs nothing of this; the others are used in
+the same way. What is too much, or broken, is an `HTTPError`: raised where the handler reads,
+it becomes the answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sennit.core.driver import Body
+from sennit.web.errors import WebProtocolError
+from sennit.web.response import HTTPError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sennit.core.interfaces import Buffer
+    from sennit.web.decoding import ContentDecoder
+
+__all__ = ["CountedBody", "DecodedBody", "guarded"]
+
+
+def guarded(body: Body, limit: int, decoder: ContentDecoder | None) -> Body:
+    """A body as its handler gets it.
+
+    Args:
+        body: As it comes.
+        limit: Octets of it, as they come.
+        decoder: Takes a content coding off, if there is one.
+    """
+    if decoder is not None:
+        return DecodedBody(body, limit, decoder)
+    return CountedBody(body, limit)
+
+
+class CountedBody(Body):
+    """Content with a limit of its own.
+
+    Args:
+        body: Whose place it takes.
+        limit: Octets at most.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, body: Body, limit: int) -> None:
+        super().__init__(body._inbox)
+        self._left = limit
+
+    def _octets(self, event: object) -> Buffer | None:
+        data = super()._octets(event)
+        if data:
+            self._left -= len(data)
+            if self._left < 0:
+                raise HTTPError(413)
+        return data
+
+
+class DecodedBody(CountedBody):
+    """Content with its coding taken off, a piece at a time.
+
+    Args:
+        body: Whose place it takes.
+        limit: Octets of it, as they come.
+        decoder: Takes the coding off, and counts what comes out.
+    """
+
+    __slots__ = ("_decoder", "_finished", "_pieces")
+
+    def __init__(self, body: Body, limit: int, decoder: ContentDecoder) -> None:
+        super().__init__(body, limit)
+        self._decoder = decoder
+        self._pieces: Iterator[bytes] | None = None
+        self._finished = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has been taken."""
+        return super().ended and self._pieces is None
+
+    def take(self) -> Buffer | None:
+        """The next piece if it is there, else ``None`` at once (see `ended`).
+
+        Raises:
+            HTTPError: 400 and 413, it is broken or swells too much.
+            ProtocolError: The peer broke a rule of this exchange.
+        """
+        while True:
+            if (piece := self._next_piece()) is not None:
+                return piece
+            data = super().take()
+            if data is None:
+                if super().ended:
+                    self._finish()
+                return None
+            self._pieces = self._decoder.decode(data)
+
+    async def __anext__(self) -> Buffer:
+        while True:
+            if (piece := self._next_piece()) is not None:
+                return piece
+            try:
+                data = await super().__anext__()
+            except StopAsyncIteration:
+                self._finish()
+                raise
+            self._pieces = self._decoder.decode(data)
+
+    def _next_piece(self) -> bytes | None:
+        if self._pieces is None:
+            return None
+        try:
+            piece = next(self._pieces, None)
+        except WebProtocolError as error:
+            raise HTTPError(error.status, None, str(error)) from error
+        if piece is None:
+            self._pieces = None
+        return piece
+
+    def _finish(self) -> None:
+        if self._finished:
+            return
+        self._finished = True
+        try:
+            self._decoder.finish()
+        except WebProtocolError as error:
+            raise HTTPError(error.status, None, str(error)) from error

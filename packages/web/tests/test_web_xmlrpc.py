@@ -21,6 +21,7 @@ from sennit.web import Request, Site
 from sennit.web.client.messages import OutgoingRequest
 from sennit.web.errors import BodyTooLargeError, WebProtocolError, WebUsageError
 from sennit.web.rpc.errors import RPCError
+from sennit.web.rpc.kinds import is_object
 from sennit.web.rpc.limits import RPCLimits
 from sennit.web.rpc.xml_grammar import (
     read_answer,
@@ -403,7 +404,7 @@ def test_several_calls_of_one_message_fail_each_by_itself(
         5,
     ]
     found = connection.call("system.multicall", calls)
-    codes = [each["faultCode"] if type(each) is dict else each for each in found]
+    codes = [each["faultCode"] if is_object(each) else each for each in found]
     assert codes == [[3], 7, -32603, -32600, ["Add two numbers."], -32600, -32600, -32600]
     assert len(caplog.records) == 1
     assert connection.code("system.multicall", [*calls, 1]) == -32600

@@ -1,0 +1,1 @@
+"""HTTP/2 (RFC 9113): frames, streams and windows; both sides, over h2 (extra ``http2``)."""

@@ -861,6 +861,31 @@ def test_reading_pauses_while_an_inbox_holds_too_much() -> None:
     run(main)
 
 
+def test_reading_pauses_though_the_engine_would_take_more() -> None:
+    """The engine of a stream of octets never says PAUSED; its handler's inbox fills all the same."""
+
+    class Sleepy(EngineProtocol[MultiplexEngine, StreamEvent]):
+        max_waiting = 1000
+
+        @handles(Opened)
+        def serve(self, event: Opened) -> Deferred[None]:
+            self.box = self.inbox(event)
+            self.held = Deferred[None]()
+            return self.held
+
+    protocol = Sleepy(MultiplexEngine())
+    transport = RecordingTransport(protocol)
+    transport.receive(frame(b"O", 1))
+    given = 0
+    while transport.reading:
+        assert given <= protocol.max_waiting
+        transport.receive(frame(b"D", 1, b"x" * 240))
+        given += 240
+    while protocol.box.take() is not None:
+        pass
+    assert transport.reading
+
+
 def test_reading_pauses_while_too_much_waits_behind_an_open_command() -> None:
     class Small(AsyncEcho):
         max_waiting = 100

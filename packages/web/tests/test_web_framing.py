@@ -600,3 +600,89 @@ def test_no_cut_of_nearly_good_octets_changes_the_verdict(
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
     pieces = [data[a:b] for a, b in itertools.pairwise(edges) if b > a]
     assert scan(pieces, limits) == whole
+
+
+# ── field lines that come again ───────────────────────────────────────────────
+
+
+def again(*requests: bytes) -> list[RequestHead]:
+    """The heads of requests that come one after the other on one connection."""
+    gate = Gate(Limits())
+    heads: list[RequestHead] = []
+    for each in requests:
+        gate.receive(each)
+        head = gate.next_head()
+        assert head is not None
+        heads.append(head)
+        while gate.in_body:
+            assert gate.next_body() is not None
+    return heads
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"GET", b"POST", b"CONNECT", b"OPTIONS"]),
+            st.sampled_from(
+                [b"/", b"/a?b", b"*", b"http://a/b", b"http://b/", b"a:1", b"/" + b"x" * 60]
+            ),
+            st.sampled_from([b"1.0", b"1.1", b"1.5", b"2.0"]),
+            st.sampled_from(
+                [
+                    b"Host: a\r\n\r\n",
+                    b"Host: a\r\nConnection: keep-alive\r\nUpgrade: h2c\r\n\r\n",
+                    b"Host: a\r\nContent-Length: 2\r\n\r\nhi",
+                    b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+                    b"Host: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi",
+                    b"\r\n",
+                ]
+            ),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_field_lines_that_are_recognized_say_what_they_said_before(
+    requests: list[tuple[bytes, bytes, bytes, bytes]],
+) -> None:
+    """The same stream on one connection, and each request on one of its own."""
+    limits = Limits(target=40)
+    together = scan([b"".join(b"%b %b HTTP/%b\r\n%b" % each for each in requests)], limits)
+    apart: list[object] = []
+    for each in requests:
+        apart += scan([b"%b %b HTTP/%b\r\n%b" % each], limits)
+        if isinstance(apart[-1], int):
+            break
+    assert together == apart
+
+
+def test_what_becomes_of_a_head_does_not_change_the_next_one() -> None:
+    first = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
+    gate = Gate(Limits())
+    gate.receive(first)
+    head = gate.next_head()
+    assert head is not None
+    head.headers.append((b"x-forwarded-for", b"somebody"))
+    head.host = b"elsewhere"
+    for _ in range(2):
+        gate.receive(first)
+        head = gate.next_head()
+        assert head is not None
+        assert head.headers == [(b"host", b"a"), (b"x", b"y")]
+        assert head.host == b"a"
+        head.headers.clear()
+
+
+def test_a_method_and_a_target_are_judged_anew_each_time() -> None:
+    heads = again(
+        b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PUT /b?c HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET http://a/d HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /e HTTP/1.0\r\nHost: a\r\n\r\n",
+    )
+    assert [(each.method, each.path, each.version, each.keep_alive) for each in heads] == [
+        (b"GET", b"/a", b"1.1", True),
+        (b"PUT", b"/b?c", b"1.1", True),
+        (b"GET", b"/d", b"1.1", True),
+        (b"GET", b"/e", b"1.0", False),
+    ]

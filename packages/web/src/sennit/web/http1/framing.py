@@ -11,7 +11,10 @@ framing, persistence, expectation, upgrade.
 A head is judged by one regular expression over all of it, a chunk line by one
 over that line; only a head that fails, or has not come whole, is looked at line
 by line (`Gate._diagnose`), in the order of the stream, so that the verdict does
-not depend on where the octets were cut.
+not depend on where the octets were cut. Clients send the same fields again and
+again: of field lines that are, to the octet, those of the request before on the
+same connection, the verdict is known (ten fields of a browser cost 8 µs to judge
+and less than 1 to recognize).
 
 Stricter than the grammar, on purpose: no white space in chunk extensions
 outside quotes (RFC 9112 §7.1.1 lets it be), no control octets but HTAB in field
@@ -44,6 +47,10 @@ if TYPE_CHECKING:
 
     from sennit.web.limits import Limits
 
+    _Known = tuple[
+        bytes, list[tuple[bytes, bytes]], bytes | None, int, bool, bool, bytes | None, bool
+    ]
+
 __all__ = [
     "AT_CHUNK_LINE",
     "AT_HEAD",
@@ -65,6 +72,8 @@ _HEAD = re.compile(
     rb"(%b{1,32}+) ([!\"$-~]++) HTTP/1\.([0-9])\r\n((?:%b++:%b*+\r\n)*+)\r\n"
     % (TCHAR, TCHAR, VALUE)
 ).match
+_LINE = re.compile(rb"(%b{1,32}+) (/[!\"$-~]*+) HTTP/1\.([0-9])\r\n" % TCHAR).match
+"""A request line whose target is a path."""
 _REQUEST_LINE = re.compile(rb"(%b++) ([!\"$-~]++) HTTP/([0-9])\.([0-9])" % TCHAR).fullmatch
 _FIELD_LINE = re.compile(rb"(%b++):(%b*+)" % (TCHAR, VALUE)).fullmatch
 FIELDS = re.compile(rb"([^:\r\n]++):([^\r\n]*+)\r\n").findall
@@ -85,6 +94,8 @@ _CHUNK_LINE = re.compile(
 ).fullmatch
 
 _LONGEST_METHOD: Final = 32
+_KEPT_BLOCK: Final = 1024
+"""Octets of field lines up to which they are kept to be recognized."""
 _LINE_REST: Final = _LONGEST_METHOD + 11
 """Octets of a request line besides its target: method, two spaces, version."""
 
@@ -140,6 +151,8 @@ class Gate:
         "_field_count",
         "_fields_from",
         "_in_fields",
+        "_known",
+        "_known_block",
         "_known_host",
         "_left",
         "_limits",
@@ -178,6 +191,10 @@ class Gate:
         self._fields_from = 0
         self._field_count = 0
         self._known_host: bytes | None = None
+        self._known: _Known | None = None
+        """What the request before said, if its target was a path and its lines are kept."""
+        self._known_block = b""
+        """Its field lines."""
         self._refusal: Refused | None = None
         self.in_body = False
         self.preface = False
@@ -278,6 +295,10 @@ class Gate:
             self._diagnose(len(data))
             return None
         end += 4
+        if self._known is not None:
+            head = self._recognize(data, at, end, self._known)
+            if head is not None:
+                return head
         match = _HEAD(data, at, end)
         limits = self._limits
         if match is None or match.end() != end:
@@ -298,6 +319,62 @@ class Gate:
             raise
         self._used(end)
         self._skipped = self._in_fields = self.preface = False
+        if len(block) <= _KEPT_BLOCK and head.path is target:
+            # Copies: what becomes of the head itself is not in our hands.
+            self._known = (
+                head.version,
+                head.headers.copy(),
+                head.host,
+                head.length,
+                head.keep_alive,
+                head.expect_continue,
+                head.upgrade,
+                head.encoded,
+            )
+            self._known_block = block
+        return head
+
+    def _recognize(
+        self, data: bytes | bytearray, at: int, end: int, known: _Known
+    ) -> RequestHead | None:
+        """The head in front, if its field lines are those of the one before.
+
+        Everything but the request line, which is judged by itself, follows from them and
+        the version.
+        """
+        match = _LINE(data, at, end)
+        if match is None:
+            return None
+        line_end = match.end()
+        block = self._known_block
+        if end - line_end != len(block) + 2 or data[line_end : end - 2] != block:
+            return None
+        method, target, minor = match.groups()
+        version, headers, host, length, keep_alive, expect_continue, upgrade, encoded = known
+        if (
+            (minor == b"0") is not (version == b"1.0")
+            or len(target) > self._limits.target
+            or method == b"CONNECT"
+        ):
+            return None
+        head = RequestHead(
+            method,
+            target,
+            version,
+            headers.copy(),
+            host,
+            length,
+            keep_alive,
+            expect_continue,
+            upgrade,
+            encoded,
+        )
+        if self.show_wire:
+            head.raw = b"%b %b HTTP/%b\r\n%b\r\n" % (method, target, version, block)
+        self._used(end)
+        self._skipped = self._in_fields = False
+        if length:
+            self._begin_content(length)
         return head
 
     def _judge(
@@ -348,15 +425,18 @@ class Gate:
             if head.length:
                 if method == b"CONNECT":
                     raise Refused(400, "content in a CONNECT request", "RFC 9110 §9.3.6")
-                self.in_body = True
-                self.trailers = []
-                self._taken = self._extensions = 0
-                if head.length == CHUNKED:
-                    self._state = AT_CHUNK_LINE
-                else:
-                    self._state = AT_LENGTH
-                    self._left = self._taken = head.length
+                self._begin_content(head.length)
         return head
+
+    def _begin_content(self, length: int) -> None:
+        self.in_body = True
+        self.trailers = []
+        self._taken = self._extensions = 0
+        if length == CHUNKED:
+            self._state = AT_CHUNK_LINE
+        else:
+            self._state = AT_LENGTH
+            self._left = self._taken = length
 
     def _weigh(self, head: RequestHead, special: dict[bytes, bytes]) -> None:
         """Read the fields that say how the message is framed and what comes after it."""

@@ -79,11 +79,7 @@ class HTTP1ServerProtocol(
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._held or len(data) > self.max_parse:
-            self._receive_slowly(data)
-        else:
-            self.engine.receive_data(data)
-            self._turn()
+        super().data_received(data)
         if not self.engine.at_rest:
             self._watch()
 

@@ -862,7 +862,7 @@ def test_reading_pauses_while_an_inbox_holds_too_much() -> None:
 
 
 def test_reading_pauses_though_the_engine_would_take_more() -> None:
-    """The engine of a stream of octets never says PAUSED; its handler's inbox fills all the same."""
+    """An engine may never say PAUSED; the inbox of its handler fills all the same."""
 
     class Sleepy(EngineProtocol[MultiplexEngine, StreamEvent]):
         max_waiting = 1000

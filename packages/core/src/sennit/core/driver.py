@@ -235,7 +235,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
             return
         finally:
             self._turning = False
-        if event is not NEED_DATA or self._held or self._waiting:
+        if event is not NEED_DATA or self._held | self._waiting:
             self._after(event)
 
     def _turn(self) -> None:

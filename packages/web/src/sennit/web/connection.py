@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
+from sennit.core._driver import EOF
 from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.engine import FilePart, PeerFault
@@ -92,6 +93,9 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
     _head_began = 0.0  # when the first octet of an unfinished head was noticed; 0 for none
     _content_began = 0.0  # likewise for content
 
+    on_half_close: Callable[[], object] | None = None
+    """Called when the client sends no more: set by a handler that has to know (HTTP/1)."""
+
     surroundings: tuple[Any, Any, str]
     """What hosted applications are told of it, once one has asked (``hosting/asgi.py``)."""
 
@@ -137,6 +141,17 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
         self._now = clock.time
         self._began = clock.time()
         super().connection_made(transport)
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether the client sends no more; it may still wait for answers."""
+        return bool(self._held & EOF)
+
+    def eof_received(self) -> bool:
+        stays = super().eof_received()
+        if stays and self.on_half_close is not None:
+            self.on_half_close()
+        return stays
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -6,7 +6,7 @@ that is whole in its first message leaves as a `Response`; more messages become 
 content of one (``pieces.py``). So whatever wraps handlers wraps applications too.
 
 When the client leaves, the application is told (``http.disconnect``) and given time;
-what it sends from then on raises `ClientDisconnected`, an `OSError` (version 2.4). Its
+what it sends from then on raises `ClientDisconnectedError`, an `OSError` (version 2.4). Its
 exchange stays open until it has ended, so that clients which come and go cannot have
 more of them at work than the connection's limit; after `LIMIT` seconds it is cancelled
 (HARDENING app-2).
@@ -34,7 +34,8 @@ from sennit.core.deferred import Deferred
 from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectionLost, ProtocolError
 from sennit.web.hosting.pieces import (
-    ClientDisconnected,
+    MARK,
+    ClientDisconnectedError,
     Pieces,
     cut_answer,
     ends_of,
@@ -98,6 +99,7 @@ class ASGI(Resource):
         app: As given.
         root_path: As given.
         limit: As given.
+        state: What it has left for its requests when it started, each of which gets a copy.
         tasks: Its requests that have not ended.
     """
 
@@ -117,7 +119,7 @@ class ASGI(Resource):
         self.tasks: set[asyncio.Task[None]] = set()
         self._lifespan_needed = lifespan_needed
         self._lifespan: Lifespan | None = None
-        self._state: dict[str, Any] | None = None
+        self.state: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<ASGI {self.app!r:.60}>"
@@ -135,7 +137,7 @@ class ASGI(Resource):
         lifespan = Lifespan(self.app, needed=self._lifespan_needed)
         await lifespan.startup()
         self._lifespan = lifespan
-        self._state = lifespan.state if lifespan.supported else None
+        self.state = lifespan.state if lifespan.supported else None
 
     async def shutdown(self, limit: float = LIMIT) -> None:
         """Wait for what is under way, then have the application shut down.
@@ -180,12 +182,6 @@ class ASGI(Resource):
 
     def render(self, request: Request) -> Answer:
         """Answer with what the application says."""
-        head = request.head
-        if head.upgrade is not None or head.protocol is not None:
-            from sennit.web.hosting.websockets import serve_websocket, wants_websocket
-
-            if wants_websocket(head):
-                return serve_websocket(self, request)
         exchange = _Exchange(self, request)
         try:
             coroutine = self.app(self.scope(request), exchange.receive, exchange.send)
@@ -240,8 +236,8 @@ class ASGI(Resource):
             "server": server,
             "extensions": (_OLD_EXTENSIONS if version == b"1.0" else _EXTENSIONS).copy(),
         }
-        if self._state is not None:
-            scope["state"] = self._state.copy()
+        if self.state is not None:
+            scope["state"] = self.state.copy()
         return scope
 
 
@@ -278,6 +274,8 @@ class _Exchange(Later):
         "_inbox",
         "_left",
         "_limit",
+        "_listens",
+        "_quiet",
         "_state",
         "_status",
         "_told",
@@ -303,6 +301,8 @@ class _Exchange(Later):
         self.gone = False  # the client has
         self._host = host
         self._state = _NOTHING
+        self._listens = False  # the application waits, or has waited, for the client to leave
+        self._quiet = False  # the client sends no more
         self._told = False  # all of the request's content was received by the application
         self._left = request.head.length
         self._inbox: Inbox[Any] | None = None
@@ -326,7 +326,14 @@ class _Exchange(Later):
             message = await self._content(self._inbox)
             if message is not None:
                 return message
-        while not self.gone and self._state != _COMPLETE:
+        connection = self.request.connection
+        if self.request.head.version != b"2":
+            # Who closes a connection seems to send no more, until something is sent to it. An
+            # application that waits for nothing else is told; what it sends is tried all the same.
+            self._quiet = connection.half_closed
+            connection.on_half_close = self._half_closed
+        self._listens = True
+        while not (self.gone or self._quiet or self._state == _COMPLETE):
             waiter: Deferred[None] = Deferred()
             if self._waiters is None:
                 self._waiters = []
@@ -334,9 +341,13 @@ class _Exchange(Later):
             try:
                 await waiter
             finally:
-                if waiter in self._waiters:
+                if self._waiters and waiter in self._waiters:
                     self._waiters.remove(waiter)
         return {"type": "http.disconnect"}
+
+    def _half_closed(self) -> None:
+        self._quiet = True
+        self._wake()
 
     async def _content(self, inbox: Inbox[Any]) -> Message | None:
         """The next piece of the request's content; ``None`` when it will not come."""
@@ -366,7 +377,7 @@ class _Exchange(Later):
         """Take a message: the answer, or a part of it."""
         kind = message["type"]
         if self.gone:
-            raise ClientDisconnected
+            raise ClientDisconnectedError
         state = self._state
         if kind == "http.response.body":
             if state == _STARTED:
@@ -404,11 +415,9 @@ class _Exchange(Later):
                 if not message.get("more_trailers", False):
                     self._end_stream()
                 return
-        elif kind == "http.response.early_hint":
-            if state == _NOTHING:
-                links = [(b"link", link) for link in message.get("links", ())]
-                self.request.inform(103, links)
-                return
+        elif kind == "http.response.early_hint" and state == _NOTHING:
+            self.request.inform(103, [(b"link", link) for link in message.get("links", ())])
+            return
         raise RuntimeError(f"{kind!r} was not expected {_WHEN[state]}")
 
     # ── the answer ────────────────────────────────────────────────────────────
@@ -424,10 +433,8 @@ class _Exchange(Later):
     def _complete(self, body: bytes | FilePart) -> None:
         """The whole answer is there."""
         self._state = _COMPLETE
-        if self._waiters is not None:
-            self._wake()
-        if self._inbox is not None:
-            self._inbox.close()
+        if self._listens or self._inbox is not None:
+            self._stop_receiving()
         self._give(Response(body, self._status))
 
     async def _begin(self, body: bytes, *, more: bool) -> None:
@@ -451,18 +458,16 @@ class _Exchange(Later):
                 self._state = _TRAILERS
             else:
                 self._end_stream()
-        elif pieces.waiting > MARK_OF_SEND and not pieces.left:
+        elif pieces.waiting > MARK and not pieces.left:
             await pieces.room()
             if self.gone:
-                raise ClientDisconnected
+                raise ClientDisconnectedError
 
     def _end_stream(self) -> None:
         self._state = _COMPLETE
         if self.pieces is not None:
             self.pieces.end()
-        if self._inbox is not None:
-            self._inbox.close()
-        self._wake()
+        self._stop_receiving()
 
     def _send_path(self, path: str) -> None:
         if not os.path.isabs(path):
@@ -498,9 +503,7 @@ class _Exchange(Later):
         if self.gone:
             return
         self.gone = True
-        self._wake()
-        if self._inbox is not None:
-            self._inbox.close()
+        self._stop_receiving()
         task = self.task
         if task is not None and not task.done() and self._limit is None:
             clock = self.request.connection._find_clock()
@@ -515,6 +518,15 @@ class _Exchange(Later):
                 extra=named(self.request),
             )
             self.task.cancel()
+
+    def _stop_receiving(self) -> None:
+        """Nothing more comes from the client: whoever waits for it is told."""
+        if self._listens:
+            self._listens = False
+            self.request.connection.on_half_close = None
+            self._wake()
+        if self._inbox is not None:
+            self._inbox.close()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
@@ -548,13 +560,12 @@ class _Exchange(Later):
         if self._state == _COMPLETE:
             return
         self._state = _COMPLETE
+        self._stop_receiving()
         if self.handed:
             if self.pieces is not None and not self.pieces.left:
                 cut_answer(self.request)
                 self.pieces.end()
             return
-        if self._inbox is not None:
-            self._inbox.close()
         answer, self.answer = self.answer, None
         if not self.gone:
             self.response = error_page(500)
@@ -565,7 +576,7 @@ class _Exchange(Later):
             answer.errback(self._fault or new_cancellation())
 
     def _report(self, error: BaseException) -> None:
-        if isinstance(error, ClientDisconnected):
+        if isinstance(error, ClientDisconnectedError):
             return
         if self.gone:
             _log.info(
@@ -585,9 +596,6 @@ _WHEN: Final = (
     "after the content, where trailers are",
     "after the answer",
 )
-
-MARK_OF_SEND: Final = 64 * 1024
-"""Octets that may wait before `send` waits for the client."""
 
 
 def _fire(waiter: Deferred[None]) -> None:

@@ -124,6 +124,8 @@ class Lifespan:
         except Exception as error:
             self._failed(error)
         else:
+            if not self._started.fired and self._needed:
+                self._over(LifespanError("it has no lifespan: it returned at once"))
             self._over(None)
 
     def _failed(self, error: Exception) -> None:

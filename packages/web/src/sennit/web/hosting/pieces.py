@@ -21,13 +21,21 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import Buffer
     from sennit.web.request import Request
 
-__all__ = ["MARK", "ClientDisconnected", "Pieces", "cut_answer", "ends_of", "mounted_at", "named"]
+__all__ = [
+    "MARK",
+    "ClientDisconnectedError",
+    "Pieces",
+    "cut_answer",
+    "ends_of",
+    "mounted_at",
+    "named",
+]
 
 MARK: Final = 64 * 1024
 """Octets that may wait before whoever gives them has to."""
 
 
-class ClientDisconnected(WebError, OSError):
+class ClientDisconnectedError(WebError, OSError):
     """The client has gone; nothing that is sent will arrive."""
 
     def __init__(self) -> None:

@@ -33,7 +33,7 @@ from sennit.core.threads import ThreadPool, blocking_call_from_thread
 from sennit.web.errors import WebUsageError
 from sennit.web.grammar import REASONS
 from sennit.web.hosting.pieces import (
-    ClientDisconnected,
+    ClientDisconnectedError,
     Pieces,
     cut_answer,
     ends_of,
@@ -237,9 +237,7 @@ class _Run:
                  "_wrote", "answer", "environ", "gone", "host", "inbox", "pieces", "queued",
                  "request")  # fmt: skip
 
-    def __init__(
-        self, host: WSGI, request: Request, body: bytes | None, reactor: Reactor
-    ) -> None:
+    def __init__(self, host: WSGI, request: Request, body: bytes | None, reactor: Reactor) -> None:
         self.host = host
         self.request = request
         self.answer: Deferred[Response | None] = Deferred(self.leave)
@@ -324,7 +322,7 @@ class _Run:
         """The next octets of the request's content; none at its end."""
         inbox = self.inbox
         if inbox is None or self.gone:
-            raise ClientDisconnected
+            raise ClientDisconnectedError
         self.request.connection.go_on(self.request.head)
         while (event := await inbox.get()) is not None:
             data = getattr(event, "data", None)
@@ -336,7 +334,7 @@ class _Run:
 
     def _next_octets(self) -> bytes:
         if self.gone:
-            raise ClientDisconnected
+            raise ClientDisconnectedError
         return blocking_call_from_thread(self._reactor, self.more)
 
     def work(self) -> Response | None:
@@ -347,7 +345,7 @@ class _Run:
         try:
             result = self.host.app(self.environ, self._start_response)
             return self._send(result)
-        except ClientDisconnected:
+        except ClientDisconnectedError:
             return None
         finally:
             close = getattr(result, "close", None)
@@ -380,7 +378,11 @@ class _Run:
         size = len(body)
         if 0 <= self._announced < size:
             raise WebUsageError(f"{size - self._announced} octets more than Content-Length said")
-        if self._announced > size and self.environ["REQUEST_METHOD"] != "HEAD" and response.status not in (204, 304):
+        if (
+            self._announced > size
+            and self.environ["REQUEST_METHOD"] != "HEAD"
+            and response.status not in (204, 304)
+        ):
             raise WebUsageError(f"{self._announced - size} octets less than Content-Length said")
         response.body = body
         return response
@@ -439,7 +441,7 @@ class _Run:
         if type(data) is not bytes:
             raise TypeError(f"content is octets, not {type(data).__name__}")
         if self.gone:
-            raise ClientDisconnected
+            raise ClientDisconnectedError
         size = len(data)
         if not self._begun:
             response = self._response()
@@ -465,7 +467,7 @@ class _Run:
                 changed.wait()
             self._waiting += size
         if self.gone:
-            raise ClientDisconnected
+            raise ClientDisconnectedError
         self._reactor.call_from_thread(self.piece, data)
 
     def _file_part(self, wrapped: FileWrapper) -> FilePart | None:

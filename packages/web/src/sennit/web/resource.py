@@ -1,9 +1,10 @@
-"""Resources: what the segments of a path lead to.
+"""Resources and sites: what the segments of a path lead to.
 
-A `Site` walks its tree from the root, one `Resource.get_child` per segment, until
-a leaf or the path's end, and asks what it found to `render`. A resource offers
-the methods for which it has a ``render_get``, ``render_post`` …; HEAD is answered
-by what answers GET, OPTIONS by the list, all else by 405.
+A `Site` looks at its routes first (``routing.py``), then walks its tree from the
+root, one `Resource.get_child` per segment, until a leaf or the path's end, and asks
+what it found to `render`. A resource offers the methods for which it has a
+``render_get``, ``render_post`` …; HEAD is answered by what answers GET, OPTIONS by the
+list, all else by 405.
 
 Nothing of a path is ever put together again, nor taken for a file name here:
 segments that mean "up" or "here", and empty ones, are names like others, and
@@ -12,6 +13,7 @@ nobody has them.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from sennit.web.errors import WebUsageError
@@ -19,14 +21,15 @@ from sennit.web.response import Response, error_page
 from sennit.web.server import HTTPServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar
 
     from sennit.web.request import Request
+    from sennit.web.routing import Route, Router
     from sennit.web.server import Answer, Handler
     from sennit.web.websocket.server import WebSocketHandler
 
-    H = TypeVar("H", bound="Handler")
+    H = TypeVar("H", bound=Callable[..., Answer])
     W = TypeVar("W", bound="WebSocketHandler")
 
 __all__ = ["FunctionResource", "Resource", "Site"]
@@ -115,40 +118,67 @@ class FunctionResource(Resource):
 
 
 class Site(HTTPServer):
-    """A tree of resources, and what serves it: ``serve("tcp://:8080", site)``.
+    """Routes, a tree of resources, and what serves them: ``serve("tcp://:8080", site)``.
+
+    Routes come before the tree; those without parameters are found in one look-up.
 
     Args:
         root: What ``/`` leads to; an empty resource when left out.
+        wrappers: Put around the whole, the first outermost (``wrappers.py``).
         options: Those of `HTTPServer`. (`Any`: they are checked there.)
     """
 
-    def __init__(self, root: Resource | None = None, **options: Any) -> None:
-        super().__init__(self.handle, **options)
+    def __init__(
+        self,
+        root: Resource | None = None,
+        *,
+        wrappers: Iterable[Callable[[Handler], Handler]] = (),
+        **options: Any,
+    ) -> None:
+        handler: Handler = self.handle
+        for wrap in reversed(list(wrappers)):
+            handler = wrap(handler)
+        super().__init__(handler, **options)
         self.root = root or Resource()
-        # Paths that lead to a function, by their octets: one look-up for nearly every request.
-        self._routes: dict[bytes, FunctionResource] = {}
+        # What answers paths without parameters, by their octets and the method: one
+        # look-up for nearly every request.
+        self._routes: dict[bytes, dict[bytes, Handler]] = {}
+        self._router: Router | None = None
 
-    def route(self, path: str, *, methods: Sequence[str] = ("GET",)) -> Callable[[H], H]:
+    @property
+    def router(self) -> Router:
+        """Its routes."""
+        if self._router is None:
+            from sennit.web.routing import Router
+
+            self._router = Router()
+            self._router.tell(self._know)
+        return self._router
+
+    def route(
+        self,
+        path: str,
+        *,
+        methods: Sequence[str] = ("GET",),
+        name: str | None = None,
+        limit: int | None = None,
+        wrappers: Sequence[Callable[[Handler], Handler]] = (),
+    ) -> Callable[[H], H]:
         """Mark a function as the answer to a path.
 
         Args:
-            path: Such as ``/`` or ``/about/people``; percent-encoded where it must be.
+            path: Such as ``/`` or ``/users/{id:int}`` (``routing.py``); percent-encoded
+                where it must be. The function finds the parameters in ``request.params``,
+                and gets those as keyword arguments that it has names for.
             methods: Those it answers; HEAD comes with GET.
+            name: For `url_for`.
+            limit: Octets of content that it takes, in place of ``limits.body``.
+            wrappers: Around this function alone, the first outermost.
 
         Raises:
-            WebUsageError: The path does not begin with a slash, or leads somewhere already.
+            WebUsageError: The path is none, or leads somewhere already.
         """
-        if not path.startswith("/"):
-            raise WebUsageError(f"a path begins with a slash: {path!r}")
-        key = path.encode("ascii")
-
-        def add(handler: H) -> H:
-            if key in self._routes:
-                raise WebUsageError(f"{path!r} leads somewhere already")
-            self._routes[key] = FunctionResource(handler, methods)
-            return handler
-
-        return add
+        return self.router.route(path, methods=methods, name=name, limit=limit, wrappers=wrappers)
 
     def websocket(self, path: str, **options: Any) -> Callable[[W], W]:
         """Mark a coroutine function of a `WebSocket`, or a `WebSocketProtocol`, as an answer.
@@ -156,21 +186,78 @@ class Site(HTTPServer):
         ``websocket/server.py`` tells how they are written.
 
         Args:
-            path: Such as ``/chat``.
+            path: As of `route`.
             options: Those of `WebSocketOptions`. (`Any`: they are checked there.)
 
         Raises:
             WebUsageError: As of `route`, or an option is wrong.
         """
-        from sennit.web.websocket.server import WebSocketResource
+        return self.router.websocket(path, **options)
 
-        def mark(handler: W) -> W:
-            # Over HTTP/2 it is asked for by CONNECT (RFC 8441 §4).
-            answer = WebSocketResource(handler, **options).render
-            self.route(path, methods=("GET", "CONNECT"))(answer)
-            return handler
+    def url_for(self, name: str, /, **params: Any) -> str:
+        """The path of a named route. (`Any`: what the kinds of its parameters take.)
 
-        return mark
+        Raises:
+            WebUsageError: There is none, or the parameters do not fit.
+        """
+        return self.router.url_for(name, **params)
+
+    def mount(
+        self,
+        prefix: str,
+        what: Router | Resource | Handler,
+        *,
+        name: str | None = None,
+        limit: int | None = None,
+        wrappers: Sequence[Callable[[Handler], Handler]] = (),
+    ) -> None:
+        """Have something answer all paths below a prefix.
+
+        Args:
+            prefix: Such as ``/api`` or ``/of/{user}``.
+            what: A `Router`, whose routes become this site's; or a resource (an ASGI or
+                WSGI application is one, once it is hosted) or a function, which finds the
+                rest of the path in ``request.segments``.
+            name: What names of the router's routes begin with, before a dot.
+            limit: As of `route`; of a router each route has its own.
+            wrappers: Likewise.
+
+        Raises:
+            WebUsageError: The prefix is none, or something leads there already.
+        """
+        from sennit.web.routing import Router
+
+        if isinstance(what, Router):
+            if limit is not None or wrappers:
+                raise WebUsageError("a router's routes have limits and wrappers of their own")
+            self.router.mount(prefix, what, name=name)
+            return
+        handler = _walking(what) if isinstance(what, Resource) else what
+        self.router.add(
+            prefix.rstrip("/") or "/",
+            handler,
+            None,
+            name=name,
+            limit=limit,
+            wrappers=wrappers,
+            mounted=True,
+        )
+
+    def _know(self, route: Route) -> None:
+        """A route was added: make its look-up quick, and let its content come in."""
+        limit = route.limit
+        if limit is not None and limit > self.limits.body:
+            # The engine's limit is that of the largest; `Request.limit` is each one's own.
+            self.limits = copy(self.limits)
+            self.limits.body = limit
+        if self._router is not None and not route.mounted and not route.names:
+            answers = {
+                method.encode("ascii"): each.handler
+                for method, each in self._router.answers(route).items()
+                if method
+            }
+            for octets in route.spellings():
+                self._routes[octets] = answers
 
     def put_child(self, name: str, child: Resource) -> None:
         """Attach a resource under the first segment of paths."""
@@ -178,16 +265,34 @@ class Site(HTTPServer):
 
     def handle(self, request: Request) -> Answer:
         """Find what the path leads to, and ask it."""
-        path = request.head.path
+        head = request.head
+        path = head.path
         found = self._routes.get(path)
         if found is None:
-            if path == b"*":
-                return Response(b"", 204, {"allow": ", ".join((*_KNOWN, "OPTIONS"))})
-            if request.head.method == b"CONNECT" and request.head.protocol is None:
-                return error_page(501)
             found = self._routes.get(path.partition(b"?")[0])
         if found is not None:
-            return found.render(request)
+            handler = found.get(head.method)
+            if handler is not None:
+                return handler(request)
+        return self._search(request)
+
+    def _search(self, request: Request) -> Answer:
+        """Likewise, for all but routes without parameters."""
+        head = request.head
+        if head.path == b"*":
+            return Response(b"", 204, {"allow": ", ".join((*_KNOWN, "OPTIONS"))})
+        if head.method == b"CONNECT" and head.protocol is None:
+            return error_page(501)
+        router = self._router
+        if router is not None:
+            found = router.match(request.segments, request.method)
+            if found is not None:
+                if isinstance(found, set):
+                    return _refused(request.method, found)
+                request.params = found.params
+                if found.route.mounted:
+                    request.segments = found.rest
+                return found.route.handler(request)
         resource = self.find(request)
         if resource is None:
             return self.not_found(request)
@@ -199,19 +304,48 @@ class Site(HTTPServer):
         Raises:
             HTTPError: 404, the path is not well encoded.
         """
-        segments = request.segments
-        resource: Resource | None = self.root
-        for at, segment in enumerate(segments):
-            assert resource is not None
-            if resource.leaf:
-                request.segments = segments[at:]
-                return resource
-            resource = resource.get_child(segment, request)
-            if resource is None:
-                return None
-        request.segments = []
-        return resource
+        return walk(self.root, request)
 
     def not_found(self, request: Request) -> Answer:
         """What answers when a path leads nowhere; override it for a page of one's own."""
         return error_page(404)
+
+
+def walk(root: Resource, request: Request) -> Resource | None:
+    """The resource that ``request.segments`` leads to; takes those it used off them.
+
+    Raises:
+        HTTPError: 404, the path is not well encoded.
+    """
+    segments = request.segments
+    resource: Resource | None = root
+    for at, segment in enumerate(segments):
+        assert resource is not None
+        if resource.leaf:
+            request.segments = segments[at:]
+            return resource
+        resource = resource.get_child(segment, request)
+        if resource is None:
+            return None
+    request.segments = []
+    return resource
+
+
+def _walking(root: Resource) -> Handler:
+    """A handler that asks what the rest of the path leads to below a resource."""
+
+    def call(request: Request) -> Answer:
+        resource = walk(root, request)
+        return error_page(404) if resource is None else resource.render(request)
+
+    return call
+
+
+def _refused(method: str, allowed: set[str]) -> Response:
+    """The answer of a route to a method that it has none for."""
+    listed = ", ".join([*sorted(allowed - {"OPTIONS"}), "OPTIONS"])
+    if method == "OPTIONS":
+        return Response(b"", 204, {"allow": listed})
+    if method not in (*_KNOWN, "TRACE", "CONNECT"):
+        return error_page(501)
+    return error_page(405, {"allow": listed})

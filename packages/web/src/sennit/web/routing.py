@@ -163,6 +163,13 @@ class Route:
         """The names of its parameters, from the left."""
         return tuple(each[0] for each in self.segments if not isinstance(each, str))
 
+    def spellings(self) -> set[bytes]:
+        """Paths as clients write them that lead here, of a pattern without parameters."""
+        fixed = [each for each in self.segments if isinstance(each, str)]
+        usual = "/" + "/".join(quote(each, safe=_SEGMENT_SAFE) for each in fixed)
+        written = quote(self.pattern, safe=_SEGMENT_SAFE + "/%")
+        return {usual.encode("ascii"), written.encode("ascii")}
+
 
 class Match:
     """What a path leads to.
@@ -240,6 +247,7 @@ class Router:
         Raises:
             WebUsageError: The pattern is none, or it leads somewhere already.
         """
+        parse_pattern(pattern, self._converters)
 
         def mark(handler: H) -> H:
             self.add(pattern, handler, methods, name=name, limit=limit, wrappers=wrappers)
@@ -290,7 +298,7 @@ class Router:
         bound = bind(handler, made.names)
         for wrap in reversed(wrappers):
             bound = wrap(bound)
-        made.handler = bound
+        made.handler = bound if limit is None else _limited(bound, limit)
         self.insert(made)
         return made
 
@@ -449,6 +457,14 @@ class Router:
             return Match(mounted, params, segments[at:])
         return None
 
+    def answers(self, route: Route) -> dict[str, Route]:
+        """All that answers a path without parameters, by method."""
+        node = self._root
+        for each in route.segments:
+            assert isinstance(each, str)
+            node = node.fixed[each]
+        return node.routes
+
     def url_for(self, name: str, /, **params: Any) -> str:
         """The path of a named route.
 
@@ -580,5 +596,17 @@ def bind(handler: Callable[..., Answer], names: Sequence[str]) -> Handler:
     def call(request: Request) -> Answer:
         params = request.params
         return handler(request, **{name: params[name] for name in wanted})
+
+    return call
+
+
+def _limited(handler: Handler, limit: int) -> Handler:
+    """A handler with a limit of its own for content."""
+    if limit < 0:
+        raise WebUsageError(f"a limit of content is a number of octets, not {limit}")
+
+    def call(request: Request) -> Answer:
+        request.limit = limit
+        return handler(request)
 
     return call

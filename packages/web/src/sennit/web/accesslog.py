@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sennit.web.connection import HTTPConnection
     from sennit.web.events import RequestHead
 
-__all__ = ["AccessLog"]
+__all__ = ["AccessLog", "client_of"]
 
 MAX_FIELD: Final = 1024
 """Octets of one field that are written."""
@@ -49,6 +49,14 @@ def _escape(octets: bytes) -> str:
     if _ODD.search(octets) is None:
         return octets.decode("ascii")
     return _ODD.sub(lambda match: b"\\x%02x" % match[0][0], octets).decode("ascii")
+
+
+def client_of(connection: HTTPConnection[Any, Any], head: RequestHead) -> str:
+    """Who asked, for a log: the peer, or whom a trusted proxy in front of us saw."""
+    notes: dict[str, Any] | None = getattr(head, "notes", None)
+    if notes is None or "peer" not in notes:
+        return connection.client_name
+    return getattr(notes["peer"], "host", None) or "-"
 
 
 class AccessLog:
@@ -90,6 +98,7 @@ class AccessLog:
     ) -> None:
         """A request was answered."""
         line = f"{_escape(head.method)} {_escape(head.target)} HTTP/{head.version.decode('ascii')}"
+        client = client_of(protocol, head)
         if self._combined:
             referer = agent = b"-"
             for name, value in head.headers:
@@ -97,16 +106,24 @@ class AccessLog:
                     referer = value
                 elif name == b"user-agent":
                     agent = value
-            self._write(protocol, line, status, sent, f' "{_escape(referer)}" "{_escape(agent)}"')
+            rest = f' "{_escape(referer)}" "{_escape(agent)}"'
+            self._write(protocol, client, line, status, sent, rest)
         else:
-            self._write(protocol, line, status, sent, "")
+            self._write(protocol, client, line, status, sent, "")
 
     def refused(self, protocol: HTTPConnection[Any, Any], status: int, sent: int) -> None:
         """Octets that were no request, or a request that broke a rule, were answered."""
-        self._write(protocol, "-", status, sent, ' "-" "-"' if self._combined else "")
+        rest = ' "-" "-"' if self._combined else ""
+        self._write(protocol, protocol.client_name, "-", status, sent, rest)
 
     def _write(
-        self, protocol: HTTPConnection[Any, Any], line: str, status: int, sent: int, rest: str
+        self,
+        protocol: HTTPConnection[Any, Any],
+        client: str,
+        line: str,
+        status: int,
+        sent: int,
+        rest: str,
     ) -> None:
         if self._closed:
             return
@@ -118,9 +135,7 @@ class AccessLog:
                 f"[{day:02}/{_MONTHS[month - 1]}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000]"
             )
         lines = self._lines
-        lines.append(
-            f'{protocol.client_name} - - {self._stamp} "{line}" {status} {sent or "-"}{rest}\n'
-        )
+        lines.append(f'{client} - - {self._stamp} "{line}" {status} {sent or "-"}{rest}\n')
         if len(lines) == 1:
             protocol.call_later(FLUSH_AFTER, self.flush)
         elif len(lines) >= BATCH:

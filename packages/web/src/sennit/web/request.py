@@ -144,8 +144,11 @@ class Request:
 
     @property
     def scheme(self) -> str:
-        """``https`` or ``http``: what the connection is, whatever the client says."""
-        return "https" if self.secure else "http"
+        """``https`` or ``http``: what the connection is, or as a trusted proxy says."""
+        if self._state is not None and "scheme" in self._state:
+            scheme: str = self._state["scheme"]
+            return scheme
+        return "https" if self.connection.secure else "http"
 
     @property
     def params(self) -> dict[str, Any]:
@@ -194,13 +197,32 @@ class Request:
 
     @property
     def secure(self) -> bool:
-        """Whether it came over TLS."""
-        return self.connection.secure
+        """Whether it came over TLS, to here or to a trusted proxy in front."""
+        return self.scheme == "https"
 
     @property
     def peer(self) -> Address | None:
-        """Who asks."""
+        """Who asks; behind a trusted proxy whom that saw, ``None`` where it would not tell."""
+        if self._state is not None and "peer" in self._state:
+            peer: Address | None = self._state["peer"]
+            return peer
         return self.connection.transport.peer
+
+    def came_from(self, peer: Address | None, scheme: str = "", host: str = "") -> None:
+        """Believe what a proxy in front says (``proxy/forwarded.py``).
+
+        ``request.transport.peer`` is still who is connected.
+
+        Args:
+            peer: Who asked it.
+            scheme: How; empty where it does not say.
+            host: For what authority; likewise.
+        """
+        self.state["peer"] = peer
+        if scheme:
+            self.state["scheme"] = scheme
+        if host:
+            self.head.host = host.encode("ascii")
 
     @property
     def transport(self) -> IStreamTransport:
@@ -270,9 +292,7 @@ class Request:
         head = self.head
         self._decoder = decoder
         head.headers = [
-            each
-            for each in head.headers
-            if each[0] not in (b"content-encoding", b"content-length")
+            each for each in head.headers if each[0] not in (b"content-encoding", b"content-length")
         ]
         head.encoded = False
         # How long it is decoded only its end will tell; what may come is known, though.

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
+from sennit.core import adapt, open_stream, serve
 from sennit.core.deferred import Deferred
+from sennit.core.interfaces import ITLSTransport
 from sennit.core.policy.timeouts import with_timeouts
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor
@@ -361,3 +363,28 @@ def test_an_idle_connection_costs_at_most_70_kib(reactor: Reactor, echo: type[Ec
         assert spent <= 70, f"{spent:.1f} KiB"
 
     serve_while(reactor, echo, body)
+
+
+@pytest.mark.parametrize(
+    ("own", "agreed"), [((), "h2"), (("http/1.1",), "http/1.1")], ids=["factory", "certificates"]
+)
+def test_a_factory_that_says_what_it_speaks_need_not_be_told(
+    own: tuple[str, ...], agreed: str, echo: type[Echo], reactor: Reactor
+) -> None:
+    """RFC 7301: who serves the certificates may say it instead, and then that counts."""
+
+    class Factory:
+        alpn = ("h2", "http/1.1")
+
+        def build_protocol(self, peer: object) -> Echo:
+            return echo()
+
+    async def main(reactor: Reactor) -> object:
+        tls = ServerTLS(CHAIN, LEAF.private_key_pem.bytes(), alpn=own)
+        trust = ClientTLS(trust=TRUST, alpn=["h2", "http/1.1"])
+        async with serve("tls://127.0.0.1:0", Factory(), tls=tls) as server:
+            stream = await open_stream(f"tls://localhost:{server.port}", tls=trust)
+            async with stream:
+                return adapt(ITLSTransport, stream.transport).alpn_protocol
+
+    assert reactor.run(main) == agreed

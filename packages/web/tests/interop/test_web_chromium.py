@@ -227,7 +227,7 @@ async def test_a_page_does_everything_over_http_2(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     certificate.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
     key.write_bytes(issued.private_key_pem.bytes())
-    tls = ServerTLS(certificate, key, alpn=["h2", "http/1.1"])
+    tls = ServerTLS(certificate, key)
     reported: Deferred[dict[str, Any]] = Deferred()
     async with serve("tls://127.0.0.1:0", make_site(reported), tls=tls) as server:
         report = await browse(f"https://localhost:{server.port}/", tmp_path / "home", reported)

@@ -136,6 +136,30 @@ class HTTPServer:
         if http2 and not _can_http2():
             raise MissingExtraError("sennit.web.http2", "sennit-web", "http2")
 
+    @property
+    def alpn(self) -> tuple[str, ...]:
+        """What its connections speak, for TLS to agree on (RFC 7301)."""
+        return ("h2", "http/1.1") if self.http2 else ("http/1.1",)
+
+    def run(self, *urls: str, **options: Any) -> None:
+        """Serve until Ctrl-C or SIGTERM: all there is of a small program.
+
+        Args:
+            urls: Where, such as ``tcp://127.0.0.1:8080``.
+            options: Those of `sennit.core.serve`. (`Any`: they are checked there.)
+        """
+        from sennit.core import run, serve
+
+        async def main(reactor: object) -> None:
+            async with serve(urls, self, **options) as server:
+                await server.wait_closed()
+
+        try:
+            run(main)
+        except KeyboardInterrupt:
+            # That is how one ends it.
+            return
+
     def build_protocol(self, peer: Address | None) -> HTTP1ServerProtocol:
         """A protocol for one connection; it hands over to HTTP/2 where that is spoken."""
         return HTTP1ServerProtocol(self)

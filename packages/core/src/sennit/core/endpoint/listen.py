@@ -416,7 +416,8 @@ def serve(
         url: Such as ``tcp://127.0.0.1:8080``, ``tls://:443``, ``unix:run/x.sock``; or several.
         factory: Makes a protocol per connection: a callable without arguments, or
             an `IProtocolFactory`. For ``udp:`` it makes a `DatagramProtocol` per socket.
-        tls: Certificates, for ``tls:`` endpoints.
+        tls: Certificates, for ``tls:`` endpoints. If it names no application protocols (ALPN)
+            and the factory has an attribute ``alpn`` that does, those are agreed on.
         limits: Connections per address and in total; `ConnectionLimits` with its
             defaults (50 and 10 000) when left out.
         drain: Seconds that connections have to end by themselves at `close`.
@@ -439,6 +440,8 @@ def serve(
             raise EndpointSyntaxError(each.url, row.no_listen)
         if each.secure and tls is None:
             raise ConfigError(f"{each.url} needs tls=ServerTLS(certificate, key)")
+    if tls is not None and not tls.alpn and (spoken := getattr(factory, "alpn", ())):
+        tls = tls.agreeing_on(spoken)
     if limits is None:
         from sennit.core.policy.limits import ConnectionLimits
 

@@ -233,6 +233,11 @@ class ServerTLS:
         self._alpn, self._ciphers = other._alpn, other._ciphers
         self._resumption, self._current = other._resumption, other._current
 
+    @property
+    def alpn(self) -> tuple[bytes, ...]:
+        """Application protocols it agrees on, in order of preference."""
+        return self._alpn
+
     def agreeing_on(self, alpn: Sequence[str | bytes]) -> ServerTLS:
         """These very certificates, for a service that speaks other application protocols.
 
@@ -497,6 +502,16 @@ class ClientTLS:
             raise UsageError("a key without a certificate")
         self.verify = verify
         self.resume = resume
+        self._made_with: dict[str, Any] = {
+            "trust": trust,
+            "certificate": certificate,
+            "key": key,
+            "password": password,
+            "min_version": min_version,
+            "ciphers": ciphers,
+            "verify": verify,
+            "resume": resume,
+        }
         self._alpn = _alpn_names(alpn)
         self._sessions: dict[tuple[str, int], SSL.Session] = {}
         context = _new_context(SSL.TLS_CLIENT_METHOD, min_version, ciphers)
@@ -514,6 +529,19 @@ class ClientTLS:
         else:
             context.set_verify(SSL.VERIFY_NONE)
         self.context = context
+
+    @property
+    def alpn(self) -> tuple[bytes, ...]:
+        """Application protocols it offers."""
+        return self._alpn
+
+    def offering(self, alpn: Sequence[str | bytes]) -> ClientTLS:
+        """The same, with other application protocols to offer; files are read again.
+
+        Raises:
+            TLSError: A certificate or key cannot be used any more.
+        """
+        return ClientTLS(alpn=alpn, **self._made_with)
 
     def wrap(
         self,

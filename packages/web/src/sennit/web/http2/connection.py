@@ -55,9 +55,10 @@ LARGEST_TABLE: Final = 64 * 1024
 TINY: Final = 4
 """Octets of content below which a frame is not worth its while (gRPC's smallest has five)."""
 
-_HEADER_TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, _MAX_LIST = range(1, 7)
+ENABLE_PUSH, MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, MAX_LIST = range(2, 7)
 ENABLE_CONNECT: Final = 8
 NO_PRIORITIES: Final = 9
+"""Settings by identifier (RFC 9113 §6.5.2, RFC 8441 §3, RFC 9218 §2.1)."""
 
 EventT = TypeVar("EventT")
 

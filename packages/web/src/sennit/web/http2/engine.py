@@ -24,12 +24,17 @@ from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import CHUNKED, BodyEnded, BodyReceived, RequestHead, StreamReset
 from sennit.web.grammar import REASONS
 from sennit.web.http2 import framing, grammar
-from sennit.web.http2.connection import ENABLE_CONNECT, NO_PRIORITIES, HTTP2Engine
-from sennit.web.http2.framing import FramingError, frame_head
+from sennit.web.http2.connection import (
+    ENABLE_CONNECT,
+    MAX_LIST,
+    MAX_STREAMS,
+    NO_PRIORITIES,
+    HTTP2Engine,
+)
+from sennit.web.http2.framing import FramingError
 from sennit.web.http2.grammar import Malformed, TooLarge, outgoing
 from sennit.web.http2.limits import HTTP2Limits
 from sennit.web.http2.priority import DEFAULT, parse_priority
-from sennit.web.http2.sending import MOST_PAID, WINDOWS_PER_FRAME
 from sennit.web.http2.streams import Stream, close_files
 from sennit.web.limits import Limits
 
@@ -50,8 +55,6 @@ ServerEvent = RequestHead | BodyReceived | BodyEnded | StreamReset | PeerFault
 _ASKED, _STREAMING, _ANSWERED = range(3)
 """The phases of an answer."""
 
-JOIN_BELOW: Final = 16 * 1024
-"""Octets of content up to which it leaves in one piece with its head: a copy costs less then."""
 DRAIN_PING: Final = b"good-bye"
 """What the ping says whose answer tells that the client knows of the GOAWAY before it."""
 _ABOVE_ALL: Final = 2**31 - 1
@@ -81,8 +84,8 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
             http2,
             client=False,
             settings={
-                3: http2.streams,
-                6: self._most.head,
+                MAX_STREAMS: http2.streams,
+                MAX_LIST: self._most.head,
                 ENABLE_CONNECT: 1,
                 NO_PRIORITIES: 1,
             },
@@ -323,45 +326,7 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
             self._drain_h2()
             self._ended_ours(stream)
             return
-        stream.sent = size
-        if (
-            type(body) is bytes
-            and size <= JOIN_BELOW
-            and size <= self._window
-            and size <= stream.window
-            and not self._order
-        ):
-            self._send_whole(stream, fields, body)
-            return
-        self._h2.send_headers(exchange, fields)
-        self._drain_h2()
-        stream.ending = True
-        if isinstance(body, (list, tuple)):
-            for piece in body:
-                self._queue(stream, piece)
-        else:
-            self._queue(stream, body)  # type: ignore[arg-type]  # a buffer or a FilePart
-
-    def _send_whole(self, stream: Stream, fields: list[Field], body: bytes) -> None:
-        """The usual answer: it fits into the windows, and leaves at once, in one piece."""
-        size = len(body)
-        # h2 takes the stream to end with its fields; here the flag moves to the content.
-        self._h2.send_headers(stream.number, fields, end_stream=True)
-        made = self._h2.data_to_send()
-        self._out.append(
-            b"".join(
-                (
-                    made[:4],
-                    _WITHOUT_END[made[4]],
-                    made[5:],
-                    frame_head(size, framing.DATA, framing.END_STREAM, stream.number),
-                    body,
-                )
-            )
-        )
-        self._window -= size
-        self._windows = min(self._windows + WINDOWS_PER_FRAME, MOST_PAID)
-        self._ended_ours(stream)
+        self._send_content(stream, fields, body, size)
 
     def send_body(self, exchange: int, data: Piece) -> None:
         """Queue a piece of the content of a response that was begun without it.
@@ -591,9 +556,6 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
             return slow if until is None else min(slow, until)
         self._refuse(stream, 408, "the content comes too slowly", "RFC 9110 §15.5.9")
         return until
-
-
-_WITHOUT_END: Final = [bytes((flags & ~framing.END_STREAM,)) for flags in range(256)]
 
 
 def _announced(value: bytes, before: int) -> int:

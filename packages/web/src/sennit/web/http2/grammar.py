@@ -84,6 +84,26 @@ class TooLarge(Exception):  # noqa: N818 - likewise
         self.head = head
 
 
+def is_method(value: bytes) -> bool:
+    """Whether it can be a method."""
+    return _METHOD(value) is not None
+
+
+def is_host(value: bytes) -> bool:
+    """Whether it can be an authority, and is not empty."""
+    return bool(value) and _HOST(value) is not None
+
+
+def is_path(value: bytes) -> bool:
+    """Whether it can be a path with its query."""
+    return _PATH(value) is not None
+
+
+def is_token(value: bytes) -> bool:
+    """Whether it can be the name of a protocol."""
+    return _TOKEN(value) is not None
+
+
 def _check(name: bytes, value: bytes) -> None:
     """Whether a regular field is well-formed (RFC 9113 §8.2.1).
 

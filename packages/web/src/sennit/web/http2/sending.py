@@ -20,6 +20,8 @@ from sennit.web.http2.priority import Order
 from sennit.web.http2.streams import close_files
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from h2.connection import H2Connection
 
     from sennit.core.interfaces import Buffer
@@ -36,6 +38,8 @@ WINDOWS_PER_FRAME: Final = 4
 """WINDOW_UPDATEs that a frame of content sent pays for."""
 MOST_PAID: Final = 1000
 """WINDOW_UPDATEs that are paid for at most."""
+JOIN_BELOW: Final = 16 * 1024
+"""Octets of content up to which it leaves in one piece with its head: a copy costs less then."""
 SMALL: Final = 2048
 """Octets of a piece up to which it is copied together with its neighbours: cheaper than apart."""
 
@@ -108,6 +112,55 @@ class Sending:
         """Octets of content of that answer that wait to be sent."""
         stream = self._streams.get(exchange)
         return 0 if stream is None else stream.queued
+
+    def _send_content(
+        self,
+        stream: Stream,
+        fields: list[tuple[bytes, bytes]],
+        body: Piece | Sequence[Piece],
+        size: int,
+    ) -> None:
+        """Queue fields and the whole content behind them."""
+        stream.sent = size
+        if (
+            type(body) is bytes
+            and size <= JOIN_BELOW
+            and size <= self._window
+            and size <= (stream.window if stream.window < self._frame_size else self._frame_size)
+            and not self._order
+        ):
+            self._send_whole(stream, fields, body)
+            return
+        self._h2.send_headers(stream.number, fields)
+        self._drain_h2()
+        stream.ending = True
+        if isinstance(body, (list, tuple)):
+            for piece in body:
+                self._queue(stream, piece)
+        else:
+            self._queue(stream, body)  # type: ignore[arg-type]  # a buffer or a FilePart
+
+    def _send_whole(self, stream: Stream, fields: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """The usual message: it fits into the windows, and leaves at once, in one piece."""
+        size = len(body)
+        # h2 takes the stream to end with its fields; here the flag moves to the content.
+        self._h2.send_headers(stream.number, fields, end_stream=True)
+        made = self._h2.data_to_send()
+        self._out.append(
+            b"".join(
+                (
+                    made[:4],
+                    _WITHOUT_END[made[4]],
+                    made[5:],
+                    frame_head(size, framing.DATA, framing.END_STREAM, stream.number),
+                    body,
+                )
+            )
+        )
+        self._window -= size
+        stream.window -= size
+        self._windows = min(self._windows + WINDOWS_PER_FRAME, MOST_PAID)
+        self._ended_ours(stream)
 
     def _queue(self, stream: Stream, piece: Piece) -> None:
         if not len(piece):
@@ -230,6 +283,9 @@ class Sending:
             close_files(stream.queue)
             stream.queue.clear()
             stream.queued = 0
+
+
+_WITHOUT_END: Final = [bytes((flags & ~framing.END_STREAM,)) for flags in range(256)]
 
 
 def _joined(pieces: list[Piece]) -> list[Piece]:

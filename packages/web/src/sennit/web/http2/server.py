@@ -4,17 +4,12 @@ What takes too long the engine says itself, all but one thing: octets that the
 transport does not get rid of. A connection that is asked to end says so, and
 answers what it was asked (RFC 9113 §6.8).
 
-File parts are read here, a stretch of frames at a time: their frames have heads
-of nine octets in between, so that ``sendfile`` would take two calls for each
-16 KiB, which costs more than to read them (``bench/README.md``).
-
 Sources: RFC 9113 §5.2, §6.8; RFC 8441 §5. Not here: handlers and their answers
-(``connection.py`` above); a stream as a transport (``tunnel.py``).
+(``connection.py`` above); a stream as a transport (``tunnel.py``); files (``reading.py``).
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from sennit.core._driver import FINISHING, GONE, PRESSED
@@ -27,6 +22,8 @@ from sennit.web.errors import WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived, RequestReceived, StreamReset
 from sennit.web.http2.engine import HTTP2ServerEngine
 from sennit.web.http2.limits import HTTP2Limits
+from sennit.web.http2.reading import read_files
+from sennit.web.http2.tunnel import Carrying, StreamTransport
 from sennit.web.writing import write_progress
 
 if TYPE_CHECKING:
@@ -36,16 +33,17 @@ if TYPE_CHECKING:
     from sennit.web.answering import Upgrade
     from sennit.web.server import HTTPServer
 
-__all__ = ["HTTP2ServerProtocol", "read_files"]
+__all__ = ["HTTP2ServerProtocol"]
 
 LINGER = 1.0
 """Seconds for which a client that was sent away may still send, lest the good-bye be lost."""
 
 
 class HTTP2ServerProtocol(
+    Carrying,
     HTTPConnection[
         HTTP2ServerEngine, RequestReceived | BodyReceived | BodyEnded | StreamReset | PeerFault
-    ]
+    ],
 ):
     """One connection.
 
@@ -79,7 +77,7 @@ class HTTP2ServerProtocol(
         # reading would keep the client's windows from us, too.
         self.max_waiting = 2 * limits.window + 64 * (limits.useless + limits.window // 1024)
         self._patience = limits.write
-        self._rooms: dict[int, list[Deferred[None]]] = {}
+        self._rooms = {}
         self._readers: dict[int, Deferred[None]] = {}
 
     # ── what the transport calls ──────────────────────────────────────────────
@@ -135,20 +133,8 @@ class HTTP2ServerProtocol(
         self.flush()
         return self.when_roomy(exchange) or self.writable()
 
-    def _wake(self) -> None:
-        """Tell those who wait that there is room again."""
-        roomy = self.engine.roomy
-        while roomy:
-            for waiter in self._rooms.pop(roomy.pop(), ()):
-                if not waiter.fired:
-                    waiter.callback(None)
-
     def _fail_writers(self, error: ConnectionLost) -> None:
-        rooms, self._rooms = self._rooms, {}
-        for waiters in rooms.values():
-            for waiter in waiters:
-                if not waiter.fired:
-                    waiter.errback(error)
+        self._fail_rooms(error)
         super()._fail_writers(error)
 
     def consumed(self, event: Any) -> None:
@@ -183,8 +169,6 @@ class HTTP2ServerProtocol(
 
     async def _carry(self, head: RequestReceived, protocol: IStreamProtocol) -> None:
         """Be the connection that a protocol thinks it has, for as long as it wants it."""
-        from sennit.web.http2.tunnel import StreamTransport
-
         stream = StreamTransport(self, head.exchange, protocol)
         body = self.body(head)
         error: ConnectionLost | None = ConnectionLost("the stream was reset", "reset")
@@ -210,38 +194,8 @@ class HTTP2ServerProtocol(
 
     # ── what carries a stream that was given away ─────────────────────────────
 
-    def send_on(self, exchange: int, data: Buffer | FilePart) -> int:
-        """Queue content of a stream, and let it leave soon; octets that wait there now."""
-        engine = self.engine
-        if engine.is_open(exchange):
-            engine.send_body(exchange, data)
-            self._flush_soon()
-        return engine.waiting(exchange)
-
-    def end_on(self, exchange: int, *, whole: bool) -> None:
-        """Our side has ended; `whole`: the client's is of no interest any more."""
-        if self.engine.is_open(exchange):
-            self.engine.end_body(exchange)
-        if whole:
-            self.engine.end_tunnel(exchange)
-        self._flush_soon()
-
-    def cut_on(self, exchange: int) -> None:
-        """Give a stream up."""
-        self.engine.reset(exchange)
-        self._flush_soon()
-
-    def waiting_on(self, exchange: int) -> int:
-        """Octets of its content that wait."""
-        return self.engine.waiting(exchange)
-
-    def when_roomy(self, exchange: int) -> Deferred[None] | None:
-        """Fires when more may be queued; ``None``: it may be now."""
-        if self._held & GONE or self.engine.may_send(exchange):
-            return None
-        waiter: Deferred[None] = Deferred()
-        self._rooms.setdefault(exchange, []).append(waiter)
-        return waiter
+    def _sender(self) -> HTTP2ServerEngine:
+        return self.engine
 
     def reading_on(self, exchange: int) -> None:
         """Its protocol reads again."""
@@ -284,56 +238,3 @@ class HTTP2ServerProtocol(
             self.transport.abort("timeout")
             return
         self._set_alarm()
-
-
-def read_files(pieces: Sequence[Buffer | FilePart]) -> list[Buffer | FilePart]:
-    """The same pieces, file parts read; parts that follow one another, in one go.
-
-    Raises:
-        OSError: A file cannot be read.
-        EOFError: One is shorter than its parts say.
-    """
-    found: list[Buffer | FilePart] = []
-    file: Any = None
-    block = memoryview(b"")
-    begin = 0  # where the block lies in its file
-    for place, piece in enumerate(pieces):
-        if not isinstance(piece, FilePart):
-            found.append(piece)
-            continue
-        if piece.file is not file or not begin <= piece.offset <= begin + len(block) - len(piece):
-            file, begin = piece.file, piece.offset
-            end = begin
-            for later in pieces[place:]:
-                if isinstance(later, FilePart):
-                    if later.file is not file or later.offset != end:
-                        break
-                    end += later.length
-            block = memoryview(_read(file, begin, end - begin))
-        at = piece.offset - begin
-        found.append(block[at : at + piece.length])
-        if piece.close_file:
-            piece.file.close()
-            file = None
-    return found
-
-
-def _read(file: Any, offset: int, size: int) -> bytes:
-    """Octets of a file, wherever it stands. (`Any`: whatever a `FilePart` may hold.)"""
-    try:
-        descriptor = file.fileno() if hasattr(os, "pread") else -1
-    except (AttributeError, OSError):
-        descriptor = -1  # nothing the kernel knows, such as a BytesIO
-    if descriptor >= 0:
-        data = os.pread(descriptor, size, offset)
-        while len(data) < size:
-            more = os.pread(descriptor, size - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-    else:
-        file.seek(offset)
-        data = file.read(size)
-    if len(data) < size:
-        raise EOFError(f"{file!r:.100} ends {size - len(data)} octets before it should")
-    return data

@@ -25,41 +25,97 @@ if TYPE_CHECKING:
     from sennit.core.address import Address
     from sennit.core.interfaces import Buffer, IStreamProtocol, IStreamTransport
 
-    class Carrier(Protocol):
-        """The connection that carries it."""
+    class Sender(Protocol):
+        """What is asked of the engine of either side."""
 
-        transport: IStreamTransport
-
-        def send_on(self, exchange: int, data: Buffer | FilePart) -> int:
-            """Queue content of a stream, and let it leave soon; octets that wait there now."""
-            ...
-
-        def end_on(self, exchange: int, *, whole: bool) -> None:
-            """Our side has ended; `whole`: the peer's is of no interest any more."""
-
-        def cut_on(self, exchange: int) -> None:
-            """Give the stream up."""
-
-        def waiting_on(self, exchange: int) -> int:
-            """Octets of its content that wait."""
-            ...
-
-        def when_roomy(self, exchange: int) -> Deferred[None] | None:
-            """Fires when more may be queued; ``None``: it may be now."""
-            ...
-
-        def reading_on(self, exchange: int) -> None:
-            """Its protocol reads again."""
-
-        def left_on(self, exchange: int) -> None:
-            """Its protocol has heard of the end."""
-
-        def call_soon(self, fn: Callable[[], object]) -> object:
-            """Call it in the next turn."""
-            ...
+        def is_open(self, exchange: int) -> bool: ...
+        def send_body(self, exchange: int, data: Buffer | FilePart) -> None: ...
+        def end_body(self, exchange: int) -> None: ...
+        def end_tunnel(self, exchange: int) -> None: ...
+        def reset(self, exchange: int) -> None: ...
+        def waiting(self, exchange: int) -> int: ...
+        def may_send(self, exchange: int) -> bool: ...
+        @property
+        def roomy(self) -> list[int]: ...
 
 
-__all__ = ["StreamTransport"]
+__all__ = ["Carrying", "StreamTransport"]
+
+
+class Carrying:
+    """What a connection of either side does for the streams that it carries."""
+
+    transport: IStreamTransport
+    _rooms: dict[int, list[Deferred[None]]]
+    """Who waits for room, by stream."""
+
+    def _sender(self) -> Sender:
+        raise TypeError("each side has its own engine")  # pragma: no cover
+
+    def _flush_soon(self) -> None:
+        """Let leave what was queued, with what else is queued in this turn of the loop."""
+        raise TypeError("each side sends in its own way")  # pragma: no cover
+
+    def call_soon(self, fn: Callable[[], object]) -> object:
+        """Call it in the next turn."""
+        raise TypeError("each side has its own clock")  # pragma: no cover
+
+    def reading_on(self, exchange: int) -> None:
+        """The protocol on a stream reads again."""
+        raise TypeError("each side reads in its own way")  # pragma: no cover
+
+    def left_on(self, exchange: int) -> None:
+        """The protocol on a stream has heard of the end."""
+
+    def send_on(self, exchange: int, data: Buffer | FilePart) -> int:
+        """Queue content of a stream, and let it leave soon; octets that wait there now."""
+        engine = self._sender()
+        if engine.is_open(exchange):
+            engine.send_body(exchange, data)
+            self._flush_soon()
+        return engine.waiting(exchange)
+
+    def end_on(self, exchange: int, *, whole: bool) -> None:
+        """Our side has ended; `whole`: the peer's is of no interest any more."""
+        engine = self._sender()
+        if engine.is_open(exchange):
+            engine.end_body(exchange)
+        if whole:
+            engine.end_tunnel(exchange)
+        self._flush_soon()
+
+    def cut_on(self, exchange: int) -> None:
+        """Give a stream up."""
+        self._sender().reset(exchange)
+        self._flush_soon()
+
+    def waiting_on(self, exchange: int) -> int:
+        """Octets of its content that wait."""
+        return self._sender().waiting(exchange)
+
+    def when_roomy(self, exchange: int) -> Deferred[None] | None:
+        """Fires when more may be queued; ``None``: it may be now."""
+        if self._sender().may_send(exchange):
+            return None
+        waiter: Deferred[None] = Deferred()
+        self._rooms.setdefault(exchange, []).append(waiter)
+        return waiter
+
+    def _wake(self) -> None:
+        """Tell those who wait that there is room again."""
+        roomy = self._sender().roomy
+        while roomy:
+            for waiter in self._rooms.pop(roomy.pop(), ()):
+                if not waiter.fired:
+                    waiter.callback(None)
+
+    def _fail_rooms(self, error: ConnectionLost) -> None:
+        """The connection has gone."""
+        rooms, self._rooms = self._rooms, {}
+        for waiters in rooms.values():
+            for waiter in waiters:
+                if not waiter.fired:
+                    waiter.errback(error)
 
 
 @implements("IStreamTransport")
@@ -74,7 +130,7 @@ class StreamTransport(FlowControl):
 
     __slots__ = ("_carrier", "_close_reason", "_eof", "_exchange", "_lost", "_paused")
 
-    def __init__(self, carrier: Carrier, exchange: int, protocol: IStreamProtocol) -> None:
+    def __init__(self, carrier: Carrying, exchange: int, protocol: IStreamProtocol) -> None:
         super().__init__()
         self._carrier = carrier
         self._exchange = exchange

@@ -41,6 +41,12 @@ from sennit.web.http2.limits import HTTP2Limits
 from sennit.web.http2.responses import ClientEvent, RequestRefused
 from sennit.web.http2.streams import Stream, close_files
 
+try:
+    from h2.events import InformationalResponseReceived, TrailersReceived
+    from hpack import NeverIndexedHeaderTuple
+except ImportError as error:
+    raise MissingExtraError(__name__, "sennit-web", "http2") from error
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any

@@ -403,6 +403,9 @@ def test_the_servers_preference_decides_the_application_protocol() -> None:
     assert Met(server, one).talk().server.transport.alpn_protocol == "http/1.1"
     assert Met(server).talk().client.transport.alpn_protocol is None
     assert Met(ServerTLS(*LOCALHOST), both).talk().client.transport.alpn_protocol is None
+    other = one.offering(["h2"])
+    assert (one.alpn, other.alpn) == ((b"foo", b"http/1.1"), (b"h2",))
+    assert Met(server, other).talk().client.transport.alpn_protocol == "h2"
 
 
 def test_no_application_protocol_in_common_ends_the_handshake() -> None:

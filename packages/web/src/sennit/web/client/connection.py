@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sennit.core.deferred import Deferred
+    from sennit.core.interfaces import IClock
     from sennit.web.client.messages import IncomingResponse, OutgoingRequest
 
 __all__ = ["ClientConnection", "ConnectionOwner"]
@@ -72,7 +73,14 @@ class ClientConnection(Protocol):
 
 
 class ConnectionOwner(Protocol):
-    """Who made a connection, and hears of it: the pool."""
+    """Who made a connection, and hears of it: the pool.
+
+    Attributes:
+        clock: Tells the time, and calls back.
+    """
+
+    @property
+    def clock(self) -> IClock: ...
 
     def connection_changed(self, connection: ClientConnection) -> None:
         """A request has ended, or `room` or `ending` is another than before."""

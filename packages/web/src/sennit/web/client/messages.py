@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sennit.web.client.limits import ClientTimeouts
 
     Field = tuple[bytes, bytes]
-    Content = bytes | FilePart | AsyncIterable[Buffer] | None
+    Content = bytes | FilePart | AsyncIterable[Buffer | FilePart] | None
     Informed = Callable[[int, list[Field]], object]
 
     class Source(Protocol):
@@ -64,7 +64,7 @@ class OutgoingRequest:
         headers: (name, value) octet pairs in order. Host, and what frames the content,
             is added by itself.
         body: Octets; a part of a file, sent by ``sendfile`` where that goes; or an
-            asynchronous iterable of octets, asked for more as the server takes them.
+            asynchronous iterable of such, asked for more as the server takes them.
         length: Octets of an iterable where they are known; else it is sent in chunks.
         timeouts: Instead of the pool's.
         on_informational: Called with status and headers of each interim response.
@@ -77,12 +77,17 @@ class OutgoingRequest:
         extensions: What else a connection of some version may be told (``protocol`` of
             an extended CONNECT, ``priority``); unknown names are ignored.
 
+    Attributes:
+        deadline: When all of it must have ended, in the reactor's time: set by the
+            pool where the time-outs say ``total``, since waiting counts too.
+
     Raises:
         ValueError: The method is none.
     """
 
     __slots__ = (
         "body",
+        "deadline",
         "expect_continue",
         "extensions",
         "headers",
@@ -126,6 +131,7 @@ class OutgoingRequest:
         self.repeatable = repeatable
         self.trailers = trailers
         self.extensions = extensions
+        self.deadline: float | None = None
 
     def __repr__(self) -> str:
         return f"<OutgoingRequest {self.method} {self.url!s:.200}>"
@@ -139,7 +145,8 @@ class OutgoingRequest:
     @property
     def may_repeat(self) -> bool:
         """Whether it may be sent again when no octet of an answer has come."""
-        if self.streamed or self.upgrade:
+        body = self.body
+        if self.streamed or self.upgrade or (isinstance(body, FilePart) and body.close_file):
             return False
         if self.repeatable is not None:
             return self.repeatable
@@ -336,16 +343,23 @@ class IncomingResponse:
             return inbox.take_all()
         pieces: list[bytes] = []
         size = 0
-        while data := await inbox.next_piece():
-            size += len(data)
-            if limit is not None and size > limit:
-                await self.aclose()
-                raise BodyTooLargeError(limit)
-            pieces.append(data)
+        try:
+            while data := await inbox.next_piece():
+                size += len(data)
+                if limit is not None and size > limit:
+                    raise BodyTooLargeError(limit)
+                pieces.append(data)
+        except BaseException:
+            # What was taken is lost with this call, so nobody can want the rest.
+            self._give_up()
+            raise
         return b"".join(pieces)
 
     async def aclose(self) -> None:
         """Give the connection back, or drop it where content is still to come."""
+        self._give_up()
+
+    def _give_up(self) -> None:
         source = self.inbox.source
         if source is not None:
             source.abandon()

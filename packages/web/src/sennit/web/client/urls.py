@@ -76,7 +76,8 @@ class URL:
         password: Likewise. Neither is ever shown or sent by itself.
         unix: Path of the Unix socket that an ``http+unix`` URL names, else ``None``.
         target: The request target in origin form, octets (RFC 9112 §3.2.1).
-        authority: Host, and port where it is not the scheme's own: what Host says.
+        authority: Host, and port where it is not the scheme's own.
+        host_field: The same in octets: what Host says.
         origin: Scheme, host and port.
         secure: Whether it is spoken over TLS.
     """
@@ -85,6 +86,7 @@ class URL:
         "authority",
         "fragment",
         "host",
+        "host_field",
         "origin",
         "password",
         "path",
@@ -114,7 +116,7 @@ class URL:
             self.unix = unquote(place)
             if not self.unix or "\0" in self.unix:
                 raise ValueError(f"no Unix socket in {_shown(text)}")
-            self.host, self.port, self.authority = place.lower(), 0, "localhost"
+            self.host, self.port, self.authority = place, 0, "localhost"
         else:
             self.host, self.port = _host_and_port(place, DEFAULT_PORTS[scheme], text)
             shown = f"[{self.host}]" if ":" in self.host else self.host
@@ -125,6 +127,7 @@ class URL:
         self.fragment = fragment
         whole = self.path if self.query is None else f"{self.path}?{self.query}"
         self.target = whole.encode("ascii")
+        self.host_field = self.authority.encode("ascii")
         self.origin: Origin = (scheme, self.host, self.port)
 
     @classmethod

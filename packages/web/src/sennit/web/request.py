@@ -182,11 +182,11 @@ class Request:
         """What is remembered of this client from one request to the next.
 
         Raises:
-            WebUsageError: No `sennit.web.sessions` stands around the handler.
+            WebUsageError: No `sennit.web.with_sessions` stands around the handler.
         """
         found: Session | None = None if self._state is None else self._state.get("session")
         if found is None:
-            raise WebUsageError("no sessions here: put sessions(store) around the handler")
+            raise WebUsageError("no sessions here: put with_sessions(store) around the handler")
         return found
 
     @property

@@ -130,11 +130,12 @@ class Route:
         handler: What answers.
         methods: The methods it answers; ``None``: all.
         name: For `Router.url_for`.
+        names: Those of its parameters, from the left.
         limit: Octets of content, in place of the site's limit; ``None`` for that.
         mounted: Whether the rest of the path is the handler's own affair.
     """
 
-    __slots__ = ("handler", "limit", "methods", "mounted", "name", "pattern", "segments")
+    __slots__ = ("handler", "limit", "methods", "mounted", "name", "names", "pattern", "segments")
 
     def __init__(
         self,
@@ -154,14 +155,10 @@ class Route:
         self.name = name
         self.limit = limit
         self.mounted = mounted
+        self.names = tuple(each[0] for each in self.segments if not isinstance(each, str))
 
     def __repr__(self) -> str:
         return f"<Route {self.pattern}>"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of its parameters, from the left."""
-        return tuple(each[0] for each in self.segments if not isinstance(each, str))
 
     def spellings(self) -> set[bytes]:
         """Paths as clients write them that lead here, of a pattern without parameters."""
@@ -427,7 +424,7 @@ class Router:
             routes = node.routes
             route = routes.get(method) or routes.get("")
             if route is not None:
-                return Match(route, dict(zip(route.names, values, strict=True)), [])
+                return Match(route, dict(zip(route.names, values)), [])  # noqa: B905 - as many
             allowed.update(routes)
         else:
             segment = segments[at]

@@ -2,7 +2,7 @@
 
 ::
 
-    site = Site(wrappers=[request_ids(), compress(), sessions(store)])
+    site = Site(wrappers=[request_ids(), compress(), with_sessions(store)])
 
 The first is outermost. A wrapper looks at the request before it calls the handler it was
 given, and at the answer through `then`, which applies a function to a `Response` whichever

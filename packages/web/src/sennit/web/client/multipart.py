@@ -167,8 +167,8 @@ def _part(given: Any) -> Part:
     if isinstance(given, Part):
         return given
     if isinstance(given, tuple):
-        pair: Any = given
-        return Part(pair[1], pair[0], *pair[2:])
+        name, content, *kind = cast("Iterable[Any]", given)
+        return Part(content, name, *kind)
     part = Part(given)
     if part.filename is None:
         # It was given as a file, so it goes as one: servers tell by the file name.

@@ -1,0 +1,153 @@
+"""Downloads that can be interrupted: what is there already is not fetched again.
+
+While it comes a file is called ``NAME.part``, and beside it ``NAME.part.json`` keeps what
+the server said of it (its ETag, or the time of its last change). The next try asks for
+the rest, on condition that it is still the same (If-Range); where the server sends all
+of it, or says that it has changed, it is fetched from the beginning. Only what is whole
+gets its name.
+
+Sources: RFC 9110 §14 (ranges), §13.1.5 (If-Range), §8.8 (validators).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from sennit.web.client.saving import pour, put_in_place
+from sennit.web.errors import WebProtocolError
+
+if TYPE_CHECKING:
+    from sennit.web.client.api import Client
+    from sennit.web.client.headers import Headers
+    from sennit.web.client.progress import OnProgress
+    from sennit.web.client.response import ClientResponse
+    from sennit.web.client.urls import URL
+
+__all__ = ["download"]
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:([0-9]{1,18})|\*)").fullmatch
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})").fullmatch
+_STRONG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"').fullmatch
+
+
+async def download(
+    client: Client,
+    url: str | URL,
+    path: str | os.PathLike[str],
+    *,
+    resume: bool,
+    progress: OnProgress | None,
+    options: dict[str, Any],
+) -> ClientResponse:
+    """Fetch a URL into a file (see `Client.download`)."""
+    method: str = options.pop("method", "GET")
+    if not resume:
+        async with client.stream(method, url, **options) as response:
+            response.raise_for_status()
+            await response.save(path, progress=progress)
+        return response
+    part = _Part(os.fspath(path), str(url))
+    # Ranges are of what is sent, so it has to be sent as it is.
+    headers: dict[str, Any] = {
+        "accept-encoding": "identity",
+        **(options.pop("headers", None) or {}),
+    }
+    while True:
+        offset, condition = part.state()
+        given: dict[str, Any] = {**options, "headers": headers}
+        if offset:
+            given["headers"] = {**headers, "range": f"bytes={offset}-", "if-range": condition}
+        async with client.stream(method, url, **given) as response:
+            if response.status == 416 and offset:
+                match = _UNSATISFIED(response.headers.get("content-range", ""))
+                if match is None or int(match[1]) != offset:
+                    part.forget()
+                    continue
+            else:
+                response.raise_for_status()
+                await part.fetch(response, offset, progress)
+        await part.finish()
+        return response
+
+
+class _Part:
+    """A file that is not whole yet, and what is known of it."""
+
+    def __init__(self, path: str, url: str) -> None:
+        self._path = path
+        self._url = url
+        self._part = f"{path}.part"
+        self._note = f"{path}.part.json"
+
+    def state(self) -> tuple[int, str]:
+        """How much is there, and the condition under which it is of use; 0 for none."""
+        try:
+            with open(self._note, "rb") as file:
+                note: Any = json.loads(file.read(64 * 1024))  # looked at below
+            size = os.stat(self._part).st_size
+        except (OSError, ValueError):
+            return 0, ""
+        if not isinstance(note, dict):
+            return 0, ""
+        known = cast("dict[str, object]", note)
+        condition = known.get("condition")
+        if known.get("url") != self._url or not isinstance(condition, str) or not condition:
+            return 0, ""
+        return size, condition
+
+    async def fetch(
+        self, response: ClientResponse, offset: int, progress: OnProgress | None
+    ) -> None:
+        """Take in a response: the rest of the file, or all of it."""
+        total: int | None = response.length
+        if response.status == 206 and offset:
+            match = _CONTENT_RANGE(response.headers.get("content-range", ""))
+            if match is None or int(match[1]) != offset:
+                raise WebProtocolError(
+                    "another part of the file than was asked for", "RFC 9110 §14.4", 502
+                )
+            total = None if match[3] is None else int(match[3])
+        elif response.status == 206:
+            raise WebProtocolError(
+                "a part of a file that nobody asked for", "RFC 9110 §15.3.7", 502
+            )
+        else:
+            offset = 0
+        if "content-encoding" in response.headers:
+            total = None  # of what was sent, not of what comes out
+        if not offset:
+            self._write_note(response.headers)
+        with open(self._part, "ab" if offset else "wb", buffering=0) as file:
+            await pour(response.observed(progress, offset), file)
+            size = os.fstat(file.fileno()).st_size
+        if total is not None and size != total:
+            raise WebProtocolError(
+                f"a file of {size} octets where {total} were announced", "RFC 9110 §14.4", 502
+            )
+
+    def _write_note(self, headers: Headers) -> None:
+        """Keep what tells whether the file changed: a strong ETag, or else its date."""
+        condition = headers.get("etag", "")
+        if _STRONG(condition) is None:
+            # A date is strong when it is old enough, which the server looks at (§8.8.2.2).
+            condition = headers.get("last-modified", "")
+        if "content-encoding" in headers:
+            condition = ""  # nobody knows which octets of it are here
+        with open(self._note, "w", encoding="utf-8") as file:
+            json.dump({"url": self._url, "condition": condition}, file)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        for path in (self._note, self._part):
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                pass
+
+    async def finish(self) -> None:
+        """It is whole."""
+        await put_in_place(self._part, self._path)
+        os.unlink(self._note)

@@ -27,7 +27,21 @@ from sennit.web._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.web.accesslog import AccessLog
-    from sennit.web.errors import WebError, WebProtocolError, WebUsageError
+    from sennit.web.client.api import Client, fetch
+    from sennit.web.client.auth import BasicAuth, BearerAuth, DigestAuth
+    from sennit.web.client.cookies import CookieJar
+    from sennit.web.client.eventstream import ServerSentEvent
+    from sennit.web.client.limits import ClientTimeouts, PoolLimits
+    from sennit.web.client.response import ClientResponse, StatusError
+    from sennit.web.client.retries import Retries
+    from sennit.web.client.urls import URL
+    from sennit.web.errors import (
+        BodyTooLargeError,
+        RequestTimeoutError,
+        WebError,
+        WebProtocolError,
+        WebUsageError,
+    )
     from sennit.web.http1.engine import HTTP1ServerEngine
     from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
     from sennit.web.http1.server import HTTP1ServerProtocol
@@ -39,7 +53,16 @@ if TYPE_CHECKING:
     from sennit.web.static import StaticFiles
 
 __all__ = [
+    "URL",
     "AccessLog",
+    "BasicAuth",
+    "BearerAuth",
+    "BodyTooLargeError",
+    "Client",
+    "ClientResponse",
+    "ClientTimeouts",
+    "CookieJar",
+    "DigestAuth",
     "FunctionResource",
     "H11ServerEngine",
     "HTTP1ServerEngine",
@@ -48,17 +71,23 @@ __all__ = [
     "HTTPServer",
     "HTTPToolsServerEngine",
     "Limits",
+    "PoolLimits",
     "Request",
+    "RequestTimeoutError",
     "Resource",
     "Response",
+    "Retries",
+    "ServerSentEvent",
     "Site",
     "StaticFiles",
+    "StatusError",
     "Timeouts",
     "WebError",
     "WebProtocolError",
     "WebUsageError",
     "__version__",
     "error_page",
+    "fetch",
     "html",
     "http_server",
     "json",
@@ -68,10 +97,24 @@ __all__ = [
 
 _ROOMS = {
     "accesslog": ("AccessLog",),
+    "client.api": ("Client", "fetch"),
+    "client.auth": ("BasicAuth", "BearerAuth", "DigestAuth"),
+    "client.cookies": ("CookieJar",),
+    "client.eventstream": ("ServerSentEvent",),
+    "client.limits": ("ClientTimeouts", "PoolLimits"),
+    "client.response": ("ClientResponse", "StatusError"),
+    "client.retries": ("Retries",),
+    "client.urls": ("URL",),
+    "errors": (
+        "BodyTooLargeError",
+        "RequestTimeoutError",
+        "WebError",
+        "WebProtocolError",
+        "WebUsageError",
+    ),
     "http1.engine": ("HTTP1ServerEngine",),
     "http1.parsers": ("H11ServerEngine", "HTTPToolsServerEngine"),
     "http1.server": ("HTTP1ServerProtocol",),
-    "errors": ("WebError", "WebProtocolError", "WebUsageError"),
     "limits": ("Limits",),
     "request": ("Request",),
     "resource": ("FunctionResource", "Resource", "Site"),

@@ -8,9 +8,8 @@ link-local (where hosters keep credentials) and reserved addresses must be allow
 name. Names are looked up here, and each address that comes back is held against the
 rules before it is tried, so a name that points inside does not get there.
 
-Once the target answers, octets go straight from one transport to the other: each
-side's reading pauses while the other's way out is full, and an end in one
-direction is passed on alone.
+Once the target answers, octets go straight from one transport to the other
+(``joining.py``).
 
 Sources: RFC 1928 (SOCKS 5), RFC 1929 (login).
 """
@@ -24,6 +23,7 @@ from functools import partial
 from sennit.core.address import InternetAddress
 from sennit.core.deferred import maybe_deferred
 from sennit.core.endpoint.connect import connect_tcp
+from sennit.core.endpoint.joining import Side, Tunnel
 from sennit.core.endpoint.networks import Networks, host_of
 from sennit.core.endpoint.socks_engine import (
     Command,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     Check: TypeAlias = Callable[[str, str], bool | Awaitable[bool]]
 
-__all__ = ["GUARDED", "SocksRules", "SocksServer", "SocksServerProtocol", "Tunnel"]
+__all__ = ["GUARDED", "SocksRules", "SocksServer", "SocksServerProtocol"]
 
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds from the connection to its request."""
@@ -345,7 +345,7 @@ class SocksServerProtocol:
             if not rules.permits_port(request.port):
                 self._refuse(Reply.NOT_ALLOWED)
                 return
-            side = _Side()
+            side = Side()
             self._wait_for(
                 connect_tcp(
                     server.reactor,
@@ -373,15 +373,32 @@ class SocksServerProtocol:
     def _not_connected(self, error: BaseException) -> None:
         self._refuse(_reply_to(error))
 
-    def _connected(self, side: _Side, _: object) -> None:
+    def _connected(self, side: Side, _: object) -> None:
         """The target answers: tell the client, and join the two."""
         ours = side.transport.local
         host, port = _shown(ours)
         self._engine.accept_request(host, port)
         self._send()
-        tunnel = Tunnel(self._server, self.transport, side)
-        rest = self._engine.release()
-        tunnel.join(rest)
+        self._join(side)
+
+    def _join(self, side: Side) -> None:
+        """Let octets pass between the client and the side that was reached for it."""
+        server, client = self._server, self.transport
+
+        def over() -> None:
+            server.tunnels -= 1
+
+        near = Side()
+        server.tunnels += 1
+        tunnel = Tunnel(near, side, server.reactor, server.idle, over)
+        if not side.stands or side.transport.is_closing():
+            near.transport, near.stands = client, True
+            tunnel.ended(side, None)
+            return
+        client.set_protocol(near)
+        if rest := self._engine.release():
+            near.data_received(rest)
+        near.connection_made(client)
 
     # ── BIND ──────────────────────────────────────────────────────────────────
 
@@ -401,7 +418,7 @@ class SocksServerProtocol:
         class Once:
             """Takes the one connection, from whom it was expected and may come."""
 
-            def build_protocol(self, peer: Any) -> _Side | None:
+            def build_protocol(self, peer: Any) -> Side | None:
                 if not anyone and peer.host not in expected:
                     return None
                 if not protocol._server.rules.permits(peer.host):
@@ -433,7 +450,7 @@ class SocksServerProtocol:
         if lost is not None:
             lost()
 
-    def bound(self, side: _Side) -> None:
+    def bound(self, side: Side) -> None:
         """The connection that a bound port waited for has come."""
         if self._lost is None:
             side.transport.abort()
@@ -441,7 +458,7 @@ class SocksServerProtocol:
         self._end_wait()
         self._engine.accept_request(*_shown(side.transport.peer))
         self._send()
-        Tunnel(self._server, self.transport, side).join(self._engine.release())
+        self._join(side)
 
     # ── UDP ASSOCIATE ─────────────────────────────────────────────────────────
 
@@ -468,117 +485,16 @@ class SocksServerProtocol:
         self.transport.resume_reading()
 
 
-class _Side:
-    """One end of a tunnel: what comes here leaves at the other."""
-
-    transport: IStreamTransport
-    tunnel: Tunnel | None = None
-    other: _Side
-
-    def __repr__(self) -> str:
-        return "<side of a SOCKS tunnel>"
-
-    def connection_made(self, transport: IStreamTransport) -> None:
-        self.transport = transport
-        # Nobody may read before the client was told.
-        transport.pause_reading()
-
-    def data_received(self, data: bytes) -> None:
-        tunnel = self.tunnel
-        if tunnel is not None:
-            tunnel.moved = True
-            self.other.transport.write(data)
-
-    def eof_received(self) -> bool | None:
-        if self.tunnel is None:
-            return None
-        self.other.transport.write_eof()
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.tunnel is not None:
-            self.tunnel.ended(self, exc)
-
-    def pause_writing(self) -> None:
-        if self.tunnel is not None:
-            self.other.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        if self.tunnel is not None:
-            self.tunnel.moved = True
-            self.other.transport.resume_reading()
-
-
-class _BoundSide(_Side):
+class _BoundSide(Side):
     """The side that came to a bound port."""
 
     def __init__(self, protocol: SocksServerProtocol) -> None:
+        super().__init__()
         self._protocol = protocol
 
     def connection_made(self, transport: IStreamTransport) -> None:
         super().connection_made(transport)
         self._protocol.bound(self)
-
-
-class Tunnel:
-    """Two connections joined: what comes from one leaves at the other.
-
-    Args:
-        server: Whose it is.
-        client: The client's connection.
-        side: The target's, reading paused.
-
-    Attributes:
-        moved: Whether octets have moved since that was last looked at.
-    """
-
-    def __init__(self, server: SocksServer, client: IStreamTransport, side: _Side) -> None:
-        self._server = server
-        self._near = _Side()
-        self._near.transport = client
-        self._far = side
-        self._near.other, self._far.other = side, self._near
-        self.moved = True
-        self._timer: IDelayedCall | None = None
-
-    def join(self, rest: bytes) -> None:
-        """Begin, with octets that the client has already sent."""
-        near, far, server = self._near, self._far, self._server
-        server.tunnels += 1
-        near.tunnel = far.tunnel = self
-        self._timer = server.reactor.call_later(server.idle, self._look)
-        if far.transport.is_closing():
-            self.ended(far, None)
-            return
-        near.transport.set_protocol(near)
-        if rest:
-            far.transport.write(rest)
-        near.transport.resume_reading()
-        far.transport.resume_reading()
-
-    def _look(self) -> None:
-        """Cut it if nothing has moved since the last look."""
-        self._timer = None
-        if self.moved:
-            self.moved = False
-            self._timer = self._server.reactor.call_later(self._server.idle, self._look)
-        else:
-            for side in (self._near, self._far):
-                side.transport.abort("idle")
-
-    def ended(self, side: _Side, exc: Exception | None) -> None:
-        """One side has gone: the other ends in the same way."""
-        other = side.other
-        if side.tunnel is None:
-            return
-        side.tunnel = other.tunnel = None
-        self._server.tunnels -= 1
-        if self._timer is not None:
-            self._timer.cancel()
-        if exc is None:
-            other.transport.close()
-        else:
-            other.transport.abort()
 
 
 def _shown(address: Any) -> tuple[str, int]:

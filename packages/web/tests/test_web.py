@@ -10,6 +10,7 @@ import pytest
 import sennit.web
 
 NAMES = [
+    "URL",
     "AccessLog",
     "BasicAuth",
     "BearerAuth",
@@ -38,7 +39,6 @@ NAMES = [
     "StaticFiles",
     "StatusError",
     "Timeouts",
-    "URL",
     "WebError",
     "WebProtocolError",
     "WebUsageError",

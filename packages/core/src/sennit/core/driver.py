@@ -102,8 +102,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from sennit.core._driver import BLOCKED
 from sennit.core._exchanges import NONE_OPEN, Exchanges
 from sennit.core._handles import adopt, build_tables, handles, union_of
-from sennit.core._inbox import Body, Inbox
-from sennit.core.engine import NEED_DATA, NoEvent, ServerEngine
+from sennit.core._inbox import Body, Inbox, weight_of
+from sennit.core.engine import NEED_DATA, Belongs, NoEvent, ServerEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +116,9 @@ __all__ = ["Body", "EngineProtocol", "Inbox", "handles"]
 # `Any`: the events of an engine are its own affair; `EventT` names them.
 EngineT = TypeVar("EngineT", bound=ServerEngine[Any])
 EventT = TypeVar("EventT")
+
+_BY_INBOX: Callable[[Any, Any], object] = Exchanges.__dict__["_to_exchange"]
+"""What a class's table has for events that go to the inbox of their exchange."""
 
 
 class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
@@ -139,8 +142,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
         super().__init_subclass__(**kwargs)
         if "events" not in cls.__dict__ and (found := union_of(cls, EngineProtocol)):
             cls.events = found
-        own: Callable[[Any, Any], object] = Exchanges.__dict__["_to_exchange"]
-        tables = build_tables(cls, cls.events, own)
+        tables = build_tables(cls, cls.events, _BY_INBOX)
         if tables is not None:
             cls._table = tables.methods
             cls._begins = tables.begins
@@ -208,7 +210,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
             if event is not NEED_DATA:
                 # `Any`: a handler of events of that type, found in one look-up.
                 method: Any = self._table.get(type(event))
-                if method is None or self._open:
+                if method is None or (self._open and type(event) in self._begins):
                     event = self._pull(event)
                 else:
                     try:
@@ -218,7 +220,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
                     else:
                         if result is not None or self._open:
                             self._keep(event, result)
-                    if self._held:
+                    if self._held or self._stash is not None:
                         event = self._pull(None)
                     else:
                         event = self.engine.next_event()
@@ -271,7 +273,11 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
                     event = None
                 return event
             if event is None:
-                event = self.engine.next_event()
+                event = self._stash
+                if event is None:
+                    event = self.engine.next_event()
+                else:
+                    self._stash = None
             if event is NEED_DATA:
                 return event
             if more:
@@ -298,11 +304,41 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
                         self._keep(event, result)
             event = None
             more = True
-        if event is not None and type(event) is NoEvent:
-            return event
-        self._stash = event
+        if event is not None:
+            if type(event) is NoEvent:
+                return event
+            self._stash = event
         self._ask_for_turn()
         return None
+
+    def _awaited(self) -> None:
+        super()._awaited()
+        if self._turning and self._stash is None and not self._held & BLOCKED:
+            self._take_ahead()
+
+    def _take_ahead(self) -> None:
+        """A handler waits within a turn: it gets what has come already without having waited.
+
+        That is the whole of a request whose content came with it: to put its handler to
+        sleep and to wake it costs more than all else. What begins something is stashed.
+        """
+        try:
+            for _ in range(self.max_events):
+                event: Any = self.engine.next_event()
+                kind = type(event)
+                if kind is NoEvent:
+                    return
+                if self._table.get(kind) is not _BY_INBOX or not isinstance(event, Belongs):
+                    self._stash = event
+                    return
+                handler = self._open.get(event.exchange)
+                if handler is None or handler.inbox is None or self._later or kind in self._extras:
+                    self._to_exchange(event)
+                else:
+                    self._waiting += weight_of(event)
+                    handler.inbox.put(event)
+        except Exception as error:
+            self._engine_failed(error)
 
     def _find_method(self, event: object) -> Callable[[Any, Any], object]:
         """The method for a type of event that was not named itself: that of its nearest base."""

@@ -6,6 +6,10 @@ bound is bounded by an extension of its own kind that it asks about each frame's
 header and payload: the size of a message (before its payload is taken, and while it
 is decompressed), its fragments, and the order of frames, as soon as a header shows it.
 
+A client's mask is taken off before wsproto sees a frame, which it then reads as one
+that needs none: its own way costs 95 µs per 64 KiB of the 106 that the engine took
+with it, ours 2 to 65 (``masking.py``).
+
 Sources: RFC 6455 §5, §7.4, §8.1; RFC 7692 §6; wsproto's documentation. Not here:
 writing and states (``conversation.py``), the other engine (``fast.py``).
 """
@@ -23,6 +27,7 @@ from sennit.core.engine import NEED_DATA
 from sennit.web.websocket.conversation import NOT_OCTETS, NOT_TEXT, OPEN, TOO_BIG, Conversation
 from sennit.web.websocket.events import MessageReceived, PieceReceived, PongReceived
 from sennit.web.websocket.grammar import FIN, PONG, Broken
+from sennit.web.websocket.masking import mask
 
 if TYPE_CHECKING:
     from codecs import IncrementalDecoder
@@ -53,6 +58,8 @@ class _Gate(Extension):
 
     Attributes:
         fault: What it refused.
+        taken: Octets of the frames that have come whole, without their keys.
+        bare_at: Where a frame without a mask begins, counted likewise, if one has come.
     """
 
     name = "sennit"
@@ -71,7 +78,10 @@ class _Gate(Extension):
         self._control = False
         self._header: tuple[Opcode, bool, int] | None = None  # of a frame that was let in
         self._decoder: IncrementalDecoder | None = None
+        self._frame = 0  # octets of the frame that is being read
         self.fault: Broken | None = None
+        self.taken = 0
+        self.bare_at = -1
 
     def enabled(self) -> bool:
         """Always: wsproto asks only those that are."""
@@ -95,8 +105,11 @@ class _Gate(Extension):
         ours = RsvBits(squeezed, False, False)
         if rsv != ours:
             return self._refuse(Broken("a reserved bit", "RFC 6455 §5.2"))
+        # A longer form than it needs was refused before this.
+        wide = 0 if payload_length < 126 else 2 if payload_length < 65536 else 8
+        self._frame = 2 + wide + payload_length
         if control:
-            return ours
+            return ours if self.taken != self.bare_at else self._refuse_bare()
         if opcode is Opcode.CONTINUATION:
             if not self._inside:
                 return self._refuse(Broken("the continuation of nothing", "RFC 6455 §5.4"))
@@ -113,6 +126,8 @@ class _Gate(Extension):
             squeezed = self._squeezed
         if wire > (self._max_wire if squeezed else self._most):
             return self._refuse(Broken(TOO_BIG, "RFC 6455 §10.4", 1009))
+        if self.taken == self.bare_at:
+            return self._refuse_bare()
         self._header = (opcode, squeezed, wire)
         return ours
 
@@ -145,6 +160,7 @@ class _Gate(Extension):
     ) -> bytes | CloseReason | None:
         """A frame has come whole."""
         self._begin()
+        self.taken += self._frame
         if self._control or not fin:
             return None
         self._inside = False
@@ -179,9 +195,88 @@ class _Gate(Extension):
         self._size += len(made)
         return made
 
+    def _refuse_bare(self) -> CloseReason:
+        return self._refuse(Broken("a frame without a mask", "RFC 6455 §5.1"))
+
     def _refuse(self, fault: Broken) -> CloseReason:
         self.fault = fault
         return CloseReason(fault.code)
+
+
+class _Unmasker:
+    """Takes masks and keys off a client's frames as they come, cut anywhere.
+
+    Args:
+        gate: Is told of a frame without a mask, which is the last one that is read.
+    """
+
+    __slots__ = ("_bare", "_gate", "_given", "_header", "_key", "_left", "_wide")
+
+    def __init__(self, gate: _Gate) -> None:
+        self._gate = gate
+        self._header = bytearray()  # of the frame that is being read, with its key
+        self._wide = 0  # octets of its extended length
+        self._key = b""
+        self._left = 0  # octets of its payload that have not come
+        self._given = 0  # octets of whole frames, without their keys
+        self._bare = False
+
+    def unmask(self, data: bytes) -> bytes:
+        """`data` as it would be without masks."""
+        out: list[bytes] = []
+        at = 0
+        end = len(data)
+        while at < end and not self._bare:
+            left = self._left
+            if left:
+                chunk = data[at : at + left]
+                at += len(chunk)
+                self._left = left - len(chunk)
+                key = self._key
+                out.append(mask(chunk, key))
+                turn = len(chunk) & 3
+                self._key = key[turn:] + key[:turn]
+            elif not self._header and end - at >= 6 and 0x80 <= data[at + 1] < 0xFE:
+                self._left = data[at + 1] & 0x7F
+                self._given += 2 + self._left
+                out.append(bytes((data[at], self._left)))
+                self._key = data[at + 2 : at + 6]
+                at += 6
+            else:
+                out.append(self._take(data[at]))
+                at += 1
+        return b"".join(out)
+
+    def _take(self, octet: int) -> bytes:
+        """Take an octet of a header or a key; what is left of it for who knows no masks."""
+        header = self._header
+        header.append(octet)
+        size = len(header)
+        if size == 1:
+            return b""
+        if size == 2:
+            if octet < 0x80:
+                self._gate.bare_at = self._given
+                self._bare = octet < 126
+            short = octet & 0x7F
+            self._wide = 0 if short < 126 else 2 if short == 126 else 8
+            if octet == 0x80:
+                # Without payload it would be taken for whole before its key has come.
+                return b""
+            return bytes((header[0], short))
+        begin = 2 + self._wide
+        if size <= begin:
+            # Of a frame without a mask no more than its header is read.
+            self._bare = size == begin and header[1] < 0x80
+            return bytes((octet,))
+        if size == begin + 4:
+            self._key = bytes(header[begin:])
+            self._left = int.from_bytes(header[2:begin], "big") if self._wide else header[1] & 0x7F
+            self._given += begin + self._left
+            whole = bytes((header[0], 0)) if header[1] == 0x80 else b""
+            header.clear()
+            return whole
+        return b""
 
 
 class WSProtoEngine(Conversation):
@@ -197,8 +292,15 @@ class WSProtoEngine(Conversation):
         pieces: bool = False,
     ) -> None:
         super().__init__(client=client, limits=limits, deflate=deflate, key=key, pieces=pieces)
-        self._gate = _Gate(self._inflater, self._max_message, self._max_wire, self._max_fragments)
-        self._protocol = FrameProtocol(client, [self._gate])
+        self._gate = _Gate(
+            self._inflater,
+            self._max_message,
+            self._max_wire,
+            self._max_fragments,
+        )
+        self._unmasker = None if client else _Unmasker(self._gate)
+        # As if it were a client: without masks.
+        self._protocol = FrameProtocol(True, [self._gate])
         self._frames: Iterator[Frame] | None = None
         # Of the message that is being read, all str or all octets (so `Any`): what came
         # last, and what was put together of what came before, lest a message that comes
@@ -206,6 +308,7 @@ class WSProtoEngine(Conversation):
         self._parts: list[Any] = []
         self._blocks: list[Any] = []
         self._unread = b""
+        self._given = 0  # octets that wsproto was given
 
     def receive_data(self, data: bytes) -> None:
         self._unread = self._unread + data if self._unread else data
@@ -214,11 +317,17 @@ class WSProtoEngine(Conversation):
         try:
             while True:
                 frames = self._frames
+                if frames is not None and self._gate.taken == self._given:
+                    # Asking wsproto whether there is more costs a third of a message.
+                    frames = self._frames = None
                 if frames is None:
                     if not self._unread:
                         return NEED_DATA
-                    self._protocol.receive_bytes(self._unread)
-                    self._unread = b""
+                    data, self._unread = self._unread, b""
+                    if self._unmasker is not None:
+                        data = self._unmasker.unmask(data)
+                    self._given += len(data)
+                    self._protocol.receive_bytes(data)
                     frames = self._frames = self._protocol.received_frames()
                 for frame in frames:
                     event = self._interpret(frame)

@@ -138,6 +138,9 @@ class FastEngine(Conversation):
         if there < 2:
             return NEED_DATA
         first, second = data[at], data[at + 1]
+        if second == 0x80 == self._masked and there < 6:
+            # One without payload is judged once it is whole (as `WSProtoEngine` has to).
+            return NEED_DATA
         opcode = first & 0x0F
         if opcode not in _KNOWN:
             raise Broken(f"the opcode {opcode}", "RFC 6455 §5.2")

@@ -135,16 +135,12 @@ def accept_websocket(
     )
     if isinstance(verdict, Declined):
         return error_page(verdict.status, verdict.headers)
-    engine = options.engine(
-        limits=options.limits, deflate=verdict.deflate, pieces=options.pieces
-    )
+    engine = options.engine(limits=options.limits, deflate=verdict.deflate, pieces=options.pieces)
     protocol: WebSocketProtocol
     if isinstance(handler, type):
         if not issubclass(handler, WebSocketProtocol):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise WebUsageError(f"{handler!r} is no WebSocketProtocol")
-        protocol = handler(
-            engine, timeouts=options.timeouts, subprotocol=verdict.subprotocol
-        )
+        protocol = handler(engine, timeouts=options.timeouts, subprotocol=verdict.subprotocol)
     else:
         run = handler
         if arguments:
@@ -188,6 +184,4 @@ class WebSocketResource(Resource):
             arguments = {name: params[name] for name in self._asked if name in params}
         else:
             arguments = None
-        return accept_websocket(
-            request, self._handler, options=self._options, arguments=arguments
-        )
+        return accept_websocket(request, self._handler, options=self._options, arguments=arguments)

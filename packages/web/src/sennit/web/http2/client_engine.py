@@ -20,9 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from h2.events import InformationalResponseReceived, TrailersReceived
-from hpack import NeverIndexedHeaderTuple
-
+from sennit.core.errors import MissingExtraError
 from sennit.web.client.limits import ResponseLimits
 from sennit.web.errors import WebUsageError
 from sennit.web.events import CHUNKED, BodyEnded, BodyReceived, StreamReset

@@ -37,6 +37,7 @@ try:
     from h2.connection import H2Connection
     from h2.exceptions import ProtocolError as H2Error
     from h2.settings import SettingCodes, Settings
+    from hpack import HPACKError
 except ImportError as error:
     raise MissingExtraError(__name__, "sennit-web", "http2") from error
 
@@ -54,6 +55,11 @@ LARGEST_TABLE: Final = 64 * 1024
 """Octets of the table that h2 keeps to compress fields, where the peer allows more yet."""
 TINY: Final = 4
 """Octets of content below which a frame is not worth its while (gRPC's smallest has five)."""
+
+GIVE_BACK: Final = 32 * 1024
+"""Octets that nobody reads after which their window is given back."""
+CUT_KEPT: Final = 256
+"""Streams that were reset here which are remembered: something may be on its way on them."""
 
 ENABLE_PUSH, MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, MAX_LIST = range(2, 7)
 ENABLE_CONNECT: Final = 8
@@ -81,6 +87,8 @@ class HTTP2Engine(Sending, Generic[EventT]):
         self._frames = FrameReader(limits, b"" if client else framing.PREFACE)
         self._events: deque[EventT | PeerFault] = deque()
         self._highest = 0  # of the streams that the client has begun
+        self._cut: dict[int, None] = {}  # streams that were reset here, the latest
+        self._owed = 0  # octets to be given back to the connection's window
         self._resets = Budget(limits.resets, limits.reset_rate)
         self._useless = Budget(limits.useless, limits.useless_rate)
         self._closing = False
@@ -218,7 +226,11 @@ class HTTP2Engine(Sending, Generic[EventT]):
             events: list[Any] = self._h2.receive_data(raw)
         except H2Error as error:
             self._h2.clear_outbound_data_buffer()
-            raise FramingError(int(error.error_code), str(error), "RFC 9113 §5.4.1") from error
+            code = int(error.error_code)
+            if code == framing.PROTOCOL_ERROR and isinstance(error.__cause__, HPACKError):
+                # Another code than h2 has for it (RFC 9113 §4.3).
+                code = framing.COMPRESSION_ERROR
+            raise FramingError(code, str(error), "RFC 9113 §5.4.1") from error
         except Exception as error:
             # h2 translates what its own libraries raise; what it should miss is the peer's too.
             self._h2.clear_outbound_data_buffer()
@@ -246,6 +258,11 @@ class HTTP2Engine(Sending, Generic[EventT]):
                 raise FramingError(
                     framing.PROTOCOL_ERROR, "DATA on an idle stream", "RFC 9113 §5.1"
                 )
+            if number in self._cut:
+                # It was on its way when we gave the stream up (RFC 9113 §5.1).
+                self._spend_useless("DATA on a stream that was reset")
+                self._give_back(raw)
+                return
             self._count_control("DATA on a closed stream")
             self._feed(raw)
             return
@@ -260,11 +277,11 @@ class HTTP2Engine(Sending, Generic[EventT]):
         if stream.length != CHUNKED and (
             stream.come + size > stream.length or (ends and stream.come + size < stream.length)
         ):
-            self._feed_for_window(raw)
+            self._give_back(raw)
             self._fail_stream(stream, "content of another length than announced", "RFC 9113 §8.1.1")
             return
         if size and not self._takes(stream, size):
-            self._feed_for_window(raw)
+            self._give_back(raw)
             return
         self._feed(raw)
         paid = len(raw) - framing.HEAD - size
@@ -273,6 +290,8 @@ class HTTP2Engine(Sending, Generic[EventT]):
             self._credit(number, paid)
         if size:
             stream.come += size
+            if not stream.unread:
+                stream.held = self._now
             stream.unread += size
             first = 10 if flags & framing.PADDED else 9
             self._content_came(stream, raw[first : first + size])
@@ -280,13 +299,13 @@ class HTTP2Engine(Sending, Generic[EventT]):
             stream.open = False
             self._content_ended(stream, [])
 
-    def _feed_for_window(self, raw: bytes) -> None:
-        """A frame that will not be used still takes from the windows (RFC 9113 §6.9)."""
-        number = int.from_bytes(raw[5:9], "big") & LARGEST_WINDOW
-        size = len(raw) - framing.HEAD
-        # Without its flags, so that h2 does not end the connection over it.
-        self._feed(frame_head(size, framing.DATA, 0, number) + raw[9:])
-        self._credit(number, size)
+    def _give_back(self, raw: bytes) -> None:
+        """A frame that h2 is not shown has taken from the connection's window all the same."""
+        self._owed += len(raw) - framing.HEAD
+        if self._owed >= GIVE_BACK:
+            update = frame_head(4, framing.WINDOW_UPDATE, 0, 0) + self._owed.to_bytes(4, "big")
+            self._out.append(update)
+            self._owed = 0
 
     def _takes(self, stream: Stream, size: int) -> bool:
         """Whether so much more content is wanted; else the stream was dealt with."""
@@ -303,13 +322,16 @@ class HTTP2Engine(Sending, Generic[EventT]):
         stream = self._streams.get(exchange)
         if stream is not None:
             stream.unread -= octets
-            if stream.open and not stream.unread:
-                self._await_content(stream)
+            if not stream.unread:
+                # So long it was us for whom the rest waited.
+                stream.begun += self._now - stream.held
+                if stream.open:
+                    self._watch(self._now + self._limits.body_grace)
         if not self._closed:
             self._credit(exchange, octets)
 
     def _await_content(self, stream: Stream) -> None:
-        """From now on it is the peer for whom a stream's content waits."""
+        """What a stream's content was late for so far is forgiven."""
         rate = self._limits.body_rate
         if rate:
             stream.begun = self._now - stream.come / rate
@@ -361,6 +383,10 @@ class HTTP2Engine(Sending, Generic[EventT]):
         stream = self._streams.get(number)
         if stream is not None:
             self._forget(stream)
+        cut = self._cut
+        if len(cut) >= CUT_KEPT:
+            del cut[next(iter(cut))]
+        cut[number] = None
         try:
             self._h2.reset_stream(number, code)
         except H2Error:

@@ -550,7 +550,9 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
             return until
         if stream.unread or self.pressed or stream.head.expect_continue:
             # It is us who do not take it.
-            self._await_content(stream)
+            if not stream.unread:
+                self._await_content(stream)
+            return until
         slow = stream.begun + limits.body_grace + stream.come / limits.body_rate
         if now < slow:
             return slow if until is None else min(slow, until)

@@ -67,6 +67,7 @@ class Stream:
         priority: Urgency, and whether pieces are of use.
         since: When something of it was last sent, or began to wait for that.
         begun: When its content would have begun to come, had it come as slowly as it may.
+        held: When the first of what nobody has taken yet has come.
         phase: What its side's engine makes of it.
         head: The request.
     """
@@ -77,6 +78,7 @@ class Stream:
         "ended",
         "ending",
         "head",
+        "held",
         "left",
         "length",
         "number",
@@ -109,7 +111,7 @@ class Stream:
         self.left = -1
         self.tunnel = False
         self.priority = DEFAULT
-        self.since = self.begun = now
+        self.since = self.begun = self.held = now
         self.phase = 0
         self.head: Any = None  # each side has its own kind
 

@@ -8,10 +8,12 @@ import io
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from zope.interface.verify import verifyObject
 
 from sennit.core.deferred import Deferred
 from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectError, ConnectionLost, PoolFullError
+from sennit.core.http import HTTPAnswer, IHTTPClient
 from sennit.core.protocol import Protocol
 from sennit.web.client.limits import ClientTimeouts, PoolLimits, ResponseLimits
 from sennit.web.client.messages import IncomingResponse, OutgoingRequest
@@ -23,6 +25,7 @@ from sennit.web.errors import (
     WebProtocolError,
     WebUsageError,
 )
+from sennit.web.plugin import http_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -1098,3 +1101,33 @@ def test_closing_stops_dials(clock: Clock, memory_network: MemoryNetwork) -> Non
 
     assert isinstance(task.exception(), ConnectionLost)
     assert not clock.pending
+
+
+# ── for other strands ─────────────────────────────────────────────────────────
+
+
+def test_strands_that_are_not_about_http_can_ask_by_it(clock: Clock, server: Server) -> None:
+    client = http_client()
+    assert verifyObject(IHTTPClient, client)
+    server.on_data = lambda peer: peer.say(OK)
+
+    async def ask() -> HTTPAnswer:
+        async with client as asking:
+            return await asking.fetch("POST", URL, [(b"x", b"y")], b"?")
+
+    answer = go(clock, ask())
+
+    assert answer == (200, [(b"content-length", b"2")], b"ok")
+    assert b"\r\nx: y\r\ncontent-length: 1\r\n\r\n?" in server.peers[0].received
+
+
+def test_such_a_question_has_its_limits(clock: Clock, server: Server) -> None:
+    async def ask(**limits: Any) -> HTTPAnswer:
+        async with http_client() as client:
+            return await client.fetch("GET", URL, **limits)
+
+    with pytest.raises(RequestTimeoutError):
+        go(clock, ask(timeout=3))
+    server.on_data = lambda peer: peer.say(OK)
+    with pytest.raises(BodyTooLargeError):
+        go(clock, ask(limit=1))

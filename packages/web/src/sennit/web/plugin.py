@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from sennit.core.plugin import ServicePlugin
 
-__all__ = ["web"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sennit.core.http import IHTTPClient
+    from sennit.core.transport.tls import ClientTLS
+
+__all__ = ["http_client", "web"]
 
 web = ServicePlugin(
     "web",
@@ -18,3 +23,10 @@ web = ServicePlugin(
     sample={"listen": ["tcp://127.0.0.1:8080"], "root": "public"},
     sample_files="sennit.web.service:sample_files",
 )
+
+
+def http_client(*, tls: ClientTLS | None = None) -> IHTTPClient:
+    """A client for strands that are not about HTTP (`sennit.core.http`)."""
+    from sennit.web.client.fetching import HTTPFetcher
+
+    return HTTPFetcher(tls=tls)

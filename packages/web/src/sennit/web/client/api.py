@@ -49,11 +49,13 @@ if TYPE_CHECKING:
     from sennit.web.client.exchange import OnInformational, OnRequest, OnResponse
     from sennit.web.client.headers import Field, HeadersIn
     from sennit.web.client.limits import PoolLimits, ResponseLimits
+    from sennit.web.client.messages import IncomingResponse, OutgoingRequest
     from sennit.web.client.multipart import Files
     from sennit.web.client.progress import OnProgress
     from sennit.web.client.proxies import Proxies, Proxy
     from sennit.web.client.response import ClientResponse
     from sennit.web.client.uploads import Pairs, Source, Upload
+    from sennit.web.websocket.client import ConnectingWebSocket
 
     Timeout = float | ClientTimeouts | None
     Hooks = Callable[..., object] | Iterable[Callable[..., object]] | None
@@ -325,6 +327,72 @@ class Client:
             options={**options, "method": method},
         )
 
+    def websocket(
+        self,
+        url: str | URL,
+        *,
+        params: Pairs | None = None,
+        headers: HeadersIn = None,
+        auth: Auth | tuple[str, str] | None = None,
+        timeout: Timeout = 20.0,
+        **options: Any,
+    ) -> ConnectingWebSocket:
+        """Open a WebSocket with this client's headers, cookies, login and connections.
+
+        ``async with`` what it returns, or ``await`` it (``websocket/client.py``).
+
+        Args:
+            url: ``ws://…`` or ``wss://…``, or relative to `base_url`.
+            params: Fields of the query.
+            headers: Fields of the request.
+            auth: The login, instead of the client's.
+            timeout: Seconds until it is open, or `ClientTimeouts`.
+            options: Those of `connect_websocket` that are not a pool's: subprotocols, origin,
+                compression, limits, timeouts, pieces, http2, engine. (`Any`: they are
+                checked there.)
+
+        Raises:
+            ValueError: Something cannot be asked for; nothing was sent.
+        """
+        from sennit.web.websocket.client import ConnectingWebSocket
+
+        target = self.url(url, params)
+        # What is secret is for an origin, which a WebSocket shares with the pages there.
+        page = URL("http" + str(target)[2:]) if target.scheme in ("ws", "wss") else target
+        login = auth_of(auth) if auth is not None else self._auth_for(page, {})
+        timeouts = _timeouts(timeout, self._timeouts)
+
+        async def ask(request: OutgoingRequest) -> IncomingResponse:
+            async def send(each: OutgoingRequest) -> IncomingResponse:
+                each.upgrade = request.upgrade
+                return await self.pool.send(each)
+
+            if self._closed:
+                raise WebUsageError("this client is closed")
+            exchange = Exchange(
+                send,
+                request.method,
+                request.url,
+                list(request.headers),
+                None,
+                auth=login,
+                cookies=self.cookies,
+                own_cookies=None,
+                timeouts=timeouts,
+                max_redirects=0,
+                retries=None,
+                progress=None,
+                on_request=self._on_request,
+                on_response=self._on_response,
+                on_informational=None,
+                extensions=request.extensions,
+                response_options=self._response_options,
+            )
+            return (await exchange.run()).incoming
+
+        fields = without(self._headers_for(page, headers, None), b"accept-encoding")
+        return ConnectingWebSocket(ask, target, headers=fields, **options)
+
     async def download(
         self,
         url: str | URL,
@@ -332,6 +400,7 @@ class Client:
         *,
         resume: bool = False,
         progress: OnProgress | None = None,
+        method: str = "GET",
         **options: Unpack[RequestOptions],
     ) -> ClientResponse:
         """Fetch a URL into a file, which appears whole or not at all.
@@ -342,16 +411,22 @@ class Client:
             resume: Whether what came before an interruption is kept beside it and used
                 by the next try, where the server says that the file is still the same.
             progress: Called with a `Progress` now and then.
+            method: Of the request.
             options: See `RequestOptions`.
 
         Raises:
-            StatusError: The server has no such file.
+            StatusError: The answer is not the file: every status but 2xx.
             OSError: The file cannot be written.
         """
         from sennit.web.client.downloads import download
 
         return await download(
-            self, url, path, resume=resume, progress=progress, options=dict(options)
+            self,
+            url,
+            path,
+            resume=resume,
+            progress=progress,
+            options={**options, "method": method},
         )
 
     # ── what a request is made of ─────────────────────────────────────────────

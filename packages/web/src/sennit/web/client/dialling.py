@@ -102,6 +102,17 @@ class Dialler:
                 self._ready_tls = self._tls.offering(offer)
         return self._ready_tls
 
+    @property
+    def tls_of_one(self) -> ClientTLS:
+        """Likewise, where only HTTP/1.1 will do."""
+        if not self.http2:
+            return self.tls
+        from sennit.core.transport.tls import ClientTLS
+
+        if self._tls is None:
+            return ClientTLS(alpn=["http/1.1"])
+        return self._tls.offering(["http/1.1"])
+
     def connection(self, multiplexed: bool) -> ClientConnection:
         """A connection that is yet to get its transport."""
         if multiplexed:
@@ -121,11 +132,22 @@ class Way:
         unix: The Unix socket it goes to instead.
     """
 
-    __slots__ = ("_dialler", "_endpoint", "_forwarded", "_name", "_proxy", "_secure", "shown")
+    __slots__ = (
+        "_dialler",
+        "_endpoint",
+        "_forwarded",
+        "_name",
+        "_proxy",
+        "_secure",
+        "_upgrades",
+        "shown",
+    )
 
     def __init__(self, dialler: Dialler, url: URL, proxy: Proxy | None, unix: str | None) -> None:
         self._dialler = dialler
         self._secure = url.secure
+        # RFC 6455 §4.1: a handshake of HTTP/1.1, which HTTP/2 has no upgrade for.
+        self._upgrades = url.scheme in ("ws", "wss")
         self._proxy = proxy
         self._name = url.host
         self._forwarded = proxy is not None and proxy.forwards and url.scheme == "http"
@@ -154,7 +176,7 @@ class Way:
     def may_multiplex(self) -> bool:
         """Whether HTTP/2 may come of it."""
         http2 = self._dialler.http2
-        if self._forwarded or not http2:
+        if self._forwarded or self._upgrades or not http2:
             return False
         return self._secure or http2 == "always"
 
@@ -177,7 +199,7 @@ class Way:
                 options["tls"] = proxy.tls
         else:
             if self._secure:
-                options["tls"] = dialler.tls
+                options["tls"] = dialler.tls_of_one if self._upgrades else dialler.tls
                 options["server_hostname"] = self._name
             if proxy is not None:
                 options["via"] = proxy.tunnel

@@ -161,6 +161,8 @@ class HTTP1ClientConnection:
         target = url.target
         host = url.host_field
         if method == b"CONNECT":
+            if request.extensions is not None and request.extensions.get("protocol"):
+                raise WebUsageError("a CONNECT with a protocol needs HTTP/2 (RFC 8441)")
             host = target = b"%b:%d" % (_bracketed(url), url.port)
         elif self.forwarded:
             target = b"%b://%b%b" % (url.scheme.encode(), host, target)

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from sennit.core.address import Address
     from sennit.core.interfaces import Buffer, IStreamTransport
+    from sennit.web.client.messages import IncomingResponse
     from sennit.web.request import Request
 
     Message = str | bytes
@@ -265,14 +266,16 @@ class WebSocket:
 
     Attributes:
         request: What it began with, on a server; ``None`` on a client.
+        response: What the server answered, on a client; ``None`` on a server.
     """
 
-    __slots__ = ("_member", "_session", "request")
+    __slots__ = ("_member", "_session", "request", "response")
 
     def __init__(self, session: WebSocketSession) -> None:
         self._session = session
         self._member: Member | None = None
         self.request: Request | None = None
+        self.response: IncomingResponse | None = None
 
     def __repr__(self) -> str:
         code = self.close_code

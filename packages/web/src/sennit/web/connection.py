@@ -130,6 +130,10 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
         peer = self.transport.peer
         return getattr(peer, "host", None) or "-"
 
+    def time(self) -> float:
+        """Monotonic seconds."""
+        return self._now()
+
     def call_later(self, delay: float, fn: Callable[[], object]) -> None:
         """Call something in a while, whether this connection is still there or not."""
         clock = self._find_clock()

@@ -27,6 +27,7 @@ from sennit.web.http1.responses import InformationalReceived, ResponseHead
 from sennit.web.http2.client_engine import STREAMED, HTTP2ClientEngine
 from sennit.web.http2.reading import read_files
 from sennit.web.http2.responses import RequestRefused
+from sennit.web.http2.streams import close_files
 from sennit.web.http2.tunnel import Carrying, StreamTransport
 
 if TYPE_CHECKING:
@@ -400,6 +401,7 @@ class HTTP2ClientConnection(Carrying):
                 pieces = read_files(pieces)
             except (OSError, EOFError) as error:
                 # A frame's head has promised what is not there.
+                close_files(pieces)
                 self._fail_all(error)
                 self.transport.abort("error")
                 self._leave()

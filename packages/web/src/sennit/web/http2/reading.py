@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["read_files"]
 
 
-def read_files(pieces: Sequence[Buffer | FilePart]) -> list[Buffer | FilePart]:
+def read_files(pieces: Sequence[Buffer | FilePart]) -> list[Buffer]:
     """The same pieces, file parts read; parts that follow one another, in one go.
 
     Raises:
         OSError: A file cannot be read.
         EOFError: One is shorter than its parts say.
     """
-    found: list[Buffer | FilePart] = []
+    found: list[Buffer] = []
     file: Any = None
     block = memoryview(b"")
     begin = 0  # where the block lies in its file

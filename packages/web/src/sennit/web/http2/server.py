@@ -23,6 +23,7 @@ from sennit.web.events import BodyEnded, BodyReceived, RequestReceived, StreamRe
 from sennit.web.http2.engine import HTTP2ServerEngine
 from sennit.web.http2.limits import HTTP2Limits
 from sennit.web.http2.reading import read_files
+from sennit.web.http2.streams import close_files
 from sennit.web.http2.tunnel import Carrying, StreamTransport
 from sennit.web.writing import write_progress
 
@@ -108,6 +109,7 @@ class HTTP2ServerProtocol(
                     pieces = read_files(pieces)
                 except (OSError, EOFError) as error:
                     # The frame's head has promised them.
+                    close_files(pieces)
                     self._broken(error, "reading a file")
                     return
                 break

@@ -27,6 +27,6 @@ web = ServicePlugin(
 
 def http_client(*, tls: ClientTLS | None = None) -> IHTTPClient:
     """A client for strands that are not about HTTP (`sennit.core.http`)."""
-    from sennit.web.client.fetching import HTTPFetcher
+    from sennit.web.client.lending import LentClient
 
-    return HTTPFetcher(tls=tls)
+    return LentClient(tls=tls)

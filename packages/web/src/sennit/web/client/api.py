@@ -22,88 +22,53 @@ Sources: RFC 9110. HARDENING h1-23, h1-24, h1-25.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from sennit.web._version import __version__
 from sennit.web.client.auth import Auth, auth_of
 from sennit.web.client.cookies import CookieJar
 from sennit.web.client.exchange import Exchange
 from sennit.web.client.headers import fields_of, has_field, merged, without
 from sennit.web.client.limits import ClientTimeouts
+from sennit.web.client.options import (
+    RequestOptions,
+    as_folder,
+    content_of,
+    cookie_pairs,
+    default_headers,
+    hooks_of,
+    retries_of,
+    timeouts_of,
+)
 from sennit.web.client.pool import Pool
 from sennit.web.client.redirects import MAX_HOPS
 from sennit.web.client.response import MAX_CONTENT
 from sennit.web.client.retries import Retries
-from sennit.web.client.uploads import encode_query, form_upload, json_upload, upload_of
+from sennit.web.client.uploads import encode_query
 from sennit.web.client.urls import URL
-from sennit.web.decoding import available_codings
 from sennit.web.errors import WebUsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Literal, Self, Unpack
 
     from sennit.core.transport.tls import ClientTLS
     from sennit.web.client.eventsource import EventSource
-    from sennit.web.client.exchange import OnInformational, OnRequest, OnResponse
+    from sennit.web.client.exchange import OnRequest, OnResponse
     from sennit.web.client.headers import Field, HeadersIn
     from sennit.web.client.limits import PoolLimits, ResponseLimits
     from sennit.web.client.messages import IncomingResponse, OutgoingRequest
-    from sennit.web.client.multipart import Files
+    from sennit.web.client.options import Hooks, Timeout
     from sennit.web.client.progress import OnProgress
     from sennit.web.client.proxies import Proxies, Proxy
     from sennit.web.client.response import ClientResponse
-    from sennit.web.client.uploads import Pairs, Source, Upload
+    from sennit.web.client.uploads import Pairs, Upload
     from sennit.web.websocket.client import ConnectingWebSocket
 
-    Timeout = float | ClientTimeouts | None
-    Hooks = Callable[..., object] | Iterable[Callable[..., object]] | None
 
-__all__ = ["Client", "RequestOptions", "fetch"]
+__all__ = ["Client", "RequestOptions", "Streaming", "fetch"]
 
 _SECRETS: Final = (b"authorization", b"cookie", b"proxy-authorization")
-
-
-class RequestOptions(TypedDict, total=False):
-    """What every request may be given.
-
-    Attributes:
-        params: Fields of the query, added to those the URL has.
-        headers: Fields; in place of the client's of the same name, and with ``None``
-            for a value without it.
-        content: The content: octets, text, a path, a file, an iterable of octets.
-        length: Octets of an iterable, where they are known; without it they are sent
-            in chunks.
-        json: A value to send as JSON.
-        data: Fields of a form.
-        files: Files of a form (see `Multipart`).
-        auth: The login; a pair of name and password for Basic. ``None`` for none.
-        timeout: Seconds for the whole call, or `ClientTimeouts`; ``None`` for no limit
-            to the whole, the client's to its parts.
-        cookies: Cookies for this call only, beside those of the jar.
-        follow_redirects: Whether to, instead of the client's.
-        retries: What is tried again, instead of the client's.
-        upload_progress: Called with a `Progress` as the content is sent.
-        on_informational: Called with status and headers of interim responses.
-        extensions: For the connection, such as ``priority`` in HTTP/2.
-    """
-
-    params: Pairs | None
-    headers: HeadersIn
-    content: Source | None
-    length: int | None
-    json: object
-    data: Pairs | None
-    files: Files | None
-    auth: Auth | tuple[str, str] | None
-    timeout: Timeout
-    cookies: Mapping[str, str] | None
-    follow_redirects: bool
-    retries: Retries | int | None
-    upload_progress: OnProgress | None
-    on_informational: OnInformational | None
-    extensions: dict[str, Any] | None
 
 
 class Client:
@@ -173,19 +138,19 @@ class Client:
         on_response: Hooks = None,
         pool: Pool | None = None,
     ) -> None:
-        self.base_url = None if base_url is None else _as_folder(URL.of(base_url))
-        self.headers = _default_headers(fields_of(headers), decode)
+        self.base_url = None if base_url is None else as_folder(URL.of(base_url))
+        self.headers = default_headers(fields_of(headers), decode)
         self._params = params
         self._auth = auth_of(auth)
         self.cookies = self._jar(cookies)
-        self._timeouts = _timeouts(timeout, ClientTimeouts())
+        self._timeouts = timeouts_of(timeout, ClientTimeouts())
         self._follow_redirects = follow_redirects
         self._max_redirects = max_redirects
-        self.retries = _retries(retries)
+        self.retries = retries_of(retries)
         self._decode = decode
         self._response_options = {"decode": decode, "max_content": max_content}
-        self._on_request = cast("list[OnRequest]", _hooks(on_request))
-        self._on_response = cast("list[OnResponse]", _hooks(on_response))
+        self._on_request = cast("list[OnRequest]", hooks_of(on_request))
+        self._on_response = cast("list[OnResponse]", hooks_of(on_response))
         self._netrc: Callable[[str], Auth | None] | None = None
         if netrc:
             from sennit.web.client.auth import find_netrc
@@ -360,7 +325,7 @@ class Client:
         # What is secret is for an origin, which a WebSocket shares with the pages there.
         page = URL("http" + str(target)[2:]) if target.scheme in ("ws", "wss") else target
         login = auth_of(auth) if auth is not None else self._auth_for(page, {})
-        timeouts = _timeouts(timeout, self._timeouts)
+        timeouts = timeouts_of(timeout, self._timeouts)
 
         async def ask(request: OutgoingRequest) -> IncomingResponse:
             async def send(each: OutgoingRequest) -> IncomingResponse:
@@ -455,13 +420,13 @@ class Client:
         if self._closed:
             raise WebUsageError("this client is closed")
         target = self.url(url, options.get("params"))
-        upload = _upload(options)
+        upload = content_of(options)
         headers = self._headers_for(target, options.get("headers"), upload)
         follow = options.get("follow_redirects", self._follow_redirects)
         own = options.get("cookies")
         timeouts = self._timeouts
         if "timeout" in options:
-            timeouts = _timeouts(options["timeout"], timeouts)
+            timeouts = timeouts_of(options["timeout"], timeouts)
         exchange = Exchange(
             self.pool.send,
             method,
@@ -470,10 +435,10 @@ class Client:
             upload,
             auth=self._auth_for(target, options),
             cookies=self.cookies,
-            own_cookies=_cookie_pairs(own) if own else None,
+            own_cookies=cookie_pairs(own) if own else None,
             timeouts=timeouts,
             max_redirects=self._max_redirects if follow else 0,
-            retries=_retries(options["retries"]) if "retries" in options else self.retries,
+            retries=retries_of(options["retries"]) if "retries" in options else self.retries,
             progress=options.get("upload_progress"),
             on_request=self._on_request,
             on_response=self._on_response,
@@ -577,75 +542,3 @@ async def fetch(
     """
     async with Client() as client:
         return await client.request(method, url, **options)
-
-
-def _as_folder(url: URL) -> URL:
-    """A base whose path ends in a slash, so that what is relative to it stands below it."""
-    if url.path.endswith("/") and url.query is None:
-        return url
-    path = url.path if url.path.endswith("/") else f"{url.path}/"
-    return url.join(path)
-
-
-def _default_headers(given: list[Field], decode: bool) -> list[Field]:
-    ours: list[Field] = [
-        (b"user-agent", f"sennit/{__version__}".encode("ascii")),
-        (b"accept", b"*/*"),
-    ]
-    if decode:
-        ours.append((b"accept-encoding", ", ".join(available_codings()).encode("ascii")))
-    return merged(ours, given)
-
-
-def _timeouts(given: Timeout, own: ClientTimeouts) -> ClientTimeouts:
-    if isinstance(given, ClientTimeouts):
-        return given
-    return ClientTimeouts(
-        connect=own.connect,
-        read=own.read,
-        write=own.write,
-        pool=own.pool,
-        total=given,
-        expect=own.expect,
-    )
-
-
-def _retries(given: Retries | int | None) -> Retries | None:
-    return Retries(given) if isinstance(given, int) else given
-
-
-def _hooks(given: Hooks) -> list[Callable[..., object]]:
-    if given is None:
-        return []
-    return [given] if callable(given) else list(given)
-
-
-def _upload(options: RequestOptions) -> Upload | None:
-    """The content of a request, from whichever option has it.
-
-    Raises:
-        WebUsageError: More than one has.
-    """
-    content, data, files = options.get("content"), options.get("data"), options.get("files")
-    forms = data is not None or files is not None
-    if (content is not None) + forms + ("json" in options) > 1:
-        raise WebUsageError("content, json, or data and files: one of them is a request's content")
-    if content is not None:
-        return upload_of(content, length=options.get("length"))
-    if "json" in options:
-        return json_upload(options["json"])
-    if files is not None:
-        from sennit.web.client.multipart import Multipart
-
-        return Multipart(data, files)
-    if data is None:
-        return None
-    if isinstance(data, (str, bytes)):
-        raise WebUsageError("data are a form's fields; octets and text are content=")
-    return form_upload(data)
-
-
-def _cookie_pairs(cookies: Mapping[str, str]) -> bytes:
-    jar = CookieJar()
-    made = [jar.set(name, value, domain="one.call") for name, value in cookies.items()]
-    return b"; ".join(b"%b=%b" % (each.name, each.value) for each in made)

@@ -16,6 +16,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from sennit.web.client.response import StatusError
 from sennit.web.client.saving import pour, put_in_place
 from sennit.web.errors import WebProtocolError
 
@@ -46,7 +47,7 @@ async def download(
     method: str = options.pop("method", "GET")
     if not resume:
         async with client.stream(method, url, **options) as response:
-            response.raise_for_status()
+            _check(response)
             await response.save(path, progress=progress)
         return response
     part = _Part(os.fspath(path), str(url))
@@ -67,10 +68,16 @@ async def download(
                     part.forget()
                     continue
             else:
-                response.raise_for_status()
+                _check(response)
                 await part.fetch(response, offset, progress)
         await part.finish()
         return response
+
+
+def _check(response: ClientResponse) -> None:
+    """See that the answer is the file, and no page about it."""
+    if not 200 <= response.status < 300:
+        raise StatusError(response)
 
 
 class _Part:

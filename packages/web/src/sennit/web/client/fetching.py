@@ -16,9 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import click
+from sennit.core.errors import (
+    ConnectError,
+    ConnectionLost,
+    MissingExtraError,
+    SennitError,
+    TLSError,
+)
 
-from sennit.core.errors import ConnectError, ConnectionLost, SennitError, TLSError
+try:
+    import click
+except ImportError as error:  # pragma: no cover - tested in a process without it
+    raise MissingExtraError(__name__, "sennit-web", "service") from error
+
 from sennit.core.ops.records import escape
 from sennit.web.client.api import Client
 from sennit.web.client.auth import DigestAuth
@@ -29,7 +39,7 @@ from sennit.web.client.response import StatusError
 from sennit.web.errors import RequestTimeoutError, WebUsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ClientTLS
@@ -213,11 +223,9 @@ class _Fetcher:
             path = self._path(url)
             if path is not None and not options.head:
                 on_progress = None if progress is None else progress.told("download")
-                response = await client.download(
+                await client.download(
                     url, path, resume=options.resume, progress=on_progress, method=method, **request
                 )
-                if response.status in REDIRECTS:
-                    self._hint(response)
                 return
             async with client.stream(method, url, **request) as response:
                 if options.fail:
@@ -342,7 +350,7 @@ class _Fetcher:
         return status
 
     @contextmanager
-    def _progress(self, url: str) -> Iterator[_Bar | None]:
+    def _progress(self, url: str) -> Generator[_Bar | None]:
         """A bar on the terminal, where there is one and it is not needed otherwise."""
         options = self._options
         sends = bool(options.upload_file or options.forms or options.data)
@@ -458,6 +466,9 @@ def _explain(error: BaseException, url: str, options: Options) -> tuple[int, str
     """The exit status and what to say, what to do next included."""
     where = f"{url}: " if url else ""
     if isinstance(error, StatusError):
+        location = error.response.headers.get("location")
+        if error.status in REDIRECTS and location is not None:
+            return 22, f"{where}it has moved to {location}; -L goes there"
         return 22, f"{where}the server said {error.status} {error.response.reason}".rstrip()
     if isinstance(error, RequestTimeoutError):
         more = "--connect-timeout" if error.phase == "connect" else "--max-time"

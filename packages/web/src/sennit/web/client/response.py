@@ -43,7 +43,7 @@ _MAX_CODINGS: Final = 2
 
 
 class StatusError(WebError):
-    """A response says that the request failed (400 to 599).
+    """A response is not what was asked for: 400 to 599, or for a download all but 2xx.
 
     Attributes:
         response: It.
@@ -51,9 +51,11 @@ class StatusError(WebError):
     """
 
     def __init__(self, response: ClientResponse) -> None:
-        whose = "the request" if response.status < 500 else "the server"
+        what = "the server failed"
+        if response.status < 500:
+            what = "the request failed" if response.status >= 400 else "nothing of that came"
         text = f"{response.status} {response.reason}".rstrip()
-        super().__init__(f"{text}: {whose} failed: {response.method} {response.url}")
+        super().__init__(f"{text}: {what}: {response.method} {response.url}")
         self.response = response
         self.status = response.status
 

@@ -80,9 +80,10 @@ REASONS: Final = {
     504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
     507: b"Insufficient Storage",
+    508: b"Loop Detected",
     511: b"Network Authentication Required",
 }
-"""Reason phrases by status (RFC 9110 §15, RFC 6585, RFC 8297, RFC 8470)."""
+"""Reason phrases by status (RFC 9110 §15, RFC 5842, RFC 6585, RFC 8297, RFC 8470)."""
 
 OTHER, LENGTH, TRANSFER_ENCODING, CONNECTION, DATE = range(5)
 """What a field is to the engine: nothing, or one of those that it watches."""

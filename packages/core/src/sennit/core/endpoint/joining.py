@@ -111,6 +111,7 @@ class Tunnel:
     Attributes:
         begun: Whether both connections stand and are joined.
         moved: Whether octets have moved since that was last looked at.
+        on_end: As given.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Tunnel:
         near.tunnel = far.tunnel = self
         self._clock = clock
         self._idle = idle
-        self._on_end = on_end
+        self.on_end = on_end
         self.begun = False
         self.moved = True
         self._timer: IDelayedCall | None = clock.call_at(clock.time() + idle, self._look)
@@ -176,5 +177,5 @@ class Tunnel:
                 other.transport.close()
             else:
                 other.transport.abort()
-        if self._on_end is not None:
-            self._on_end()
+        if self.on_end is not None:
+            self.on_end()

@@ -203,13 +203,12 @@ class Way:
                 options["server_hostname"] = self._name
             if proxy is not None:
                 options["via"] = proxy.tunnel
-        return dialler.context.copy().run(self._connect, options).add_callback(_arrived)
+        arrival = _Arrival(self)
+        return dialler.context.copy().run(self._connect, arrival, options)
 
-    def _connect(self, options: dict[str, Any]) -> Deferred[_Arrival]:
-        return connect(self._endpoint, self._arrival, **options)
-
-    def _arrival(self) -> _Arrival:
-        return _Arrival(self)
+    def _connect(self, arrival: _Arrival, options: dict[str, Any]) -> Deferred[ClientConnection]:
+        opened = connect(self._endpoint, lambda: arrival, **options)
+        return opened.add_callbacks(arrival.arrived, arrival.failed)
 
     def settle(self, transport: IStreamTransport) -> ClientConnection:
         """Find out what is spoken, and put who speaks it on the transport."""
@@ -238,14 +237,23 @@ class _Arrival(Protocol):
 
     def __init__(self, way: Way) -> None:
         self._way = way
-        self.connection: ClientConnection | None = None
+        self._connection: ClientConnection | None = None
+        self._error: BaseException | None = None
 
     def connection_made(self, transport: IStreamTransport) -> None:
         """The connection stands, handshake and tunnel done."""
-        self.connection = self._way.settle(transport)
+        try:
+            self._connection = self._way.settle(transport)
+        except Exception as error:
+            self._error = error
+            transport.abort("error")
 
+    def arrived(self, _: object) -> ClientConnection:
+        """The connection, or why there is none after all."""
+        if self._connection is None:
+            raise self._error or ConnectError("the connection ended as soon as it stood")
+        return self._connection
 
-def _arrived(arrival: _Arrival) -> ClientConnection:
-    if arrival.connection is None:
-        raise ConnectError("the connection ended as soon as it stood")
-    return arrival.connection
+    def failed(self, error: BaseException) -> ClientConnection:
+        """Say why there is none."""
+        raise self._error or error

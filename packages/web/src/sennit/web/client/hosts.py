@@ -62,6 +62,7 @@ class Host:
 
     Args:
         way: How connections to it are made.
+        streams: Requests side by side on one connection, where its server allows more.
 
     Attributes:
         way: As given.
@@ -73,10 +74,20 @@ class Host:
         multiplexed: Whether its server speaks HTTP/2; ``None`` while that is not known.
     """
 
-    __slots__ = ("count", "dials", "idle", "multiplexed", "shared", "waiting", "way")
+    __slots__ = (
+        "_streams",
+        "count",
+        "dials",
+        "idle",
+        "multiplexed",
+        "shared",
+        "waiting",
+        "way",
+    )
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, streams: int) -> None:
         self.way = way
+        self._streams = streams
         self.idle: list[ClientConnection] = []
         self.shared: list[ClientConnection] = []
         self.waiting: deque[Waiter] = deque()
@@ -90,9 +101,16 @@ class Host:
     def with_room(self) -> ClientConnection | None:
         """A shared connection that takes one more request."""
         for connection in self.shared:
-            if connection.room:
+            if self.room_on(connection) > 0:
                 return connection
         return None
+
+    def room_on(self, connection: ClientConnection) -> int:
+        """Requests that may begin on one of its connections."""
+        room = connection.room
+        if connection.version != b"2":
+            return room
+        return min(room, self._streams - connection.busy)
 
     @property
     def wants_dial(self) -> bool:

@@ -147,7 +147,7 @@ class Pool:
                 connection = self._take(host)
             if connection is None:
                 connection = await self._wait_for_one(host, request, fresh=repeated > 0)
-                if not connection.room:
+                if host.room_on(connection) < 1:
                     continue  # what there was has gone meanwhile
             served = connection.served
             try:
@@ -205,13 +205,14 @@ class Pool:
             )
         proxy = None if self._proxies is None else self._proxies.choose(url)
         forwarded = proxy is not None and proxy.forwards and url.scheme == "http"
+        way = Way(dialler, url, proxy, self._unix)
         if forwarded and proxy is not None:
             # To whom it is forwarded does not matter to the connection.
             host = self._forwarding.get(proxy)
             if host is None:
-                host = self._forwarding[proxy] = Host(Way(dialler, url, proxy, self._unix))
+                host = self._forwarding[proxy] = Host(way, self.limits.streams)
         else:
-            host = Host(Way(dialler, url, proxy, self._unix))
+            host = Host(way, self.limits.streams)
         if len(self._hosts) >= _HOSTS_KEPT:
             for origin in [each for each, host in self._hosts.items() if not _in_use(host)]:
                 del self._hosts[origin]
@@ -306,6 +307,7 @@ class Pool:
         host.count += 1
         self._count += 1
         seconds = timeouts.connect
+        until = None if seconds is None else self.clock.time() + seconds
         try:
             dial = host.way.dial(seconds)
         except Exception as error:  # an extra that is missing, a port that cannot be
@@ -313,7 +315,7 @@ class Pool:
         host.dials.append(dial)
         dial.add_callbacks(
             lambda connection: self._dialled(host, dial, connection),
-            lambda error: self._not_dialled(host, dial, error, seconds),
+            lambda error: self._not_dialled(host, dial, error, seconds, until),
         )
 
     def _dialled(
@@ -341,12 +343,13 @@ class Pool:
         dial: Deferred[ClientConnection],
         error: BaseException,
         seconds: float | None,
+        until: float | None,
     ) -> None:
         if dial not in host.dials:
             return  # given up
         host.dials.remove(dial)
         self._slot_free(host)
-        if seconds is not None and _timed_out(error):
+        if seconds is not None and until is not None and self.clock.time() >= until:
             late = RequestTimeoutError("connect", seconds, str(host.way))
             late.__cause__ = error
             error = late
@@ -391,7 +394,7 @@ class Pool:
         host = self._homes.get(connection)
         if host is None:
             return
-        while host.waiting and connection.room:
+        while host.waiting and host.room_on(connection) > 0:
             waiter = self._next_waiter(host, connection)
             if waiter is None:
                 break
@@ -528,16 +531,3 @@ def _proxies(proxy: str | Proxy | Proxies) -> Proxies:
 
 def _in_use(host: Host) -> bool:
     return bool(host.count or host.waiting)
-
-
-def _timed_out(error: BaseException) -> bool:
-    """Whether a connection failed because its time was up."""
-    import errno
-
-    reason = getattr(error, "reason", "")
-    attempts: list[OSError] = getattr(error, "attempts", [])
-    return (
-        isinstance(error, TimeoutError)
-        or reason == "timeout"
-        or any(each.errno == errno.ETIMEDOUT for each in attempts)
-    )

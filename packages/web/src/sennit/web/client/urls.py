@@ -105,6 +105,9 @@ class URL:
             raise ValueError(f"not an absolute URL: {_shown(text)}")
         if scheme not in DEFAULT_PORTS:
             raise ValueError(f"one cannot fetch {scheme!r:.40}: {_shown(text)}")
+        if "\\" in authority:
+            # Browsers take it for a slash: what is a host to them is a user here.
+            raise ValueError(f"a backslash where a host stands: {_shown(text)}")
         user, at, place = authority.rpartition("@")
         name, colon, password = user.partition(":")
         self.scheme = scheme

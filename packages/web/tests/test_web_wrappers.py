@@ -1,4 +1,4 @@
-"""What stands around handlers: origins, names of requests, error pages, hosts, rewriting, metrics."""
+"""What stands around handlers: origins, names, error pages, hosts, rewriting, metrics."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sennit.core.driver import Body
+from sennit.core.errors import LimitReachedError
 from sennit.web.errors import WebProtocolError
 from sennit.web.response import HTTPError
 
@@ -49,13 +50,44 @@ class CountedBody(Body):
         super().__init__(body._inbox)
         self._left = limit
 
-    def _octets(self, event: object) -> Buffer | None:
-        data = super()._octets(event)
-        if data:
-            self._left -= len(data)
-            if self._left < 0:
-                raise HTTPError(413)
+    def take(self) -> Buffer | None:
+        """The next piece if it is there, else ``None`` at once (see `ended`).
+
+        Raises:
+            HTTPError: There are too many octets, or they are broken.
+            ProtocolError: The peer broke a rule of this exchange.
+        """
+        data = super().take()
+        if data is not None:
+            self._count(data)
         return data
+
+    async def __anext__(self) -> Buffer:
+        data = await super().__anext__()
+        self._count(data)
+        return data
+
+    async def read(self, limit: int) -> bytes:
+        """All of it that was not taken yet, piece by piece: each is to be counted.
+
+        Raises:
+            LimitReachedError: There are more than `limit` octets. What was read is lost.
+            HTTPError: There are too many octets, or they are broken.
+            ProtocolError: The peer broke a rule of this exchange.
+        """
+        chunks: list[Buffer] = []
+        size = 0
+        async for chunk in self:
+            size += len(chunk)
+            if size > limit:
+                raise LimitReachedError(f"the body has more than {limit} octets", "limit:body")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _count(self, data: Buffer) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise HTTPError(413)
 
 
 class DecodedBody(CountedBody):
@@ -81,12 +113,7 @@ class DecodedBody(CountedBody):
         return super().ended and self._pieces is None
 
     def take(self) -> Buffer | None:
-        """The next piece if it is there, else ``None`` at once (see `ended`).
-
-        Raises:
-            HTTPError: 400 and 413, it is broken or swells too much.
-            ProtocolError: The peer broke a rule of this exchange.
-        """
+        """As of `CountedBody`: a piece, decoded."""
         while True:
             if (piece := self._next_piece()) is not None:
                 return piece

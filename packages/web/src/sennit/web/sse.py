@@ -277,7 +277,7 @@ class EventHub:
     def close(self) -> None:
         """End all streams once they have sent what waits, and take no more."""
         self._closed = True
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             listener.end()
 
 

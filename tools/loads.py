@@ -15,7 +15,7 @@ What the server has to do for each:
 `accept_one`       send one octet to each new connection and close it
 `accept_echo`      as `echo`; each connection lives for one octet
 `idle`             keep connections open that say nothing
-`requests`         answer each HTTP/1.1 request, keep the connection
+`requests`         answer each HTTP/1.1 request, with content or without, keep the connection
 `tls_handshakes`   one TLS handshake per connection, close at the client's end
 `tls_stream_in`    as `stream_in` under TLS
 `tls_stream_out`   as `stream_out` under TLS
@@ -33,6 +33,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -326,28 +327,38 @@ def requests(
     seconds: int = 3,
     operations: int = 30_000,
     path: str = "/",
+    post: int = 0,
     pure: bool = False,
 ) -> Load:
     """Ask for `path` over connections that are kept; an operation is one answer.
+
+    With `post` it is a POST with so many octets of content.
 
     With wrk where it is installed, for `seconds`; else, or if `pure`, with a
     generator in Python that makes `operations` requests.
     """
     wrk = None if pure else shutil.which("wrk")
-    describe = f"GET {path} over {connections} kept connections"
+    what = f"POST {path} with {post:,} octets" if post else f"GET {path}"
+    describe = f"{what} over {connections} kept connections"
     if wrk is None:
         return _Counted(
-            "request", describe + " (Python)", operations, _http_work(connections, path)
+            "request", describe + " (Python)", operations, _http_work(connections, path, post)
         )
 
     def work(port: int, amount: int) -> int:
-        ran = subprocess.run(
-            [wrk, "-t1", f"-c{connections}", f"-d{amount}s", f"http://{HOST}:{port}{path}"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=amount + TIMEOUT,
-        )
+        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+            command = [wrk, "-t1", f"-c{connections}", f"-d{amount}s"]
+            if post:
+                script.write(f"wrk.method = 'POST'\nwrk.body = string.rep('x', {post})\n")
+                script.flush()
+                command += ["-s", script.name]
+            ran = subprocess.run(
+                [*command, f"http://{HOST}:{port}{path}"],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=amount + TIMEOUT,
+            )
         if "Socket errors" in ran.stdout or "Non-2xx" in ran.stdout:
             raise LoadError(f"wrk saw errors:\n{ran.stdout}")
         counted = re.search(r"(\d+) requests in", ran.stdout)
@@ -358,7 +369,7 @@ def requests(
     return _Counted("request", describe + " (wrk)", seconds, work, warm=1)
 
 
-def _http_work(connections: int, path: str) -> Callable[[int, int], int]:
+def _http_work(connections: int, path: str, size: int) -> Callable[[int, int], int]:
     """Make a keep-alive load; answers need a Content-Length."""
 
     def answer_length(head: bytes) -> int:
@@ -370,7 +381,10 @@ def _http_work(connections: int, path: str) -> Callable[[int, int], int]:
         return int(found[1])
 
     def work(port: int, amount: int) -> int:
-        ask = f"GET {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n\r\n".encode("ascii")
+        head = f"{'POST' if size else 'GET'} {path} HTTP/1.1\r\nHost: {HOST}:{port}\r\n"
+        if size:
+            head += f"Content-Length: {size}\r\n"
+        ask = f"{head}\r\n".encode("ascii") + b"x" * size
         poller = select.epoll()
         socks: dict[int, socket.socket] = {}
         pending: dict[int, bytes] = {}
@@ -382,7 +396,7 @@ def _http_work(connections: int, path: str) -> Callable[[int, int], int]:
                 poller.register(sock.fileno(), select.EPOLLIN)
             done, sent = 0, 0
             for sock in socks.values():
-                sock.send(ask)
+                sock.sendall(ask)
                 sent += 1
             while done < amount:
                 ready = poller.poll(TIMEOUT, connections)
@@ -401,7 +415,7 @@ def _http_work(connections: int, path: str) -> Callable[[int, int], int]:
                     done += 1
                     if sent < amount:
                         sent += 1
-                        socks[fd].send(ask)
+                        socks[fd].sendall(ask)
             return done
         finally:
             for sock in socks.values():

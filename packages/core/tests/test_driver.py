@@ -1417,3 +1417,51 @@ def test_a_driver_runs_over_memory_under_a_clock_with_coroutines() -> None:
     clock.pump()
     assert client.got.endswith(b"a OK 5\r\n* BYE\r\nb OK\r\n")
     assert client.lost
+
+
+def test_a_handler_gets_what_came_with_its_request_without_waiting() -> None:
+    class AtOnce(EngineProtocol[MultiplexEngine, StreamEvent]):
+        got: tuple[bytes, ...] = ()
+
+        @handles(Opened)
+        def serve(self, event: Opened) -> None:
+            with pytest.raises(StopIteration) as read:
+                self.body(event).read(10_000).send(None)
+            self.got += (read.value.value,)
+
+    protocol = AtOnce(MultiplexEngine())
+    RecordingTransport(protocol).receive(
+        frame(b"O", 1) + frame(b"D", 1, b"abc") + frame(b"D", 1, b"def") + frame(b"E", 1)
+        + frame(b"O", 3) + frame(b"D", 3, b"x") + frame(b"E", 3)
+    )  # fmt: skip
+    assert protocol.got == (b"abcdef", b"x")
+    assert not protocol.busy
+
+
+class TakesAll(EngineProtocol[MultiplexEngine, StreamEvent]):
+    """Keeps what came on each stream."""
+
+    def __init__(self) -> None:
+        super().__init__(MultiplexEngine())
+        self.got: list[tuple[int, bytes]] = []
+
+    @handles(Opened)
+    async def serve(self, event: Opened) -> None:
+        self.got.append((event.exchange, await self.body(event).read(10_000)))
+
+
+def test_what_another_exchange_begins_with_is_not_lost_to_a_handler_that_waits() -> None:
+    """It stands behind what that one takes ahead, and is dealt with right after."""
+
+    async def main() -> None:
+        protocol = TakesAll()
+        transport = RecordingTransport(protocol)
+        transport.receive(frame(b"O", 1) + frame(b"D", 1, b"a") + frame(b"O", 3))
+        await turn()
+        assert protocol.open_exchanges == 2
+        transport.receive(frame(b"D", 3, b"x") + frame(b"E", 3) + frame(b"D", 1, b"b"))
+        transport.receive(frame(b"E", 1))
+        await turn()
+        assert sorted(protocol.got) == [(1, b"ab"), (3, b"x")]
+
+    run(main)

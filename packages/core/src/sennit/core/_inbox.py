@@ -92,7 +92,9 @@ class Inbox(Generic[E]):
             if event is not None or self.ended or self._last:
                 return event
             self._keeper._awaited()
-            if self._events or self._error is not None or self._last:
+            if self._events:
+                return self.take()
+            if self._error is not None or self._last:
                 continue
             if self._waiter is not None:
                 raise UsageError("two coroutines wait at one inbox")
@@ -187,11 +189,21 @@ class Body:
         """
         chunks: list[Buffer] = []
         size = 0
-        async for chunk in self:
-            size += len(chunk)
-            if size > limit:
-                raise LimitReachedError(f"the body has more than {limit} octets", "limit:body")
-            chunks.append(chunk)
+        inbox = self._inbox
+        while not inbox.ended:
+            event = inbox.take() if inbox else await inbox.get()
+            if event is None:
+                break
+            if inbox.ended:
+                self.end = event
+            chunk: Buffer | None = getattr(event, "data", None)
+            if chunk:
+                size += len(chunk)
+                if size > limit:
+                    raise LimitReachedError(f"the body has more than {limit} octets", "limit:body")
+                chunks.append(chunk)
+        if len(chunks) == 1 and type(chunks[0]) is bytes:
+            return chunks[0]
         return b"".join(chunks)
 
     def __aiter__(self) -> Self:

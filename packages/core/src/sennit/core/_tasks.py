@@ -25,20 +25,34 @@ __all__ = ["start_task"]
 T = TypeVar("T")
 
 
-def start_task(coroutine: Coroutine[Any, Any, T], context: Context) -> Task[T]:
+def start_task(
+    coroutine: Coroutine[Any, Any, T],
+    context: Context,
+    loop: asyncio.AbstractEventLoop | None = None,
+    *,
+    name: str | None = None,
+) -> Task[T]:
     """Make a Task of a coroutine in `context`, its first step taken already if possible.
+
+    Args:
+        coroutine: Not begun yet.
+        context: What it runs in, its own.
+        loop: The running loop, where the caller knows it: to ask costs a system call on 3.11.
+        name: What the Task is called; left out, asyncio makes a name up, which is not free.
 
     Raises:
         ReactorNotRunningError: No loop runs in this thread (then the coroutine is closed).
     """
-    try:
-        loop = current_loop()
-    except BaseException:
-        coroutine.close()
-        raise
+    if loop is None:
+        try:
+            loop = current_loop()
+        except BaseException:
+            coroutine.close()
+            raise
     if sys.version_info >= (3, 12):
-        return Task(coroutine, loop=loop, context=context, eager_start=loop.is_running())
-    task = Task(coroutine, loop=loop, context=context)
+        eager = loop.is_running()
+        return Task(coroutine, loop=loop, context=context, name=name, eager_start=eager)
+    task = Task(coroutine, loop=loop, context=context, name=name)
     _take_first_step(task, loop)
     return task
 

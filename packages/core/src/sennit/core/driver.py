@@ -97,13 +97,13 @@ Not here: the client's side (``sennit.core.client_driver``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 from sennit.core._driver import BLOCKED
 from sennit.core._exchanges import NONE_OPEN, Exchanges
 from sennit.core._handles import adopt, build_tables, handles, union_of
 from sennit.core._inbox import Body, Inbox, weight_of
-from sennit.core.engine import NEED_DATA, Belongs, NoEvent, ServerEngine
+from sennit.core.engine import NEED_DATA, Belongs, Ends, NoEvent, ServerEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +220,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
                     else:
                         if result is not None or self._open:
                             self._keep(event, result)
-                    if self._held or self._stash is not None:
+                    if self._stash is not None or self._held:
                         event = self._pull(None)
                     else:
                         event = self.engine.next_event()
@@ -324,19 +324,22 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
         """
         try:
             for _ in range(self.max_events):
-                event: Any = self.engine.next_event()
+                event: object = self.engine.next_event()
                 kind = type(event)
                 if kind is NoEvent:
                     return
-                if self._table.get(kind) is not _BY_INBOX or not isinstance(event, Belongs):
+                if not issubclass(kind, Belongs) or self._table.get(kind) is not _BY_INBOX:
                     self._stash = event
                     return
-                handler = self._open.get(event.exchange)
+                belongs = cast("Event", event)
+                handler = self._open.get(belongs.exchange)
                 if handler is None or handler.inbox is None or self._later or kind in self._extras:
-                    self._to_exchange(event)
+                    self._to_exchange(belongs)
                 else:
-                    self._waiting += weight_of(event)
-                    handler.inbox.put(event)
+                    self._waiting += weight_of(belongs)
+                    handler.inbox.put(belongs)
+                    if issubclass(kind, Ends):
+                        return
         except Exception as error:
             self._engine_failed(error)
 

@@ -26,7 +26,8 @@ from sennit.web._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sennit.web.accesslog import AccessLog
+    from sennit.web.accesslog import AccessLog, SeveralLogs
+    from sennit.web.auth import require_login
     from sennit.web.client.api import Client, fetch
     from sennit.web.client.auth import BasicAuth, BearerAuth, DigestAuth
     from sennit.web.client.cookies import CookieJar
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from sennit.web.client.response import ClientResponse, StatusError
     from sennit.web.client.retries import Retries
     from sennit.web.client.urls import URL
+    from sennit.web.compression import compress, decode_requests
+    from sennit.web.crossorigin import cors
+    from sennit.web.errorpages import error_pages
     from sennit.web.errors import (
         BodyTooLargeError,
         RequestTimeoutError,
@@ -42,15 +46,34 @@ if TYPE_CHECKING:
         WebProtocolError,
         WebUsageError,
     )
+    from sennit.web.forms import Form, FormError, FormLimits, Upload
     from sennit.web.http1.engine import HTTP1ServerEngine
     from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
     from sennit.web.http1.server import HTTP1ServerProtocol
     from sennit.web.limits import Limits
+    from sennit.web.metrics import RequestMetrics
     from sennit.web.request import Request
+    from sennit.web.requestids import RequestIDFilter, current_request_id, request_ids
     from sennit.web.resource import FunctionResource, Resource, Site
     from sennit.web.response import HTTPError, Response, error_page, html, json, redirect, text
+    from sennit.web.rewriting import (
+        Redirect,
+        Rewrite,
+        canonical_host,
+        https_only,
+        rewrite,
+        trailing_slash,
+    )
+    from sennit.web.routing import Converter, Router
     from sennit.web.server import HTTPServer, Timeouts, http_server
+    from sennit.web.sessions.interfaces import ISessionStore
+    from sennit.web.sessions.session import Session
+    from sennit.web.sessions.stores import MemorySessions, SignedCookies, SQLiteSessions
+    from sennit.web.sessions.wrapping import with_sessions
+    from sennit.web.sse import Event, EventHub, EventStream
     from sennit.web.static import StaticFiles
+    from sennit.web.virtualhosts import hosts
+    from sennit.web.wrappers import ask, then
 
 __all__ = [
     "URL",
@@ -61,8 +84,15 @@ __all__ = [
     "Client",
     "ClientResponse",
     "ClientTimeouts",
+    "Converter",
     "CookieJar",
     "DigestAuth",
+    "Event",
+    "EventHub",
+    "EventStream",
+    "Form",
+    "FormError",
+    "FormLimits",
     "FunctionResource",
     "H11ServerEngine",
     "HTTP1ServerEngine",
@@ -70,33 +100,61 @@ __all__ = [
     "HTTPError",
     "HTTPServer",
     "HTTPToolsServerEngine",
+    "ISessionStore",
     "Limits",
+    "MemorySessions",
     "PoolLimits",
+    "Redirect",
     "Request",
+    "RequestIDFilter",
+    "RequestMetrics",
     "RequestTimeoutError",
     "Resource",
     "Response",
     "Retries",
+    "Rewrite",
+    "Router",
+    "SQLiteSessions",
     "ServerSentEvent",
+    "Session",
+    "SeveralLogs",
+    "SignedCookies",
     "Site",
     "StaticFiles",
     "StatusError",
     "Timeouts",
+    "Upload",
     "WebError",
     "WebProtocolError",
     "WebUsageError",
     "__version__",
+    "ask",
+    "canonical_host",
+    "compress",
+    "cors",
+    "current_request_id",
+    "decode_requests",
     "error_page",
+    "error_pages",
     "fetch",
+    "hosts",
     "html",
     "http_server",
+    "https_only",
     "json",
     "redirect",
+    "request_ids",
+    "require_login",
+    "rewrite",
     "text",
+    "then",
+    "trailing_slash",
+    "with_sessions",
 ]
 
 _ROOMS = {
-    "accesslog": ("AccessLog",),
+    "accesslog": ("AccessLog", "SeveralLogs"),
+    "auth": ("require_login",),
     "client.api": ("Client", "fetch"),
     "client.auth": ("BasicAuth", "BearerAuth", "DigestAuth"),
     "client.cookies": ("CookieJar",),
@@ -105,22 +163,31 @@ _ROOMS = {
     "client.response": ("ClientResponse", "StatusError"),
     "client.retries": ("Retries",),
     "client.urls": ("URL",),
-    "errors": (
-        "BodyTooLargeError",
-        "RequestTimeoutError",
-        "WebError",
-        "WebProtocolError",
-        "WebUsageError",
-    ),
+    "compression": ("compress", "decode_requests"),
+    "crossorigin": ("cors",),
+    "errorpages": ("error_pages",),
+    "errors": ("BodyTooLargeError", "RequestTimeoutError", "WebError", "WebProtocolError", "WebUsageError"),
+    "forms": ("Form", "FormError", "FormLimits", "Upload"),
     "http1.engine": ("HTTP1ServerEngine",),
     "http1.parsers": ("H11ServerEngine", "HTTPToolsServerEngine"),
     "http1.server": ("HTTP1ServerProtocol",),
     "limits": ("Limits",),
+    "metrics": ("RequestMetrics",),
     "request": ("Request",),
+    "requestids": ("RequestIDFilter", "current_request_id", "request_ids"),
     "resource": ("FunctionResource", "Resource", "Site"),
     "response": ("HTTPError", "Response", "error_page", "html", "json", "redirect", "text"),
+    "rewriting": ("Redirect", "Rewrite", "canonical_host", "https_only", "rewrite", "trailing_slash"),
+    "routing": ("Converter", "Router"),
     "server": ("HTTPServer", "Timeouts", "http_server"),
+    "sessions.interfaces": ("ISessionStore",),
+    "sessions.session": ("Session",),
+    "sessions.stores": ("MemorySessions", "SQLiteSessions", "SignedCookies"),
+    "sessions.wrapping": ("with_sessions",),
+    "sse": ("Event", "EventHub", "EventStream"),
     "static": ("StaticFiles",),
+    "virtualhosts": ("hosts",),
+    "wrappers": ("ask", "then"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -16,7 +16,8 @@ from sennit.web.client.limits import ClientTimeouts
 from sennit.web.client.redirects import RedirectError, TooManyRedirectsError
 from sennit.web.client.retries import Retries
 from sennit.web.client.urls import URL
-from sennit.web.errors import RequestTimeoutError
+from sennit.web.decoding import CodingBrokenError
+from sennit.web.errors import RequestTimeoutError, WebProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -381,6 +382,26 @@ def test_failures_are_tried_again_after_a_while(clock: Clock) -> None:
 
     assert timed(clock, main) == pytest.approx(6.5)
     assert len(pool.sent) == 4
+
+
+def test_content_that_is_cut_off_is_asked_for_again(clock: Clock) -> None:
+    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
+    pool = StubPool(
+        [
+            Answer(200, [b"ha"], end=ConnectionLost("reset")),
+            Answer(200, [b"hal"], end=cut),
+            Answer(200, b"half no more"),
+            Answer(200, b"ha", content_encoding="gzip"),
+        ]
+    )
+
+    async def main() -> None:
+        async with client(pool, retries=Retries(3, draw=lambda: 0.5)) as c:
+            assert (await c.get("")).content == b"half no more"
+            with pytest.raises(CodingBrokenError):
+                await c.get("")
+
+    assert timed(clock, main) == pytest.approx(0.75)
 
 
 def test_what_may_not_be_repeated_fails_at_once(clock: Clock) -> None:

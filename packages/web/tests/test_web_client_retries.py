@@ -45,7 +45,7 @@ def test_what_would_fail_again_is_not_repeated() -> None:
     policy = retries()
     assert policy.after_error("GET", TLSError("certificate has expired"), 0) is None
     assert policy.after_error("GET", ConnectError("x", [TLSError("bad")]), 0) is None
-    assert policy.after_error("GET", WebProtocolError("x"), 0) is None
+    assert policy.after_error("GET", WebProtocolError("x", "RFC 9112 §5"), 0) is None
     assert policy.after_error("GET", LimitReachedError("x"), 0) is None
     assert policy.after_error("GET", RequestTimeoutError("total", 1, "x"), 0) is None
 
@@ -55,6 +55,12 @@ def test_an_answer_that_did_not_come_in_time_is_asked_for_again_unless_told_othe
     assert retries().after_error("GET", late, 0) is not None
     assert retries().after_error("POST", late, 0) is None
     assert retries(timeouts=False).after_error("GET", late, 0) is None
+
+
+def test_an_answer_that_was_cut_short_is_asked_for_again() -> None:
+    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
+    assert retries().after_error("GET", cut, 0) is not None
+    assert retries().after_error("POST", cut, 0) is None
 
 
 def test_only_answers_that_say_later_are_asked_for_again() -> None:

@@ -211,13 +211,7 @@ class Client:
                 cannot be followed, `DecodedTooLargeError` for content that swells.
             BodyTooLargeError: There is more content than `max_content`.
         """
-        response = await self._perform(method, url, options)
-        try:
-            await response.read()
-        except BaseException:
-            await response.aclose()
-            raise
-        return response
+        return await self._perform(method, url, options, read=True)
 
     async def get(self, url: str | URL, **options: Unpack[RequestOptions]) -> ClientResponse:
         """`request` with GET."""
@@ -415,7 +409,7 @@ class Client:
         return found
 
     async def _perform(
-        self, method: str, url: str | URL, options: RequestOptions
+        self, method: str, url: str | URL, options: RequestOptions, *, read: bool = False
     ) -> ClientResponse:
         if self._closed:
             raise WebUsageError("this client is closed")
@@ -446,7 +440,7 @@ class Client:
             extensions=options.get("extensions"),
             response_options=self._response_options,
         )
-        return await exchange.run()
+        return await exchange.run(read=read)
 
     def _headers_for(self, url: URL, given: HeadersIn, upload: Upload | None) -> list[Field]:
         defaults = self.headers

@@ -31,7 +31,7 @@ Exit status, as curl has it:
    2  a mistake in options  28  it took too long
    6  no such host          35  TLS failed (60: the certificate is not believed)
    7  nobody listens        47  too many redirects
-                            56  the connection was lost
+  18  it came only in part  56  the connection was lost
 
 \b
 Example: sennit fetch -L https://example.com/

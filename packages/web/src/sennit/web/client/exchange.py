@@ -22,7 +22,7 @@ from sennit.web.client.messages import OutgoingRequest
 from sennit.web.client.progress import Meter, metered
 from sennit.web.client.redirects import REDIRECTS, RedirectError, TooManyRedirectsError, follow
 from sennit.web.client.response import ClientResponse
-from sennit.web.errors import RequestTimeoutError
+from sennit.web.errors import RequestTimeoutError, WebProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -112,25 +112,34 @@ class Exchange:
         self._authorization: bytes | None = None
         self._answers = 0
         self._attempts = 0
+        self._read = False
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
 
-    async def run(self) -> ClientResponse:
-        """The answer, its content still to be read."""
+    async def run(self, *, read: bool = False) -> ClientResponse:
+        """The answer.
+
+        Args:
+            read: Whether to read its content too, so that what fails on the way is
+                tried again like everything else.
+        """
+        self._read = read
         if self._auth is not None:
             self._authorization = await self._auth.authorize(self._method, self._url)
         while True:
             try:
                 response = await self._once()
-            except (ConnectionLost, ConnectError, RequestTimeoutError) as error:
-                await self._wait_after(error)
-                continue
-            try:
-                if not await self._goes_on(response):
+                try:
+                    if await self._goes_on(response):
+                        continue
+                    if self._read:
+                        await response.read()
                     return response
-            except BaseException:
-                await response.aclose()
-                raise
+                except BaseException:
+                    await response.aclose()
+                    raise
+            except (ConnectionLost, ConnectError, RequestTimeoutError, WebProtocolError) as error:
+                await self._wait_after(error)
 
     # ── one request ───────────────────────────────────────────────────────────
 

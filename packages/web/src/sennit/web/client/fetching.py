@@ -36,7 +36,8 @@ from sennit.web.client.limits import ClientTimeouts
 from sennit.web.client.multipart import Part
 from sennit.web.client.redirects import REDIRECTS, TooManyRedirectsError
 from sennit.web.client.response import StatusError
-from sennit.web.errors import RequestTimeoutError, WebUsageError
+from sennit.web.client.retries import CUT_SHORT
+from sennit.web.errors import RequestTimeoutError, WebProtocolError, WebUsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -483,11 +484,12 @@ def _explain(error: BaseException, url: str, options: Options) -> tuple[int, str
         if nobody is not None:
             return 6, f"{where}there is no such host; is the name right? ({nobody})"
         return 7, f"{where}no connection: {error}"
-    if isinstance(error, ConnectionLost):
+    cut = isinstance(error, WebProtocolError) and error.rule == CUT_SHORT
+    if cut or isinstance(error, ConnectionLost):
         more = "; the same command goes on from there" if options.resume else ""
         if options.to_file and not options.resume:
             more = "; with --resume it could go on from there"
-        return 56, f"{where}the connection was lost: {error}{more}"
+        return 18 if cut else 56, f"{where}the connection was lost: {error}{more}"
     if isinstance(error, OSError) and error.filename is not None:
         name = error.filename if isinstance(error.filename, str) else repr(error.filename)
         return 23, f"{name}: {error.strerror}"

@@ -69,9 +69,7 @@ class HealthCheck:
             connect=timeout, read=timeout, write=timeout, pool=timeout, total=timeout
         )
 
-    async def run(
-        self, upstreams: Upstreams, send: Send, chance: Callable[[], float]
-    ) -> None:
+    async def run(self, upstreams: Upstreams, send: Send, chance: Callable[[], float]) -> None:
         """Ask them until this is cancelled.
 
         Args:

@@ -76,7 +76,7 @@ _NOT_BEHIND: Final = frozenset(
         b"trailer",
     }
 )
-_REFRAMED: Final = frozenset({b"content-length", b"expect", b"host", b"max-forwards"})
+_REFRAMED: Final = frozenset({b"content-length", b"expect", b"host", b"max-forwards", b"via"})
 _PSEUDONYM: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[0-9]{1,5})?").fullmatch
 
 
@@ -104,7 +104,7 @@ def end_to_end(headers: list[Field]) -> list[Field]:
 def request_fields(headers: list[Field]) -> list[Field]:
     """The fields of a request that go on to the next server as they are.
 
-    Without those that frame it, that say whom it came from, and that are
+    Without those that frame it, that say whom it came from or through, and that are
     written with an underscore to pass for one of these (many servers take ``X_Real_IP`` for
     ``X-Real-IP``). Host and Expect are up to whoever sends the request.
     """

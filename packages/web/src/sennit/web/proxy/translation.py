@@ -29,9 +29,7 @@ _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*").fullmatch
 _ATTRIBUTE: Final = re.compile(rb";[ \t]*(path|domain)[ \t]*=[ \t]*([^;]*)", re.IGNORECASE)
 _ESCAPED: Final = re.compile(rb"%(2[eEfF]|5[cC])").sub
 _DECODED: Final = {b"2e": b".", b"2f": b"/", b"5c": b"\\"}
-_URL: Final = re.compile(
-    rb"(?:(https?):)?//([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL
-).fullmatch
+_URL: Final = re.compile(rb"(?:(https?):)?//([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL).fullmatch
 _PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 

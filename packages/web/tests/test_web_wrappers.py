@@ -210,7 +210,12 @@ def test_an_allowed_origin_is_named_and_others_are_not(clock: Clock) -> None:
     answer = peer.ask(Origin=APP)
     assert (answer.get(ALLOW), answer.get("vary")) == (APP, "origin")
     assert answer.get("access-control-expose-headers") == "x-total"
-    for origin in ("https://evil.example", "https://app.example.evil", "null", "http://app.example"):
+    for origin in (
+        "https://evil.example",
+        "https://app.example.evil",
+        "null",
+        "http://app.example",
+    ):
         refused = peer.ask(Origin=origin)
         assert (refused.status, refused.get(ALLOW), refused.get("vary")) == (200, None, "origin")
     assert peer.ask().get("vary") == "origin"
@@ -340,9 +345,7 @@ def test_a_failure_gets_its_page_and_its_line_in_the_log(
     pages = error_pages({500: "<p>{status} {reason} at {path}; style {color:red}"})
     answer = Peer(clock, pages(handler)).ask("/<script>")
     assert answer.status == 500
-    assert answer.body == (
-        b"<p>500 Internal Server Error at /&lt;script&gt;; style {color:red}"
-    )
+    assert answer.body == (b"<p>500 Internal Server Error at /&lt;script&gt;; style {color:red}")
     assert b"secret" not in answer.body
     assert "RuntimeError" in caplog.text
 
@@ -542,7 +545,7 @@ def test_a_line_of_json_has_all_that_is_known(clock: Clock) -> None:
     transport = RecordingTransport(
         peer.server.build_protocol(None), peer=InternetAddress("192.0.2.1", 1)
     )
-    request = b"GET /a%22?b HTTP/1.1\r\nHost: h\r\nUser-Agent: x\xff\"\x7f\xc3\xa9\r\n\r\n"
+    request = b'GET /a%22?b HTTP/1.1\r\nHost: h\r\nUser-Agent: x\xff"\x7f\xc3\xa9\r\n\r\n'
     clock.call_soon(transport.receive, request.replace(b"\x7f", b""))
     clock.advance(2)
     transport.receive(b"nonsense\r\n\r\n")

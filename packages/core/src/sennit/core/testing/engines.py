@@ -166,6 +166,8 @@ class _Talk:
         data = getattr(event, "data", None)
         if (
             data is not None
+            and not isinstance(data, str)
+            and not isinstance(getattr(before, "data", None), str)
             and issubclass(type(event), Belongs)
             and type(before) is type(event)
             and before.exchange == event.exchange

@@ -19,6 +19,8 @@ Sources: RFC 6455 §5.3.
 
 from __future__ import annotations
 
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
+from importlib.util import find_spec, module_from_spec
 from sys import byteorder as _ORDER  # noqa: N812 - a constant here
 
 TYPE_CHECKING = False
@@ -57,20 +59,31 @@ def mask_in_python(data: bytes, key: bytes) -> bytes:
 
 
 def _find_helper() -> Mask | None:
+    """The function in C, out of the one file that it is in.
+
+    To import the package around it would bring sockets into every engine.
+    """
     try:
-        from websockets.speedups import apply_mask
-    except ImportError:
+        package = find_spec("websockets")
+        for folder in (package and package.submodule_search_locations) or ():
+            found = FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES)).find_spec(
+                "speedups"
+            )
+            if found is not None and found.loader is not None:
+                module = module_from_spec(found)
+                found.loader.exec_module(module)
+                helper: Mask = module.apply_mask
+                return helper if _keeps_to_it(helper) else None
+    except Exception:
+        # Another Python's, or it is something else by now: then we do without.
         return None
-    helper: Mask = apply_mask
-    for size in (0, 3, 4, 125, 1031):
-        sample = bytes(each * 7 & 255 for each in range(size))
-        try:
-            if helper(sample, b"\x01\x80\xff\x10") != mask_in_python(sample, b"\x01\x80\xff\x10"):
-                return None
-        except Exception:
-            # It takes something else by now: then we do without.
-            return None
-    return helper
+    return None
+
+
+def _keeps_to_it(helper: Mask) -> bool:
+    key = b"\x01\x80\xff\x10"
+    samples = [bytes(each * 7 & 255 for each in range(size)) for size in (0, 3, 4, 125, 1031)]
+    return all(helper(each, key) == mask_in_python(each, key) for each in samples)
 
 
 _helper = _find_helper()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sennit.core.errors import ConfigError
 from sennit.core.interfaces import IReactor
+from sennit.core.ops.instruments import measure, stop_measuring
 from sennit.core.service.loading import load
 from sennit.core.service.tree import StartError
 from sennit.web.config import WebConfig
 from sennit.web.plugin import web
 from sennit.web.service import WebService, sample_files, try_web
+
+if TYPE_CHECKING:
+    from sennit.core import Reactor
 
 TABLE = '[service.site]\ntype = "web"\nlisten = "tcp://127.0.0.1:0"\nroot = "public"\n'
 
@@ -73,6 +79,35 @@ def test_a_broken_table_gives_one_message(folder: Path, more: str, words: str) -
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="root"):
         service(tmp_path)
+
+
+async def test_requests_are_counted_once_the_node_is_measured(
+    folder: Path, reactor: Reactor
+) -> None:
+    site = service(folder, 'access_log = "access.log"\naccess_log_style = "json"\n')
+    await site.start(reactor)
+    url = site.urls[0].replace("tcp:", "http:")
+
+    def fetch() -> bytes:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            content: bytes = answer.read()
+            return content
+
+    try:
+        await reactor.defer_to_thread(fetch)
+        registry = measure(reactor).registry
+        assert not any(each["name"] == "sennit_web_requests" for each in registry.read())
+        for _ in range(2):
+            assert await reactor.defer_to_thread(fetch) == b"<p>Hello"
+        (counted,) = [each for each in registry.read() if each["name"] == "sennit_web_requests"]
+        (series,) = counted["samples"]
+        labels = {"service": "site", "method": "GET", "status": "2xx"}
+        assert (series["labels"], series["value"]) == (labels, 2)
+    finally:
+        await site.stop()
+        stop_measuring(reactor)
+    lines = (folder / "access.log").read_text().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == [200] * 3
 
 
 async def test_a_log_that_cannot_be_opened_is_told_before_anything_listens(

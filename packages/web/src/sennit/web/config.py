@@ -62,7 +62,7 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
     max_age: Octets | None = None
     headers: dict[str, str] = {}
     access_log: Path | Literal["-"] | None = None
-    access_log_style: Literal["common", "combined"] = "combined"
+    access_log_style: Literal["common", "combined", "json"] = "combined"
     max_target: Count = 8 * 1024
     max_head: Count = 16 * 1024
     max_fields: Count = 100

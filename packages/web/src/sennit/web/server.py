@@ -127,7 +127,7 @@ class HTTPServer:
         self.limits = limits or Limits()
         self.body_limit = self.limits.body
         self.timeouts = timeouts or Timeouts()
-        self.access_log = access_log
+        self.access_log: RequestLog | None = access_log
         self.headers = Response(headers=headers).headers
         self.engine = engine
         self.dates = DateKeeper(wall_clock)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from sennit.core.reactor.base import current_reactor
 from sennit.core.service.server import ServerService
 from sennit.core.service.tree import StartError
-from sennit.web.accesslog import AccessLog
+from sennit.web.accesslog import AccessLog, SeveralLogs
 from sennit.web.limits import Limits
 from sennit.web.resource import Site
 from sennit.web.server import Timeouts
@@ -16,11 +17,42 @@ from sennit.web.static import StaticFiles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sennit.core.address import Address
     from sennit.core.interfaces import IReactor
     from sennit.core.service.tree import ServiceContext
     from sennit.web.config import WebConfig
+    from sennit.web.http1.server import HTTP1ServerProtocol
+    from sennit.web.metrics import RequestMetrics
+    from sennit.web.resource import Resource
 
 __all__ = ["WebService", "build_web", "sample_files", "try_web"]
+
+
+class _MeasuredSite(Site):
+    """A site whose requests are counted once its reactor is measured.
+
+    That is looked at when a connection begins; a node without metrics has no more of it.
+
+    Args:
+        service: What it is called in metrics.
+        root: As of `Site`.
+        options: Likewise. (`Any`: they are checked there.)
+    """
+
+    def __init__(self, service: str, root: Resource, **options: Any) -> None:
+        super().__init__(root, **options)
+        self._service = service
+        self._metrics: RequestMetrics | None = None
+
+    def build_protocol(self, peer: Address | None) -> HTTP1ServerProtocol:
+        if self._metrics is None and (reactor := current_reactor()).meter is not None:
+            from sennit.core.ops.metrics import registry_of
+            from sennit.web.metrics import RequestMetrics
+
+            self._metrics = RequestMetrics(self._service, registry_of(reactor))
+            log = self.access_log
+            self.access_log = self._metrics if log is None else SeveralLogs([log, self._metrics])
+        return super().build_protocol(peer)
 
 
 class WebService(ServerService):
@@ -34,6 +66,8 @@ class WebService(ServerService):
         site: What it serves.
     """
 
+    _log: AccessLog | None = None
+
     def __init__(self, config: WebConfig, context: ServiceContext) -> None:
         self._config = config
         self._files = StaticFiles(
@@ -44,7 +78,8 @@ class WebService(ServerService):
             precompressed=config.precompressed,
             max_age=config.max_age,
         )
-        self.site = Site(
+        self.site = _MeasuredSite(
+            context.name,
             self._files,
             limits=Limits(
                 target=config.max_target,
@@ -74,7 +109,7 @@ class WebService(ServerService):
         Raises:
             StartError: The log cannot be opened, or an address not be listened on.
         """
-        self.site.access_log = self._open_log()
+        self._log = self.site.access_log = self._open_log()
         try:
             await super().prepare(reactor)
         except BaseException:
@@ -104,7 +139,8 @@ class WebService(ServerService):
         return AccessLog(stream, self._config.access_log_style, close_stream=path != "-")
 
     def _close(self) -> None:
-        log, self.site.access_log = self.site.access_log, None
+        log, self._log = self._log, None
+        self.site.access_log = None
         if log is not None:
             log.close()
         self._files.close()

@@ -315,15 +315,16 @@ async def test_what_cannot_be_known_to_be_the_same_begins_anew(tmp_path: Path) -
 # ── server-sent events ────────────────────────────────────────────────────────
 
 
-def stream(body: bytes) -> Answer:
-    return Answer(200, [body], content_type="text/event-stream")
+def stream(body: bytes, end: BaseException | None = None) -> Answer:
+    return Answer(200, [body], end=end, content_type="text/event-stream")
 
 
 def test_events_go_on_over_lost_connections(clock: Clock) -> None:
     """WHATWG HTML §9.2.3."""
+    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
     pool = StubPool(
         [
-            stream(b"retry: 1000\nid: 1\ndata: a\n\ndata: cut"),
+            stream(b"retry: 1000\nid: 1\ndata: a\n\ndata: cut", end=cut),
             Answer(503, retry_after="7"),
             ConnectError("refused"),
             stream(b"data: b\n\n"),
@@ -339,8 +340,8 @@ def test_events_go_on_over_lost_connections(clock: Clock) -> None:
             assert found == [("a", "1"), ("b", "1")]
             assert not source.connected
 
-    # 1 s after the end, 7 as it was asked to, 4 after the second failure, 1 after the end.
-    assert timed(clock, main) == 1 + 7 + 4 + 1
+    # 2 s after the first failure, 7 as it was asked to, 8 after the third, 1 after the end.
+    assert timed(clock, main) == 2 + 7 + 8 + 1
     assert [each["last-event-id"] for each in pool.sent] == [None, "1", "1", "1", "1"]
     assert pool.sent[0]["accept"] == "text/event-stream"
     assert pool.sent[0]["x-own"] == "1"

@@ -50,7 +50,7 @@ async def download(
             _check(response)
             await response.save(path, progress=progress)
         return response
-    part = _Part(os.fspath(path), str(url))
+    part = _Part(os.fspath(path), str(client.url(url, options.get("params"))))
     # Ranges are of what is sent, so it has to be sent as it is.
     headers: dict[str, Any] = {
         "accept-encoding": "identity",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.web.client.eventstream import MAX_EVENT, EventParser
 from sennit.web.client.limits import ClientTimeouts
-from sennit.web.client.retries import parse_retry_after
+from sennit.web.client.retries import CUT_SHORT, parse_retry_after
 from sennit.web.errors import RequestTimeoutError, WebProtocolError
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class EventSource:
                         response.raise_for_status()
                     else:
                         self._failed(None, response)
-            except (ConnectionLost, ConnectError, RequestTimeoutError) as error:
-                if not ever:
+            except (ConnectionLost, ConnectError, RequestTimeoutError, WebProtocolError) as error:
+                if not ever or (isinstance(error, WebProtocolError) and error.rule != CUT_SHORT):
                     raise
                 self._failed(error, None)
             finally:

@@ -120,6 +120,7 @@ def require_login(
     interface: Any = None,  # an interface or a class, as portals have it
     limits: LoginLimits | None = None,
     allow_plaintext: bool = False,
+    for_proxy: bool = False,
     key: Key | None = None,
     digests: DigestSource | None = None,
     wall_clock: Callable[[], float] = time.time,
@@ -134,6 +135,8 @@ def require_login(
         limits: How often it may fail; core's usual ones when left out.
         allow_plaintext: Take what shows a secret without TLS, too; behind a proxy that has
             it, say.
+        for_proxy: Ask as a proxy does, whose users log in to it and not to what is behind it:
+            407, Proxy-Authenticate and Proxy-Authorization (RFC 9110 §11.7).
         key: Signs nonces of Digest: the same for all workers. Made anew when left out.
         digests: Gives for a name and the realm the hexadecimal SHA-256 of
             ``name:realm:password``, or ``None``; may be a coroutine function. For Digest,
@@ -155,6 +158,7 @@ def require_login(
         kind = _Digest(portal, realm, key or secrets.token_bytes(32), digests, wall_clock)
     else:
         raise WebUsageError(f"no scheme {scheme!r}; there are basic, digest and bearer")
+    shown_in = "proxy-authorization" if for_proxy else "authorization"
     counts: WeakKeyDictionary[HTTPConnection[Any, Any], LoginTries] = WeakKeyDictionary()
 
     async def guarded(request: Request, handler: Handler, rest: str) -> Any:
@@ -191,6 +195,8 @@ def require_login(
             return await _settled(ask(handler, request))
 
     def challenge(*, stale: bool = False) -> Response:
+        if for_proxy:
+            return error_page(407, {"proxy-authenticate": kind.challenge(stale)})
         return error_page(401, {"www-authenticate": kind.challenge(stale)})
 
     def wrap(handler: Handler) -> Handler:
@@ -198,7 +204,7 @@ def require_login(
             if kind.shows_secret and not (allow_plaintext or _is_private(request)):
                 # No challenge: it would ask for the secret to be sent in clear.
                 return error_page(403)
-            value = request.header("authorization")
+            value = request.header(shown_in)
             if value is None:
                 return challenge()
             named, rest = parse_authorization(value)

@@ -11,13 +11,14 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from sennit.core.endpoint.connect import connect
+from sennit.core.endpoint.connect import connect, connect_tcp
 from sennit.core.errors import ConnectError, MissingExtraError
 from sennit.core.protocol import Protocol
 from sennit.web.errors import WebUsageError
 from sennit.web.http1.client import HTTP1ClientConnection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Context
     from typing import Literal
 
@@ -53,6 +54,7 @@ class Dialler:
         tls: How to talk TLS; the system's trust when left out.
         http2: As the pool's.
         local_address: Host and port to connect from.
+        permit: As the pool's.
         reactor: Who waits.
         context: Where connections live: the pool's own, since they outlive the requests
             that they were made for.
@@ -67,6 +69,7 @@ class Dialler:
         tls: ClientTLS | None,
         http2: HTTP2,
         local_address: tuple[str, int] | None,
+        permit: Callable[[str], bool] | None = None,
         reactor: Reactor,
         context: Context,
     ) -> None:
@@ -79,39 +82,31 @@ class Dialler:
         self.timeouts = timeouts
         self.http2 = http2
         self.local_address = local_address
+        self.permit = permit
         self.reactor = reactor
         self.context = context
         self._tls = tls
-        self._ready_tls: ClientTLS | None = None
+        self._ready_tls: dict[bool, ClientTLS] = {}
 
-    @property
-    def tls(self) -> ClientTLS:
-        """How to talk TLS, offering what this client speaks."""
-        if self._ready_tls is None:
-            # Here, so that a program without https never loads OpenSSL.
-            from sennit.core.transport.tls import ClientTLS
-
-            offer = ["h2", "http/1.1"] if self.http2 else ["http/1.1"]
-            if self.http2 == "always":
-                offer = ["h2"]
-            if self._tls is None:
-                self._ready_tls = ClientTLS(alpn=offer)
-            elif self._tls.alpn:
-                self._ready_tls = self._tls  # the program knows what it wants
-            else:
-                self._ready_tls = self._tls.offering(offer)
-        return self._ready_tls
-
-    @property
-    def tls_of_one(self) -> ClientTLS:
-        """Likewise, where only HTTP/1.1 will do."""
-        if not self.http2:
-            return self.tls
+    def tls(self, multiplex: bool) -> ClientTLS:
+        """How to talk TLS, offering HTTP/2 or not."""
+        ready = self._ready_tls.get(multiplex)
+        if ready is not None:
+            return ready
+        # Here, so that a program without https never loads OpenSSL.
         from sennit.core.transport.tls import ClientTLS
 
+        offer = ["http/1.1"]
+        if multiplex:
+            offer = ["h2"] if self.http2 == "always" else ["h2", "http/1.1"]
         if self._tls is None:
-            return ClientTLS(alpn=["http/1.1"])
-        return self._tls.offering(["http/1.1"])
+            ready = ClientTLS(alpn=offer)
+        elif multiplex and self._tls.alpn:
+            ready = self._tls  # the program knows what it wants
+        else:
+            ready = self._tls.offering(offer)
+        self._ready_tls[multiplex] = ready
+        return ready
 
     def connection(self, multiplexed: bool) -> ClientConnection:
         """A connection that is yet to get its transport."""
@@ -137,20 +132,30 @@ class Way:
         "_endpoint",
         "_forwarded",
         "_name",
+        "_port",
         "_proxy",
         "_secure",
-        "_upgrades",
+        "may_multiplex",
         "shown",
     )
 
-    def __init__(self, dialler: Dialler, url: URL, proxy: Proxy | None, unix: str | None) -> None:
+    def __init__(
+        self, dialler: Dialler, url: URL, proxy: Proxy | None, unix: str | None, *, upgrade: bool
+    ) -> None:
         self._dialler = dialler
         self._secure = url.secure
-        # RFC 6455 §4.1: a handshake of HTTP/1.1, which HTTP/2 has no upgrade for.
-        self._upgrades = url.scheme in ("ws", "wss")
         self._proxy = proxy
         self._name = url.host
+        self._port = url.port
         self._forwarded = proxy is not None and proxy.forwards and url.scheme == "http"
+        http2 = dialler.http2
+        # RFC 6455 §4.1: a handshake of HTTP/1.1, which HTTP/2 has no upgrade for.
+        upgrade = upgrade or url.scheme in ("ws", "wss")
+        self.may_multiplex = (
+            bool(http2) and not (upgrade or self._forwarded) and (self._secure or http2 == "always")
+        )
+        if dialler.permit is not None and (self._secure or proxy or url.unix or unix):
+            raise WebUsageError("a pool that asks before it connects connects to http:// alone")
         shown = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
         path = url.unix or unix
         if path is not None:
@@ -172,14 +177,6 @@ class Way:
     def __str__(self) -> str:
         return self.shown
 
-    @property
-    def may_multiplex(self) -> bool:
-        """Whether HTTP/2 may come of it."""
-        http2 = self._dialler.http2
-        if self._forwarded or self._upgrades or not http2:
-            return False
-        return self._secure or http2 == "always"
-
     def dial(self, timeout: float | None) -> Deferred[ClientConnection]:
         """Make a connection.
 
@@ -199,7 +196,7 @@ class Way:
                 options["tls"] = proxy.tls
         else:
             if self._secure:
-                options["tls"] = dialler.tls_of_one if self._upgrades else dialler.tls
+                options["tls"] = dialler.tls(self.may_multiplex)
                 options["server_hostname"] = self._name
             if proxy is not None:
                 options["via"] = proxy.tunnel
@@ -207,7 +204,14 @@ class Way:
         return dialler.context.copy().run(self._connect, arrival, options)
 
     def _connect(self, arrival: _Arrival, options: dict[str, Any]) -> Deferred[ClientConnection]:
-        opened = connect(self._endpoint, lambda: arrival, **options)
+        permit = self._dialler.permit
+        if permit is not None:
+            reactor = options.pop("reactor")
+            opened: Deferred[Any] = connect_tcp(
+                reactor, lambda: arrival, self._name, self._port, permit=permit, **options
+            )
+        else:
+            opened = connect(self._endpoint, lambda: arrival, **options)
         return opened.add_callbacks(arrival.arrived, arrival.failed)
 
     def settle(self, transport: IStreamTransport) -> ClientConnection:

@@ -31,6 +31,7 @@ from sennit.web.client.limits import ClientTimeouts, PoolLimits, ResponseLimits
 from sennit.web.errors import RequestTimeoutError, UnansweredError, WebUsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Literal, Self
 
     from sennit.core.interfaces import IDelayedCall
@@ -66,6 +67,8 @@ class Pool:
             which chooses by URL (`proxies_from_environment` reads the usual variables).
         unix: Path of a Unix socket that all requests go to, whatever their host.
         local_address: Host and port to connect from.
+        permit: Whether an address may be connected to, asked once the name of a host is
+            looked up; for programs that fetch what others name. Of ``http`` only.
         reactor: The current one when left out.
     """
 
@@ -80,6 +83,7 @@ class Pool:
         proxy: str | Proxy | Proxies | None = None,
         unix: str | None = None,
         local_address: tuple[str, int] | None = None,
+        permit: Callable[[str], bool] | None = None,
         reactor: Reactor | None = None,
     ) -> None:
         self.limits = limits or PoolLimits()
@@ -90,6 +94,7 @@ class Pool:
         self._proxies = None if proxy is None else _proxies(proxy)
         self._unix = unix
         self._local_address = local_address
+        self._permit = permit
         self._reactor = reactor
         self._context = copy_context()
         self._dialler: Dialler | None = None
@@ -134,9 +139,13 @@ class Pool:
         if self._closing:
             raise WebUsageError("the pool is closed")
         url = request.url
-        host = self._hosts.get(url.origin)
+        origin = url.origin
+        if request.upgrade:
+            # HTTP/2 has no such thing: these have connections of their own.
+            origin = (f"{url.scheme}+upgrade", url.host, url.port)
+        host = self._hosts.get(origin)
         if host is None:
-            host = self._find_host(url)
+            host = self._find_host(origin, url, upgrade=request.upgrade)
         timeouts = request.timeouts or self.timeouts
         if timeouts.total is not None:
             request.deadline = self.clock.time() + timeouts.total
@@ -189,7 +198,7 @@ class Pool:
         age = self.limits.age
         return age is not None and self.clock.time() - self._born[connection] >= age
 
-    def _find_host(self, url: URL) -> Host:
+    def _find_host(self, origin: Origin, url: URL, *, upgrade: bool) -> Host:
         """The books on the host of a URL, opened when it is first asked for."""
         dialler = self._dialler
         if dialler is None:
@@ -200,12 +209,13 @@ class Pool:
                 tls=self._tls,
                 http2=self._http2,
                 local_address=self._local_address,
+                permit=self._permit,
                 reactor=self.clock,
                 context=self._context,
             )
         proxy = None if self._proxies is None else self._proxies.choose(url)
         forwarded = proxy is not None and proxy.forwards and url.scheme == "http"
-        way = Way(dialler, url, proxy, self._unix)
+        way = Way(dialler, url, proxy, self._unix, upgrade=upgrade)
         if forwarded and proxy is not None:
             # To whom it is forwarded does not matter to the connection.
             host = self._forwarding.get(proxy)
@@ -214,9 +224,9 @@ class Pool:
         else:
             host = Host(way, self.limits.streams)
         if len(self._hosts) >= _HOSTS_KEPT:
-            for origin in [each for each, host in self._hosts.items() if not _in_use(host)]:
-                del self._hosts[origin]
-        self._hosts[url.origin] = host
+            for unused in [each for each, host in self._hosts.items() if not _in_use(host)]:
+                del self._hosts[unused]
+        self._hosts[origin] = host
         return host
 
     # ── waiting ───────────────────────────────────────────────────────────────

@@ -36,11 +36,11 @@ from typing import TYPE_CHECKING, Any
 
 from sennit.core.endpoint.joining import Side, Tunnel
 from sennit.core.endpoint.networks import host_of
-from sennit.core.errors import ConnectError, PoolFullError, SennitError, TLSError
+from sennit.core.errors import ConnectError, PoolFullError, TLSError
 from sennit.core.reactor.base import current_reactor
 from sennit.web.answering import Upgrade
 from sennit.web.client.limits import ClientTimeouts, PoolLimits
-from sennit.web.client.messages import IDEMPOTENT, OutgoingRequest
+from sennit.web.client.messages import IDEMPOTENT
 from sennit.web.client.pool import Pool
 from sennit.web.errors import (
     RequestTimeoutError,
@@ -55,10 +55,10 @@ from sennit.web.proxy.fields import (
     end_to_end,
     forwards_left,
     request_fields,
-    trailer_fields,
     via_field,
 )
 from sennit.web.proxy.forwarded import Forwarder
+from sennit.web.proxy.relaying import hand_back, outgoing
 from sennit.web.proxy.translation import Translation
 from sennit.web.proxy.upstream import NoUpstreamError, Upstream, Upstreams
 from sennit.web.resource import Resource
@@ -284,7 +284,8 @@ class ReverseProxy(Resource):
                     answer = self._join(request, response, held)
                     response = None
                     return answer
-                return await self._answer(request, upstream, response)
+                fields = self._outward(request, upstream, response)
+                return await hand_back(request, response, fields, held.broke)
             except _FAILURES as error:
                 if content is not None and content.error is not None:
                     # It is the client that broke off, or sent too much.
@@ -341,63 +342,20 @@ class ReverseProxy(Resource):
         elif self._host != "upstream":
             headers = [(b"host", self._host.encode("ascii")), *headers]
 
-        def inform(status: int, fields: list[Field]) -> None:
-            # 100 is said when the content is read; HTTP/1.0 knows no others (RFC 9110 §15.2).
-            if status not in (100, 101) and head.version != b"1.0":
-                request.inform(status, end_to_end(fields))
-
-        outgoing = OutgoingRequest(
+        sent = outgoing(
+            request,
             method,
             upstream.at(target),
             headers,
-            None if content is None else content.pieces(),
-            length=head.length if content is not None and head.length >= 0 else None,
-            timeouts=self._timeouts,
-            on_informational=inform,
+            content,
+            self._timeouts,
             upgrade=bool(upgrade),
-            expect_continue=head.expect_continue,
-            trailers=None if content is None else content.trailers,
         )
         pool = self._tunnels if upgrade and self._tunnels is not None else self._pool
-        response: IncomingResponse = await pool.send(outgoing)
+        response: IncomingResponse = await pool.send(sent)
         return response
 
     # ── answers ───────────────────────────────────────────────────────────────
-
-    async def _answer(
-        self, request: Request, upstream: Upstream, response: IncomingResponse
-    ) -> Response | None:
-        """Give a response to the client as it comes."""
-        headers = self._outward(request, upstream, response)
-        reason = response.reason or None
-        inbox = response.inbox
-        if inbox.ended and inbox.error is None:
-            # It came whole with its head: one answer, one turn.
-            body = inbox.take_all()
-            if not response.trailers:
-                return Response(body, response.status, headers, reason=reason)
-            trailers = trailer_fields(response.trailers)
-            return Response(body, response.status, headers, reason=reason, trailers=trailers)
-        try:
-            writer = request.start(response.status, headers, reason=reason)
-        except ValueError as error:
-            raise HTTPError(502) from error
-        if not inbox.size:
-            # The first octet may be long in coming.
-            writer.flush()
-        try:
-            while piece := await inbox.next_piece():
-                await writer.write(piece)
-        except (SennitError, OSError) as error:
-            if inbox.error is not error:
-                raise  # it is the client that has gone
-            # Half an answer must not pass for a whole one.
-            upstream.failed += 1
-            _log.info("upstream %s broke off its answer: %s", upstream.name, error)
-            writer.abort()
-            return None
-        writer.end(trailer_fields(response.trailers))
-        return None
 
     def _outward(
         self, request: Request, upstream: Upstream, response: IncomingResponse
@@ -463,6 +421,11 @@ class _Held:
         self.judged = True
         self.upstream.failed += 1
         self.upstream.health.request_failed(self._clock())
+
+    def broke(self, error: BaseException) -> None:
+        """Its answer broke off."""
+        self.upstream.failed += 1
+        _log.info("upstream %s broke off its answer: %s", self.upstream.name, error)
 
     def close(self) -> None:
         """The request has ended."""

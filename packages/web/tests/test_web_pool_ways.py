@@ -146,6 +146,27 @@ def test_requests_that_came_at_once_are_dialled_for_when_the_server_speaks_http1
     go(clock, main())
 
 
+def test_what_is_to_be_changed_over_to_goes_by_http1_whatever_the_server_speaks(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    place = Place()
+    memory_network.host("10.0.0.1", name="example")
+
+    async def main() -> None:
+        shown = ServerTLS(*PAIR, alpn=place.server.alpn)
+        async with (
+            serve("tls://10.0.0.1:443", place, tls=shown),
+            Pool(tls=tls(alpn=["h2", "http/1.1"])) as pool,
+        ):
+            assert await fetch(pool) == (b"2", b"ok")
+            fields = [(b"connection", b"upgrade"), (b"upgrade", b"x")]
+            for url in (URL, "wss://example/"):
+                request = OutgoingRequest("GET", url, fields, upgrade=True)
+                assert await fetch(pool, request) == (b"1.1", b"ok")
+
+    go(clock, main())
+
+
 def test_more_streams_than_may_be_take_another_connection(
     clock: Clock, memory_network: MemoryNetwork
 ) -> None:

@@ -96,7 +96,7 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
     on_half_close: Callable[[], object] | None = None
     """Called when the client sends no more: set by a handler that has to know (HTTP/1)."""
 
-    surroundings: tuple[Any, Any, str]
+    surroundings: Any
     """What hosted applications are told of it, once one has asked (``hosting/asgi.py``)."""
 
     def __init__(self, server: HTTPServer, engine: EngineT) -> None:

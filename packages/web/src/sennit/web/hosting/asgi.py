@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote_to_bytes
 
 from sennit.core._tasks import start_task
-from sennit.core._waiting import Later, new_cancellation
+from sennit.core._waiting import Later, current_loop, new_cancellation
 from sennit.core.deferred import Deferred
 from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectionLost, ProtocolError
@@ -47,14 +47,13 @@ from sennit.web.response import Response, error_page
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
     from sennit.core._inbox import Inbox
     from sennit.core.interfaces import Buffer, IDelayedCall
     from sennit.web.hosting.lifespan import Application, Lifespan, Message, Scope
-    from sennit.web.hosting.pieces import End
     from sennit.web.request import Request
     from sennit.web.server import Answer
 
@@ -178,45 +177,60 @@ class ASGI(Resource):
 
     def __call__(self, request: Request) -> Answer:
         """Be a handler."""
-        return self.render(request)
-
-    def render(self, request: Request) -> Answer:
-        """Answer with what the application says."""
+        connection = request.connection
+        try:
+            around = connection.surroundings
+        except AttributeError:
+            around = connection.surroundings = _Surroundings(request)
         exchange = _Exchange(self, request)
         try:
-            coroutine = self.app(self.scope(request), exchange.receive, exchange.send)
-            task = exchange.task = start_task(
-                cast("Coroutine[Any, Any, None]", coroutine), copy_context()
-            )
+            coroutine = self.app(self.scope(request, around), exchange.receive, exchange.send)
+            # `Any`: an application promises no more than something to await.
+            begun: Any = coroutine
+            task = start_task(begun, copy_context(), around.loop, name="asgi")
         except Exception as error:
             exchange.failed(error)
         else:
-            if task.done():
-                exchange.ended(task)
-            else:
+            if not task.done():
+                exchange.task = task
                 self.tasks.add(task)
                 task.add_done_callback(exchange.ended)
+            elif exchange.whole and not task.cancelled() and task.exception() is None:
+                # The path of nearly every request.
+                return exchange.response
+            else:
+                exchange.ended(task)
         response = exchange.response
         if response is not None:
             exchange.handed = True
             return response
-        deferred: Deferred[Response | None] = Deferred(exchange)
-        exchange.answer = deferred
-        return deferred
+        answer = exchange.answer = Deferred(exchange)
+        return answer
 
-    def scope(self, request: Request) -> Scope:
-        """What the application is told of a request, but for its content."""
+    render = __call__
+
+    def scope(self, request: Request, around: _Surroundings) -> Scope:
+        """What the application is told of a request, but for its content.
+
+        Args:
+            request: The request.
+            around: What is known of its connection.
+        """
         head = request.head
-        raw, _, query = head.path.partition(b"?")
-        path = (
-            raw.decode("ascii")
-            if b"%" not in raw
-            else unquote_to_bytes(raw).decode("utf-8", "replace")
+        path = head.path
+        query = b""
+        if b"?" in path:
+            path, _, query = path.partition(b"?")
+        text = (
+            path.decode("ascii")
+            if b"%" not in path
+            else unquote_to_bytes(path).decode("utf-8", "replace")
         )
         root_path = self.root_path
+        if root_path:
+            text = root_path + text
         if request._segments is not None and (mount := mounted_at(request)):
             root_path += unquote_to_bytes(mount).decode("utf-8", "replace")
-        client, server, scheme = _surroundings(request)
         headers = head.headers
         version = head.version
         if version == b"2" and head.host is not None:
@@ -224,16 +238,16 @@ class ASGI(Resource):
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.5"},
-            "http_version": _VERSIONS.get(version, "1.1"),
+            "http_version": _VERSIONS[version],
             "method": _METHODS.get(head.method) or head.method.decode("latin-1"),
-            "scheme": scheme,
-            "path": self.root_path + path if self.root_path else path,
-            "raw_path": raw,
+            "scheme": around.scheme,
+            "path": text,
+            "raw_path": path,
             "query_string": query,
             "root_path": root_path,
             "headers": headers,
-            "client": client,
-            "server": server,
+            "client": around.client,
+            "server": around.server,
             "extensions": (_OLD_EXTENSIONS if version == b"1.0" else _EXTENSIONS).copy(),
         }
         if self.state is not None:
@@ -241,14 +255,22 @@ class ASGI(Resource):
         return scope
 
 
-def _surroundings(request: Request) -> tuple[End | None, End | None, str]:
-    """Both ends and the scheme, looked up once per connection."""
-    connection = request.connection
-    try:
-        found: tuple[End | None, End | None, str] = connection.surroundings
-    except AttributeError:
-        found = connection.surroundings = (*ends_of(request), request.scheme)
-    return found
+class _Surroundings:
+    """What is the same for every request of a connection.
+
+    Attributes:
+        client: The client's end.
+        server: The server's end.
+        scheme: ``http`` or ``https``.
+        loop: Who runs Tasks there.
+    """
+
+    __slots__ = ("client", "loop", "scheme", "server")
+
+    def __init__(self, request: Request) -> None:
+        self.client, self.server = ends_of(request)
+        self.scheme = request.scheme
+        self.loop = current_loop()
 
 
 def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -257,61 +279,48 @@ def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
     Names are put in lower case, and what frames the message is left to the server.
     """
     found: list[tuple[bytes, bytes]] = []
-    for name, value in headers:
-        lower = name.lower()
-        if lower != b"transfer-encoding":
-            found.append((lower, value))
+    for field in headers:
+        name, value = field
+        # Most are right, and the very same objects again and again: their hashes are known.
+        if not name.islower():
+            field = name.lower(), value
+        elif type(field) is not tuple:
+            field = name, value
+        if field[0] != b"transfer-encoding":
+            found.append(field)
     return found
 
 
 class _Exchange(Later):
     """One request: what the application receives and sends."""
 
-    __slots__ = (
-        "_fault",
-        "_headers",
-        "_host",
-        "_inbox",
-        "_left",
-        "_limit",
-        "_listens",
-        "_quiet",
-        "_state",
-        "_status",
-        "_told",
-        "_trailers",
-        "_waiters",
-        "_wants_trailers",
-        "answer",
-        "gone",
-        "handed",
-        "pieces",
-        "request",
-        "response",
-        "task",
-    )
+    answer: Deferred[Response | None] | None = None
+    response: Response | None = None
+    pieces: Pieces | None = None
+    task: asyncio.Task[None] | None = None
+    handed = False  # the answer was given to the connection
+    whole = False  # the answer is complete, and was never a part
+    gone = False  # the client has
+    _state = _NOTHING
+    _status = 0
+    _headers: list[tuple[bytes, bytes]]
+    _listens = False  # the application waits, or has waited, for the client to leave
+    _quiet = False  # the client sends no more
+    _told = False  # all of the request's content was received by the application
+    _left = 0
+    _inbox: Inbox[Any] | None = None
+    _waiters: list[Deferred[None]] | None = None
+    _wants_trailers = False
+    _trailers: list[tuple[bytes, bytes]] | None = None
+    _limit: IDelayedCall | None = None
+    _fault: BaseException | None = None
 
     def __init__(self, host: ASGI, request: Request) -> None:
+        # Few attributes, since a request that has its answer at once needs no more.
         self.request = request
-        self.answer: Deferred[Response | None] | None = None
-        self.response: Response | None = None
-        self.pieces: Pieces | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.handed = False  # the answer was given to the connection
-        self.gone = False  # the client has
         self._host = host
-        self._state = _NOTHING
-        self._listens = False  # the application waits, or has waited, for the client to leave
-        self._quiet = False  # the client sends no more
-        self._told = False  # all of the request's content was received by the application
-        self._left = request.head.length
-        self._inbox: Inbox[Any] | None = None
-        self._waiters: list[Deferred[None]] | None = None
-        self._wants_trailers = False
-        self._trailers: list[tuple[bytes, bytes]] | None = None
-        self._limit: IDelayedCall | None = None
-        self._fault: BaseException | None = None
-        if self._left:
+        if request.head.length:
+            self._left = request.head.length
             # Now, while the exchange is being opened.
             self._inbox = request.connection.inbox(request.head)
 
@@ -433,6 +442,7 @@ class _Exchange(Later):
     def _complete(self, body: bytes | FilePart) -> None:
         """The whole answer is there."""
         self._state = _COMPLETE
+        self.whole = True
         if self._listens or self._inbox is not None:
             self._stop_receiving()
         self._give(Response(body, self._status))

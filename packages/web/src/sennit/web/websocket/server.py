@@ -138,8 +138,7 @@ def accept_websocket(
     engine = options.engine(limits=options.limits, deflate=verdict.deflate, pieces=options.pieces)
     protocol: WebSocketProtocol
     if isinstance(handler, type):
-        if not issubclass(handler, WebSocketProtocol):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise WebUsageError(f"{handler!r} is no WebSocketProtocol")
+        _check(handler)
         protocol = handler(engine, timeouts=options.timeouts, subprotocol=verdict.subprotocol)
     else:
         run = handler
@@ -157,6 +156,11 @@ def accept_websocket(
     return Upgrade(protocol, verdict.headers, verdict.status)
 
 
+def _check(kind: type) -> None:
+    if not issubclass(kind, WebSocketProtocol):
+        raise WebUsageError(f"{kind!r} is no WebSocketProtocol")
+
+
 class WebSocketResource(Resource):
     """A leaf of a tree of resources that WebSockets begin at.
 
@@ -166,7 +170,7 @@ class WebSocketResource(Resource):
         options: Those of `WebSocketOptions`. (`Any`: they are checked there.)
 
     Raises:
-        WebUsageError: An option is wrong.
+        WebUsageError: The handler is none, or an option is wrong.
     """
 
     leaf = True
@@ -175,7 +179,9 @@ class WebSocketResource(Resource):
         self._handler = handler
         self._options = WebSocketOptions(**options)
         self._asked: tuple[str, ...] = ()
-        if not isinstance(handler, type):
+        if isinstance(handler, type):
+            _check(handler)
+        else:
             self._asked = tuple(list(inspect.signature(handler).parameters)[1:])
 
     def render(self, request: Request) -> Response:

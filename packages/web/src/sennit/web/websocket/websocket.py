@@ -432,6 +432,7 @@ class WebSocket:
         Raises:
             WebSocketClosedError: The WebSocket is closed or closing.
             ValueError: The text has lone surrogates.
+            TypeError: It is none of those.
         """
         session = self._session
         engine = session.engine
@@ -440,6 +441,8 @@ class WebSocket:
                 return self._send_later(data)
             engine.send_message(data)
             return session.writable()
+        if not hasattr(data, "__aiter__"):
+            raise TypeError(f"a message is str, octets or pieces of one, not {data!r:.60}")
         return self._send_pieces(data)
 
     async def _send_later(self, data: str | Buffer) -> None:

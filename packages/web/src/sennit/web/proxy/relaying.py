@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sennit.core.errors import SennitError
 from sennit.web.client.messages import OutgoingRequest
+from sennit.web.client.urls import URL
 from sennit.web.proxy.fields import end_to_end, trailer_fields
 from sennit.web.response import HTTPError, Response
 
@@ -18,13 +19,32 @@ if TYPE_CHECKING:
 
     from sennit.web.client.limits import ClientTimeouts
     from sennit.web.client.messages import IncomingResponse
-    from sennit.web.client.urls import URL
     from sennit.web.proxy.content import Content
     from sennit.web.request import Request
 
     Field = tuple[bytes, bytes]
 
-__all__ = ["hand_back", "outgoing"]
+__all__ = ["hand_back", "outgoing", "url_at"]
+
+
+def url_at(base: URL, target: bytes) -> URL:
+    """The URL of a request target: path and query stay as they were written.
+
+    Which of a path's forms is meant is for the server to say (RFC 3986 §6.2.2 is for
+    those who ask, not for those in between).
+
+    Args:
+        base: Says scheme, host and port.
+        target: Path and query, in octets.
+    """
+    found = URL.__new__(URL)
+    for each in URL.__slots__:
+        setattr(found, each, getattr(base, each))
+    found.target = target
+    path, mark, query = target.decode("ascii").partition("?")
+    found.path = path
+    found.query = query if mark else None
+    return found
 
 
 def outgoing(

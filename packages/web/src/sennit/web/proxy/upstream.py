@@ -23,6 +23,7 @@ from sennit.core.deferred import Deferred
 from sennit.web.client.urls import URL
 from sennit.web.errors import WebError, WebUsageError
 from sennit.web.proxy.health import Health, HealthRules, State
+from sennit.web.proxy.relaying import url_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -122,15 +123,7 @@ class Upstream:
 
     def at(self, target: bytes) -> URL:
         """The URL of a request target here: path and query as they will be sent."""
-        found = URL.__new__(URL)
-        base = self.url
-        for each in URL.__slots__:
-            setattr(found, each, getattr(base, each))
-        found.target = self.base + target
-        path, mark, query = found.target.decode("ascii").partition("?")
-        found.path = path
-        found.query = query if mark else None
-        return found
+        return url_at(self.url, self.base + target)
 
     def _changed(self, before: State, after: State) -> None:
         if State.TRIED in (before, after) and after is not State.UP:

@@ -73,6 +73,20 @@ if TYPE_CHECKING:
     from sennit.web.sse import Event, EventHub, EventStream
     from sennit.web.static import StaticFiles
     from sennit.web.virtualhosts import hosts
+    from sennit.web.websocket.client import connect_websocket
+    from sennit.web.websocket.deflate import Deflate
+    from sennit.web.websocket.engine import WSProtoEngine
+    from sennit.web.websocket.errors import (
+        WebSocketClosedError,
+        WebSocketProtocolError,
+        WebSocketRefusedError,
+    )
+    from sennit.web.websocket.fast import FastEngine
+    from sennit.web.websocket.grammar import encode_message
+    from sennit.web.websocket.limits import WebSocketLimits, WebSocketTimeouts
+    from sennit.web.websocket.protocol import WebSocketProtocol
+    from sennit.web.websocket.server import WebSocketResource, accept_websocket
+    from sennit.web.websocket.websocket import WebSocket
     from sennit.web.wrappers import ask, then
 
 __all__ = [
@@ -86,10 +100,12 @@ __all__ = [
     "ClientTimeouts",
     "Converter",
     "CookieJar",
+    "Deflate",
     "DigestAuth",
     "Event",
     "EventHub",
     "EventStream",
+    "FastEngine",
     "Form",
     "FormError",
     "FormLimits",
@@ -124,16 +140,28 @@ __all__ = [
     "StatusError",
     "Timeouts",
     "Upload",
+    "WSProtoEngine",
     "WebError",
     "WebProtocolError",
+    "WebSocket",
+    "WebSocketClosedError",
+    "WebSocketLimits",
+    "WebSocketProtocol",
+    "WebSocketProtocolError",
+    "WebSocketRefusedError",
+    "WebSocketResource",
+    "WebSocketTimeouts",
     "WebUsageError",
     "__version__",
+    "accept_websocket",
     "ask",
     "canonical_host",
     "compress",
+    "connect_websocket",
     "cors",
     "current_request_id",
     "decode_requests",
+    "encode_message",
     "error_page",
     "error_pages",
     "fetch",
@@ -200,6 +228,16 @@ _ROOMS = {
     "sse": ("Event", "EventHub", "EventStream"),
     "static": ("StaticFiles",),
     "virtualhosts": ("hosts",),
+    "websocket.client": ("connect_websocket",),
+    "websocket.deflate": ("Deflate",),
+    "websocket.engine": ("WSProtoEngine",),
+    "websocket.errors": ("WebSocketClosedError", "WebSocketProtocolError", "WebSocketRefusedError"),
+    "websocket.fast": ("FastEngine",),
+    "websocket.grammar": ("encode_message",),
+    "websocket.limits": ("WebSocketLimits", "WebSocketTimeouts"),
+    "websocket.protocol": ("WebSocketProtocol",),
+    "websocket.server": ("WebSocketResource", "accept_websocket"),
+    "websocket.websocket": ("WebSocket",),
     "wrappers": ("ask", "then"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -28,7 +28,7 @@ __all__ = ["CHECKS", "main", "unlisted"]
 
 Problems = Iterator[str]
 
-PURE: Final = {"engine", "events", "framing", "grammar"}
+PURE: Final = {"client_engine", "engine", "events", "framing", "grammar", "response_framing"}
 """Modules and rooms that do no I/O, by name."""
 
 HEAVY: Final = ("asyncio", "selectors", "socket", "ssl")

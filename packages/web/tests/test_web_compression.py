@@ -321,3 +321,42 @@ def test_content_may_be_taken_without_waiting(clock: Clock) -> None:
     server = http_server(decode_requests()(taking))
     _, _, answer = exchange(clock, server, content, "POST", Content_Encoding="gzip")
     assert answer == str(len(LONG) * 100).encode()
+
+
+async def echoing(scope: Any, receive: Any, send: Any) -> None:
+    content, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        content += message["body"]
+        more = message["more_body"]
+    names = [name for name, _ in scope["headers"]]
+    told = b"%d %d" % (len(content), b"content-encoding" in names)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": told})
+
+
+def test_hosted_applications_get_it_decoded_or_as_it_came(clock: Clock) -> None:
+    from sennit.web.hosting.asgi import ASGI
+
+    content = gzip.compress(b"x" * 5000)
+    fields = {"Content_Encoding": "gzip"}
+    raw = Site()
+    raw.mount("/", ASGI(echoing))
+    told = exchange(clock, raw, content, "POST", **fields)[2]
+    assert told == b"%d 1" % len(content)
+    decoded = Site(wrappers=[decode_requests()])
+    decoded.mount("/", ASGI(echoing))
+    assert exchange(clock, decoded, content, "POST", **fields)[2] == b"5000 0"
+    assert exchange(clock, decoded, b"plain", "POST")[2] == b"5 0"
+
+
+def test_hosted_applications_have_limits_of_their_own(clock: Clock) -> None:
+    from sennit.web.hosting.asgi import ASGI
+
+    site = Site(limits=Limits(body=1000))
+    site.route("/large", methods=("POST",), limit=5000)(shown)
+    site.mount("/", ASGI(echoing), limit=10)
+    assert exchange(clock, site, b"x" * 10, "POST")[2] == b"10 0"
+    assert exchange(clock, site, b"x" * 11, "POST")[0] == 413

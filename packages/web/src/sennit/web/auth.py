@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     DigestSource = Callable[[str, str], str | Awaitable[str | None] | None]
 
-__all__ = ["parse_authorization", "require_login"]
+__all__ = ["parse_authorization", "parse_parameters", "require_login"]
 
 NONCE_LIFE: Final = 300.0
 """Seconds for which a nonce is good."""

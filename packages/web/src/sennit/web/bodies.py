@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sennit.core.driver import Body
 from sennit.core.errors import LimitReachedError
 from sennit.web.errors import WebProtocolError
+from sennit.web.events import BodyReceived
 from sennit.web.response import HTTPError
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import Buffer
     from sennit.web.decoding import ContentDecoder
 
-__all__ = ["CountedBody", "DecodedBody", "guarded"]
+__all__ = ["CountedBody", "DecodedBody", "GuardedInbox", "guarded"]
 
 
-def guarded(body: Body, limit: int, decoder: ContentDecoder | None) -> Body:
+def guarded(body: Body, limit: int, decoder: ContentDecoder | None) -> CountedBody:
     """A body as its handler gets it.
 
     Args:
@@ -83,6 +84,10 @@ class CountedBody(Body):
                 raise LimitReachedError(f"the body has more than {limit} octets", "limit:body")
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def close(self) -> None:
+        """Nobody takes any more."""
+        self._inbox.close()
 
     def _count(self, data: Buffer) -> None:
         self._left -= len(data)
@@ -154,3 +159,55 @@ class DecodedBody(CountedBody):
             self._decoder.finish()
         except WebProtocolError as error:
             raise HTTPError(error.status, None, str(error)) from error
+
+
+class GuardedInbox:
+    """The same for who takes events, as hosted applications do; used as an inbox is.
+
+    Args:
+        body: The content, counted or decoded.
+        exchange: Number of the request.
+    """
+
+    __slots__ = ("_body", "_exchange")
+
+    def __init__(self, body: CountedBody, exchange: int) -> None:
+        self._body = body
+        self._exchange = exchange
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last event was taken."""
+        return self._body.ended
+
+    def take(self) -> BodyReceived | None:
+        """The next event if it is there, else ``None`` at once.
+
+        Raises:
+            ProtocolError: The peer broke a rule of this exchange, or sent too much.
+        """
+        try:
+            data = self._body.take()
+        except HTTPError as error:
+            raise _as_fault(error) from error
+        return None if data is None else BodyReceived(self._exchange, bytes(data))
+
+    async def get(self) -> BodyReceived | None:
+        """The next event; waits for it. ``None`` when nothing more will come.
+
+        Raises:
+            ProtocolError: The peer broke a rule of this exchange, or sent too much.
+        """
+        try:
+            data = await anext(self._body, None)
+        except HTTPError as error:
+            raise _as_fault(error) from error
+        return None if data is None else BodyReceived(self._exchange, bytes(data))
+
+    def close(self) -> None:
+        """Nobody takes any more."""
+        self._body.close()
+
+
+def _as_fault(error: HTTPError) -> WebProtocolError:
+    return WebProtocolError(str(error), "RFC 9110 §15.5.14", error.status)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sennit.web.server import Answer, Handler
     from sennit.web.wrappers import Wrapper
 
-__all__ = ["accepted_codings", "compress", "decode_requests"]
+__all__ = ["Compressor", "accepted_codings", "compress", "decode_requests"]
 
 MINIMUM: Final = 1024
 """Octets below which compressing costs more than it saves: they fit in one packet anyway."""

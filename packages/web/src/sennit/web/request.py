@@ -13,11 +13,13 @@ from sennit.web.response import HTTPError, Response
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sennit.core._inbox import Inbox
     from sennit.core.address import Address
     from sennit.core.driver import Body
     from sennit.core.engine import FilePart
     from sennit.core.interfaces import Buffer, IStreamTransport
     from sennit.web.answering import ResponseWriter
+    from sennit.web.bodies import GuardedInbox
     from sennit.web.connection import HTTPConnection
     from sennit.web.decoding import ContentDecoder
     from sennit.web.events import RequestHead
@@ -271,6 +273,24 @@ class Request:
             body = guarded(body, limit, self._decoder)
         self._body = body
         connection.go_on(head)
+
+    def inbox(self) -> Inbox[Any] | GuardedInbox:
+        """The events of the content, for who hosts applications and hands them on.
+
+        The client is not told to go on.
+
+        Raises:
+            HTTPError: 413, it is longer than `limit`.
+        """
+        connection, head = self.connection, self.head
+        limit = self.limit
+        if head.length > limit:
+            raise HTTPError(413)
+        if self._decoder is None and limit >= connection.limits.body:
+            return connection.inbox(head)
+        from sennit.web.bodies import GuardedInbox, guarded
+
+        return GuardedInbox(guarded(connection.body(head), limit, self._decoder), head.exchange)
 
     @property
     def limit(self) -> int:

@@ -304,14 +304,14 @@ class Site(HTTPServer):
         Raises:
             HTTPError: 404, the path is not well encoded.
         """
-        return walk(self.root, request)
+        return _walk(self.root, request)
 
     def not_found(self, request: Request) -> Answer:
         """What answers when a path leads nowhere; override it for a page of one's own."""
         return error_page(404)
 
 
-def walk(root: Resource, request: Request) -> Resource | None:
+def _walk(root: Resource, request: Request) -> Resource | None:
     """The resource that ``request.segments`` leads to; takes those it used off them.
 
     Raises:
@@ -335,7 +335,7 @@ def _walking(root: Resource) -> Handler:
     """A handler that asks what the rest of the path leads to below a resource."""
 
     def call(request: Request) -> Answer:
-        resource = walk(root, request)
+        resource = _walk(root, request)
         return error_page(404) if resource is None else resource.render(request)
 
     return call

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sennit.web.server import Answer, Handler
     from sennit.web.websocket.server import WebSocketHandler
 
-__all__ = ["CONVERTERS", "Converter", "Match", "Route", "Router", "parse_pattern"]
+__all__ = ["CONVERTERS", "Converter", "Match", "Route", "Router", "bind", "parse_pattern"]
 
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([A-Za-z_][A-Za-z0-9_]*))?\}").fullmatch
 H = TypeVar("H", bound="Callable[..., Answer]")
@@ -151,7 +151,7 @@ class Route:
         self.pattern = pattern
         self.segments = tuple(segments)
         self.handler = handler
-        self.methods = None if methods is None else with_head(methods)
+        self.methods = None if methods is None else _with_head(methods)
         self.name = name
         self.limit = limit
         self.mounted = mounted
@@ -502,7 +502,7 @@ class Router:
         return "/" + "/".join(parts)
 
 
-def with_head(methods: Iterable[str]) -> frozenset[str]:
+def _with_head(methods: Iterable[str]) -> frozenset[str]:
     """The methods, and HEAD where GET is among them."""
     found = frozenset(methods)
     return found | {"HEAD"} if "GET" in found else found

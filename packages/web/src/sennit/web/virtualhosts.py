@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sennit.web.resource import Resource
     from sennit.web.server import Answer, Handler, HTTPServer
 
-__all__ = ["host_name", "hosts"]
+__all__ = ["handler_of", "host_name", "hosts"]
 
 _NAME = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]").fullmatch
 _PORT = re.compile(r":[0-9]*\Z")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Wrapper = Callable[[Handler], Handler]
     Change = Callable[[Response], Response | Awaitable[Response]]
 
-__all__ = ["ask", "then", "wrap"]
+__all__ = ["Later", "ask", "then", "wrap"]
 
 
 def wrap(handler: Handler, wrappers: Iterable[Wrapper]) -> Handler:

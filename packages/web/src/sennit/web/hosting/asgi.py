@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
     from sennit.core._inbox import Inbox
     from sennit.core.interfaces import Buffer, IDelayedCall
+    from sennit.web.bodies import GuardedInbox
     from sennit.web.hosting.lifespan import Application, Lifespan, Message, Scope
     from sennit.web.request import Request
     from sennit.web.server import Answer
@@ -308,7 +309,7 @@ class _Exchange(Later):
     _quiet = False  # the client sends no more
     _told = False  # all of the request's content was received by the application
     _left = 0
-    _inbox: Inbox[Any] | None = None
+    _inbox: Inbox[Any] | GuardedInbox | None = None
     _waiters: list[Deferred[None]] | None = None
     _wants_trailers = False
     _trailers: list[tuple[bytes, bytes]] | None = None
@@ -322,7 +323,7 @@ class _Exchange(Later):
         if request.head.length:
             self._left = request.head.length
             # Now, while the exchange is being opened.
-            self._inbox = request.connection.inbox(request.head)
+            self._inbox = request.inbox()
 
     # ── what the application calls ────────────────────────────────────────────
 
@@ -358,7 +359,7 @@ class _Exchange(Later):
         self._quiet = True
         self._wake()
 
-    async def _content(self, inbox: Inbox[Any]) -> Message | None:
+    async def _content(self, inbox: Inbox[Any] | GuardedInbox) -> Message | None:
         """The next piece of the request's content; ``None`` when it will not come."""
         try:
             event = inbox.take()

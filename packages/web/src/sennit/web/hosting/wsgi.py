@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from sennit.core._inbox import Inbox
     from sennit.core.reactor.base import Reactor
+    from sennit.web.bodies import GuardedInbox
     from sennit.web.request import Request
     from sennit.web.server import Answer
 
@@ -153,7 +154,7 @@ class WSGI(Resource):
         return self._begin(request, None)
 
     async def _read_first(self, request: Request) -> Response | None:
-        body = await request.read(SMALL)
+        body = await request.encoded_body.read(SMALL)
         answer = self._begin(request, body)
         return answer if isinstance(answer, Response) else await answer
 
@@ -243,7 +244,7 @@ class _Run:
         self.answer: Deferred[Response | None] = Deferred(self.leave)
         self.queued: Deferred[Response | None] | None = None
         self.pieces: Pieces | None = None
-        self.inbox: Inbox[Any] | None = None
+        self.inbox: Inbox[Any] | GuardedInbox | None = None
         self.gone = False
         self.environ = host.environ(request)
         self._reactor = reactor
@@ -258,7 +259,7 @@ class _Run:
             self.environ["wsgi.input"] = io.BytesIO(body)
         else:
             # A 100 is sent, and octets are taken, when the application reads.
-            self.inbox = request.connection.inbox(request.head)
+            self.inbox = request.inbox()
             self.environ["wsgi.input"] = io.BufferedReader(Input(self._next_octets), SMALL)
 
     # ── in the loop ───────────────────────────────────────────────────────────

@@ -32,7 +32,15 @@ if TYPE_CHECKING:
     from sennit.core.database.pool import Pool
     from sennit.web.sessions.signing import Key
 
-__all__ = ["MemorySessions", "SQLiteSessions", "SignedCookies", "key_of", "new_token"]
+__all__ = [
+    "MemorySessions",
+    "SQLiteSessions",
+    "SignedCookies",
+    "decoded",
+    "encoded",
+    "key_of",
+    "new_token",
+]
 
 MAX_RECORD: Final = 64 * 1024
 """Octets of one session that are kept here."""

@@ -1051,6 +1051,25 @@ async def test_a_peer_that_closes_while_much_waits_is_a_reset() -> None:
     assert isinstance(protocol.lost[0].__cause__, OSError)
 
 
+@pytest.mark.parametrize("paused", [False, True])
+async def test_what_a_peer_said_before_it_stopped_listening_is_heard(paused: bool) -> None:
+    """As of a server that refuses an upload, answers and closes with octets unread."""
+    sock, peer = unix_pair(sndbuf=4096)
+    protocol = Recorder()
+    transport = begin(sock, protocol)
+    transport.write(b"." * 500_000)
+    await turns()
+    if paused:
+        transport.pause_reading()
+    peer.sendall(b"413")
+    peer.close()
+    transport.write(b"." * 500_000)
+    await protocol.ended
+    assert protocol.data == (b"" if paused else b"413")
+    assert transport.close_reason == "reset"
+    assert protocol.events[-1] == "lost"
+
+
 def test_a_reactor_that_stops_ends_its_connections() -> None:
     kept: list[Any] = []
 

@@ -75,11 +75,13 @@ class Sending(FlowControl):
         "_out",
         "_queued",
         "_reactor",
+        "_reading",
         "_registered",
         "_send",
         "_size",
         "_sock",
         "_state",
+        "_unheard",
     )
 
     _answer: bytes | memoryview
@@ -92,11 +94,13 @@ class Sending(FlowControl):
     _out: list[Any]  # of bytes, memoryview or FilePiece
     _queued: bool
     _reactor: Reactor
+    _reading: bool
     _registered: int
     _send: Callable[[bytes | memoryview], int]
     _size: int
     _sock: RawSocket
     _state: int
+    _unheard: bool  # sending has failed; what was received before has not been looked at
 
     def _watch(self, mask: int) -> None:
         raise TypeError("the transport's")  # pragma: no cover - overridden
@@ -235,6 +239,7 @@ class Sending(FlowControl):
     def _not_sent(self, error: OSError) -> None:
         """Sending has failed: for want of memory it is tried again in a while, else that is it."""
         if error.errno not in NO_MEMORY:
+            self._unheard = self._reading and not self._eof_in
             self._failed(error)
             return
         if self._registered & WRITE:

@@ -98,7 +98,6 @@ class SocketTransport(Sending):
         "_handler",
         "_owner",
         "_peer",
-        "_reading",
         "_recv",
     )
 
@@ -140,6 +139,7 @@ class SocketTransport(Sending):
         self._queued = False
         self._reading = True
         self._eof_in = False
+        self._unheard = False
         self._error: ConnectionLost | None = None
         self._handler: Callable[[int], object]
         if context is not None or hasattr(protocol, "get_buffer"):
@@ -562,8 +562,33 @@ class SocketTransport(Sending):
             return None
         return ConnectionLost("the connection has gone", self._close_reason or "lost")
 
+    def _hear_last_words(self) -> None:
+        """Deliver what the peer said before it stopped listening.
+
+        A server that refuses an upload answers, and closes with octets unread: the next
+        ``send`` fails, while the answer is here already.
+        """
+        for _ in range(READS_PER_TURN):
+            try:
+                data = self._recv(READ_SIZE)
+            except OSError:
+                return
+            if not data:
+                return
+            try:
+                self._data_received(data)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self._reactor.report(
+                    error, f"in {type(self._protocol).__qualname__}.data_received of {self!r}"
+                )
+                return
+
     def finish(self) -> None:
         """The reactor's call at the end of the turn in which the connection was lost."""
+        if self._unheard:
+            self._hear_last_words()
         error, self._error = self._error, None
         sock = self._sock
         if error is not None and error.reason != "reset":

@@ -709,6 +709,30 @@ def test_a_refusal_before_the_content_spares_it(clock: Clock, server: Server) ->
     finish(clock, pool)
 
 
+def test_an_expectation_that_is_refused_is_left_out_the_second_time(
+    clock: Clock, server: Server
+) -> None:
+    """RFC 9110 §10.1.1."""
+    pool = Pool()
+
+    def answer(peer: Peer) -> None:
+        if b"expect:" in peer.received:
+            peer.say(b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\n\r\nno")
+        elif peer.received.endswith(b"0\r\n\r\n"):
+            peer.say(OK)
+
+    server.on_data = answer
+    request = OutgoingRequest("POST", URL, body=pieces(b"one", b"two"))
+
+    assert go(clock, fetch(pool, request)) == b"ok"
+    assert server.peers[1].received.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+    part = FilePart(io.BytesIO(b"abc"), 0, 3, close_file=True)
+    request = OutgoingRequest("PUT", URL, body=part, expect_continue=True)
+    assert go(clock, fetch(pool, request)) == b"no"
+    assert part.file.closed
+    finish(clock, pool)
+
+
 def test_a_refusal_inside_the_content_stops_it(clock: Clock, server: Server) -> None:
     pool = Pool()
     closed: list[int] = []

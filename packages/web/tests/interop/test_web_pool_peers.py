@@ -499,6 +499,29 @@ async def test_a_reset_after_any_octet_is_one_error_and_frees_the_socket() -> No
     await server.wait_closed()
 
 
+async def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
+    """The server answers, and closes with octets unread: its kernel resets the connection."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+        await writer.drain()
+        writer.close()
+
+    async def content() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(64 * 1024)
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with Pool() as pool:
+        for body in (bytes(100), bytes(8 * MIB), content()):
+            response, said = await fetch(pool, url, "POST", body=body, expect_continue=False)
+            assert (response.status, said) == (413, b"no")
+    server.close()
+    await server.wait_closed()
+
+
 @pytest.mark.parametrize("secure", [False, True])
 async def test_connections_in_every_mood_leave_nothing_behind(web: Web, secure: bool) -> None:
     """Fault 17, short: connect, talk, give up, drop and close; then count."""

@@ -81,6 +81,8 @@ class OutgoingRequest:
     Attributes:
         deadline: When all of it must have ended, in the reactor's time: set by the
             pool where the time-outs say ``total``, since waiting counts too.
+        expects: Whether it was sent with an expectation: set by the connection, which
+            has not touched the content then before it was told to.
 
     Raises:
         ValueError: The method is none.
@@ -90,6 +92,7 @@ class OutgoingRequest:
         "body",
         "deadline",
         "expect_continue",
+        "expects",
         "extensions",
         "headers",
         "length",
@@ -133,6 +136,7 @@ class OutgoingRequest:
         self.trailers = trailers
         self.extensions = extensions
         self.deadline: float | None = None
+        self.expects = False
 
     def __repr__(self) -> str:
         return f"<OutgoingRequest {self.method} {self.url!s:.200}>"

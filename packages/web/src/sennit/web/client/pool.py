@@ -24,6 +24,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.deferred import Deferred, fail
+from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectionDone, PoolFullError
 from sennit.web.client.dialling import Dialler, Way
 from sennit.web.client.hosts import Host, Waiter
@@ -165,7 +166,13 @@ class Pool:
                 self.connection_changed(connection)
                 raise
             try:
-                return await answer
+                response = await answer
+                if response.status == 417 and request.expects and _has_content(request):
+                    # RFC 9110 §10.1.1: once more, without the expectation.
+                    request.expect_continue = request.expects = False
+                    await response.aclose()
+                    continue
+                return response
             except UnansweredError as error:
                 if error.untouched and not request.streamed:
                     untouched += 1
@@ -537,6 +544,12 @@ def _proxies(proxy: str | Proxy | Proxies) -> Proxies:
     if isinstance(proxy, Proxies):
         return proxy
     return Proxies({"all": Proxy(proxy) if isinstance(proxy, str) else proxy})
+
+
+def _has_content(request: OutgoingRequest) -> bool:
+    """Whether its content is still there, when none of it was sent."""
+    body = request.body
+    return not (isinstance(body, FilePart) and body.close_file)
 
 
 def _in_use(host: Host) -> bool:

@@ -223,6 +223,7 @@ class HTTP1ClientConnection:
             expect_continue=expect,
             upgrade=request.upgrade,
         )
+        request.expects = expect
         if expect:
             self._welcome = Deferred()
 

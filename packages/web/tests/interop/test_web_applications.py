@@ -228,6 +228,37 @@ async def test_curl_logs_in_by_basic_over_tls_alone(
 
 
 @needs_curl
+async def test_all_of_it_over_http2(
+    server: Server, safe: tuple[Server, str], reactor: Reactor, tmp_path: Path
+) -> None:
+    base = f"http://127.0.0.1:{server.port}"
+    jar = str(tmp_path / "jar")
+    version = ("--http2-prior-knowledge", "-w", " %{http_version}")
+    (tmp_path / "large.bin").write_bytes(bytes(12 * 1024 * 1024))
+    answer = await reactor.defer_to_thread(
+        curl, *version, "-F", f"one=@{tmp_path}/large.bin", "-F", "a=b", f"{base}/form"
+    )
+    found, _, spoken = answer.rpartition(" ")
+    assert spoken == "2"
+    assert json.loads(found)["fields"] == [["a", "b"]]
+    assert json.loads(found)["files"][0]["size"] == 12 * 1024 * 1024
+    cookies = ("-b", jar, "-c", jar, "-b", "other=1; third=2")
+    for expected in ("1 2", "2 2"):
+        got = await reactor.defer_to_thread(curl, *version, *cookies, f"{base}/count")
+        assert got == expected
+    for path in ("long", "stream"):
+        got = await reactor.defer_to_thread(curl, *version, "--compressed", f"{base}/{path}")
+        assert got == f"{LONG} 2"
+    # By ALPN: curl 7.88 fails by itself when it uses a connection of prior knowledge again.
+    secure, authority = safe
+    connect = ("--connect-to", f"localhost:{secure.port}:127.0.0.1:{secure.port}")
+    login = ("--http2", "--cacert", authority, *connect, "--digest", "-u", "ann:se:cret")
+    url = f"https://localhost:{secure.port}/digest/x"
+    got = await reactor.defer_to_thread(curl, *login, "-w", " %{http_version}", url)
+    assert got == "hello ann 2"
+
+
+@needs_curl
 async def test_curl_logs_in_by_digest(server: Server, reactor: Reactor) -> None:
     base = f"http://127.0.0.1:{server.port}/digest"
     code = ("-w", " %{http_code}", "--digest")

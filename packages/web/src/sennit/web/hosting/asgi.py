@@ -38,7 +38,7 @@ from sennit.web.hosting.pieces import (
     ClientDisconnectedError,
     Pieces,
     cut_answer,
-    ends_of,
+    end_of,
     mounted_at,
     named,
 )
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from sennit.web.request import Request
     from sennit.web.server import Answer
 
-__all__ = ["ASGI"]
+__all__ = ["ASGI", "Surroundings", "fields_of"]
 
 LIMIT: Final = 30.0
 """Seconds that an application has to end once its client has gone."""
@@ -182,7 +182,14 @@ class ASGI(Resource):
         try:
             around = connection.surroundings
         except AttributeError:
-            around = connection.surroundings = _Surroundings(request)
+            around = connection.surroundings = Surroundings(request)
+        head = request.head
+        if head.upgrade is not None or head.protocol is not None:
+            from sennit.web.hosting.websockets import serve_websocket
+            from sennit.web.websocket.handshake import wants_websocket
+
+            if wants_websocket(head):
+                return serve_websocket(self, request, around)
         exchange = _Exchange(self, request)
         try:
             coroutine = self.app(self.scope(request, around), exchange.receive, exchange.send)
@@ -210,7 +217,7 @@ class ASGI(Resource):
 
     render = __call__
 
-    def scope(self, request: Request, around: _Surroundings) -> Scope:
+    def scope(self, request: Request, around: Surroundings) -> Scope:
         """What the application is told of a request, but for its content.
 
         Args:
@@ -236,18 +243,22 @@ class ASGI(Resource):
         version = head.version
         if version == b"2" and head.host is not None:
             headers = [(b"host", head.host), *[each for each in headers if each[0] != b"host"]]
+        client, scheme = around.client, around.scheme
+        if request._state is not None:
+            # A trusted proxy may have told who it is.
+            client, scheme = end_of(request.peer), request.scheme
         scope: Scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.5"},
             "http_version": _VERSIONS[version],
             "method": _METHODS.get(head.method) or head.method.decode("latin-1"),
-            "scheme": around.scheme,
+            "scheme": scheme,
             "path": text,
             "raw_path": path,
             "query_string": query,
             "root_path": root_path,
             "headers": headers,
-            "client": around.client,
+            "client": client,
             "server": around.server,
             "extensions": (_OLD_EXTENSIONS if version == b"1.0" else _EXTENSIONS).copy(),
         }
@@ -256,7 +267,7 @@ class ASGI(Resource):
         return scope
 
 
-class _Surroundings:
+class Surroundings:
     """What is the same for every request of a connection.
 
     Attributes:
@@ -269,8 +280,9 @@ class _Surroundings:
     __slots__ = ("client", "loop", "scheme", "server")
 
     def __init__(self, request: Request) -> None:
-        self.client, self.server = ends_of(request)
-        self.scheme = request.scheme
+        transport = request.connection.transport
+        self.client, self.server = end_of(transport.peer), end_of(transport.local)
+        self.scheme = "https" if request.connection.secure else "http"
         self.loop = current_loop()
 
 

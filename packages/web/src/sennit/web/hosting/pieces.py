@@ -26,6 +26,7 @@ __all__ = [
     "ClientDisconnectedError",
     "Pieces",
     "cut_answer",
+    "end_of",
     "ends_of",
     "mounted_at",
     "named",
@@ -169,11 +170,11 @@ End = tuple[str, int | None]
 
 def ends_of(request: Request) -> tuple[End | None, End | None]:
     """The client's and the server's address of the connection that a request came over."""
-    transport = request.connection.transport
-    return _end(transport.peer), _end(transport.local)
+    return end_of(request.peer), end_of(request.connection.transport.local)
 
 
-def _end(address: object) -> End | None:
+def end_of(address: object) -> End | None:
+    """An address as applications are told of it."""
     host = getattr(address, "host", None)
     if isinstance(host, str):
         port: int = getattr(address, "port", 0)
@@ -202,6 +203,7 @@ def named(request: Request) -> dict[str, object]:
     """Fields of a log record that say which request it is about."""
     head = request.head
     found: dict[str, object] = {
+        "request_id": request.state.get("request_id", ""),
         "peer": request.connection.client_name,
         "phase": f"{head.method.decode('latin-1')} {head.path[:200].decode('latin-1')}",
     }

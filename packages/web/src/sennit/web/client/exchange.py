@@ -18,11 +18,11 @@ from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.web.client.challenges import parse_challenges
 from sennit.web.client.headers import Headers, has_field
 from sennit.web.client.limits import ClientTimeouts
-from sennit.web.client.messages import OutgoingRequest
+from sennit.web.client.messages import IDEMPOTENT, OutgoingRequest
 from sennit.web.client.progress import Meter, metered
 from sennit.web.client.redirects import REDIRECTS, RedirectError, TooManyRedirectsError, follow
 from sennit.web.client.response import ClientResponse
-from sennit.web.errors import RequestTimeoutError, WebProtocolError
+from sennit.web.errors import RequestTimeoutError, UnansweredError, WebProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -45,6 +45,8 @@ __all__ = ["Exchange"]
 
 MAX_ANSWERS = 2
 """Challenges that are answered in one call: a nonce may turn out stale once."""
+MAX_STALE = 2
+"""Closed connections in a row that one call may meet; the next is most likely a new one."""
 
 
 class Exchange:
@@ -112,6 +114,7 @@ class Exchange:
         self._authorization: bytes | None = None
         self._answers = 0
         self._attempts = 0
+        self._stale = 0
         self._read = False
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
@@ -159,12 +162,7 @@ class Exchange:
             await _settled(hook(request))
         if upload is not None:
             request.body = self._content(upload)
-        try:
-            incoming = await self._send(request)
-        except BaseException:
-            if upload is not None:
-                upload.close()
-            raise
+        incoming = await self._send(request)
         response = ClientResponse(
             incoming,
             started=self._started,
@@ -233,7 +231,11 @@ class Exchange:
     async def _wait_after(self, error: BaseException) -> None:
         """Wait before the next try, or let the failure out."""
         retries = self._retries
-        if retries is None or not self._sendable():
+        if not self._sendable():
+            raise error
+        if self._met_closed_connection(error):
+            return
+        if retries is None:
             raise error
         if isinstance(error, RequestTimeoutError) and error.phase == "total":
             raise error
@@ -243,6 +245,22 @@ class Exchange:
             raise error
         self._attempts += 1
         await asyncio.sleep(delay)
+
+    def _met_closed_connection(self, error: BaseException) -> bool:
+        """Whether the server had just closed the connection, so that another one will do.
+
+        The pool repeats such a request by itself (RFC 9112 §9.3.1), but not when its
+        content comes in pieces, which only we can have again.
+        """
+        if (
+            self._upload is None
+            or self._stale >= MAX_STALE
+            or not isinstance(error, UnansweredError)
+            or not (error.untouched or self._method in IDEMPOTENT)
+        ):
+            return False
+        self._stale += 1
+        return True
 
     async def _goes_on(self, response: ClientResponse) -> bool:
         """Whether there is another request to send, which is prepared then."""

@@ -141,10 +141,6 @@ class Multipart(Upload):
             yield b"\r\n"
         yield self._end
 
-    def close(self) -> None:
-        for _, upload in self._parts:
-            upload.close()
-
 
 def _plain(boundary: str) -> bool:
     return all(each.isalnum() or each in "-_" for each in boundary)

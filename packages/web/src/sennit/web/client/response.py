@@ -213,6 +213,7 @@ class ClientResponse:
                 self._begin()
                 self._content = await self.incoming.read(limit)
                 self.elapsed = self._clock() - self._started
+                self.request.body = None
         return self._content
 
     @property
@@ -253,7 +254,7 @@ class ClientResponse:
                 yield piece
             self.elapsed = self._clock() - self._started
         finally:
-            await self.incoming.aclose()
+            await self.aclose()
 
     async def _pieces(self, limit: int | None) -> AsyncIterator[bytes]:
         if self._content is not None:
@@ -275,7 +276,7 @@ class ClientResponse:
             raise BodyTooLargeError(error.limit) from error
         finally:
             # However it ends: a connection with half a body on it is of no use.
-            await self.incoming.aclose()
+            await self.aclose()
 
     async def iter_text(self) -> AsyncIterator[str]:
         """The content as text, piece by piece."""
@@ -352,6 +353,8 @@ class ClientResponse:
 
     async def aclose(self) -> None:
         """Give the connection back; what was not read is gone. Harmless later."""
+        # What was sent was sent: a response that is kept must not keep a file open.
+        self.request.body = None
         await self.incoming.aclose()
 
     async def discard(self, most: int = 64 * 1024) -> None:
@@ -361,6 +364,7 @@ class ClientResponse:
             await self.aclose()
             return
         self._taken = True
+        self.request.body = None
         try:
             await self.incoming.read(most)
         except WebError:

@@ -11,6 +11,7 @@ Elsewhere: forms with files (``multipart.py``).
 
 from __future__ import annotations
 
+import io
 import json as _json
 import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
@@ -82,9 +83,6 @@ class Upload:
         """The content from its beginning, piece by piece."""
         raise AssertionError("a subclass says what it is")
 
-    def close(self) -> None:
-        """Give back what `open` opened. Harmless when there is nothing."""
-
 
 class BytesUpload(Upload):
     """Octets that are all there."""
@@ -103,6 +101,17 @@ class BytesUpload(Upload):
             yield view[at : at + PIECE]
 
 
+class _OpenFile(io.FileIO):
+    """A file that is closed when nobody has it any more.
+
+    It may be sent twice, over another connection, so whoever sends it must not close
+    it; and when the last one has let go of it is known to nobody but the interpreter.
+    """
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class FileUpload(Upload):
     """A file, by its path, or open already and read from where it stands.
 
@@ -116,7 +125,6 @@ class FileUpload(Upload):
     ) -> None:
         self._path: str | None = None
         self._given: IO[bytes] | None = None
-        self._opened: list[IO[bytes]] = []
         self._offset = 0
         if isinstance(file, os.PathLike):
             self._path = os.fspath(file)
@@ -153,14 +161,12 @@ class FileUpload(Upload):
                 self._given.seek(self._offset)
             return self._given
         assert self._path is not None
-        file = open(self._path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
-        self._opened.append(file)
-        return file
+        return cast("IO[bytes]", _OpenFile(self._path))
 
     def open(self) -> Content:
         if self.length is None or (self._given is not None and not _has_descriptor(self._given)):
             return self.pieces()
-        return FilePart(self._open(), self._offset, self.length, close_file=self._path is not None)
+        return FilePart(self._open(), self._offset, self.length)
 
     async def pieces(self) -> AsyncIterator[Buffer]:
         file = self._open()
@@ -187,11 +193,6 @@ class FileUpload(Upload):
                     raise OSError(f"the file became shorter while it was sent: {self.name!r}")
                 return
             yield piece
-
-    def close(self) -> None:
-        opened, self._opened = self._opened, []
-        for file in opened:
-            file.close()
 
 
 class IterableUpload(Upload):

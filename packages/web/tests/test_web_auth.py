@@ -194,6 +194,31 @@ def test_a_checker_that_cannot_be_asked_is_503(clock: Clock) -> None:
     assert Client(clock, served(clock, portal=portal)).get(basic("ann", "x"))[0] == 503
 
 
+def test_behind_a_proxy_each_client_is_counted_by_itself(clock: Clock) -> None:
+    """One connection of a trusted proxy has the requests of many."""
+    server = served(clock)
+
+    def believing(request: Request) -> Any:
+        request.came_from(InternetAddress(request.header("x-for") or "", 1))
+        return guarded(request)
+
+    guarded, server.handler = server.handler, believing
+    client = Client(clock, server)
+
+    def get(name: str, host: str) -> int:
+        octets = (
+            f"GET / HTTP/1.1\r\nHost: a\r\nX-For: {host}\r\n"
+            f"Authorization: {basic('ann', name)}\r\n\r\n"
+        )
+        clock.call_soon(client.transport.receive, octets.encode())
+        clock.advance(1.5)
+        return client.end()[0]
+
+    assert [get("guess", "198.51.100.1") for _ in range(31)] == [401] * 30 + [429]
+    assert get("secret", "198.51.100.1") == 429
+    assert get("secret", "198.51.100.2") == 200
+
+
 # ── bearer tokens ─────────────────────────────────────────────────────────────
 
 

@@ -162,9 +162,11 @@ def require_login(
     counts: WeakKeyDictionary[HTTPConnection[Any, Any], LoginTries] = WeakKeyDictionary()
 
     async def guarded(request: Request, handler: Handler, rest: str) -> Any:
-        tries = counts.get(request.connection)
+        tries = None if _came_by_proxy(request) else counts.get(request.connection)
         if tries is None:
-            tries = counts[request.connection] = given.tries(request.peer)
+            tries = given.tries(request.peer)
+            if not _came_by_proxy(request):
+                counts[request.connection] = tries
         login: AvatarSession[Any] | None = None
         try:
             tries.check()
@@ -176,7 +178,7 @@ def require_login(
                 name = login.name
         except TooManyTriesError:
             refusal = error_page(429, {"retry-after": "600"})
-            if request.head.version != b"2":
+            if request.head.version != b"2" and not _came_by_proxy(request):
                 refusal.set_header("connection", "close")
             return refusal
         except LoginUnavailableError:
@@ -217,8 +219,14 @@ def require_login(
     return wrap
 
 
+def _came_by_proxy(request: Request) -> bool:
+    """Whether the connection is a trusted proxy's: it has the requests of many."""
+    return request.peer is not request.transport.peer
+
+
 def _is_private(request: Request) -> bool:
-    return request.secure or channel_of(request.transport).private
+    # How private the way to a proxy is says nothing of the client's way to it.
+    return request.secure or (not _came_by_proxy(request) and channel_of(request.transport).private)
 
 
 async def _settled(answer: Any) -> Any:  # Any: whatever way the handler's answer comes

@@ -53,6 +53,10 @@ class Request:
         "head",
     )
 
+    # Not there until they are set: hardly a request has either.
+    _decoder: ContentDecoder
+    _limit: int
+
     def __init__(self, head: RequestHead, connection: HTTPConnection[Any, Any]) -> None:
         self.head = head
         self.connection = connection
@@ -60,8 +64,6 @@ class Request:
         self._body: Body | None = None
         self._params: dict[str, Any] | None = None
         self._state: dict[str, Any] | None = None
-        self._limit: int | None = None
-        self._decoder: ContentDecoder | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.head.path[:64]!r}>"
@@ -242,7 +244,7 @@ class Request:
                 nobody undoes (`sennit.web.decode_requests`, or `encoded_body`).
         """
         if self._body is None:
-            if self._decoder is None and self.head.encoded and self.head.length:
+            if self.head.encoded and self.head.length:
                 raise HTTPError(415, {"accept-encoding": "identity"})
             self._begin()
         assert self._body is not None
@@ -267,10 +269,11 @@ class Request:
         if head.length > limit:
             raise HTTPError(413)
         body = connection.body(head)
-        if self._decoder is not None or limit < connection.limits.body:
+        decoder: ContentDecoder | None = getattr(self, "_decoder", None)
+        if decoder is not None or limit < connection.limits.body:
             from sennit.web.bodies import guarded
 
-            body = guarded(body, limit, self._decoder)
+            body = guarded(body, limit, decoder)
         self._body = body
         connection.go_on(head)
 
@@ -286,16 +289,18 @@ class Request:
         limit = self.limit
         if head.length > limit:
             raise HTTPError(413)
-        if self._decoder is None and limit >= connection.limits.body:
+        decoder: ContentDecoder | None = getattr(self, "_decoder", None)
+        if decoder is None and limit >= connection.limits.body:
             return connection.inbox(head)
         from sennit.web.bodies import GuardedInbox, guarded
 
-        return GuardedInbox(guarded(connection.body(head), limit, self._decoder), head.exchange)
+        return GuardedInbox(guarded(connection.body(head), limit, decoder), head.exchange)
 
     @property
     def limit(self) -> int:
         """Octets of content that are taken; a route may have a limit of its own."""
-        return self.connection.body_limit if self._limit is None else self._limit
+        own: int | None = getattr(self, "_limit", None)
+        return self.connection.body_limit if own is None else own
 
     @limit.setter
     def limit(self, value: int) -> None:

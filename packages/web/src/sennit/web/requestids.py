@@ -125,7 +125,8 @@ def _random() -> str:
 
 
 def _believed(request: Request, networks: Networks, unix: bool) -> bool:
-    host: str | None = getattr(request.peer, "host", None)
+    # Who is connected: not whom it says that it speaks for.
+    host: str | None = getattr(request.transport.peer, "host", None)
     return unix if host is None else networks.trusts(host)
 
 

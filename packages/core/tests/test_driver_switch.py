@@ -96,6 +96,27 @@ def test_whoever_waits_for_room_learns_that_it_will_not_come() -> None:
     assert protocol.next.transport is pair.second
 
 
+def test_what_comes_next_may_pause_for_what_was_left_unread() -> None:
+    class Full(Protocol):
+        def data_received(self, data: bytes) -> None:
+            self.transport.pause_reading()
+
+    clock = Clock()
+    protocol, peer = Switching(), Protocol()
+    protocol.next = Full()
+    pair = memory_pair(peer, protocol, reactor=clock)
+    protocol.max_waiting = 0
+    pair.first.pause_reading()
+    pair.first.write(b"a")
+    clock.pump()
+    assert not pair.second.is_reading()
+    protocol.engine.receive_data(b"rest")
+
+    protocol.switch_protocol(protocol.next)
+
+    assert not pair.second.is_reading()
+
+
 def test_an_idle_one_has_finished_when_it_has_given_the_connection_away() -> None:
     clock = Clock()
     protocol, peer = Switching(), Protocol()

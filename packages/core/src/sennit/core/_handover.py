@@ -53,10 +53,11 @@ class Handover(Driver[EngineT]):
         )
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
+        if was_paused:
+            # Before the rest is read: the other may pause for what it finds in there.
+            self.transport.resume_reading()
         if rest:
             protocol.data_received(rest)
-        if was_paused:
-            self.transport.resume_reading()
         self._fail_writers(lost)
         self._given_away(lost)
 

@@ -332,9 +332,10 @@ class HTTP1ClientConnection:
         inbox.finish([])
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+        # Before the rest is read: the protocol may pause for what it finds in there.
+        transport.resume_reading()
         if rest:
             protocol.data_received(rest)
-        transport.resume_reading()
         return transport
 
     # ── the transport's side ──────────────────────────────────────────────────

@@ -238,7 +238,8 @@ def test_two_origins_are_none() -> None:
 
 def negotiated(offered: str, **wanted: Any) -> str | None:
     """What a server says to a client's offer; None when it declines."""
-    wish = Deflate(**{"window_bits": 15, **wanted})
+    wanted.setdefault("window_bits", 15)
+    wish = Deflate(**wanted)
     _, answer = accepted(head(("sec-websocket-extensions", offered)), deflate=wish)
     said = answer.get(b"sec-websocket-extensions")
     return None if said is None else said.decode()

@@ -396,6 +396,26 @@ def test_a_fresh_connection_that_fails_is_an_error(clock: Clock, server: Server)
     finish(clock, pool)
 
 
+def test_a_server_that_closes_with_408_is_asked_again_over_another_connection(
+    clock: Clock, server: Server
+) -> None:
+    """RFC 9110 §15.5.9: it crossed the request on its way, and answers nothing."""
+    late = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+    def answer(peer: Peer) -> None:
+        peer.say(late if peer.take().count(b"second") and peer is server.peers[0] else OK)
+
+    server.on_data = answer
+    pool = Pool()
+    go(clock, fetch(pool))
+    assert go(clock, fetch(pool, get("http://example/second"))) == b"ok"
+    assert len(server.peers) == 2
+
+    server.on_data = lambda peer: peer.say(late)
+    assert go(clock, fetch(pool)) == b""  # over a fresh one it is an answer
+    finish(clock, pool)
+
+
 def test_the_second_try_fails_for_good(clock: Clock, server: Server) -> None:
     pool = Pool(limits=PoolLimits(per_host=2))
     tasks = [start(clock, fetch(pool)) for _ in range(2)]

@@ -8,8 +8,9 @@ wait, until it is known what the server speaks.
 
 A request that fails on a connection which had served others, before any octet of
 its answer, met a server that had just closed it: if it may be repeated it is sent
-again, once, over a fresh connection (RFC 9112 §9.3.1). One that the server says it has
-not touched (RFC 9113 §8.7) is repeated whatever it is.
+again, once, over a fresh connection (RFC 9112 §9.3.1); likewise one that met the 408
+with which some servers close. One that the server says it has not touched (RFC 9113
+§8.7) is repeated whatever it is.
 
 Nothing runs when nothing is to be done: one timer, armed while connections are idle.
 
@@ -49,6 +50,8 @@ GRACE: Final = 5.0
 """Seconds that `Pool.aclose` gives to what is open."""
 _UNTOUCHED_TRIES: Final = 3
 """Times a request is sent that servers give back untouched."""
+_ONCE_MORE: Final = (408, 417)
+"""Statuses that may concern the connection, and not what was asked."""
 _HOSTS_KEPT: Final = 1000
 """Hosts remembered without a connection."""
 
@@ -167,12 +170,17 @@ class Pool:
                 raise
             try:
                 response = await answer
+                if response.status not in _ONCE_MORE:
+                    return response
                 if response.status == 417 and request.expects and _has_content(request):
-                    # RFC 9110 §10.1.1: once more, without the expectation.
+                    # RFC 9110 §10.1.1: without the expectation.
                     request.expect_continue = request.expects = False
-                    await response.aclose()
-                    continue
-                return response
+                elif response.status == 408 and served and not repeated and request.may_repeat:
+                    # RFC 9110 §15.5.9: said to nobody, when the connection had been idle.
+                    repeated = 1
+                else:
+                    return response
+                await response.aclose()
             except UnansweredError as error:
                 if error.untouched and not request.streamed:
                     untouched += 1

@@ -250,6 +250,14 @@ TABLE = [
     ("http://a.com/", "a=1; Secure", "https://a.com/", None),
     ("https://a.com/", "a=1; Secure", "wss://a.com/", "a=1"),
     ("https://a.com/", "a=1", "http://a.com/", "a=1"),
+    # … and within this machine, as browsers and curl have it.
+    ("http://127.0.0.1/", "a=1; Secure", "http://127.0.0.1/", "a=1"),
+    ("http://[::1]/", "a=1; Secure", "http://[::1]/", "a=1"),
+    ("http://localhost/", "a=1; Secure", "http://localhost/", "a=1"),
+    ("http://app.localhost/", "a=1; Secure", "http://app.localhost/", "a=1"),
+    ("http+unix://%2Frun%2Fx/", "a=1; Secure", "http+unix://%2Frun%2Fx/", "a=1"),
+    ("http://1.127.0.0/", "a=1; Secure", "http://1.127.0.0/", None),
+    ("http://localhost.example.com/", "a=1; Secure", "http://localhost.example.com/", None),
     # Prefixes, in any case.
     ("https://a.com/", "__Secure-a=1; Secure", "https://a.com/", "__Secure-a=1"),
     ("https://a.com/", "__Secure-a=1", "https://a.com/", None),

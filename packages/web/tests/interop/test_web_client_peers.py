@@ -12,15 +12,17 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from sennit.core.errors import ConnectionLost
-from sennit.web import Client, DigestAuth, StatusError
+from sennit.web import Client, CookieJar, DigestAuth, StatusError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from sennit.core import Reactor
     from sennit.web.client.progress import Progress
 
 pytestmark = pytest.mark.interop
@@ -192,6 +194,7 @@ async def test_aiohttp_gets_its_cookies_back(origin: str) -> None:
         "over=6; Max-Age=0",
         "dated=7; Expires=Wed, 09 Jun 2100 10:18:14 GMT",
         "__Host-x=8; Path=/",
+        "__Host-y=9; Path=/; Secure",
     ]
     async with Client(origin) as client:
         await client.get("cookies", params={"set": sets})
@@ -199,10 +202,50 @@ async def test_aiohttp_gets_its_cookies_back(origin: str) -> None:
             "plain": "1",
             "quoted": "a b",
             "deep": "2",
+            "secure": "4",
             "dated": "7",
+            "__Host-y": "9",
         }
         await client.get("cookies", params={"set": "plain=; Expires=Thu, 01 Jan 1970 00:00:00 GMT"})
         assert "plain" not in (await client.get("cookies")).json()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_curl_and_we_read_each_others_cookies(
+    origin: str, tmp_path: Path, reactor: Reactor
+) -> None:
+    """curl judges what a server sets as we do, and reads our file as we read its."""
+
+    def curl(*arguments: str) -> dict[str, str]:
+        ran = subprocess.run(
+            ["curl", "-sS", *arguments], capture_output=True, check=True, timeout=20
+        )
+        found: dict[str, str] = json.loads(ran.stdout)
+        return found
+
+    sets = [
+        "plain=1",
+        "kept=2; Max-Age=600",
+        "deep=3; Path=/cookies; HttpOnly",
+        "elsewhere=4; Path=/other",
+        "foreign=5; Domain=example.com",
+        "secure=6; Secure",
+    ]
+    query = "&".join(f"set={quote(each)}" for each in sets)
+    theirs, ours = str(tmp_path / "curl.txt"), tmp_path / "ours.txt"
+    await reactor.defer_to_thread(curl, "-c", theirs, f"{origin}cookies?{query}")
+    told = await reactor.defer_to_thread(curl, "-b", theirs, f"{origin}cookies")
+    jar = CookieJar()
+    jar.load(theirs)
+    async with Client(origin, cookies=jar) as client:
+        assert (await client.get("cookies")).json() == told
+    async with Client(origin) as client:
+        await client.get("cookies", params={"set": sets})
+        own = (await client.get("cookies")).json()
+        assert client.cookies is not None
+        client.cookies.save(ours, session=True)
+    assert own == told == {"plain": "1", "kept": "2", "deep": "3", "secure": "6"}
+    assert await reactor.defer_to_thread(curl, "-b", str(ours), f"{origin}cookies") == told
 
 
 async def test_aiohttp_reads_our_forms(origin: str, tmp_path: Path) -> None:

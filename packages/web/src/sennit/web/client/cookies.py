@@ -2,8 +2,9 @@
 
 A `CookieJar` takes the Set-Cookie fields of each response and gives the Cookie field
 of each request, as browsers do: domains and paths are matched, ``Secure`` cookies
-leave over TLS only and are not overwritten from outside it, the prefixes ``__Host-``
-and ``__Secure-`` mean what they say, what expires goes, and no site can fill the jar.
+leave over TLS only (or stay in this machine) and are not overwritten from outside it,
+the prefixes ``__Host-`` and ``__Secure-`` mean what they say, what expires goes, and no
+site can fill the jar.
 
 A cookie for a whole domain is taken only where the public suffix list is at hand
 (extra ``cookies``); without it each goes back to the one host that set it, and to a
@@ -50,8 +51,6 @@ MAX_PER_DOMAIN: Final = 180
 """Cookies of one domain, as browsers have it; at least 50 by §6.1."""
 MAX_FIELD: Final = 16 * 1024
 """Octets of one Cookie field: servers refuse longer heads anyway."""
-
-_SECURE: Final = ("https", "wss")
 
 
 class Cookie:
@@ -176,7 +175,7 @@ class CookieJar:
         """RFC 6265bis §5.7, in its order."""
         now = self._wall_clock()
         host = _host(url)
-        secure_url = url.scheme in _SECURE
+        secure_url = _is_secure(url)
         domain, host_only = self._domain_for(parsed.domain, host)
         if not domain or (parsed.secure and not secure_url):
             return
@@ -296,7 +295,7 @@ class CookieJar:
             return []
         now = self._wall_clock()
         host = _host(url)
-        secure_url = url.scheme in _SECURE
+        secure_url = _is_secure(url)
         found: list[Cookie] = []
         for domain in _domains_of(host):
             for cookie in list(self._domains.get(domain, {}).values()):
@@ -416,6 +415,20 @@ class CookieJar:
 
 def _host(url: URL) -> str:
     return "localhost" if url.unix is not None else url.host.removesuffix(".")
+
+
+def _is_secure(url: URL) -> bool:
+    """Whether nobody reads along: over TLS, or within this machine.
+
+    Browsers and curl count the machine's own addresses too, without which no program
+    could be tried out whose cookies are Secure, as they should be.
+    """
+    if url.secure or url.unix is not None:
+        return True
+    host = _host(url)
+    if is_address(host):
+        return host.startswith("127.") or host == "::1"
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _domains_of(host: str) -> list[str]:

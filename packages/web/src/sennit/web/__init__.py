@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from sennit.web.client.auth import BasicAuth, BearerAuth, DigestAuth
     from sennit.web.client.cookies import CookieJar
     from sennit.web.client.eventstream import ServerSentEvent
-    from sennit.web.client.limits import ClientTimeouts, PoolLimits
+    from sennit.web.client.limits import ClientTimeouts, PoolLimits, ResponseLimits
+    from sennit.web.client.proxies import Proxies, Proxy, proxies_from_environment
     from sennit.web.client.response import ClientResponse, StatusError
     from sennit.web.client.retries import Retries
     from sennit.web.client.urls import URL
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from sennit.web.errors import (
         BodyTooLargeError,
         RequestTimeoutError,
+        UnansweredError,
         WebError,
         WebProtocolError,
         WebUsageError,
@@ -120,6 +122,8 @@ __all__ = [
     "Limits",
     "MemorySessions",
     "PoolLimits",
+    "Proxies",
+    "Proxy",
     "Redirect",
     "Request",
     "RequestIDFilter",
@@ -127,6 +131,7 @@ __all__ = [
     "RequestTimeoutError",
     "Resource",
     "Response",
+    "ResponseLimits",
     "Retries",
     "Rewrite",
     "Router",
@@ -139,6 +144,7 @@ __all__ = [
     "StaticFiles",
     "StatusError",
     "Timeouts",
+    "UnansweredError",
     "Upload",
     "WSProtoEngine",
     "WebError",
@@ -170,6 +176,7 @@ __all__ = [
     "http_server",
     "https_only",
     "json",
+    "proxies_from_environment",
     "redirect",
     "request_ids",
     "require_login",
@@ -187,7 +194,8 @@ _ROOMS = {
     "client.auth": ("BasicAuth", "BearerAuth", "DigestAuth"),
     "client.cookies": ("CookieJar",),
     "client.eventstream": ("ServerSentEvent",),
-    "client.limits": ("ClientTimeouts", "PoolLimits"),
+    "client.limits": ("ClientTimeouts", "PoolLimits", "ResponseLimits"),
+    "client.proxies": ("Proxies", "Proxy", "proxies_from_environment"),
     "client.response": ("ClientResponse", "StatusError"),
     "client.retries": ("Retries",),
     "client.urls": ("URL",),
@@ -197,6 +205,7 @@ _ROOMS = {
     "errors": (
         "BodyTooLargeError",
         "RequestTimeoutError",
+        "UnansweredError",
         "WebError",
         "WebProtocolError",
         "WebUsageError",

@@ -509,3 +509,37 @@ def test_routes_come_before_the_tree(clock: Clock) -> None:
     site.route("/c/{d}")(answer)
     assert ask(clock, site, "GET /a/b")[2] == b"a|b"
     assert ask(clock, site, "GET /a/c")[2] == b"{} ['c']"
+
+
+# ── content ───────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "expected"),
+    [
+        ("application/json", b'{"a": [1, "\xc3\xa9"]}', (200, "{'a': [1, 'é']}")),
+        ("application/problem+json; charset=utf-8", b"[]", (200, "[]")),
+        ("text/plain", b"[]", (415, None)),
+        ("application/json", b"{", (400, None)),
+        ("application/json", b"", (400, None)),
+        ("application/json", b"NaN", (400, None)),
+        ("application/json", b'{"a": 1, "a": 2}', (400, None)),
+        ("application/json", b"\xff", (400, None)),
+        ("application/json", b"[" * 65 + b"]" * 65, (400, None)),
+        ("application/json", b" " * 1001, (413, None)),
+    ],
+)
+def test_json_is_read_within_limits(
+    clock: Clock, kind: str, content: bytes, expected: tuple[int, str | None]
+) -> None:
+    """HARDENING, defaults 20: JSON of 1 MiB and a depth of 64."""
+    site = Site()
+
+    @site.route("/", methods=("POST",))
+    async def shown(request: Request) -> Response:
+        return text(str(await request.json(1000)))
+
+    status, _, answer = ask(clock, site, "POST /", content, f"Content-Type: {kind}\r\n")
+    assert status == expected[0]
+    if expected[1] is not None:
+        assert answer.decode() == expected[1]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from sennit.core.errors import LimitReachedError
-from sennit.web.errors import WebUsageError
+from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import CHUNKED
 from sennit.web.response import HTTPError, Response
 
@@ -353,6 +353,30 @@ class Request:
             return await self.body.read(limit)
         except LimitReachedError as error:
             raise HTTPError(413) from error
+
+    async def json(self, limit: int = 1024 * 1024, *, depth: int = 64) -> Any:
+        """The value that the content is in JSON. (`Any`: whatever JSON has.)
+
+        Content that does not say it is JSON is refused: pages of other sites can send any
+        other kind without being asked first (``cors``).
+
+        Args:
+            limit: Octets at most.
+            depth: Values within values.
+
+        Raises:
+            HTTPError: 415, it is said to be something else; 400, it is no JSON (RFC 8259:
+                no NaN, no name twice in an object); 413, there is too much of it.
+        """
+        from sennit.web.rpc.json_grammar import read_json
+
+        kind = (self.header("content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise HTTPError(415)
+        try:
+            return read_json(await self.read(limit), depth=depth)
+        except WebProtocolError as error:
+            raise HTTPError(400, None, str(error)) from error
 
     async def form(self, limits: FormLimits | None = None) -> Form:
         """The form that was sent; use it as ``async with await request.form() as form``.

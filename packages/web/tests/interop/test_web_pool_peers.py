@@ -522,6 +522,54 @@ async def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
     await server.wait_closed()
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize(("secure", "http2"), [(False, False), (True, False), (True, True)])
+async def test_a_gibibyte_comes_and_goes_at_constant_memory(
+    web: Web, secure: bool, http2: bool
+) -> None:
+    """The long form of fault 15."""
+    import resource
+
+    size = 1 << 30
+    with open(web.root / "huge", "wb") as file:
+        file.truncate(size)
+    taken = 0
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        await reader.readuntil(b"\r\n\r\n")
+        while taken < size:
+            taken += len(await reader.read(1 << 20))
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
+        writer.close()
+
+    async def content() -> AsyncIterator[bytes]:
+        block = bytes(1 << 16)
+        for _ in range(size // len(block)):
+            yield block
+
+    url = f"https://localhost:{web.secure}" if secure else f"http://127.0.0.1:{web.port}"
+    async with Pool(tls=ClientTLS(trust=web.trust), http2=http2) as pool:
+        await fetch(pool, f"{url}/big")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        response = await pool.send(OutgoingRequest("GET", f"{url}/huge"))
+        got = 0
+        async for piece in response.body:
+            got += len(piece)
+        assert got == size
+        if not secure:
+            server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+            where = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            _, said = await fetch(
+                pool, where, "PUT", body=content(), length=size, expect_continue=False
+            )
+            assert (said, taken) == (b"ok", size)
+            server.close()
+            await server.wait_closed()
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown < 24 * 1024, f"{grown} KiB"
+
+
 @pytest.mark.parametrize("secure", [False, True])
 async def test_connections_in_every_mood_leave_nothing_behind(web: Web, secure: bool) -> None:
     """Fault 17, short: connect, talk, give up, drop and close; then count."""

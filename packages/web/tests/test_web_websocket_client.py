@@ -198,7 +198,7 @@ def test_over_http2_when_asked(
             serve("tcp://10.0.0.1:80", site),
         ):
             url = "wss://example/chat"
-            options = {"subprotocols": ["one"], "engine": engine}
+            options: Any = {"subprotocols": ["one"], "engine": engine}
             async with connect_websocket(url, tls=trust, http2=True, **options) as ws:
                 assert ws.subprotocol == "one"
                 assert ws.response is not None

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     # `Any`: parameters of the path may follow the WebSocket.
     WebSocketHandler = Callable[..., Awaitable[object]] | type[WebSocketProtocol]
 
-__all__ = ["WebSocketResource", "accept_websocket"]
+__all__ = ["WebSocketOptions", "WebSocketResource", "accept_websocket"]
 
 
 class WebSocketOptions:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     Message = str | bytes
 
-__all__ = ["OutgoingMessage", "WebSocket", "WebSocketSession"]
+__all__ = ["Member", "OutgoingMessage", "WebSocket", "WebSocketSession"]
 
 
 class WebSocketSession(WebSocketProtocol):

@@ -6,9 +6,11 @@ import asyncio
 import gzip
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -387,6 +389,29 @@ async def test_a_terminal_sees_how_far_it_is(
     assert "it has moved to /files/page.txt; -L goes there" in seen
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+async def test_an_interrupt_keeps_what_is_there_for_the_next_try(
+    reactor: Reactor, tmp_path: Path
+) -> None:
+    async with serve("tcp://127.0.0.1:0", lambda: _Fixed(b"x" * 1000, 10**9, stays=True)) as server:
+        command = [sys.executable, "-m", "sennit.core.service.cli", "fetch", "-O", "--resume"]
+
+        def run() -> tuple[int, bytes]:
+            with subprocess.Popen(
+                [*command, base(server) + "/big"], stderr=subprocess.PIPE, cwd=tmp_path
+            ) as ran:
+                part = tmp_path / "big.part"
+                while not part.exists():
+                    assert ran.poll() is None
+                    time.sleep(0.01)
+                ran.send_signal(signal.SIGINT)
+                return ran.wait(20), b"" if ran.stderr is None else ran.stderr.read()
+
+        assert await reactor.defer_to_thread(run) == (130, b"\nsennit: interrupted\n")
+    assert (tmp_path / "big.part").stat().st_size <= 1000
+    assert not (tmp_path / "big").exists()
+
+
 async def test_help_shows_examples(fetch: Fetch) -> None:
     ran = await fetch("--help")
     assert ran.returncode == 0
@@ -396,8 +421,9 @@ async def test_help_shows_examples(fetch: Fetch) -> None:
 class _Fixed:
     """A server of one answer, for what no honest server would send."""
 
-    def __init__(self, body: bytes, length: int | None = None) -> None:
+    def __init__(self, body: bytes, length: int | None = None, *, stays: bool = False) -> None:
         length = len(body) if length is None else length
+        self._stays = stays
         self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (length, body)
         self._transport: Any = None
 
@@ -407,7 +433,8 @@ class _Fixed:
     def data_received(self, data: bytes) -> None:
         if b"\r\n\r\n" in data:
             self._transport.write(self._answer)
-            self._transport.close()
+            if not self._stays:
+                self._transport.close()
 
     def eof_received(self) -> bool | None:
         return None

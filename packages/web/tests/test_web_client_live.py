@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sennit.core.protocol import Protocol
-from sennit.web import Client, Request, Response, Retries, Site, redirect, text
-from sennit.web.errors import RequestTimeoutError, UnansweredError
+from sennit.web import Client, Request, Response, Retries, Site, fetch, redirect, text
+from sennit.web.errors import BodyTooLargeError, RequestTimeoutError, UnansweredError
 from sennit.web.server import HTTPServer
 
 if TYPE_CHECKING:
@@ -154,3 +155,100 @@ def test_a_call_ends_at_its_deadline_wherever_it_is(
 
     play(clock, main)
     assert clock.time() - began == pytest.approx(7)
+
+
+class Endless(Protocol):
+    """Begins an answer of a gigabyte, to every request."""
+
+    def __init__(self, status: bytes = b"200 OK") -> None:
+        self.status = status
+
+    def data_received(self, data: bytes) -> None:
+        head = b"HTTP/1.1 %b\r\nLocation: /next\r\ncontent-length: 1000000000\r\n\r\n"
+        self.transport.write(head % self.status + b"x" * 1000)
+
+
+def test_whoever_stops_reading_gives_the_connection_up(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    made: list[Endless] = []
+
+    def build() -> Endless:
+        made.append(Endless())
+        return made[-1]
+
+    memory_network.listen("example:80", build)
+
+    async def main() -> None:
+        async with Client(URL, max_content=500) as client:
+            async with client.stream("GET", "") as response:
+                async for _ in response:
+                    break
+            with pytest.raises(BodyTooLargeError):
+                await client.get("")
+            with pytest.raises(RuntimeError, match="enough"):
+                async with client.stream("GET", "") as response:
+                    raise RuntimeError("enough")
+
+    play(clock, main)
+    clock.pump()
+    assert len(made) == 3
+    assert all(each.transport.is_closing() for each in made)
+
+
+def test_a_redirect_with_much_to_say_is_not_heard_out(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    answers = [Endless(b"302 Found"), Tired([])]
+    memory_network.listen("example:80", lambda: answers.pop(0))
+
+    async def main() -> None:
+        response = await fetch(URL)
+        assert (response.text, str(response.url)) == ("ok", URL + "next")
+
+    play(clock, main)
+    assert answers == []
+
+
+def test_many_calls_at_once_share_a_client(clock: Clock, memory_network: MemoryNetwork) -> None:
+    server = HTTPServer(_site().handle)
+    memory_network.listen("example:80", lambda: server.build_protocol(None))
+
+    async def main() -> None:
+        async with Client(URL) as client:
+
+            async def one(number: int) -> bytes:
+                return (await client.post("echo", content=b"%d" % number)).content
+
+            found = await asyncio.gather(*[one(number) for number in range(50)])
+            assert found == [b"%d" % number for number in range(50)]
+
+    play(clock, main)
+
+
+def test_who_is_cancelled_leaves_nothing_open(clock: Clock, memory_network: MemoryNetwork) -> None:
+    made: list[Protocol] = []
+
+    def build() -> Protocol:
+        made.append(Silent())
+        return made[-1]
+
+    memory_network.listen("example:80", build)
+
+    async def main() -> None:
+        async with Client(URL, retries=3) as client:
+            task = asyncio.ensure_future(client.get(""))
+            await asyncio.sleep(1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    play(clock, main)
+    clock.pump()
+    assert [each.transport.is_closing() for each in made] == [True]
+
+
+class Silent(Protocol):
+    """Says nothing."""
+
+    def data_received(self, data: bytes) -> None: ...

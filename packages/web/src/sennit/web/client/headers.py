@@ -122,4 +122,7 @@ def merged(defaults: list[Field], own: list[Field]) -> list[Field]:
 
 def has_field(fields: Iterable[Field], wanted: bytes) -> bool:
     """Whether there is a field of this name, which is in lower case."""
-    return any(name == wanted for name, _ in fields)
+    for name, _ in fields:  # noqa: SIM110 - a generator costs three times as much
+        if name == wanted:
+            return True
+    return False

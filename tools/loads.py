@@ -16,6 +16,7 @@ What the server has to do for each:
 `accept_echo`      as `echo`; each connection lives for one octet
 `idle`             keep connections open that say nothing
 `requests`         answer each HTTP/1.1 request, with content or without, keep the connection
+`http2_requests`   the same over HTTP/2, by prior knowledge or, over TLS, agreed on
 `tls_handshakes`   one TLS handshake per connection, close at the client's end
 `tls_stream_in`    as `stream_in` under TLS
 `tls_stream_out`   as `stream_out` under TLS
@@ -45,6 +46,7 @@ __all__ = [
     "accept_echo",
     "accept_one",
     "echo",
+    "http2_requests",
     "idle",
     "requests",
     "stream_in",
@@ -367,6 +369,45 @@ def requests(
         return int(counted[1])
 
     return _Counted("request", describe + " (wrk)", seconds, work, warm=1)
+
+
+def http2_requests(
+    *,
+    connections: int = 4,
+    streams: int = 32,
+    operations: int = 20_000,
+    path: str = "/",
+    size: int = 0,
+    tls: bool = False,
+) -> Load:
+    """Ask for `path` on `streams` streams side by side of each connection (h2load).
+
+    With `size` it is an error if an answer has not so many octets of content.
+    """
+    url = "https" if tls else "http"
+
+    def work(port: int, amount: int) -> int:
+        command = ["h2load", f"-n{amount}", f"-c{connections}", f"-m{streams}", "-t1"]
+        if size > MEBIBYTE >> 1:
+            # Windows as browsers open them, so that they are not what is measured.
+            command += ["-w24", "-W24"]
+        ran = subprocess.run(
+            [*command, f"{url}://{HOST}:{port}{path}"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=4 * TIMEOUT,
+        )
+        if f"{amount} succeeded" not in ran.stdout or f"{amount} 2xx" not in ran.stdout:
+            raise LoadError(f"h2load saw errors:\n{ran.stdout}")
+        content = re.search(r"\((\d+)\) data", ran.stdout)
+        if size and (content is None or int(content[1]) != size * amount):
+            raise LoadError(f"h2load got other content:\n{ran.stdout}")
+        return amount
+
+    over = "TLS" if tls else "TCP"
+    describe = f"GET {path} over {connections} connections of HTTP/2, {streams} streams, {over}"
+    return _Counted("request", f"{describe} (h2load)", operations, work)
 
 
 def _http_work(connections: int, path: str, size: int) -> Callable[[int, int], int]:

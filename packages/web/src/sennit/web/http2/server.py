@@ -106,7 +106,8 @@ class HTTP2ServerProtocol(
         for piece in pieces:
             if type(piece) is FilePart:
                 try:
-                    pieces = read_files(pieces)
+                    # One copy more costs less than two writes for each frame.
+                    pieces = (b"".join(read_files(pieces)),)
                 except (OSError, EOFError) as error:
                     # The frame's head has promised them.
                     close_files(pieces)

@@ -383,3 +383,19 @@ def test_the_reader_costs_linear_time() -> None:
     for value in ('a="' + "\\" * 16000, "a=b," * 4000 + "x", " " * 16000, "a" * 16000, "a=" * 8000):
         parse_parameters(value)
     assert time.perf_counter() - begun < 1
+
+
+def test_counts_that_were_forgotten_cannot_be_used_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sennit.web.auth.MAX_NONCES", 2)
+    client = Client(clock, served(clock, "digest"))
+    challenges = [challenge_of(client) for _ in range(4)]
+    first = digest(challenges[0], "ann", "secret")
+    assert client.get(first)[0] == 200
+    for challenge in challenges[1:3]:
+        assert client.get(digest(challenge, "ann", "secret"))[0] == 200
+    # The first was forgotten, and with it all nonces of its time.
+    assert "stale=true" in client.get(first)[1]
+    fresh = challenge_of(client)
+    assert client.get(digest(fresh, "ann", "secret"))[0] == 200

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sennit.core.deferred import Deferred
 from sennit.core.engine import FilePart
+from sennit.core.interfaces import Buffer
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
 from sennit.web import HTTPServer, Limits, Request, Response, Site, http_server, json, text
@@ -360,3 +361,30 @@ def test_hosted_applications_have_limits_of_their_own(clock: Clock) -> None:
     site.mount("/", ASGI(echoing), limit=10)
     assert exchange(clock, site, b"x" * 10, "POST")[2] == b"10 0"
     assert exchange(clock, site, b"x" * 11, "POST")[0] == 413
+
+
+def test_broken_content_ends_hosted_applications(clock: Clock) -> None:
+    from sennit.web.hosting.asgi import ASGI
+
+    seen: list[str] = []
+
+    async def watching(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((await receive())["type"])
+
+    site = Site(wrappers=[decode_requests()])
+    site.mount("/", ASGI(watching))
+    site.clock = clock
+    transport = RecordingTransport(site.build_protocol(None))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 8\r\n\r\n"
+    clock.call_soon(transport.receive, head + b"nonsense")
+    clock.pump()
+    assert seen == ["http.disconnect"]
+
+
+def test_lists_are_joined_and_mixed_with_no_files(clock: Clock) -> None:
+    parts: list[Buffer] = [LONG.encode(), bytearray(b"more"), memoryview(b"and more")]
+    response = Response(parts, headers={"content-type": "text/plain", "vary": "*"})
+    server = http_server(compress(levels={"gzip": 1})(always(response)))
+    _, headers, content = exchange(clock, server, Accept_Encoding="gzip")
+    assert plain("gzip", content) == b"".join(parts)
+    assert headers["vary"] == "*"

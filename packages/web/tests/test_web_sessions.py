@@ -20,7 +20,7 @@ from sennit.web import Request, Response, Site, WebUsageError, text
 from sennit.web.sessions.interfaces import ISessionStore, Record
 from sennit.web.sessions.session import Session
 from sennit.web.sessions.signing import Signer
-from sennit.web.sessions.stores import MemorySessions, SignedCookies, SQLiteSessions
+from sennit.web.sessions.stores import MemorySessions, SignedCookies, SQLiteSessions, decoded
 from sennit.web.sessions.wrapping import with_sessions
 
 if TYPE_CHECKING:
@@ -436,3 +436,12 @@ def test_nothing_that_was_not_signed_verifies(fake: str) -> None:
 def test_what_was_signed_verifies(payload: bytes, when: int) -> None:
     signer = Signer(KEY, "t")
     assert signer.verify(signer.sign(payload, when)) == (payload, when)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"", b"[", b"[" * 5000, b"{}", b"[1, 2]", b"[1, 2, 3]", b'["a", 2, {}]', b"[true, 1, {}]"],
+)
+def test_a_record_that_is_none_is_none(octets: bytes) -> None:
+    """What stands in a table may have been written by another version, or by anybody."""
+    assert decoded(octets) is None

@@ -20,6 +20,7 @@ from sennit.web import (
     HTTPError,
     HTTPServer,
     Request,
+    Resource,
     Response,
     Site,
     WebUsageError,
@@ -638,3 +639,45 @@ def test_handlers_at_work_are_counted_until_they_are_done(clock: Clock, way: str
     clock.pump()
     assert transport.take().endswith(b"done")
     assert metrics.series.working.value == 0
+
+
+def test_browsers_are_told_to_stay_with_tls_over_tls_alone(clock: Clock) -> None:
+    wrapper = https_only(hsts=31_536_000, subdomains=True)
+
+    def behind_a_proxy(request: Request) -> Answer:
+        request.came_from(None, request.header("x-scheme") or "")
+        return wrapper(hello)(request)
+
+    peer = Peer(clock, behind_a_proxy)
+    told = peer.ask(X_Scheme="https")
+    assert told.get("strict-transport-security") == "max-age=31536000; includeSubDomains"
+    moved = peer.ask(X_Scheme="http")
+    assert (moved.status, moved.get("strict-transport-security")) == (308, None)
+    assert peer.ask(Host="").status == 400
+
+
+def test_a_resource_may_be_a_hosts_site(clock: Clock) -> None:
+    class Shown(Resource):
+        leaf = True
+
+        def render_get(self, request: Request) -> Response:
+            return text("resource")
+
+    assert Peer(clock, hosts({"a": Shown()})).ask(Host="a").body == b"resource"
+
+
+def test_an_answer_that_has_begun_gets_no_page(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def begun(request: Request) -> None:
+        writer = request.start(200)
+        writer.send(b"half")
+        raise RuntimeError("broken")
+
+    server = http_server(error_pages({500: "page"})(begun), clock=clock)
+    transport = RecordingTransport(server.build_protocol(None))
+    clock.call_soon(transport.receive, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    clock.pump()
+    assert b"page" not in transport.take()
+    assert transport.is_closing()
+    assert "broken" in caplog.text

@@ -61,7 +61,11 @@ if TYPE_CHECKING:
     from typing import Any, Final, Literal
 
     from sennit.core.interfaces import IService
+    from sennit.core.service.loading import NodeConfig
+    from sennit.core.service.settings import RunOptions
     from sennit.core.service.tree import ServiceContext
+
+    Go = Callable[[NodeConfig, RunOptions], int]
 
 __all__ = [
     "COMMANDS",
@@ -288,6 +292,8 @@ class ServicePlugin:
             `sennit.core.service.tree.ServiceContext`.
         try_commands: ``try_commands(config, urls) -> list[str]``: commands that
             show the running service at work, for a person to paste.
+        run: ``run(node, options, go) -> int``: runs the service where the command line asks for
+            it; `go(node, options)` does what is done otherwise.
         schemes: What its URLs are called where people read them, by the scheme of the
             endpoint: ``{"tcp": "http", "tls": "https"}``.
         scale: ``any``: every worker runs it, and they share its sockets; ``one``: only the
@@ -304,6 +310,7 @@ class ServicePlugin:
     __slots__ = (
         "_build",
         "_config",
+        "_run",
         "_sample_files",
         "_try_commands",
         "example",
@@ -323,6 +330,7 @@ class ServicePlugin:
         config: str | type[Any],  # Any: a msgspec Struct, which this module must not import
         build: str | Callable[[Any, ServiceContext], IService],
         try_commands: str | Callable[[Any, Sequence[str]], list[str]] | None = None,
+        run: str | Callable[[NodeConfig, RunOptions, Go], int] | None = None,
         schemes: Mapping[str, str] | None = None,
         scale: Literal["any", "one"] = "any",
         positional: Sequence[str] = (),
@@ -342,6 +350,7 @@ class ServicePlugin:
         self._config = config
         self._build = build
         self._try_commands = try_commands
+        self._run = run
         self._sample_files = sample_files
 
     def __repr__(self) -> str:
@@ -372,6 +381,19 @@ class ServicePlugin:
             return []
         commands: list[str] = self._resolve(self._try_commands)(config, urls)
         return commands
+
+    def run(self, node: NodeConfig, options: RunOptions, go: Go) -> int:
+        """Run a configuration that the command line has made; the exit status.
+
+        Args:
+            node: The configuration, of this one service.
+            options: What the command line says of running.
+            go: Runs it in this process, or under a supervisor.
+        """
+        if self._run is None:
+            return go(node, options)
+        status: int = self._resolve(self._run)(node, options, go)
+        return status
 
     def shown(self, url: str) -> str:
         """An endpoint's URL as people of this protocol write it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # At run time: msgspec resolves the annotations of Structs.
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from sennit.core.errors import MissingExtraError
 
@@ -12,11 +12,13 @@ try:
 
     from sennit.core.service.config import (
         Directory,
+        File,
         Listen,
         Meta,
         Path,
         ServiceConfig,
         listen_on,
+        refers,
     )
 except ImportError as error:  # pragma: no cover - tested in an environment without it
     raise MissingExtraError(__name__, "sennit-web", "service") from error
@@ -28,11 +30,30 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
+CONTENTS: Final = ("root", "asgi", "wsgi", "app")
+"""Keys of which a service has exactly one."""
+
+
 class WebConfig(ServiceConfig, frozen=True, kw_only=True):
-    """Serve the files of a folder.
+    """Serve files or an application.
+
+    Exactly one of root, asgi, wsgi and app says what is served.
 
     Attributes:
-        root: The folder.
+        root: The folder whose files are served.
+        asgi: An ASGI application, as shop.web:app, or shop.web:make_app() to call what makes it.
+        wsgi: A WSGI application, likewise.
+        app: A Site, resource or handler made with Sennit, likewise.
+        factory: Whether what is named makes the application; the same as () behind its name.
+        app_dir: Folder in which applications are looked for behind what is installed; that of
+            the configuration, or the working one, when left out.
+        root_path: Where an ASGI application is mounted by a proxy in front.
+        lifespan: Whether an ASGI application is told of start and end; "auto" lets it not know.
+        abandon_after: Seconds that an ASGI application may go on once its client has gone.
+        threads: Requests that a WSGI application works on at one time.
+        queue: Requests that may wait for a thread; one more is answered 503.
+        reload: Start anew when a file of the application changes; for development, and not
+            together with workers.
         listen: Where to listen.
         index: Names that stand for a folder, the first that is there.
         listing: Whether a folder without an index is listed.
@@ -40,6 +61,19 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
         precompressed: Whether .br, .zst and .gz beside a file are sent in its place.
         max_age: Seconds for Cache-Control; nothing is said when left out.
         headers: Headers of every response.
+        http2: Whether HTTP/2 is spoken; left out, it is where the extra http2 is installed.
+        compress: Whether answers are compressed for clients that can take it.
+        hosts: Host names that are answered, as example.org or *.example.org; left out, all.
+        canonical_host: Host to which clients are sent that ask for another one.
+        https_only: Whether clients without TLS are sent to https.
+        redirects: Paths that are sent elsewhere, as "/old/{rest:path}" = "/new/{rest}".
+        error_pages: HTML files for errors by status; "default" for all others.
+        request_ids: Whether each request gets a name, in X-Request-ID and the logs.
+        trusted_proxies: Networks whose X-Forwarded headers and request names are believed.
+        users: The table [users.NAME] of those who may log in; left out, all may ask.
+        login: How they do.
+        realm: What browsers show to whom they ask for a password.
+        login_in_clear: Whether passwords are taken without TLS, too.
         access_log: File that requests are written to; "-" for standard output.
         access_log_style: The form of its lines.
         max_target: Octets of a request target.
@@ -53,7 +87,18 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
         body_rate: Octets of content a second, on average.
     """
 
-    root: Directory
+    root: Directory | None = None
+    asgi: str | None = None
+    wsgi: str | None = None
+    app: str | None = None
+    factory: bool = False
+    app_dir: Directory | None = None
+    root_path: str = ""
+    lifespan: Literal["auto", "on", "off"] = "auto"
+    abandon_after: Seconds = 30.0
+    threads: Annotated[int, Meta(ge=1, le=10_000)] = 20
+    queue: Count = 100
+    reload: bool = False
     listen: list[Listen] = listen_on("tcp://127.0.0.1:8080")
     index: list[str] = field(default_factory=lambda: ["index.html"])
     listing: bool = False
@@ -61,6 +106,19 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
     precompressed: bool = True
     max_age: Octets | None = None
     headers: dict[str, str] = {}
+    http2: bool | None = None
+    compress: bool = False
+    hosts: list[str] = []
+    canonical_host: str | None = None
+    https_only: bool = False
+    redirects: dict[str, str] = {}
+    error_pages: dict[str, File] = {}
+    request_ids: bool = False
+    trusted_proxies: list[str] = []
+    users: Annotated[str, refers("users")] | None = None
+    login: Literal["basic", "digest"] = "basic"
+    realm: str = "restricted"
+    login_in_clear: bool = False
     access_log: Path | Literal["-"] | None = None
     access_log_style: Literal["common", "combined", "json"] = "combined"
     max_target: Count = 8 * 1024
@@ -77,11 +135,18 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
         """Refuse what could not be sent.
 
         Raises:
-            ValueError: A name in `index` is a path, or a header cannot be sent.
+            ValueError: Not exactly one thing is to be served; a name in `index` is a path;
+                a header cannot be sent.
         """
         from sennit.web.files import acceptable
         from sennit.web.grammar import field_line
 
+        served = [each for each in CONTENTS if getattr(self, each) is not None]
+        if len(served) != 1:
+            there = " and ".join(served) or f"none of {', '.join(CONTENTS)}"
+            raise ValueError(f"found {there}; exactly one of them says what is served")
+        if self.root_path and not self.root_path.startswith("/"):
+            raise ValueError(f"root_path: found {self.root_path!r}; a path begins with a slash")
         for name in self.index:
             if not acceptable(name):
                 raise ValueError(f"index: found {name!r}; a name of a file, not hidden, no path")

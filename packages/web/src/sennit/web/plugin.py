@@ -16,6 +16,7 @@ web = ServicePlugin(
     "Serve files, resources and applications over HTTP",
     config="sennit.web.config:WebConfig",
     build="sennit.web.service:build_web",
+    run="sennit.web.hosting.reloading:run_web",
     try_commands="sennit.web.service:try_web",
     schemes={"tcp": "http", "tls": "https"},
     positional=("root",),

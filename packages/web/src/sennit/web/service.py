@@ -1,18 +1,23 @@
-"""The web service: a folder served over HTTP at the endpoints of one configuration."""
+"""The web service: files or an application, at the endpoints of one configuration."""
 
 from __future__ import annotations
 
 import sys
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Any
 
+from sennit.core.errors import ConfigError, MissingExtraError
 from sennit.core.reactor.base import current_reactor
+from sennit.core.service.privileges import is_root
 from sennit.core.service.server import ServerService
 from sennit.core.service.tree import StartError
 from sennit.web.accesslog import AccessLog, SeveralLogs
+from sennit.web.hosting.contents import content_of
+from sennit.web.hosting.wrapping import wrappers_of
 from sennit.web.limits import Limits
-from sennit.web.resource import Site
-from sennit.web.server import Timeouts
-from sennit.web.static import StaticFiles
+from sennit.web.response import Response, error_page
+from sennit.web.server import HTTPServer, Timeouts
+from sennit.web.wrappers import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,24 +28,28 @@ if TYPE_CHECKING:
     from sennit.web.config import WebConfig
     from sennit.web.http1.server import HTTP1ServerProtocol
     from sennit.web.metrics import RequestMetrics
-    from sennit.web.resource import Resource
+    from sennit.web.request import Request
 
 __all__ = ["WebService", "build_web", "sample_files", "try_web"]
 
 
-class _MeasuredSite(Site):
-    """A site whose requests are counted once its reactor is measured.
+def _not_yet(request: Request) -> Response:
+    """Answer before there is anything to be served."""
+    return error_page(503)
+
+
+class _MeasuredServer(HTTPServer):
+    """A server whose requests are counted once its reactor is measured.
 
     That is looked at when a connection begins; a node without metrics has no more of it.
 
     Args:
         service: What it is called in metrics.
-        root: As of `Site`.
-        options: Likewise. (`Any`: they are checked there.)
+        options: As of `HTTPServer`. (`Any`: they are checked there.)
     """
 
-    def __init__(self, service: str, root: Resource, **options: Any) -> None:
-        super().__init__(root, **options)
+    def __init__(self, service: str, **options: Any) -> None:
+        super().__init__(_not_yet, **options)
         self._service = service
         self._metrics: RequestMetrics | None = None
 
@@ -56,7 +65,7 @@ class _MeasuredSite(Site):
 
 
 class WebService(ServerService):
-    """One site at its endpoints.
+    """One server at its endpoints.
 
     Args:
         config: What it was told.
@@ -70,58 +79,85 @@ class WebService(ServerService):
 
     def __init__(self, config: WebConfig, context: ServiceContext) -> None:
         self._config = config
-        self._files = StaticFiles(
-            config.root,
-            index=config.index,
-            follow=config.follow,
-            listing=config.listing,
-            precompressed=config.precompressed,
-            max_age=config.max_age,
-        )
-        self.site = _MeasuredSite(
-            context.name,
-            self._files,
-            limits=Limits(
-                target=config.max_target,
-                head=config.max_head,
-                fields=config.max_fields,
-                body=config.max_body,
-            ),
-            timeouts=Timeouts(
-                head=config.head_timeout,
-                idle=config.idle_timeout,
-                write=config.write_timeout,
-                body_grace=config.body_grace,
-                body_rate=config.body_rate,
-            ),
-            headers=config.headers,
-        )
+        self._content = content_of(config, context)
+        self._wrappers = wrappers_of(config, context)
+        self._loaded = False
+        if config.reload:
+            from sennit.web.hosting.reloading import refuse_reload
+
+            refuse_reload(config)
+        try:
+            self.site = _MeasuredServer(
+                context.name,
+                http2=config.http2,
+                limits=Limits(
+                    target=config.max_target,
+                    head=config.max_head,
+                    fields=config.max_fields,
+                    body=config.max_body,
+                ),
+                timeouts=Timeouts(
+                    head=config.head_timeout,
+                    idle=config.idle_timeout,
+                    write=config.write_timeout,
+                    body_grace=config.body_grace,
+                    body_rate=config.body_rate,
+                ),
+                headers=config.headers,
+            )
+        except MissingExtraError as error:
+            raise ConfigError(str(error), key="http2") from error
         super().__init__(
             context.name,
             self.site,
-            context.endpoints(config),
+            context.endpoints(config, alpn=["h2", "http/1.1"] if self.site.http2 else ["http/1.1"]),
             limits=context.limits(config),
         )
 
     async def prepare(self, reactor: IReactor) -> None:
-        """Open the access log, then bind every endpoint.
+        """Open the access log, load what is served, then bind every endpoint.
 
         Raises:
-            StartError: The log cannot be opened, or an address not be listened on.
+            StartError: The log cannot be opened, the application not be started, or an
+                address not be listened on.
         """
         self._log = self.site.access_log = self._open_log()
         try:
+            if not (self._content.runs_code and is_root()):
+                await self._start()
             await super().prepare(reactor)
         except BaseException:
-            self._close()
+            await self._close(0.0)
             raise
 
+    async def begin(self) -> None:
+        """Load what root has not loaded, then accept.
+
+        Raises:
+            StartError: The application cannot be started.
+        """
+        if not self._loaded:
+            await self._start()
+        await super().begin()
+
     async def end(self, drain: float) -> None:
-        """End every connection, then write what is left of the log."""
+        """End every connection, then what was served, then write what is left of the log."""
+        deadline = monotonic() + drain
         try:
             await super().end(drain)
         finally:
-            self._close()
+            await self._close(max(deadline - monotonic(), 0.0))
+
+    async def _start(self) -> None:
+        if self._config.reload:
+            from sennit.web.hosting.reloading import reporting_files
+
+            with reporting_files():
+                handler = await self._content.start()
+        else:
+            handler = await self._content.start()
+        self.site.handler = wrap(handler, self._wrappers)
+        self._loaded = True
 
     def _open_log(self) -> AccessLog | None:
         path = self._config.access_log
@@ -138,12 +174,15 @@ class WebService(ServerService):
                 raise StartError(self.name, problem, key="access_log") from error
         return AccessLog(stream, self._config.access_log_style, close_stream=path != "-")
 
-    def _close(self) -> None:
+    async def _close(self, limit: float) -> None:
         log, self._log = self._log, None
         self.site.access_log = None
-        if log is not None:
-            log.close()
-        self._files.close()
+        self._loaded = False
+        try:
+            await self._content.stop(limit)
+        finally:
+            if log is not None:
+                log.close()
 
 
 def build_web(config: WebConfig, context: ServiceContext) -> WebService:

@@ -192,9 +192,12 @@ class Node:
                 await granted()
             for each in entries:
                 await begin_tree(each.tree, self.reactor)
-        except BaseException:
+        except BaseException as error:
             await abandon(entries)
             self.state = STOPPED
+            if isinstance(error, StartError):
+                # Some do only now what can be refused, when root's powers were given up.
+                raise self.config.located(error) from error
             raise
         self._entries = {each.configured.name: each for each in entries}
         await self._certificates.start(self.reactor)

@@ -97,7 +97,7 @@ def service_command(name: str, run: Callable[[NodeConfig, RunOptions], int]) -> 
                 for url in values.get("listen", [])
             ]
         config = from_options(plugin, values, tls=tls)
-        return run(config, RunOptions(**{each: given[each] for each in running}))
+        return plugin.run(config, RunOptions(**{each: given[each] for each in running}), run)
 
     for index, key in enumerate(keys):
         key.parameter.name = f"key{index}"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sennit.core.errors import ConfigError, SennitError, UsageError
 from sennit.core.service.node import DRAINING, STOPPED, abandon, raise_all
-from sennit.core.service.tree import begin_tree
+from sennit.core.service.tree import StartError, begin_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,8 +113,10 @@ class PreparedReload:
                 if node.state in (DRAINING, STOPPED):
                     # The end has begun meanwhile, and would not know of them.
                     raise UsageError(f"the node is {node.state}: it is not reloaded")
-            except BaseException:
+            except BaseException as error:
                 await abandon(self._fresh)
+                if isinstance(error, StartError):
+                    raise self._config.located(error) from error
                 raise
             for old, new in self._certificates:
                 old.take_over(new)

@@ -15,8 +15,8 @@ An application that fails is answered 500 if nothing has left yet, else its answ
 so that nobody takes it for whole (HARDENING app-1); what it raised is logged once.
 
 Sources: ASGI 3.0; HTTP & WebSocket message format 2.5; its extensions for trailers,
-early hints and sending by path. Not here: WebSocket (``websockets.py``), the
-application's own life (``lifespan.py``), which application (``loading.py``).
+early hints and sending by path. Not here: scopes (``scopes.py``), WebSocket (``websockets.py``),
+the application's own life (``lifespan.py``), which application (``loading.py``).
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ import os
 import stat
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import unquote_to_bytes
 
 from sennit.core._tasks import start_task
-from sennit.core._waiting import Later, current_loop, new_cancellation
+from sennit.core._waiting import Later, new_cancellation
 from sennit.core.deferred import Deferred
 from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectionLost, ProtocolError
@@ -38,42 +37,28 @@ from sennit.web.hosting.pieces import (
     ClientDisconnectedError,
     Pieces,
     cut_answer,
-    end_of,
-    mounted_at,
     named,
 )
+from sennit.web.hosting.scopes import Surroundings, fields_of, scope_of
 from sennit.web.resource import Resource
 from sennit.web.response import Response, error_page
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
     from sennit.core._inbox import Inbox
     from sennit.core.interfaces import Buffer, IDelayedCall
     from sennit.web.bodies import GuardedInbox
-    from sennit.web.hosting.lifespan import Application, Lifespan, Message, Scope
+    from sennit.web.hosting.lifespan import Application, Lifespan, Message
     from sennit.web.request import Request
     from sennit.web.server import Answer
 
-__all__ = ["ASGI", "Surroundings", "fields_of"]
+__all__ = ["ASGI"]
 
 LIMIT: Final = 30.0
 """Seconds that an application has to end once its client has gone."""
-
-_METHODS: Final = {
-    each.encode(): each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
-}
-_VERSIONS: Final = {b"1.0": "1.0", b"1.1": "1.1", b"2": "2"}
-_EXTENSIONS: Final[dict[str, dict[str, object]]] = {
-    "http.response.early_hint": {},
-    "http.response.pathsend": {},
-    "http.response.trailers": {},
-}
-_OLD_EXTENSIONS: Final[dict[str, dict[str, object]]] = {"http.response.pathsend": {}}
-"""What a client of HTTP/1.0 leaves of them."""
 
 # How far the answer is.
 _NOTHING, _STARTED, _STREAMING, _TRAILERS, _COMPLETE = range(5)
@@ -192,7 +177,7 @@ class ASGI(Resource):
                 return serve_websocket(self, request, around)
         exchange = _Exchange(self, request)
         try:
-            coroutine = self.app(self.scope(request, around), exchange.receive, exchange.send)
+            coroutine = self.app(scope_of(request, around, self), exchange.receive, exchange.send)
             # `Any`: an application promises no more than something to await.
             begun: Any = coroutine
             task = start_task(begun, copy_context(), around.loop, name="asgi")
@@ -216,92 +201,6 @@ class ASGI(Resource):
         return answer
 
     render = __call__
-
-    def scope(self, request: Request, around: Surroundings) -> Scope:
-        """What the application is told of a request, but for its content.
-
-        Args:
-            request: The request.
-            around: What is known of its connection.
-        """
-        head = request.head
-        path = head.path
-        query = b""
-        if b"?" in path:
-            path, _, query = path.partition(b"?")
-        text = (
-            path.decode("ascii")
-            if b"%" not in path
-            else unquote_to_bytes(path).decode("utf-8", "replace")
-        )
-        root_path = self.root_path
-        if root_path:
-            text = root_path + text
-        if request._segments is not None and (mount := mounted_at(request)):
-            root_path += unquote_to_bytes(mount).decode("utf-8", "replace")
-        headers = head.headers
-        version = head.version
-        if version == b"2" and head.host is not None:
-            headers = [(b"host", head.host), *[each for each in headers if each[0] != b"host"]]
-        client, scheme = around.client, around.scheme
-        if request._state is not None:
-            # A trusted proxy may have told who it is.
-            client, scheme = end_of(request.peer), request.scheme
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.5"},
-            "http_version": _VERSIONS[version],
-            "method": _METHODS.get(head.method) or head.method.decode("latin-1"),
-            "scheme": scheme,
-            "path": text,
-            "raw_path": path,
-            "query_string": query,
-            "root_path": root_path,
-            "headers": headers,
-            "client": client,
-            "server": around.server,
-            "extensions": (_OLD_EXTENSIONS if version == b"1.0" else _EXTENSIONS).copy(),
-        }
-        if self.state is not None:
-            scope["state"] = self.state.copy()
-        return scope
-
-
-class Surroundings:
-    """What is the same for every request of a connection.
-
-    Attributes:
-        client: The client's end.
-        server: The server's end.
-        scheme: ``http`` or ``https``.
-        loop: Who runs Tasks there.
-    """
-
-    __slots__ = ("client", "loop", "scheme", "server")
-
-    def __init__(self, request: Request) -> None:
-        transport = request.connection.transport
-        self.client, self.server = end_of(transport.peer), end_of(transport.local)
-        self.scheme = "https" if request.connection.secure else "http"
-        self.loop = current_loop()
-
-
-def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """An application's header fields, as responses have them.
-
-    Names are put in lower case, and what frames the message is left to the server.
-    """
-    found: list[tuple[bytes, bytes]] = []
-    for field in headers:
-        name, value = field
-        # Most are right, and the very same objects again and again: their hashes are known.
-        if not name.islower():
-            field = name.lower(), value
-        elif type(field) is not tuple:
-            field = name, value
-        if field[0] != b"transfer-encoding":
-            found.append(field)
-    return found
 
 
 class _Exchange(Later):

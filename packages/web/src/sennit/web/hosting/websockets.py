@@ -18,6 +18,7 @@ from sennit.core._tasks import start_task
 from sennit.core._waiting import Later, new_cancellation
 from sennit.core.deferred import Deferred
 from sennit.web.hosting.pieces import ClientDisconnectedError, named
+from sennit.web.hosting.scopes import fields_of, scope_of
 from sennit.web.response import Response, error_page
 from sennit.web.websocket.errors import WebSocketClosedError, WebSocketProtocolError
 from sennit.web.websocket.handshake import Declined, accept
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from sennit.core.interfaces import IDelayedCall
-    from sennit.web.hosting.asgi import ASGI, Surroundings
+    from sennit.web.hosting.asgi import ASGI
     from sennit.web.hosting.lifespan import Message, Scope
+    from sennit.web.hosting.scopes import Surroundings
     from sennit.web.request import Request
     from sennit.web.server import Answer
     from sennit.web.websocket.websocket import WebSocket
@@ -53,7 +55,7 @@ def serve_websocket(host: ASGI, request: Request, around: Surroundings) -> Answe
     verdict = accept(head)
     if isinstance(verdict, Declined):
         return error_page(verdict.status, verdict.headers)
-    scope = host.scope(request, around)
+    scope = scope_of(request, around, host)
     del scope["method"]
     scope["type"] = "websocket"
     scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
@@ -163,19 +165,18 @@ class _Socket(Later):
 
     async def _say(self, message: Message) -> None:
         assert self._ws is not None
-        text = message.get("text")
-        data = message.get("bytes")
-        if (text is None) is (data is None):
+        data: Any = message.get("bytes")
+        if (data is None) is (message.get("text") is None):
             raise ValueError("a message is either text or bytes")
+        if data is None:
+            data = message["text"]
         try:
-            await self._ws.send(data if text is None else text)
+            await self._ws.send(data)
         except WebSocketClosedError as error:
             self._state = _CLOSED
             raise ClientDisconnectedError from error
 
     async def _accept(self, message: Message) -> None:
-        from sennit.web.hosting.asgi import fields_of
-
         subprotocol = message.get("subprotocol")
         headers = fields_of(message.get("headers") or ())
         if any(name == b"sec-websocket-protocol" for name, _ in headers):
@@ -202,8 +203,6 @@ class _Socket(Later):
             await self._ws.close(code, reason)
 
     def _start_page(self, message: Message) -> None:
-        from sennit.web.hosting.asgi import fields_of
-
         status = message["status"]
         if not 200 <= status <= 599:
             raise ValueError(f"{status!r:.40} is no status of an answer")

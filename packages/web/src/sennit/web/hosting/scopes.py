@@ -1,0 +1,121 @@
+"""What an ASGI application is told of a request before its messages, and header fields.
+
+Source: ASGI, HTTP & WebSocket message format 2.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+from sennit.core._waiting import current_loop
+from sennit.web.hosting.pieces import end_of, mounted_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sennit.web.hosting.asgi import ASGI
+    from sennit.web.hosting.lifespan import Scope
+    from sennit.web.request import Request
+
+__all__ = ["Surroundings", "fields_of", "scope_of"]
+
+_METHODS: Final = {
+    each.encode(): each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
+}
+_VERSIONS: Final = {b"1.0": "1.0", b"1.1": "1.1", b"2": "2"}
+_EXTENSIONS: Final[dict[str, dict[str, object]]] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.trailers": {},
+}
+_OLD_EXTENSIONS: Final[dict[str, dict[str, object]]] = {"http.response.pathsend": {}}
+"""What a client of HTTP/1.0 leaves of them."""
+
+
+class Surroundings:
+    """What is the same for every request of a connection.
+
+    Attributes:
+        client: The client's end.
+        server: The server's end.
+        scheme: ``http`` or ``https``.
+        loop: Who runs Tasks there.
+    """
+
+    __slots__ = ("client", "loop", "scheme", "server")
+
+    def __init__(self, request: Request) -> None:
+        transport = request.connection.transport
+        self.client, self.server = end_of(transport.peer), end_of(transport.local)
+        self.scheme = "https" if request.connection.secure else "http"
+        self.loop = current_loop()
+
+
+def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """An application's header fields, as responses have them.
+
+    Names are put in lower case, and what frames the message is left to the server.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    for field in headers:
+        name, value = field
+        # Most are right, and the very same objects again and again: their hashes are known.
+        if not name.islower():
+            field = name.lower(), value
+        elif type(field) is not tuple:
+            field = name, value
+        if field[0] != b"transfer-encoding":
+            found.append(field)
+    return found
+
+
+def scope_of(request: Request, around: Surroundings, host: ASGI) -> Scope:
+    """What the application is told of a request, but for its content.
+
+    Args:
+        request: The request.
+        around: What is known of its connection.
+        host: Whose application it is.
+    """
+    head = request.head
+    path = head.path
+    query = b""
+    if b"?" in path:
+        path, _, query = path.partition(b"?")
+    text = (
+        path.decode("ascii")
+        if b"%" not in path
+        else unquote_to_bytes(path).decode("utf-8", "replace")
+    )
+    root_path = host.root_path
+    if root_path:
+        text = root_path + text
+    if request._segments is not None and (mount := mounted_at(request)):
+        root_path += unquote_to_bytes(mount).decode("utf-8", "replace")
+    headers = head.headers
+    version = head.version
+    if version == b"2" and head.host is not None:
+        headers = [(b"host", head.host), *[each for each in headers if each[0] != b"host"]]
+    client, scheme = around.client, around.scheme
+    if request._state is not None:
+        # A trusted proxy may have told who it is.
+        client, scheme = end_of(request.peer), request.scheme
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "http_version": _VERSIONS[version],
+        "method": _METHODS.get(head.method) or head.method.decode("latin-1"),
+        "scheme": scheme,
+        "path": text,
+        "raw_path": path,
+        "query_string": query,
+        "root_path": root_path,
+        "headers": headers,
+        "client": client,
+        "server": around.server,
+        "extensions": (_OLD_EXTENSIONS if version == b"1.0" else _EXTENSIONS).copy(),
+    }
+    if host.state is not None:
+        scope["state"] = host.state.copy()
+    return scope

@@ -1,0 +1,112 @@
+"""What a web service puts around its content, as its configuration says it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from sennit.core.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sennit.core.service.tree import ServiceContext
+    from sennit.web.config import WebConfig
+    from sennit.web.server import Handler
+    from sennit.web.wrappers import Wrapper
+
+__all__ = ["wrappers_of"]
+
+
+def wrappers_of(config: WebConfig, context: ServiceContext) -> list[Wrapper]:
+    """The wrappers that a configuration asks for, the outermost first.
+
+    Raises:
+        ConfigError: One of them cannot be made; its key says which.
+    """
+    found: list[Wrapper] = []
+
+    def add(key: str, make: Callable[[], Wrapper]) -> None:
+        try:
+            found.append(make())
+        except ConfigError:
+            raise
+        except (UsageError, OSError, UnicodeDecodeError) as error:
+            raise ConfigError(str(error), key=key) from error
+
+    # Who asks comes first, then what is said of each request, then who may ask for what.
+    if config.trusted_proxies:
+        from sennit.web.proxy.forwarded import trust_forwarded
+
+        add("trusted_proxies", lambda: trust_forwarded(config.trusted_proxies))
+    if config.request_ids:
+        from sennit.web.requestids import request_ids
+
+        add("request_ids", lambda: request_ids(trusted=config.trusted_proxies))
+    if config.error_pages:
+        add("error_pages", lambda: _error_pages(config))
+    if config.hosts:
+        add("hosts", lambda: _hosts(config.hosts))
+    if config.https_only:
+        from sennit.web.rewriting import https_only
+
+        add("https_only", https_only)
+    if config.canonical_host is not None:
+        from sennit.web.rewriting import canonical_host
+
+        host = config.canonical_host
+        add("canonical_host", lambda: canonical_host(host))
+    if config.redirects:
+        from sennit.web.rewriting import Redirect, rewrite
+
+        rules = config.redirects
+        add("redirects", lambda: rewrite([Redirect(*each) for each in rules.items()]))
+    if config.users is not None:
+        add("users", lambda: _login(config, context))
+    if config.compress:
+        add("compress", _compress)
+    return found
+
+
+def _error_pages(config: WebConfig) -> Wrapper:
+    from sennit.web.errorpages import error_pages
+
+    pages = {key: path.read_text("utf-8") for key, path in config.error_pages.items()}
+    default = pages.pop("default", None)
+    for key in pages:
+        if not key.isdecimal():
+            raise ConfigError(f"found {key!r}; a status, or 'default'", key="error_pages")
+    return error_pages({int(key): page for key, page in pages.items()}, default=default)
+
+
+def _hosts(names: list[str]) -> Wrapper:
+    from sennit.web.virtualhosts import hosts
+
+    def wrap(handler: Handler) -> Handler:
+        return hosts(dict.fromkeys(names, handler))
+
+    # Now, so that a name that is none is told.
+    hosts({name: lambda request: None for name in names})
+    return wrap
+
+
+def _login(config: WebConfig, context: ServiceContext) -> Wrapper:
+    from sennit.core.auth.portal import Portal
+    from sennit.web.auth import require_login
+
+    assert config.users is not None
+    portal = Portal(checkers=[context.users(config.users)])
+    return require_login(
+        portal, config.login, realm=config.realm, allow_plaintext=config.login_in_clear
+    )
+
+
+def _compress() -> Wrapper:
+    from sennit.web.compression import compress
+
+    there = [
+        coding
+        for coding, module in (("zstd", "zstandard"), ("br", "brotli"))
+        if find_spec(module) is not None
+    ]
+    return compress([*there, "gzip"])

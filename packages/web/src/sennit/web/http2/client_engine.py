@@ -453,7 +453,7 @@ class HTTP2ClientEngine(HTTP2Engine[ClientEvent]):
                 self._events.append(RequestRefused(stream.number, code))
 
     def _finished(self) -> bool:
-        if self._streams or not (self._closing or self._eof):
+        if self._streams:
             return False
         self._say_goodbye(0, framing.NO_ERROR)
         return True

@@ -161,6 +161,9 @@ class HTTP2Engine(Sending, Generic[EventT]):
                 return events.popleft()
             if self._closed:
                 return CLOSED
+            if self._closing and self._finished():
+                self._close_now()
+                continue
             try:
                 frame = self._frames.next_frame()
                 if frame is not None:
@@ -171,9 +174,9 @@ class HTTP2Engine(Sending, Generic[EventT]):
                 continue
             if self._eof:
                 self._input_ended()
-            if self._finished():
-                self._close_now()
-                continue
+                if not self._streams:
+                    self._close_now()
+                    continue
             if events:
                 continue
             if self._check_at is not None and (self._frames.in_block or self._frames.partial):
@@ -183,7 +186,7 @@ class HTTP2Engine(Sending, Generic[EventT]):
             return NEED_DATA
 
     def _finished(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether nothing more will come of it, now that nothing new is begun."""
         raise TypeError("each side ends in its own way")  # pragma: no cover
 
     def _input_ended(self) -> None:

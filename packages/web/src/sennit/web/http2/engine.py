@@ -514,9 +514,7 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
         self._last_goodbye()
 
     def _finished(self) -> bool:
-        return not self._streams and (
-            self._eof or (self._closing and self._last != _ABOVE_ALL and not self._frames.in_block)
-        )
+        return not self._streams and self._last != _ABOVE_ALL and not self._frames.in_block
 
     def _input_ended(self) -> None:
         for stream in list(self._streams.values()):

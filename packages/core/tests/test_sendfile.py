@@ -305,3 +305,33 @@ async def test_a_hundred_mebibytes_arrive_octet_for_octet(tmp_path: Path) -> Non
                 received.update(piece)
             assert await done == size
     assert received.digest() == sent.digest()
+
+
+async def test_a_file_that_leaves_at_once_pauses_nobody(path: Path, content: bytes) -> None:
+    async with Pair() as pair:
+        with path.open("rb") as file:
+            pair.transport.write(b"head ")
+            assert await pair.transport.sendfile(file, 0, 1000) == 1000
+            assert pair.protocol.events == []
+            pair.transport.close()
+            assert await pair.read_all() == b"head " + content[:1000]
+
+
+async def test_a_thousand_files_each_begun_when_the_last_has_left(path: Path) -> None:
+    """Each leaves inside the call, but says so only later: else they would stand in each other."""
+    async with Pair() as pair:
+        with path.open("rb") as file:
+            left = 1000
+
+            def again(_: int) -> None:
+                nonlocal left
+                left -= 1
+                if left:
+                    pair.transport.sendfile(file, 0, 10).add_callback(again)
+
+            reading = asyncio.create_task(pair.read_all())
+            pair.transport.sendfile(file, 0, 10).add_callback(again)
+            while left:
+                await asyncio.sleep(0)
+            pair.transport.close()
+            assert len(await reading) == 10_000

@@ -35,6 +35,7 @@ __all__ = [
     "GONE",
     "HALF",
     "LOOSE",
+    "NOT_EMPTYING",
     "NO_MEMORY",
     "OPEN",
     "RETRY",
@@ -57,6 +58,9 @@ NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
 OPEN, HALF, CLOSING, GONE = 0, 1, 2, 3
 """States of a connection. HALF: `write_eof` was called. Only OPEN ones take what is written."""
 
+NOT_EMPTYING, EMPTYING, IN_A_CALL = 0, 1, 2
+"""Whether the queue is being sent; IN_A_CALL: by who has just put a file into it."""
+
 LOOSE, FRESH, CORKED = 0, 1, 2
 """Whether the protocol is being called: not; called, and nothing waits to be sent; called."""
 
@@ -69,6 +73,7 @@ class Sending(FlowControl):
         "_close_reason",
         "_context",
         "_cork",
+        "_emptying",
         "_eof_in",
         "_fd",
         "_mask",
@@ -88,6 +93,7 @@ class Sending(FlowControl):
     _close_reason: str | None
     _context: Context | None
     _cork: int
+    _emptying: int
     _eof_in: bool
     _fd: int
     _mask: int
@@ -150,11 +156,15 @@ class Sending(FlowControl):
 
     def _flush_soon(self) -> None:
         self._queued = True
+        # It may tell the protocol to resume.
+        self._call_later_on(self._flush)
+
+    def _call_later_on(self, fn: Callable[[], object]) -> None:
+        """Call at the end of the turn, in the connection's context."""
         if self._context is None:
-            self._reactor.flush_later(self._flush)
+            self._reactor.flush_later(fn)
         else:
-            # It may tell the protocol to resume.
-            self._reactor.flush_later(partial(self._context.run, self._flush))
+            self._reactor.flush_later(partial(self._context.run, fn))
 
     def writelines(self, pieces: Iterable[Buffer]) -> None:
         """`write` each piece; they leave together where they can."""
@@ -206,7 +216,9 @@ class Sending(FlowControl):
         self._queued = False
         out = self._out
         if self._mask & WRITE or not out or self._state == GONE:
+            self._emptying = NOT_EMPTYING
             return
+        self._emptying = self._emptying or EMPTYING
         try:
             if len(out) == 1 and type(out[0]) is bytes:
                 data = out.pop()
@@ -231,6 +243,8 @@ class Sending(FlowControl):
         except OSError as error:
             self._not_sent(error)
             return
+        finally:
+            self._emptying = NOT_EMPTYING
         if out:
             self._wait_to_send()
         elif self._state or self._pressing:
@@ -324,7 +338,11 @@ class Sending(FlowControl):
             # One bite a turn, so that a fast peer does not keep the loop.
             return False
         self._out.pop(0)
-        piece.finish()
+        if self._emptying == IN_A_CALL:
+            # Its Deferred is not even in the hands of who will wait for it.
+            self._call_later_on(piece.finish)
+        else:
+            piece.finish()
         return self._state != GONE
 
     def _file_failed(self, piece: FilePiece, error: Exception) -> None:
@@ -339,6 +357,7 @@ class Sending(FlowControl):
         # Writability stays registered with the poller until it is known that
         # nothing is left: what is produced now may well be refused again.
         self._mask &= ~WRITE
+        self._emptying = EMPTYING
         try:
             self._send_many()
         except BlockingIOError:
@@ -346,6 +365,8 @@ class Sending(FlowControl):
         except OSError as error:
             self._not_sent(error)
             return
+        finally:
+            self._emptying = NOT_EMPTYING
         if not self._out:
             if self._state or self._pressing:
                 self._drained()
@@ -408,9 +429,14 @@ class Sending(FlowControl):
         if self._answer:
             self._queue_answer()
         self._out.append(piece)
+        if self._emptying == NOT_EMPTYING:
+            # Right behind its head: what the peer is woken for is there when it looks. And
+            # most files leave whole, of which no producer need hear.
+            self._emptying = IN_A_CALL
+            self._flush()
+            if not self._out or self._why_gone() is not None:
+                return
         self._pause()  # a file on its way is enough: producers wait until it has left
-        if not self._cork and not self._queued:
-            self._flush_soon()
 
     def can_write_eof(self) -> bool:
         """Sockets can."""

@@ -35,6 +35,7 @@ from sennit.core.transport.sending import (
     GONE,
     LOOSE,
     NO_MEMORY,
+    NOT_EMPTYING,
     OPEN,
     RETRY,
     Sending,
@@ -137,6 +138,7 @@ class SocketTransport(Sending):
         self._cork = LOOSE
         self._answer = b""
         self._queued = False
+        self._emptying = NOT_EMPTYING
         self._reading = True
         self._eof_in = False
         self._unheard = False

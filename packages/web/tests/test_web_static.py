@@ -14,8 +14,9 @@ import pytest
 
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
-from sennit.web import Resource, Site, StaticFiles
+from sennit.web import Resource, Site, StaticFiles, static
 from sennit.web.dates import format_date
+from sennit.web.files import Descriptor
 from sennit.web.mediatypes import media_type
 
 PAGE = b"<h1>Hello</h1>\n"
@@ -527,3 +528,85 @@ def test_without_descriptors_it_is_503(files: Files, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "open", full)
     answer = files.ask("/index.html")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_what_may_be_kept_is_said_by_pattern(files: Files) -> None:
+    files.serve(
+        cache_control={"sub/*.html": "max-age=31536000, immutable", "*.html": "no-cache"},
+        max_age=60,
+    )
+    (files.root / "sub" / "deep" / "page.html").write_bytes(PAGE)
+
+    def said(path: str, **headers: str) -> str | None:
+        return files.ask(path, **headers).headers.get("cache-control")
+
+    assert said("/sub/page.html") == "max-age=31536000, immutable"
+    assert said("/sub/deep/page.html") == "max-age=31536000, immutable"
+    assert said("/index.html") == said("/") == "no-cache"
+    assert said("/long.bin") == said("/long.bin", Range="bytes=0-0") == "max-age=60"
+    etag = files.ask("/index.html").headers["etag"]
+    assert said("/index.html", If_None_Match=etag) == "no-cache"
+    assert files.ask("/nothing.html").headers.get("cache-control") is None
+
+
+def test_a_file_that_is_replaced_is_sent_as_it_is_now(files: Files) -> None:
+    """What is kept of a file is kept by what it is, not by its name (HARDENING h1-20)."""
+    before = files.ask("/index.html")
+    assert files.ask("/index.html").headers == before.headers
+    new = files.root / "new"
+    new.write_bytes(b"another page")
+    new.rename(files.root / "index.html")
+    answer = files.ask("/index.html")
+    assert (answer.status, answer.body) == (200, b"another page")
+    assert answer.headers["etag"] != before.headers["etag"]
+    (files.root / "index.html").unlink()
+    (files.root / "index.html").symlink_to(files.root / "long.bin")
+    assert files.ask("/index.html").status == 404
+
+
+def test_a_variant_that_was_not_there_is_looked_for_again_in_a_second(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    opened: list[str] = []
+    open_ = os.open
+
+    def note(path: str, flags: int, *args: Any, **kwargs: Any) -> int:
+        opened.append(path)
+        return open_(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", note)
+    for accepted in ("gzip", "gzip, br", "gzip, br"):
+        assert "content-encoding" not in files.ask("/index.html", Accept_Encoding=accepted).headers
+    assert opened.count("index.html.gz") == opened.count("index.html.br") == 1
+    assert opened.count("index.html") == 3
+    (files.root / "index.html.br").write_bytes(b"brotli")
+    now += 1.1
+    assert files.ask("/index.html", Accept_Encoding="gzip, br").body == b"brotli"
+
+
+def test_what_is_kept_of_files_is_bounded(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "_KEPT", 3)
+    for at in range(10):
+        (files.root / f"{at}.txt").write_bytes(b"x" * at)
+        assert files.ask(f"/{at}.txt", Accept_Encoding="gzip").body == b"x" * at
+    resource = files.resource
+    assert resource is not None
+    assert len(resource._described) <= 3
+    assert len(resource._lacking) <= 3
+
+
+def test_a_descriptor_is_a_file_to_read_from(files: Files) -> None:
+    with Descriptor(os.open(files.root / "long.bin", os.O_RDONLY)) as file:
+        assert file.seek(5) == file.tell() == 5
+        assert file.read(7) == LONG[5:12]
+        assert file.readall() == LONG[12:]
+        assert file.readable()
+        assert file.seekable()
+        with pytest.raises(OSError, match="beginning"):
+            file.seek(0, os.SEEK_END)
+        fd = file.fileno()
+    file.close()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)

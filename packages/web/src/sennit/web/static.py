@@ -8,34 +8,44 @@ Beside ``page.html`` may stand ``page.html.br``, ``page.html.zst`` and
 ``page.html.gz``: a client that takes the coding is sent that one, if it is no
 older than the file itself, with an entity tag of its own (RFC 9110 §8.8.3.3).
 
+Each file is opened and looked at for each request; no descriptor is kept, so that what
+has been replaced, or has become a link, is seen at once. What is kept is what follows
+from the answer of `fstat` (header lines), and for a second that a variant is not there.
+
 Sources: RFC 9110 §8.8, §12.5.3 (Accept-Encoding), §13, §14; RFC 8615.
 """
 
 from __future__ import annotations
 
 import errno
+import fnmatch
 import os
+import re
 import time
+from functools import lru_cache
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote_from_bytes
 
 from sennit.core.engine import FilePart
 from sennit.web.conditions import evaluate, parse_ranges, range_applies
 from sennit.web.dates import format_date
-from sennit.web.files import Folder, acceptable
+from sennit.web.files import Descriptor, Folder, acceptable
 from sennit.web.mediatypes import is_compressible, media_type
 from sennit.web.resource import Resource
 from sennit.web.response import HTTPError, Response, error_page, html, redirect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import IO
 
     from sennit.core.interfaces import Buffer
     from sennit.web.conditions import Ranges
     from sennit.web.files import Opened
     from sennit.web.request import Request
     from sennit.web.response import HeadersIn
+
+    Field = tuple[bytes, bytes]
 
 __all__ = ["StaticFiles"]
 
@@ -44,7 +54,16 @@ READ_BELOW: Final = 16 * 1024
 MAX_LISTED: Final = 10_000
 """Entries of a directory listing."""
 
-_VARIANTS: Final = (("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz"))
+_VARIANTS: Final = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
+_LACKING: Final = 1.0
+"""Seconds for which a variant that was not there is not looked for again."""
+_KEPT: Final = 1024
+"""Files of which something is kept."""
+_ASKING: Final = frozenset(
+    {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since", b"range"}
+)
+"""Fields that may make another answer than the whole file."""
+_CAN_SEND_DESCRIPTORS: Final = hasattr(os, "preadv")
 _NOWHERE: Final = frozenset(
     {
         errno.EACCES,
@@ -72,6 +91,10 @@ class StaticFiles(Resource):
         listing: Whether a folder without an index is listed.
         precompressed: Whether compressed variants beside the files are used.
         max_age: Seconds for ``Cache-Control``; nothing is said when left out.
+        cache_control: ``Cache-Control`` by the path below the folder: patterns as of a shell,
+            where ``*`` is any number of characters (slashes too), the first that fits, such as
+            ``{"assets/*": "max-age=31536000, immutable", "*.html": "no-cache"}``. `max_age`
+            holds for all others.
         headers: Put into each answer that sends a file.
         wall_clock: Seconds since the epoch.
     """
@@ -87,6 +110,7 @@ class StaticFiles(Resource):
         listing: bool = False,
         precompressed: bool = True,
         max_age: int | None = None,
+        cache_control: Mapping[str, str] | None = None,
         headers: HeadersIn = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -99,8 +123,15 @@ class StaticFiles(Resource):
             (b"x-content-type-options", b"nosniff"),
             *Response(headers=headers).headers,
         ]
-        if max_age is not None:
-            self._headers.append((b"cache-control", b"max-age=%d" % max_age))
+        self._age = b"" if max_age is None else b"max-age=%d" % max_age
+        self._ages = [
+            (re.compile(fnmatch.translate(pattern)).match, value.encode("latin-1"))
+            for pattern, value in (cache_control or {}).items()
+        ]
+        # By what `fstat` and the name say: entity tag, and the fields that follow.
+        self._described: dict[tuple[object, ...], tuple[str, list[Field], list[Field]]] = {}
+        # By path: until when, and which variants, are taken for not there.
+        self._lacking: dict[tuple[str, ...], tuple[float, set[str]]] = {}
 
     @property
     def root(self) -> str:
@@ -149,9 +180,10 @@ class StaticFiles(Resource):
         codings: list[str] = []
         varies = self._precompressed and is_compressible(kind)
         if varies:
-            codings = _accepted(request.header("accept-encoding"))
-        endings = dict(_VARIANTS)
-        opened = self._folder.open(segments, names=[name + endings[each] for each in codings])
+            accepted = request.header("accept-encoding")
+            if accepted is not None:
+                codings = self._there(segments, _accepted(accepted))
+        opened = self._folder.open(segments, names=[name + _VARIANTS[each] for each in codings])
         try:
             found = opened[0]
             assert found is not None
@@ -160,69 +192,135 @@ class StaticFiles(Resource):
             if not found.is_file:
                 return error_page(404)
             coding = None
-            for each, variant in zip(codings, opened[1:], strict=True):
-                if (
-                    variant is not None
-                    and variant.is_file
-                    and int(variant.stat.st_mtime) >= int(found.stat.st_mtime)
-                ):
-                    found, coding = variant, each
-                    break
-            return self._send(request, found, kind, coding, varies)
+            if codings:
+                found, coding = self._choose(segments, opened, codings)
+            cache = self._age
+            if self._ages:
+                path = "/".join(segments)
+                cache = next((value for fits, value in self._ages if fits(path)), cache)
+            return self._send(request, found, kind, coding, varies, cache)
         finally:
             for each_opened in opened:
                 if each_opened is not None:
                     each_opened.close()
 
+    def _there(self, segments: list[str], codings: list[str]) -> list[str]:
+        """Codings without those that had no variant a moment ago."""
+        known = self._lacking.get(tuple(segments))
+        if known is None or time.monotonic() >= known[0]:
+            return codings
+        return [each for each in codings if each not in known[1]]
+
+    def _choose(
+        self, segments: list[str], opened: list[Opened | None], codings: list[str]
+    ) -> tuple[Opened, str | None]:
+        """The variant to send, if there is one that is no older than the file; else the file."""
+        found = opened[0]
+        assert found is not None
+        lacking = {each for each, that in zip(codings, opened[1:], strict=True) if that is None}
+        if lacking:
+            key = tuple(segments)
+            now = time.monotonic()
+            until, known = self._lacking.get(key, (0.0, lacking))
+            if now < until:
+                known |= lacking
+            else:
+                if len(self._lacking) >= _KEPT:
+                    self._lacking.clear()
+                self._lacking[key] = (now + _LACKING, lacking)
+        for coding, variant in zip(codings, opened[1:], strict=True):
+            if (
+                variant is not None
+                and variant.is_file
+                and int(variant.stat.st_mtime) >= int(found.stat.st_mtime)
+            ):
+                return variant, coding
+        return found, None
+
+    def _describe(
+        self, found: Opened, kind: bytes, coding: str | None, varies: bool, cache: bytes
+    ) -> tuple[str, list[Field], list[Field]]:
+        """Entity tag, fields of every answer, and further ones of those with content."""
+        status = found.stat
+        key = (
+            status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev, kind, coding, cache
+        )  # fmt: skip
+        known = self._described.get(key)
+        if known is None:
+            etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"'
+            headers = [
+                *self._headers,
+                (b"etag", etag.encode("ascii")),
+                (b"last-modified", format_date(int(status.st_mtime)).encode("ascii")),
+            ]
+            if cache:
+                headers.append((b"cache-control", cache))
+            if varies:
+                headers.append((b"vary", b"accept-encoding"))
+            further = [(b"accept-ranges", b"bytes")]
+            if coding is not None:
+                further.append((b"content-encoding", coding.encode("ascii")))
+            if len(self._described) >= _KEPT:
+                self._described.clear()
+            known = self._described[key] = (etag, headers, further)
+        return known
+
     def _send(
-        self, request: Request, found: Opened, kind: bytes, coding: str | None, varies: bool
+        self,
+        request: Request,
+        found: Opened,
+        kind: bytes,
+        coding: str | None,
+        varies: bool,
+        cache: bytes,
     ) -> Response:
         """Answer with an open file, or with what its validators make of the request."""
-        status = found.stat
-        size = status.st_size
-        modified = int(status.st_mtime)
-        etag = f'"{status.st_mtime_ns:x}-{size:x}-{status.st_ino:x}"'
+        etag, headers, further = self._describe(found, kind, coding, varies, cache)
+        size = found.stat.st_size
         response = Response()
-        headers = response.headers
-        headers += self._headers
-        headers.append((b"etag", etag.encode("ascii")))
-        headers.append((b"last-modified", format_date(modified).encode("ascii")))
-        if varies:
-            headers.append((b"vary", b"accept-encoding"))
-        response.status = evaluate(request, etag, modified)
-        if response.status != 200:
-            return response if response.status == 304 else error_page(response.status)
-        if coding is not None:
-            headers.append((b"content-encoding", coding.encode("ascii")))
-        headers.append((b"accept-ranges", b"bytes"))
         ranges: Ranges | None = None
-        if request.head.method == b"GET":
-            asked = request.header("range")
-            if asked is not None and range_applies(
-                request.header("if-range"), etag, modified, self._wall_clock()
-            ):
-                ranges = parse_ranges(asked, size)
-        if ranges is None:
-            headers.append((b"content-type", kind))
-            response.body = _content(found, 0, size)
-        elif not ranges:
+        for name, _ in request.head.headers:
+            if name in _ASKING:
+                modified = int(found.stat.st_mtime)
+                response.status = evaluate(request, etag, modified)
+                if response.status != 200:
+                    response.headers += headers
+                    return response if response.status == 304 else error_page(response.status)
+                ranges = self._ranges(request, etag, modified, size)
+                break
+        if ranges is not None and not ranges:
             return error_page(416, {"content-range": f"bytes */{size}"})
+        response.headers = [*headers, *further]
+        if ranges is None:
+            response.headers.append((b"content-type", kind))
+            response.body = _content(found, 0, size)
         elif len(ranges) == 1:
             response.status = 206
             begin, length = ranges[0]
-            headers.append((b"content-type", kind))
-            headers.append((b"content-range", _content_range(begin, length, size)))
+            response.headers.append((b"content-type", kind))
+            response.headers.append((b"content-range", _content_range(begin, length, size)))
             response.body = _content(found, begin, length)
         else:
             response.status = 206
             self._send_several(response, found, kind, ranges)
         return response
 
+    def _ranges(self, request: Request, etag: str, modified: int, size: int) -> Ranges | None:
+        """Which octets are wanted; ``None`` for all."""
+        if request.head.method != b"GET":
+            return None
+        asked = request.header("range")
+        if asked is None or not range_applies(
+            request.header("if-range"), etag, modified, self._wall_clock()
+        ):
+            return None
+        return parse_ranges(asked, size)
+
     def _send_several(self, response: Response, found: Opened, kind: bytes, ranges: Ranges) -> None:
         """A multipart/byteranges body (RFC 9110 §14.6)."""
         size = found.stat.st_size
         boundary = os.urandom(12).hex().encode("ascii")
-        file = os.fdopen(found.take(), "rb", buffering=0)
+        file = _file(found)
         parts: list[Buffer | FilePart] = []
         for begin, length in ranges:
             parts.append(
@@ -275,8 +373,15 @@ def _content(found: Opened, begin: int, length: int) -> bytes | FilePart:
         if len(data) == length:
             return data
         raise EOFError("the file shrank while it was being read")
-    file = os.fdopen(found.take(), "rb", buffering=0)
-    return FilePart(file, begin, length, close_file=True)
+    return FilePart(_file(found), begin, length, close_file=True)
+
+
+def _file(found: Opened) -> IO[bytes]:
+    """An open file as a file to send from, which closes it."""
+    if not _CAN_SEND_DESCRIPTORS:  # pragma: no cover - Windows, macOS before 11
+        return os.fdopen(found.take(), "rb", buffering=0)
+    # Typeshed has it that only the classes of `io` itself are files; this is one of theirs.
+    return cast("IO[bytes]", Descriptor(found.take()))
 
 
 def _content_range(begin: int, length: int, size: int) -> bytes:
@@ -289,10 +394,9 @@ def _with_slash(request: Request) -> Response:
     return redirect(f"{request.raw_path}/{'?' + query if query else ''}", 301)
 
 
-def _accepted(value: str | None) -> list[str]:
+@lru_cache(256)
+def _accepted(value: str) -> list[str]:
     """The codings there may be a variant in, the best liked first (RFC 9110 §12.5.3)."""
-    if value is None:
-        return []
     weights: dict[str, float] = {}
     for item in value.lower().split(",", 64)[:64]:
         coding, _, parameter = item.partition(";")
@@ -305,7 +409,7 @@ def _accepted(value: str | None) -> list[str]:
                 weight = 0.0
         weights[coding.strip()] = weight
     others = weights.get("*", 0.0)
-    liked = [(weights.get(coding, others), coding) for coding, _ in _VARIANTS]
+    liked = [(weights.get(coding, others), coding) for coding in _VARIANTS]
     liked = [each for each in liked if each[0] > 0]
     # Sorting is stable: among equals stands first what is smallest as a rule.
     liked.sort(key=lambda each: -each[0])

@@ -11,6 +11,7 @@ import pytest
 from packages.web.tests.client_stub import Answer, Sent, StubPool, client, echo, timed
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.web.client.response import StatusError
+from sennit.web.client.retries import Retries
 from sennit.web.decoding import CodingBrokenError, DecodedTooLargeError, UnknownCodingError
 from sennit.web.errors import BodyTooLargeError, WebProtocolError
 
@@ -251,6 +252,32 @@ async def test_a_download_goes_on_where_it_was_interrupted(tmp_path: Path) -> No
     assert pool.sent[1]["accept-encoding"] == "identity"
     assert seen[-1] == (10, 10)
     assert [each.name for each in tmp_path.iterdir()] == ["down"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+async def test_a_download_that_breaks_off_is_tried_again(tmp_path: Path, resume: bool) -> None:
+    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
+    rest = (
+        Answer(206, b"89", content_range="bytes 8-9/10") if resume else Answer(200, b"0123456789")
+    )
+    second = Answer(206, [b"4567"], end=cut, content_range="bytes 4-9/10")
+    if not resume:
+        second = Answer(200, [b"0123"], end=cut)
+    pool = StubPool(
+        [Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"'), second, rest]
+    )
+    path = tmp_path / "down"
+    async with client(pool, retries=Retries(3, first=0.001), timeout=5) as c:
+        await c.download("", path, resume=resume, headers=[("X-Own", "1"), ("x-own", "2")])
+    assert path.read_bytes() == b"0123456789"
+    assert [each["range"] for each in pool.sent] == (
+        [None, "bytes=4-", "bytes=8-"] if resume else [None] * 3
+    )
+    assert [each["x-own"] for each in pool.sent] == ["1, 2"] * 3
+    pool = StubPool([Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"')])
+    async with client(pool, retries=Retries(3)) as c:
+        with pytest.raises(ConnectionLost):
+            await c.download("", path, resume=resume, retries=None)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from sennit.web.client.auth import Auth, auth_of
 from sennit.web.client.cookies import CookieJar
 from sennit.web.client.exchange import Exchange
-from sennit.web.client.headers import fields_of, has_field, merged, without
+from sennit.web.client.headers import fields_of, has_field, left_out, merged, pairs_of, without
 from sennit.web.client.limits import ClientTimeouts
 from sennit.web.client.options import (
     RequestOptions,
@@ -108,7 +108,8 @@ class Client:
         cookies: The jar, or ``None``.
         headers: List of (lower-case name, value) octet pairs sent with each request.
         base_url: As given.
-        retries: As given.
+        retries: What is tried again.
+        timeouts: How long calls wait.
         pool: The pool of connections.
     """
 
@@ -143,7 +144,7 @@ class Client:
         self._params = params
         self._auth = auth_of(auth)
         self.cookies = self._jar(cookies)
-        self._timeouts = timeouts_of(timeout, ClientTimeouts())
+        self.timeouts = timeouts_of(timeout, ClientTimeouts())
         self._follow_redirects = follow_redirects
         self._max_redirects = max_redirects
         self.retries = retries_of(retries)
@@ -163,7 +164,7 @@ class Client:
         self._owns_pool = pool is None
         self.pool = pool or Pool(
             limits=limits,
-            timeouts=self._timeouts,
+            timeouts=self.timeouts,
             responses=responses,
             tls=tls,
             http2=http2,
@@ -319,7 +320,7 @@ class Client:
         # What is secret is for an origin, which a WebSocket shares with the pages there.
         page = URL("http" + str(target)[2:]) if target.scheme in ("ws", "wss") else target
         login = auth_of(auth) if auth is not None else self._auth_for(page, {})
-        timeouts = timeouts_of(timeout, self._timeouts)
+        timeouts = timeouts_of(timeout, self.timeouts)
 
         async def ask(request: OutgoingRequest) -> IncomingResponse:
             async def send(each: OutgoingRequest) -> IncomingResponse:
@@ -418,7 +419,7 @@ class Client:
         headers = self._headers_for(target, options.get("headers"), upload)
         follow = options.get("follow_redirects", self._follow_redirects)
         own = options.get("cookies")
-        timeouts = self._timeouts
+        timeouts = self.timeouts
         if "timeout" in options:
             timeouts = timeouts_of(options["timeout"], timeouts)
         exchange = Exchange(
@@ -446,14 +447,9 @@ class Client:
         defaults = self.headers
         if self.base_url is not None and url.origin != self.base_url.origin:
             defaults = without(defaults, *_SECRETS)
-        own = fields_of(given)
-        if isinstance(given, dict):
-            unwanted = [
-                name.lower().encode("latin-1")
-                for name, value in cast("dict[str, str | None]", given).items()
-                if value is None
-            ]
-            defaults = without(defaults, *unwanted)
+        pairs = pairs_of(given)
+        own = fields_of(pairs)
+        defaults = without(defaults, *left_out(pairs))
         headers = merged(defaults, own)
         if upload is not None and upload.content_type and not has_field(headers, b"content-type"):
             headers.append((b"content-type", upload.content_type))

@@ -11,14 +11,18 @@ Sources: RFC 9110 §14 (ranges), §13.1.5 (If-Range), §8.8 (validators).
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from sennit.core.errors import ConnectionLost
+from sennit.web.client.headers import with_defaults
+from sennit.web.client.options import retries_of, timeouts_of
 from sennit.web.client.response import StatusError
 from sennit.web.client.saving import pour, put_in_place
-from sennit.web.errors import WebProtocolError
+from sennit.web.errors import RequestTimeoutError, WebProtocolError
 
 if TYPE_CHECKING:
     from sennit.web.client.api import Client
@@ -43,35 +47,96 @@ async def download(
     progress: OnProgress | None,
     options: dict[str, Any],
 ) -> ClientResponse:
-    """Fetch a URL into a file (see `Client.download`)."""
-    method: str = options.pop("method", "GET")
-    if not resume:
-        async with client.stream(method, url, **options) as response:
-            _check(response)
-            await response.save(path, progress=progress)
-        return response
-    part = _Part(os.fspath(path), str(client.url(url, options.get("params"))))
-    # Ranges are of what is sent, so it has to be sent as it is.
-    headers: dict[str, Any] = {
-        "accept-encoding": "identity",
-        **(options.pop("headers", None) or {}),
-    }
+    """Fetch a URL into a file (see `Client.download`).
+
+    What fails on the way is tried again as the client's retries, or those of the call,
+    have it; what fails before is the affair of the single call.
+    """
+    transfer = _Transfer(client, url, path, resume, progress, options)
+    retries = retries_of(options["retries"]) if "retries" in options else client.retries
+    timeouts = timeouts_of(options["timeout"], client.timeouts) if "timeout" in options else None
+    total = (timeouts or client.timeouts).total
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    attempt = 0
     while True:
-        offset, condition = part.state()
-        given: dict[str, Any] = {**options, "headers": headers}
-        if offset:
-            given["headers"] = {**headers, "range": f"bytes={offset}-", "if-range": condition}
-        async with client.stream(method, url, **given) as response:
-            if response.status == 416 and offset:
-                match = _UNSATISFIED(response.headers.get("content-range", ""))
-                if match is None or int(match[1]) != offset:
-                    part.forget()
-                    continue
-            else:
-                _check(response)
-                await part.fetch(response, offset, progress)
-        await part.finish()
-        return response
+        response, error = await transfer.run()
+        if error is None:
+            return response
+        delay = None
+        if retries is not None:
+            delay = retries.after_error(transfer.method, error, attempt)
+        left = None if total is None else total - (clock() - began)
+        if delay is None or (left is not None and left <= delay):
+            raise error
+        attempt += 1
+        await asyncio.sleep(delay)
+        if left is not None:
+            own = timeouts or client.timeouts
+            transfer.options["timeout"] = timeouts_of(left - delay, own)
+
+
+class _Transfer:
+    """One download, in as many tries as it takes.
+
+    Attributes:
+        method: Of its requests.
+        options: Of its requests.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        url: str | URL,
+        path: str | os.PathLike[str],
+        resume: bool,
+        progress: OnProgress | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.method: str = options.pop("method", "GET")
+        self.options = options
+        self._client = client
+        self._url = url
+        self._path = os.fspath(path)
+        self._progress = progress
+        self._part: _Part | None = None
+        if resume:
+            self._part = _Part(self._path, str(client.url(url, options.get("params"))))
+
+    async def run(self) -> tuple[ClientResponse, BaseException | None]:
+        """One try: the response, and what went wrong after its head had come."""
+        part = self._part
+        while True:
+            offset, condition = (0, "") if part is None else part.state()
+            options = dict(self.options)
+            if part is not None:
+                # Ranges are of what is sent, so it has to be sent as it is.
+                headers = with_defaults(options.get("headers"), accept_encoding="identity")
+                if offset:
+                    headers += [("range", f"bytes={offset}-"), ("if-range", condition)]
+                options["headers"] = headers
+            async with self._client.stream(self.method, self._url, **options) as response:
+                if part is None:
+                    _check(response)
+                elif response.status == 416 and offset:
+                    match = _UNSATISFIED(response.headers.get("content-range", ""))
+                    if match is None or int(match[1]) != offset:
+                        part.forget()
+                        continue
+                    await part.finish()
+                    return response, None
+                else:
+                    _check(response)
+                try:
+                    if part is None:
+                        await response.save(self._path, progress=self._progress)
+                    else:
+                        await part.fetch(response, offset, self._progress)
+                except (ConnectionLost, RequestTimeoutError, WebProtocolError) as error:
+                    return response, error
+            if part is not None:
+                await part.finish()
+            return response, None
 
 
 def _check(response: ClientResponse) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.web.client.eventstream import MAX_EVENT, EventParser
+from sennit.web.client.headers import with_defaults
 from sennit.web.client.limits import ClientTimeouts
 from sennit.web.client.retries import CUT_SHORT, parse_retry_after
 from sennit.web.errors import RequestTimeoutError, WebProtocolError
@@ -78,7 +79,9 @@ class EventSource:
         self._draw = draw
         self._options = dict(options or {})
         self._method: str = self._options.pop("method", "GET")
-        self._headers = dict(self._options.pop("headers", None) or {})
+        self._headers = with_defaults(
+            self._options.pop("headers", None), accept="text/event-stream", cache_control="no-store"
+        )
         self._failures = 0
         self.last_id = last_id
         self.retry = retry
@@ -114,11 +117,12 @@ class EventSource:
             await asyncio.sleep(self._wait(wait))
 
     def _open(self) -> Any:  # an asynchronous context manager of a ClientResponse
-        headers = {"accept": "text/event-stream", "cache-control": "no-store", **self._headers}
+        headers = list(self._headers)
         if self.last_id:
-            # UTF-8, which latin-1 carries octet by octet.
-            headers["last-event-id"] = self.last_id.encode("utf-8").decode("latin-1")
-        given: dict[str, Any] = {"timeout": ClientTimeouts(read=self._silence), **self._options}
+            headers.append(("last-event-id", self.last_id.encode("utf-8")))
+        # What is to be tried again, and when, is decided here and not by the client's retries.
+        timeouts = ClientTimeouts(read=self._silence)
+        given: dict[str, Any] = {"timeout": timeouts, "retries": None, **self._options}
         given["headers"] = headers
         return self._client.stream(self._method, self._url, **given)
 

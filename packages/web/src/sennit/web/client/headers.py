@@ -15,12 +15,22 @@ from sennit.web.grammar import field_line
 
 if TYPE_CHECKING:
     Field = tuple[bytes, bytes]
+    Pair = tuple[str | bytes, str | bytes | None]
     HeadersIn = (
         Mapping[str, str] | Mapping[str, str | None] | Iterable[tuple[str, str]]
-        | Iterable[tuple[bytes, bytes]] | None
+        | Iterable[tuple[bytes, bytes]] | Iterable[Pair] | None
     )  # fmt: skip
 
-__all__ = ["Headers", "fields_of", "has_field", "merged", "without"]
+__all__ = [
+    "Headers",
+    "fields_of",
+    "has_field",
+    "left_out",
+    "merged",
+    "pairs_of",
+    "with_defaults",
+    "without",
+]
 
 
 class Headers(Mapping[str, str]):
@@ -72,6 +82,37 @@ class Headers(Mapping[str, str]):
         return [value for each, value in self.raw if each == name]
 
 
+def pairs_of(headers: HeadersIn) -> list[Pair]:
+    """What a caller gives, as pairs, so that it can be looked at twice."""
+    if headers is None:
+        return []
+    pairs: Iterable[object] = headers
+    if isinstance(headers, Mapping):
+        pairs = cast("Mapping[str, str | None]", headers).items()
+    return list(cast("Iterable[Pair]", pairs))
+
+
+def left_out(pairs: Iterable[Pair]) -> list[bytes]:
+    """Names that a caller wants not to be sent: those whose value is ``None``."""
+    return [_name(name) for name, value in pairs if value is None]
+
+
+def with_defaults(headers: HeadersIn, **defaults: str) -> list[Pair]:
+    """What a caller gives, and further fields where it gives none of their names.
+
+    Args:
+        headers: Of the caller.
+        defaults: Values by name, with ``_`` for ``-``.
+    """
+    pairs = pairs_of(headers)
+    names = {_name(name) for name, _ in pairs}
+    for key, value in defaults.items():
+        name = key.replace("_", "-")
+        if name.encode("ascii") not in names:
+            pairs.append((name, value))
+    return pairs
+
+
 def fields_of(headers: HeadersIn) -> list[Field]:
     """What a caller wants to send, checked: pairs of octets, names in lower case.
 
@@ -81,21 +122,17 @@ def fields_of(headers: HeadersIn) -> list[Field]:
         ValueError: A name that is none, or a value with CR, LF, NUL or another control.
     """
     found: list[Field] = []
-    if headers is None:
-        return found
-    pairs: Iterable[object] = headers
-    if isinstance(headers, Mapping):
-        pairs = cast("Mapping[str, str | None]", headers).items()
-    for name, value in cast("Iterable[tuple[str | bytes, str | bytes | None]]", pairs):
+    for name, value in pairs_of(headers):
         if value is None:
             continue
-        field = (
-            name.lower() if isinstance(name, bytes) else name.lower().encode("latin-1"),
-            value if isinstance(value, bytes) else _encoded(name, value),
-        )
+        field = (_name(name), value if isinstance(value, bytes) else _encoded(name, value))
         field_line(field)  # which raises where it could not be sent
         found.append(field)
     return found
+
+
+def _name(name: str | bytes) -> bytes:
+    return name.lower() if isinstance(name, bytes) else name.lower().encode("latin-1")
 
 
 def _encoded(name: str | bytes, value: object) -> bytes:

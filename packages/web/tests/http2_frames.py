@@ -112,4 +112,7 @@ class Server(Side):
     def begin(self, settings: bytes = b"") -> None:
         heard = b"".join(bytes(piece) for piece in self.engine.data_to_send())
         assert heard.startswith(PREFACE)
+        self.settle(settings)
+
+    def settle(self, settings: bytes = b"") -> None:
         self.say(frame(framing.SETTINGS, 0, 0, settings) + frame(framing.SETTINGS, 1, 0))

@@ -15,7 +15,7 @@ what may be said (``client_engine.py``), who sends over which connection
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sennit.core.deferred import Deferred
 from sennit.core.engine import CONNECTION, FilePart, NoEvent, PeerFault
@@ -25,6 +25,7 @@ from sennit.web.errors import RequestTimeoutError, UnansweredError, WebUsageErro
 from sennit.web.events import BodyEnded, BodyReceived, StreamReset
 from sennit.web.http1.responses import InformationalReceived, ResponseHead
 from sennit.web.http2.client_engine import STREAMED, HTTP2ClientEngine
+from sennit.web.http2.exchange import NEVER, Exchange
 from sennit.web.http2.reading import read_files
 from sennit.web.http2.responses import RequestRefused
 from sennit.web.http2.streams import close_files
@@ -41,69 +42,6 @@ if TYPE_CHECKING:
     Content = bytes | FilePart | AsyncIterable[Buffer | FilePart]
 
 __all__ = ["HTTP2ClientConnection"]
-
-_NEVER: Final = float("inf")
-
-
-class _Exchange:
-    """A request that is open, and its response's way to its reader (`Source`).
-
-    Attributes:
-        number: Its stream; 0 before it has one.
-        request: What was asked.
-        waiting: Who waits for the response; ``None`` once it was given.
-        inbox: Where its content goes, once its head has come.
-        sender: What sends its content.
-        welcome: Fires when content that waits for 100 may be sent.
-        tunnel: What goes over it once it was taken over.
-        deadline: When it must have ended.
-        read_by: When the next octets must have come or left.
-        mark: What waited to be sent when that was set.
-    """
-
-    __slots__ = (
-        "_connection",
-        "deadline",
-        "inbox",
-        "mark",
-        "number",
-        "read_by",
-        "request",
-        "sender",
-        "tunnel",
-        "waiting",
-        "welcome",
-    )
-
-    def __init__(self, connection: HTTP2ClientConnection, request: OutgoingRequest) -> None:
-        self._connection = connection
-        self.number = 0
-        self.request = request
-        self.waiting: Deferred[IncomingResponse] | None = Deferred(self._given_up)
-        self.inbox: Inbox | None = None
-        self.sender: Deferred[None] | None = None
-        self.welcome: Deferred[None] | None = None
-        self.tunnel: StreamTransport | None = None
-        self.deadline = _NEVER
-        self.read_by = _NEVER
-        self.mark = 0
-
-    def _given_up(self, _: Deferred[IncomingResponse]) -> None:
-        self.waiting = None
-        self._connection.give_up(self, ConnectionAborted("the request was cancelled", "cancelled"))
-
-    def taken(self, octets: int) -> None:
-        """The reader has taken so much of the content."""
-        self._connection.credit(self, octets)
-
-    def abandon(self) -> None:
-        """Nobody wants the rest."""
-        self.inbox = None
-        self._connection.give_up(self, ConnectionAborted("the response was dropped", "cancelled"))
-
-    def take_over(self, protocol: IStreamProtocol) -> IStreamTransport:
-        """Give the stream to `protocol`, after 2xx to CONNECT."""
-        return self._connection.take_over(self, protocol)
 
 
 class HTTP2ClientConnection(Carrying):
@@ -132,15 +70,15 @@ class HTTP2ClientConnection(Carrying):
         self._timeouts = timeouts
         self._engine = HTTP2ClientEngine(limits)
         self._time = owner.clock.time
-        self._open: dict[int, _Exchange] = {}
-        self._untold: list[_Exchange] = []  # those that the server's settings decide about
+        self._open: dict[int, Exchange] = {}
+        self._untold: list[Exchange] = []  # those that the server's settings decide about
         self._rooms = {}
         self._gone = False
         self._reading = False  # events are being dealt with
         self._flushing = False  # a flush was asked for
         self._had_room = True
         self._timer: IDelayedCall | None = None
-        self._timer_at = _NEVER
+        self._timer_at = NEVER
 
     # ── the pool's side ───────────────────────────────────────────────────────
 
@@ -162,7 +100,7 @@ class HTTP2ClientConnection(Carrying):
         """
         if self._gone:
             raise WebUsageError("the connection has gone")
-        exchange = _Exchange(self, request)
+        exchange = Exchange(self, request)
         waiting = exchange.waiting
         assert waiting is not None, "a fresh exchange is waited for"
         extensions = request.extensions or {}
@@ -183,7 +121,7 @@ class HTTP2ClientConnection(Carrying):
         self.flush()
         return waiting
 
-    def _send(self, exchange: _Exchange) -> None:
+    def _send(self, exchange: Exchange) -> None:
         """Queue the head, and the content too where it need not wait.
 
         Raises:
@@ -231,7 +169,7 @@ class HTTP2ClientConnection(Carrying):
             exchange.welcome = Deferred()
         self._open[exchange.number] = exchange
 
-    def _begin_content(self, exchange: _Exchange) -> None:
+    def _begin_content(self, exchange: Exchange) -> None:
         """Send what follows the head, as soon as it is welcome."""
         body = exchange.request.body
         if body is None or not exchange.number or not self._engine.sending(exchange.number):
@@ -245,14 +183,14 @@ class HTTP2ClientConnection(Carrying):
             exchange.sender = sender
         sender.add_errback(self._content_failed, exchange)
 
-    def _send_plain(self, _: None, exchange: _Exchange, body: bytes | FilePart) -> None:
+    def _send_plain(self, _: None, exchange: Exchange, body: bytes | FilePart) -> None:
         engine = self._engine
         if engine.sending(exchange.number):
             engine.send_body(exchange.number, body)
             engine.end_body(exchange.number)
             self._flush_soon()
 
-    async def _send_pieces(self, exchange: _Exchange, body: AsyncIterable[Any]) -> None:
+    async def _send_pieces(self, exchange: Exchange, body: AsyncIterable[Any]) -> None:
         """Send content as fast as the program has it and the server takes it."""
         engine = self._engine
         number = exchange.number
@@ -280,7 +218,7 @@ class HTTP2ClientConnection(Carrying):
             if close is not None:
                 await close()
 
-    def _content_failed(self, error: BaseException, exchange: _Exchange) -> None:
+    def _content_failed(self, error: BaseException, exchange: Exchange) -> None:
         """The program's iterable has raised, or gave more or less than was announced."""
         if self._open.get(exchange.number) is exchange and not isinstance(error, ConnectionLost):
             self.give_up(exchange, error)
@@ -300,13 +238,13 @@ class HTTP2ClientConnection(Carrying):
 
     # ── responses' side ───────────────────────────────────────────────────────
 
-    def credit(self, exchange: _Exchange, octets: int) -> None:
+    def credit(self, exchange: Exchange, octets: int) -> None:
         """So much of a response was read."""
         self._progress(exchange, self._time())
         self._engine.consumed(exchange.number, octets)
         self._flush_soon()
 
-    def give_up(self, exchange: _Exchange, error: BaseException) -> None:
+    def give_up(self, exchange: Exchange, error: BaseException) -> None:
         """A request is of no use any more: only its stream ends."""
         if exchange in self._untold:
             self._untold.remove(exchange)
@@ -321,11 +259,16 @@ class HTTP2ClientConnection(Carrying):
         self._flush_soon()
         self._owner.connection_changed(self)
 
-    def take_over(self, exchange: _Exchange, protocol: IStreamProtocol) -> IStreamTransport:
+    def take_over(self, exchange: Exchange, protocol: IStreamProtocol) -> IStreamTransport:
         """Give a stream to `protocol`, after 2xx to CONNECT."""
         inbox = exchange.inbox
         if inbox is None or exchange.request.method != "CONNECT":
             raise WebUsageError("the stream is not to be taken over")
+        early = inbox.take_all()
+        exchange.inbox = None
+        inbox.finish([])
+        if early:
+            exchange.held.append(early)
         stream = exchange.tunnel = StreamTransport(self, exchange.number, protocol)
         stream.begin()
         self.reading_on(exchange.number)
@@ -334,13 +277,17 @@ class HTTP2ClientConnection(Carrying):
     def reading_on(self, exchange: int) -> None:
         """Octets that came before, or while reading was paused."""
         opened = self._open.get(exchange)
-        if opened is None or opened.inbox is None or opened.tunnel is None:
+        tunnel = None if opened is None else opened.tunnel
+        if opened is None or tunnel is None:
             return
-        inbox = opened.inbox
-        while inbox.size and opened.tunnel.is_reading():
-            opened.tunnel.deliver(inbox.take_all())
-        if inbox.ended and not inbox.size and opened.tunnel.is_reading():
-            opened.tunnel.deliver_eof()
+        while opened.held and tunnel.is_reading():
+            data = opened.held.popleft()
+            self._engine.consumed(exchange, len(data))
+            tunnel.deliver(data)
+        if opened.ended and not opened.held and tunnel.is_reading():
+            opened.ended = False
+            tunnel.deliver_eof()
+        self._flush_soon()
 
     def left_on(self, exchange: int) -> None:
         """The protocol on a stream has heard of the end."""
@@ -449,7 +396,7 @@ class HTTP2ClientConnection(Carrying):
                     if type(event) is BodyReceived:
                         engine.consumed(event.exchange, len(event.data))
                     continue
-                exchange.read_by = _NEVER
+                exchange.read_by = NEVER
                 if type(event) is BodyReceived:
                     self._content_came(exchange, event.data)
                 elif type(event) is ResponseHead:
@@ -482,7 +429,7 @@ class HTTP2ClientConnection(Carrying):
 
     def _head_came(
         self,
-        exchange: _Exchange,
+        exchange: Exchange,
         head: ResponseHead,
         given: list[tuple[Deferred[IncomingResponse], IncomingResponse]],
     ) -> None:
@@ -500,23 +447,20 @@ class HTTP2ClientConnection(Carrying):
         if waiting is not None:
             given.append((waiting, response))
 
-    def _content_came(self, exchange: _Exchange, data: bytes) -> None:
-        inbox = exchange.inbox
-        if exchange.tunnel is not None and exchange.tunnel.is_reading():
-            self._engine.consumed(exchange.number, len(data))
-            exchange.tunnel.deliver(data)
-        elif inbox is not None:
-            inbox.feed(data)
+    def _content_came(self, exchange: Exchange, data: bytes) -> None:
+        if exchange.tunnel is not None:
+            exchange.held.append(data)
+            self.reading_on(exchange.number)
+        elif exchange.inbox is not None:
+            exchange.inbox.feed(data)
         else:
             self._engine.consumed(exchange.number, len(data))
 
-    def _content_ended(self, exchange: _Exchange, event: BodyEnded) -> None:
+    def _content_ended(self, exchange: Exchange, event: BodyEnded) -> None:
         inbox = exchange.inbox
         if exchange.tunnel is not None:
-            if inbox is not None:
-                inbox.finish(event.trailers)
-            if exchange.tunnel.is_reading():
-                exchange.tunnel.deliver_eof()
+            exchange.ended = True
+            self.reading_on(exchange.number)
             return
         exchange.inbox = None
         self.served += 1
@@ -527,7 +471,7 @@ class HTTP2ClientConnection(Carrying):
                 self._engine.consumed(exchange.number, inbox.size)
             inbox.finish(event.trailers)
 
-    def _informed(self, exchange: _Exchange, event: InformationalReceived) -> None:
+    def _informed(self, exchange: Exchange, event: InformationalReceived) -> None:
         if event.status == 100 and exchange.welcome is not None:
             welcome, exchange.welcome = exchange.welcome, None
             welcome.callback(None)
@@ -552,7 +496,7 @@ class HTTP2ClientConnection(Carrying):
 
     # ── the end ───────────────────────────────────────────────────────────────
 
-    def _over(self, exchange: _Exchange, error: BaseException | None) -> None:
+    def _over(self, exchange: Exchange, error: BaseException | None) -> None:
         """A request has ended: whole, where there is no error."""
         if self._open.pop(exchange.number, None) is None and exchange.number:
             return
@@ -571,7 +515,7 @@ class HTTP2ClientConnection(Carrying):
         if waiting is not None and not waiting.called:
             waiting.errback(error)
 
-    def _no_content(self, exchange: _Exchange) -> None:
+    def _no_content(self, exchange: Exchange) -> None:
         """Nobody wants what the program still has to send."""
         sender, exchange.sender = exchange.sender, None
         if exchange.welcome is not None:
@@ -615,7 +559,7 @@ class HTTP2ClientConnection(Carrying):
 
     # ── time ──────────────────────────────────────────────────────────────────
 
-    def _progress(self, exchange: _Exchange, now: float) -> None:
+    def _progress(self, exchange: Exchange, now: float) -> None:
         """Something came or left, or something else is awaited now."""
         timeouts = exchange.request.timeouts or self._timeouts
         number = exchange.number
@@ -626,7 +570,7 @@ class HTTP2ClientConnection(Carrying):
         else:
             seconds = timeouts.read
         exchange.mark = self._engine.waiting(number)
-        exchange.read_by = _NEVER if seconds is None else now + seconds
+        exchange.read_by = NEVER if seconds is None else now + seconds
         self._arm(min(exchange.read_by, exchange.deadline))
 
     def _arm(self, when: float) -> None:
@@ -639,12 +583,12 @@ class HTTP2ClientConnection(Carrying):
 
     def _tick(self) -> None:
         self._timer = None
-        self._timer_at = _NEVER
+        self._timer_at = NEVER
         if self._gone:
             return
         now = self._time()
         self._engine.handle_timeout(now)
-        due = self._engine.next_timeout() or _NEVER
+        due = self._engine.next_timeout() or NEVER
         for exchange in [*self._open.values(), *self._untold]:
             if now >= exchange.deadline:
                 total = (exchange.request.timeouts or self._timeouts).total or 0.0
@@ -654,10 +598,10 @@ class HTTP2ClientConnection(Carrying):
             else:
                 due = min(due, exchange.read_by, exchange.deadline)
         self._read()
-        if due != _NEVER:
+        if due != NEVER:
             self._arm(due)
 
-    def _patient(self, exchange: _Exchange, now: float) -> bool:
+    def _patient(self, exchange: Exchange, now: float) -> bool:
         """Time is up for what was awaited; whether there is a reason to wait on."""
         timeouts = exchange.request.timeouts or self._timeouts
         if exchange.tunnel is not None:
@@ -684,7 +628,7 @@ class HTTP2ClientConnection(Carrying):
         self._timed_out(exchange, "read", timeouts.read or 0.0)
         return False
 
-    def _timed_out(self, exchange: _Exchange, phase: str, seconds: float) -> None:
+    def _timed_out(self, exchange: Exchange, phase: str, seconds: float) -> None:
         self.give_up(exchange, RequestTimeoutError(phase, seconds, repr(exchange.request)))
 
 

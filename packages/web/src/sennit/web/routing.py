@@ -420,7 +420,15 @@ class Router:
         method: str,
         allowed: set[str],
     ) -> Match | None:
-        if at == len(segments):
+        # As long as there is one way only there is none to come back to.
+        count = len(segments)
+        while at < count and not node.params and node.mounted is None:
+            below = node.fixed.get(segments[at])
+            if below is None:
+                return None
+            node = below
+            at += 1
+        if at == count:
             routes = node.routes
             route = routes.get(method) or routes.get("")
             if route is not None:
@@ -438,7 +446,7 @@ class Router:
                     text = _tail(segments, at)
                     if text is None:
                         continue
-                    after = len(segments)
+                    after = count
                 else:
                     text, after = segment, at + 1
                 try:
@@ -589,6 +597,13 @@ def bind(handler: Callable[..., Answer], names: Sequence[str]) -> Handler:
                 raise WebUsageError(f"the path has no parameter {each.name!r} for {handler!r:.100}")
     if not wanted:
         return handler
+
+    if len(wanted) == len(names):
+
+        def call_with_all(request: Request) -> Answer:
+            return handler(request, **request.params)
+
+        return call_with_all
 
     def call(request: Request) -> Answer:
         params = request.params

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from sennit.core.errors import ConfigError, UsageError
+from sennit.core.errors import ConfigError, SennitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ def wrappers_of(config: WebConfig, context: ServiceContext) -> list[Wrapper]:
             found.append(make())
         except ConfigError:
             raise
-        except (UsageError, OSError, UnicodeDecodeError) as error:
+        except (SennitError, OSError, ValueError) as error:
             raise ConfigError(str(error), key=key) from error
 
     # Who asks comes first, then what is said of each request, then who may ask for what.

@@ -485,12 +485,13 @@ class Pool:
     def _sweep(self) -> None:
         """Close what has been idle for too long."""
         self._sweeper = None
-        until = self.clock.time() - self.limits.idle_time
+        now = self.clock.time()
         for connection, since in list(self._idle.items()):
-            if since <= until:
+            until = since + self.limits.idle_time
+            if until <= now:
                 self._drop_idle(connection, self._homes[connection])
             else:
-                self._sweeper = self.clock.call_at(since + self.limits.idle_time, self._sweep)
+                self._sweeper = self.clock.call_at(until, self._sweep)
                 break
         self._serve_starved()
 

@@ -297,18 +297,26 @@ def _accepts(operations: int, concurrency: int, *, client_first: bool) -> Load:
 
 
 class _Idle:
-    """Connections that say nothing, held until the process ends."""
+    """Connections that say nothing, or nothing more, held until the process ends."""
 
     operation = "connection"
 
-    def __init__(self, connections: int, warm: int) -> None:
-        self.describe = f"{connections} idle connections"
+    def __init__(self, connections: int, warm: int, ask: bytes) -> None:
+        after = " after a request each" if ask else ""
+        self.describe = f"{connections} idle connections{after}"
+        self._ask = ask
         self._connections = connections
         self._warm = warm
         self._held: list[socket.socket] = []
 
     def _open(self, port: int, count: int) -> None:
-        self._held += [_connect(port, 2 + n % 200) for n in range(count)]
+        for n in range(count):
+            sock = _connect(port, 2 + n % 200)
+            self._held.append(sock)
+            if self._ask:
+                sock.sendall(self._ask)
+                if not sock.recv(65536):
+                    raise LoadError("the server closed a connection")
 
     def warm_up(self, port: int) -> None:
         self._open(port, self._warm)
@@ -318,9 +326,12 @@ class _Idle:
         return self._connections
 
 
-def idle(*, connections: int = 5000, warm: int = 500) -> Load:
-    """Open connections and keep them; for ``measure="memory"``. An operation is one of them."""
-    return _Idle(connections, warm)
+def idle(*, connections: int = 5000, warm: int = 500, ask: bytes = b"") -> Load:
+    """Open connections and keep them; for ``measure="memory"``. An operation is one of them.
+
+    With `ask` each first says that, and takes what is answered to it.
+    """
+    return _Idle(connections, warm, ask)
 
 
 def requests(

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from sennit.core import ClientTLS, connect
-from sennit.core.auth.passwords import PasswordHasher
+from sennit.core.auth.passwords import HashingThreads, InlineHashing, PasswordHasher
 from sennit.core.errors import ConfigError
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor
@@ -321,7 +321,11 @@ async def test_a_proxy_that_is_trusted_says_who_asks(folder: Path, reactor: Reac
         await site.stop()
 
 
-async def test_who_has_to_log_in_is_asked(folder: Path, reactor: Reactor) -> None:
+async def test_who_has_to_log_in_is_asked(
+    folder: Path, reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its threads outlive a service.
+    monkeypatch.setattr(HashingThreads, "run", InlineHashing.run)
     entry = PasswordHasher().make_entry("wonder")
     (folder / "users").write_text(f"alice:{entry}\n")
     (folder / "users").chmod(0o600)

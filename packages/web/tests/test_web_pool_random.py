@@ -74,13 +74,13 @@ async def ask(pool: Pool, method: str, url: str, read: int) -> bytes | None:
 
 def look(pool: Pool) -> None:
     """The books are right."""
-    # pyright: reportPrivateUsage=false
-    hosts: list[Host] = pool._all_hosts()
-    homes, idle = pool._homes, pool._idle
-    assert pool._count == sum(host.count for host in hosts)
-    assert pool._count == len(homes) + sum(len(host.dials) for host in hosts)
-    assert pool._count <= pool.limits.total
-    assert pool._waiting == sum(len(host.waiting) for host in hosts)
+    books: Any = pool  # they are nobody else's to see
+    hosts: list[Host] = books._all_hosts()
+    homes, idle = books._homes, books._idle
+    assert books._count == sum(host.count for host in hosts)
+    assert books._count == len(homes) + sum(len(host.dials) for host in hosts)
+    assert books._count <= pool.limits.total
+    assert books._waiting == sum(len(host.waiting) for host in hosts)
     assert set(idle) <= set(homes)
     for host in hosts:
         assert host.count <= pool.limits.per_host
@@ -127,8 +127,11 @@ def test_whatever_happens_the_books_are_right(
     tasks: list[asyncio.Task[Any]] = []
     peers: list[Peer] = []
 
-    async def begin(coroutine: Coroutine[Any, Any, Any]) -> None:
-        tasks.append(asyncio.ensure_future(coroutine))
+    def begin(clock: Clock, coroutine: Coroutine[Any, Any, Any]) -> None:
+        async def add() -> None:
+            tasks.append(asyncio.ensure_future(coroutine))
+
+        clock.run(lambda _: add())
 
     with Clock() as clock:
         network = MemoryNetwork(clock)
@@ -141,17 +144,18 @@ def test_whatever_happens_the_books_are_right(
         pool = Pool(limits=limits, timeouts=ClientTimeouts(read=20, pool=15, total=90))
         for step in steps:
             if step[0] == "ask":
-                asked = ask(pool, *step[1:])
-                clock.run(lambda _, asked=asked: begin(asked))
+                begin(clock, ask(pool, *step[1:]))
             elif step[0] == "cancel":
                 if tasks:
-                    tasks[step[1] % len(tasks)].cancel()
+                    number: int = step[1]
+                    tasks[number % len(tasks)].cancel()
             elif step[0] == "wait":
                 clock.advance(step[1])
             elif step[0] == "turn":
                 clock.turn()
             elif peers:
-                peer = peers[step[1] % len(peers)]
+                at: int = step[1]
+                peer = peers[at % len(peers)]
                 if step[0] == "say":
                     peer.transport.write(step[2])
                 elif step[0] == "close":

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import AsyncIterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from sennit.core.engine import FilePart
@@ -129,7 +130,7 @@ _MAKERS: Final[dict[str, Callable[[int], Compressor]]] = {
 }
 
 
-def accepted_codings(value: str | None, offered: Sequence[str]) -> list[str]:
+def accepted_codings(value: str | None, offered: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the offered codings that a client takes rather than none, best liked first.
 
     Args:
@@ -137,7 +138,13 @@ def accepted_codings(value: str | None, offered: Sequence[str]) -> list[str]:
         offered: Names in lower case, in the order in which equals are chosen.
     """
     if not value:
-        return []
+        return ()
+    # Browsers say the same with every request; what is longer than theirs is not kept.
+    return _liked(value, offered) if len(value) <= 256 else _liked.__wrapped__(value, offered)
+
+
+@lru_cache(256)
+def _liked(value: str, offered: tuple[str, ...]) -> tuple[str, ...]:
     weights: dict[str, float] = {}
     for item in value.lower().split(",", MAX_LISTED)[:MAX_LISTED]:
         name, _, rest = item.partition(";")
@@ -154,7 +161,7 @@ def accepted_codings(value: str | None, offered: Sequence[str]) -> list[str]:
     liked = [(weights.get(each, others), each) for each in offered]
     liked = [each for each in liked if each[0] > 0 and each[0] >= plain]
     liked.sort(key=lambda each: -each[0])
-    return [name for _, name in liked]
+    return tuple(name for _, name in liked)
 
 
 def _weight(text: str) -> float:
@@ -208,7 +215,7 @@ def compress(
 def _compressed(
     request: Request,
     response: Response,
-    offered: Sequence[str],
+    offered: tuple[str, ...],
     levels: dict[str, int],
     minimum: int,
 ) -> Response:

@@ -22,12 +22,12 @@ import fnmatch
 import os
 import re
 import time
-from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote_from_bytes
 
 from sennit.core.engine import FilePart
+from sennit.web.compression import accepted_codings
 from sennit.web.conditions import evaluate, parse_ranges, range_applies
 from sennit.web.dates import format_date
 from sennit.web.files import Descriptor, Folder, acceptable
@@ -55,6 +55,7 @@ MAX_LISTED: Final = 10_000
 """Entries of a directory listing."""
 
 _VARIANTS: Final = {"br": ".br", "zstd": ".zst", "gzip": ".gz"}
+_CODINGS: Final = tuple(_VARIANTS)
 _LACKING: Final = 1.0
 """Seconds for which a variant that was not there is not looked for again."""
 _KEPT: Final = 1024
@@ -182,7 +183,7 @@ class StaticFiles(Resource):
         if varies:
             accepted = request.header("accept-encoding")
             if accepted is not None:
-                codings = self._there(segments, _accepted(accepted))
+                codings = self._there(segments, list(accepted_codings(accepted, _CODINGS)))
         opened = self._folder.open(segments, names=[name + _VARIANTS[each] for each in codings])
         try:
             found = opened[0]
@@ -392,25 +393,3 @@ def _with_slash(request: Request) -> Response:
     """A folder was asked for as if it were a file: its links would lead elsewhere."""
     query = request.query_string
     return redirect(f"{request.raw_path}/{'?' + query if query else ''}", 301)
-
-
-@lru_cache(256)
-def _accepted(value: str) -> list[str]:
-    """The codings there may be a variant in, the best liked first (RFC 9110 §12.5.3)."""
-    weights: dict[str, float] = {}
-    for item in value.lower().split(",", 64)[:64]:
-        coding, _, parameter = item.partition(";")
-        weight = 1.0
-        name, _, number = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                weight = float(number.strip()[:5])
-            except ValueError:
-                weight = 0.0
-        weights[coding.strip()] = weight
-    others = weights.get("*", 0.0)
-    liked = [(weights.get(coding, others), coding) for coding in _VARIANTS]
-    liked = [each for each in liked if each[0] > 0]
-    # Sorting is stable: among equals stands first what is smallest as a rule.
-    liked.sort(key=lambda each: -each[0])
-    return [coding for _, coding in liked]

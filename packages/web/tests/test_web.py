@@ -33,6 +33,7 @@ NAMES = [
     "H11ServerEngine",
     "HTTP1ServerEngine",
     "HTTP1ServerProtocol",
+    "HTTP2Limits",
     "HTTPError",
     "HTTPServer",
     "HTTPToolsServerEngine",

@@ -21,7 +21,7 @@ from sennit.core.interfaces import IStreamTransport
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
-from sennit.web import HTTPServer, Request, Response, http_server, text
+from sennit.web import HTTP2Limits, HTTPServer, Request, Response, http_server, text
 from sennit.web.answering import Upgrade
 from sennit.web.http2 import framing
 from sennit.web.http2.reading import read_files
@@ -484,6 +484,16 @@ def test_a_connection_that_begins_with_the_preface_speaks_http2(clock: Clock) ->
 
     assert (framing.DATA, 1, 1, b"Hello") in client.frames
     assert isinstance(transport.get_protocol(), HTTP2ServerProtocol)
+
+
+def test_limits_of_ones_own_are_kept(clock: Clock) -> None:
+    server: HTTPServer = http_server(hello, clock=clock, http2=HTTP2Limits(streams=7))
+    transport = RecordingTransport(HTTP2ServerProtocol(server))
+    client = Client(Wire(clock, transport))
+
+    [settings, *_] = client.hear()
+
+    assert b"\0\x03\0\0\0\x07" in settings[3]
 
 
 # ── a stream that is given away ───────────────────────────────────────────────

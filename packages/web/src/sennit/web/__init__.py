@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from sennit.web.http1.engine import HTTP1ServerEngine
     from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
     from sennit.web.http1.server import HTTP1ServerProtocol
+    from sennit.web.http2.limits import HTTP2Limits
     from sennit.web.limits import Limits
     from sennit.web.metrics import RequestMetrics
     from sennit.web.request import Request
@@ -115,6 +116,7 @@ __all__ = [
     "H11ServerEngine",
     "HTTP1ServerEngine",
     "HTTP1ServerProtocol",
+    "HTTP2Limits",
     "HTTPError",
     "HTTPServer",
     "HTTPToolsServerEngine",
@@ -214,6 +216,7 @@ _ROOMS = {
     "http1.engine": ("HTTP1ServerEngine",),
     "http1.parsers": ("H11ServerEngine", "HTTPToolsServerEngine"),
     "http1.server": ("HTTP1ServerProtocol",),
+    "http2.limits": ("HTTP2Limits",),
     "limits": ("Limits",),
     "metrics": ("RequestMetrics",),
     "request": ("Request",),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sennit.web.connection import HTTPConnection
     from sennit.web.events import RequestHead
     from sennit.web.http1.engine import DateLine
+    from sennit.web.http2.limits import HTTP2Limits
     from sennit.web.request import Request
     from sennit.web.response import HeadersIn
 
@@ -102,7 +103,8 @@ class HTTPServer:
         engine: Makes the engine of a connection of HTTP/1. `H11ServerEngine` and
             `HTTPToolsServerEngine` have a second reader, which has to agree on each request.
         http2: Whether a connection may speak HTTP/2, agreed on by ALPN or begun with its
-            preface; left out, it may where the extra ``http2`` is installed.
+            preface; left out, it may where the extra ``http2`` is installed. `HTTP2Limits`
+            in place of ``True`` say what a client may do there, and how slowly.
         wall_clock: Seconds since the epoch, for ``Date``.
         clock: Tells monotonic time and calls back; the transport's reactor by default.
 
@@ -119,7 +121,7 @@ class HTTPServer:
         access_log: RequestLog | None = None,
         headers: HeadersIn = None,
         engine: EngineFactory = HTTP1ServerEngine,
-        http2: bool | None = None,
+        http2: bool | HTTP2Limits | None = None,
         wall_clock: Callable[[], float] = time.time,
         clock: Clock | None = None,
     ) -> None:
@@ -132,7 +134,8 @@ class HTTPServer:
         self.engine = engine
         self.dates = DateKeeper(wall_clock)
         self.clock = clock
-        self.http2 = _can_http2() if http2 is None else http2
+        self.http2 = _can_http2() if http2 is None else bool(http2)
+        self.http2_limits = None if http2 is None or isinstance(http2, bool) else http2
         if http2 and not _can_http2():
             raise MissingExtraError("sennit.web.http2", "sennit-web", "http2")
 

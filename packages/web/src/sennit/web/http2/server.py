@@ -50,7 +50,6 @@ class HTTP2ServerProtocol(
 
     Args:
         server: Whose connection it is.
-        limits: How much of it, and how long; the times are the server's when left out.
     """
 
     engine: HTTP2ServerEngine
@@ -62,7 +61,8 @@ class HTTP2ServerProtocol(
     _stuck_since = 0.0
     _asked_more = False
 
-    def __init__(self, server: HTTPServer, limits: HTTP2Limits | None = None) -> None:
+    def __init__(self, server: HTTPServer) -> None:
+        limits = server.http2_limits
         if limits is None:
             times = server.timeouts
             limits = HTTP2Limits(

@@ -315,7 +315,7 @@ class Wire:
 
 def test_a_client_calls_by_position_and_by_name(clock: Clock) -> None:
     wire = Wire(service())
-    client = JSONRPCClient("http://localhost/rpc", pool=wire, headers={"x-key": "k"})
+    client = JSONRPCClient("http://localhost/rpc", client=wire, headers={"x-key": "k"})
 
     async def main(_: Clock) -> None:
         assert await client.call("subtract", 42, 23) == 19
@@ -339,7 +339,7 @@ def test_a_client_calls_by_position_and_by_name(clock: Clock) -> None:
 
 
 def test_a_batch_of_a_client_has_an_outcome_for_each_call(clock: Clock) -> None:
-    client = JSONRPCClient("http://localhost/rpc", pool=Wire(service()))
+    client = JSONRPCClient("http://localhost/rpc", client=Wire(service()))
 
     async def main(_: Clock) -> None:
         batch = client.batch()
@@ -355,7 +355,7 @@ def test_a_batch_of_a_client_has_an_outcome_for_each_call(clock: Clock) -> None:
         assert await client.batch().send() == []
 
     clock.run(main)
-    small = JSONRPCClient("http://a/", pool=Wire(), limits=RPCLimits(batch=1)).batch()
+    small = JSONRPCClient("http://a/", client=Wire(), limits=RPCLimits(batch=1)).batch()
     small.call("a")
     with pytest.raises(WebUsageError):
         small.call("a")
@@ -370,7 +370,7 @@ class Calculator(Protocol):
 
 
 def test_an_interface_stands_for_an_object_elsewhere(clock: Clock) -> None:
-    client = JSONRPCClient("http://localhost/rpc", pool=Wire(service()))
+    client = JSONRPCClient("http://localhost/rpc", client=Wire(service()))
     calculator = client.proxy(Calculator)
 
     async def main(_: Clock) -> None:
@@ -391,7 +391,7 @@ def test_an_interface_stands_for_an_object_elsewhere(clock: Clock) -> None:
 
 def test_arguments_that_cannot_be_sent_are_refused_before_anything_is(clock: Clock) -> None:
     wire = Wire(service())
-    client = JSONRPCClient("http://localhost/rpc", pool=wire)
+    client = JSONRPCClient("http://localhost/rpc", client=wire)
 
     async def main(_: Clock) -> None:
         for arguments in ((object(),), (float("nan"),), ("\ud800",)):
@@ -423,7 +423,7 @@ def test_a_server_that_answers_nonsense_is_told_apart_from_one_that_refuses(
 ) -> None:
     answer = Answered(status, kind, content)
     client = JSONRPCClient(
-        "http://localhost/", pool=Wire(None, answer), limits=RPCLimits(message=1000)
+        "http://localhost/", client=Wire(None, answer), limits=RPCLimits(message=1000)
     )
     with pytest.raises(WebProtocolError, match=problem):
         clock.run(lambda _: client.call("a"))
@@ -433,7 +433,7 @@ def test_a_server_that_answers_nonsense_is_told_apart_from_one_that_refuses(
 def test_an_error_comes_through_whatever_its_status_is(clock: Clock) -> None:
     content = b'{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}'
     wire = Wire(None, *(Answered(status, b"application/json", content) for status in (200, 400)))
-    client = JSONRPCClient("http://localhost/", pool=wire)
+    client = JSONRPCClient("http://localhost/", client=wire)
     for _ in range(2):
         with pytest.raises(RPCError, match="no"):
             clock.run(lambda _: client.call("a"))
@@ -449,7 +449,7 @@ def test_answers_to_a_batch_that_are_not_those_awaited_are_refused(clock: Clock)
         b"[1,2]",
     ):
         wire = Wire(None, Answered(200, b"application/json", content))
-        batch = JSONRPCClient("http://localhost/", pool=wire).batch()
+        batch = JSONRPCClient("http://localhost/", client=wire).batch()
         batch.call("a")
         batch.call("b")
 

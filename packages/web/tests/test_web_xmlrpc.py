@@ -452,7 +452,7 @@ class Wire:
 
 
 def test_a_client_calls_lists_and_batches(clock: Clock) -> None:
-    client = XMLRPCClient("http://localhost/", pool=Wire(service()))
+    client = XMLRPCClient("http://localhost/", client=Wire(service()))
 
     async def main(_: Clock) -> None:
         assert await client.call("add", 1, 2) == 3
@@ -479,7 +479,7 @@ def test_a_client_calls_lists_and_batches(clock: Clock) -> None:
 def test_answers_to_a_batch_that_are_not_those_awaited_are_refused(clock: Clock) -> None:
     for value in ([], [[1], [2]], [[1, 2]], [5], {"a": 1}):
         wire = Wire(None, write_result(value, extensions=False))
-        batch = XMLRPCClient("http://localhost/", pool=wire, limits=RPCLimits(batch=1)).batch()
+        batch = XMLRPCClient("http://localhost/", client=wire, limits=RPCLimits(batch=1)).batch()
         batch.call("a")
         with pytest.raises(WebUsageError):
             batch.call("b")

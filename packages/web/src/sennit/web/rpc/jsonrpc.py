@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from sennit.core.deferred import Outcome
+    from sennit.web.client.api import Client
     from sennit.web.client.limits import ClientTimeouts
     from sennit.web.client.urls import URL
     from sennit.web.response import HeadersIn
@@ -161,7 +162,8 @@ class JSONRPCClient(Caller):
 
     Args:
         url: Where they are.
-        pool: What to send by (a `sennit.web.client.pool.Pool`); one of its own when left out.
+        client: What to send by: a `Client`, whose cookies and login are for its calls too,
+            or a `Pool`; a pool of its own when left out.
         headers: Of every request.
         timeouts: How long to wait; the pool's own times when left out.
         limits: What one message may be.
@@ -171,14 +173,14 @@ class JSONRPCClient(Caller):
         self,
         url: str | URL,
         *,
-        pool: ISender | None = None,
+        client: Client | ISender | None = None,
         headers: HeadersIn = None,
         timeouts: ClientTimeouts | None = None,
         limits: RPCLimits | None = None,
     ) -> None:
         super().__init__(JSON_VALUES)
         self.limits = limits or RPCLimits()
-        self._poster = Poster(url, pool, headers, timeouts, self.limits.message)
+        self._poster = Poster(url, client, headers, timeouts, self.limits.message)
         self._identities = itertools.count(1)
 
     async def _ask(self, method: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:

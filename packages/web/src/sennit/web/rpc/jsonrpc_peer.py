@@ -40,7 +40,7 @@ from sennit.web.rpc.kinds import is_list
 from sennit.web.rpc.limits import RPCLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Coroutine, Mapping, Sequence
     from typing import Protocol, Self
 
     class IMessages(Protocol):
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
             """Messages of the other side, up to the end of the connection."""
             ...
 
-        async def send(self, message: str) -> object:
+        def send(self, data: str, /) -> Awaitable[object]:
             """Send one, and wait for room."""
             ...
 

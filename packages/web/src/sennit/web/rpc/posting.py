@@ -17,13 +17,14 @@ from sennit.web.response import HTTPError, Response
 if TYPE_CHECKING:
     from typing import Protocol, Self
 
+    from sennit.web.client.api import Client
     from sennit.web.client.limits import ClientTimeouts
     from sennit.web.client.messages import IncomingResponse
     from sennit.web.request import Request
     from sennit.web.response import HeadersIn
 
     class ISender(Protocol):
-        """What takes a request to where its URL leads: a `Pool`, or what stands before one."""
+        """What takes a request to where its URL leads: a `Pool`."""
 
         async def send(self, request: OutgoingRequest) -> IncomingResponse:
             """Send it; the response's head has come then."""
@@ -38,7 +39,8 @@ class Poster:
 
     Args:
         url: Where to.
-        pool: What to send by; one of its own when left out.
+        client: What to send by: a `sennit.web.client.api.Client`, whose cookies and login are
+            for its calls too, or a bare pool; a pool of its own when left out.
         headers: Of every request, besides those of the protocol.
         timeouts: Instead of the pool's.
         most: Octets of an answer.
@@ -47,14 +49,15 @@ class Poster:
     def __init__(
         self,
         url: str | URL,
-        pool: ISender | None,
+        client: Client | ISender | None,
         headers: HeadersIn,
         timeouts: ClientTimeouts | None,
         most: int,
     ) -> None:
         self.url = URL.of(url)
-        self._own = None if pool is not None else Pool()
-        self._pool: Any = pool or self._own  # one of the two
+        self._own = Pool() if client is None else None
+        # `Any`: which of the two kinds it is, is looked at when it is used.
+        self._client: Any = self._own if client is None else client
         self._headers = Response(headers=headers).headers
         self._timeouts = timeouts
         self._most = most
@@ -75,34 +78,44 @@ class Poster:
             (b"accept", ", ".join(wanted).encode("ascii")),
             *self._headers,
         ]
-        # A call is never repeated by itself: it may have been worked on already.
-        request = OutgoingRequest(
-            "POST", self.url, headers, message, timeouts=self._timeouts, repeatable=False
-        )
-        response = await self._pool.send(request)
         try:
-            if response.status == 204:
-                return b""
-            found = media_type(response.header(b"content-type"))
-            # Some servers give errors of the protocol the status of errors of HTTP.
-            if found not in wanted:
-                if response.status // 100 == 2 and not response.length:
-                    content = await response.read(self._most)
-                    if not content:
-                        return b""
-                raise WebProtocolError(
-                    f"answered {response.status} with {found[:64]!r}, not {wanted[0]}",
-                    "RFC 9110 §15",
-                    response.status,
-                )
-            content = await response.read(self._most)
+            # A call is never repeated by itself: it may have been worked on already.
+            if hasattr(self._client, "stream"):
+                options: dict[str, Any] = {"content": message, "follow_redirects": False}
+                if self._timeouts is not None:
+                    options["timeout"] = self._timeouts
+                async with self._client.stream(
+                    "POST", self.url, headers=headers, **options
+                ) as answer:
+                    return await self._read(answer.incoming, answer, wanted)
+            request = OutgoingRequest(
+                "POST", self.url, headers, message, timeouts=self._timeouts, repeatable=False
+            )
+            response: IncomingResponse = await self._client.send(request)
+            try:
+                return await self._read(response, response, wanted)
+            finally:
+                await response.aclose()
         except BodyTooLargeError as error:
             raise WebProtocolError(
                 f"an answer of more than {self._most} octets", "limit:message"
             ) from error
-        finally:
-            await response.aclose()
-        return bytes(content)
+
+    async def _read(self, head: IncomingResponse, source: Any, wanted: tuple[str, ...]) -> bytes:
+        """The content of an answer, if it is one. (`Any`: what can be read.)"""
+        if head.status == 204:
+            return b""
+        found = media_type(head.header(b"content-type"))
+        # Some servers give errors of the protocol the status of errors of HTTP.
+        if found in wanted:
+            return bytes(await source.read(self._most))
+        if head.status // 100 == 2 and not await source.read(self._most):
+            return b""
+        raise WebProtocolError(
+            f"answered {head.status} with {found[:64]!r}, not {wanted[0]}",
+            "RFC 9110 §15",
+            head.status,
+        )
 
     async def aclose(self) -> None:
         """Close the pool, if it is its own."""

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self
 
+    from sennit.web.client.api import Client
     from sennit.web.client.limits import ClientTimeouts
     from sennit.web.client.urls import URL
     from sennit.web.response import HeadersIn
@@ -280,7 +281,8 @@ class XMLRPCClient(Caller):
 
     Args:
         url: Where they are.
-        pool: What to send by (a `sennit.web.client.pool.Pool`); one of its own when left out.
+        client: What to send by: a `Client`, whose cookies and login are for its calls too,
+            or a `Pool`; a pool of its own when left out.
         headers: Of every request.
         timeouts: How long to wait; the pool's own times when left out.
         limits: What one message may be.
@@ -291,7 +293,7 @@ class XMLRPCClient(Caller):
         self,
         url: str | URL,
         *,
-        pool: ISender | None = None,
+        client: Client | ISender | None = None,
         headers: HeadersIn = None,
         timeouts: ClientTimeouts | None = None,
         limits: RPCLimits | None = None,
@@ -300,7 +302,7 @@ class XMLRPCClient(Caller):
         super().__init__(XML_VALUES)
         self.limits = limits or RPCLimits()
         self.extensions = extensions
-        self._poster = Poster(url, pool, headers, timeouts, self.limits.message)
+        self._poster = Poster(url, client, headers, timeouts, self.limits.message)
 
     async def _ask(self, method: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
         if named:

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
     Field = tuple[bytes, bytes]
 
-__all__ = ["Malformed", "TooLarge", "outgoing", "request_head", "response_head", "trailer_fields"]
+__all__ = [
+    "Malformed",
+    "TooLarge",
+    "is_host",
+    "is_method",
+    "is_path",
+    "is_token",
+    "outgoing",
+    "request_head",
+    "response_head",
+    "trailer_fields",
+]
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]++").fullmatch
 _VALUE = re.compile(rb"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*+(?<![\t ]))?+)?+").fullmatch

@@ -471,6 +471,29 @@ def test_every_cut_of_what_comes_gives_the_same(clock: Clock) -> None:
     assert connection.statuses() == [(1, b"200"), (3, b"200")]
 
 
+@pytest.mark.parametrize("how", ["lose", "receive_eof"])
+def test_an_end_at_any_octet_ends_all_that_was_begun(clock: Clock, how: str) -> None:
+    """HARDENING fault-7."""
+
+    async def handler(request: Request) -> Response:
+        return text(str(len(await request.read())))
+
+    data = b""
+    for at in range(200):
+        connection = Connection(clock, handler)
+        data = connection.client.headers(1, POST, end=False) + frame(framing.DATA, 0, 1, b"some")
+        data += connection.client.headers(3, GET) + frame(framing.DATA, 1, 1, b"more")
+        connection.say(data[:at])
+        clock.call_soon(getattr(connection.transport, how))
+        clock.advance(2)
+
+        assert not connection.protocol.busy
+        assert connection.transport.closed
+        assert connection.transport.errors == []
+        if at > len(data):
+            break
+
+
 # ── how it is chosen ──────────────────────────────────────────────────────────
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
 from sennit.web import Limits, Request, Resource, Response, Site, WebUsageError, text
+from sennit.web.converters import Converter
 from sennit.web.request import decode_segments
 from sennit.web.response import HTTPError
-from sennit.web.routing import Converter, Match, Router, bind, parse_pattern
+from sennit.web.routing import Match, Router, bind, parse_pattern
 
 if TYPE_CHECKING:
     from sennit.web.server import Answer, Handler

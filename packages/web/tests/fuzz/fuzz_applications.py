@@ -21,6 +21,7 @@ SEEDS = (
     b"one\r\ntwo\nthree",
 )
 
+
 def _answer(request: Request) -> Response:
     return text("")
 

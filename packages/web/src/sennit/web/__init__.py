@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sennit.web.client.retries import Retries
     from sennit.web.client.urls import URL
     from sennit.web.compression import compress, decode_requests
+    from sennit.web.converters import Converter
     from sennit.web.crossorigin import cors
     from sennit.web.errorpages import error_pages
     from sennit.web.errors import (
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
         rewrite,
         trailing_slash,
     )
-    from sennit.web.routing import Converter, Router
+    from sennit.web.routing import Router
     from sennit.web.server import HTTPServer, Timeouts, http_server
     from sennit.web.sessions.interfaces import ISessionStore
     from sennit.web.sessions.session import Session
@@ -202,6 +203,7 @@ _ROOMS = {
     "client.retries": ("Retries",),
     "client.urls": ("URL",),
     "compression": ("compress", "decode_requests"),
+    "converters": ("Converter",),
     "crossorigin": ("cors",),
     "errorpages": ("error_pages",),
     "errors": (
@@ -231,7 +233,7 @@ _ROOMS = {
         "rewrite",
         "trailing_slash",
     ),
-    "routing": ("Converter", "Router"),
+    "routing": ("Router",),
     "server": ("HTTPServer", "Timeouts", "http_server"),
     "sessions.interfaces": ("ISessionStore",),
     "sessions.session": ("Session",),

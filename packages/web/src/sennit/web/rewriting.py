@@ -24,9 +24,10 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
+from sennit.web.converters import CONVERTERS
 from sennit.web.errors import WebUsageError
 from sennit.web.response import HTTPError, redirect
-from sennit.web.routing import CONVERTERS, Match, Router, parse_pattern
+from sennit.web.routing import Match, Router, parse_pattern
 from sennit.web.virtualhosts import host_name
 from sennit.web.wrappers import ask, then
 

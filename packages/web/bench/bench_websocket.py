@@ -183,7 +183,7 @@ def sennit_wsproto(ready: Ready) -> None:
 @large.server("sennit-python")
 def sennit_python(ready: Ready) -> None:
     # As where the extra `fast` is not installed: the mask comes off in Python.
-    sys.modules["websockets.speedups"] = None  # type: ignore[assignment]
+    sys.modules["websockets"] = None  # type: ignore[assignment]
     _serve_sennit(ready, _echo)
 
 

@@ -18,22 +18,32 @@ from __future__ import annotations
 
 import zlib
 from codecs import getincrementaldecoder
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from wsproto.extensions import Extension
-from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed, RsvBits
+from wsproto.frame_protocol import CloseReason, FrameProtocol, ParseFailed, RsvBits
 
 from sennit.core.engine import NEED_DATA
 from sennit.web.websocket.conversation import NOT_OCTETS, NOT_TEXT, OPEN, TOO_BIG, Conversation
 from sennit.web.websocket.events import MessageReceived, PieceReceived, PongReceived
-from sennit.web.websocket.grammar import FIN, PONG, Broken
+from sennit.web.websocket.grammar import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    FIN,
+    PING,
+    PONG,
+    TEXT,
+    Broken,
+)
 from sennit.web.websocket.masking import mask
 
 if TYPE_CHECKING:
     from codecs import IncrementalDecoder
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from wsproto.frame_protocol import Frame, FrameDecoder
+    from wsproto.frame_protocol import Frame, FrameDecoder, Opcode
 
     from sennit.core.engine import NoEvent
     from sennit.web.websocket.deflate import Agreed, Inflater
@@ -44,6 +54,8 @@ __all__ = ["WSProtoEngine"]
 
 TOGETHER: Final = 1024
 """Parts of a message that are put together before it has ended."""
+_NO_BITS: Final = RsvBits(False, False, False)
+_RSV1: Final = RsvBits(True, False, False)
 _new_decoder: Callable[[], IncrementalDecoder] = getincrementaldecoder("utf-8")
 
 
@@ -99,18 +111,19 @@ class _Gate(Extension):
         wsproto asks again for each read until the key has come too: so nothing is noted
         before `_begin`.
         """
-        control = self._control = opcode >= Opcode.CLOSE
-        squeezed = rsv.rsv1 and self._inflater is not None and not control and opcode != 0
-        # What is returned says which bits are ours.
-        ours = RsvBits(squeezed, False, False)
-        if rsv != ours:
-            return self._refuse(Broken("a reserved bit", "RFC 6455 §5.2"))
+        control = self._control = opcode >= CLOSE
+        squeezed = False
+        if rsv != _NO_BITS:
+            squeezed = self._inflater is not None and not control and opcode != CONTINUATION
+            if not squeezed or rsv != _RSV1:
+                return self._refuse(Broken("a reserved bit", "RFC 6455 §5.2"))
         # A longer form than it needs was refused before this.
         wide = 0 if payload_length < 126 else 2 if payload_length < 65536 else 8
         self._frame = 2 + wide + payload_length
         if control:
-            return ours if self.taken != self.bare_at else self._refuse_bare()
-        if opcode is Opcode.CONTINUATION:
+            return rsv if self.taken != self.bare_at else self._refuse_bare()
+        if opcode == CONTINUATION:
+            squeezed = self._squeezed
             if not self._inside:
                 return self._refuse(Broken("the continuation of nothing", "RFC 6455 §5.4"))
             if self._fragments >= self._max_fragments:
@@ -122,25 +135,24 @@ class _Gate(Extension):
             if self._inside:
                 return self._refuse(Broken("a message inside another", "RFC 6455 §5.4"))
             wire = payload_length
-        if opcode is Opcode.CONTINUATION:
-            squeezed = self._squeezed
         if wire > (self._max_wire if squeezed else self._most):
             return self._refuse(Broken(TOO_BIG, "RFC 6455 §10.4", 1009))
         if self.taken == self.bare_at:
             return self._refuse_bare()
         self._header = (opcode, squeezed, wire)
-        return ours
+        # What is returned says which bits are known here.
+        return rsv
 
     def _begin(self) -> None:
         """The payload of the frame that was let in begins, or it has none."""
-        header, self._header = self._header, None
-        if header is None:
-            return
-        opcode, squeezed, self._wire = header
-        self._fragments += 1
-        if opcode is not Opcode.CONTINUATION:
+        assert self._header is not None
+        opcode, squeezed, self._wire = self._header
+        self._header = None
+        if opcode == CONTINUATION:
+            self._fragments += 1
+        else:
             self._inside = True
-            self._text = opcode is Opcode.TEXT
+            self._text = opcode == TEXT
             self._squeezed = squeezed
             self._decoder = _new_decoder() if squeezed and self._text else None
             self._fragments = 1
@@ -150,7 +162,8 @@ class _Gate(Extension):
         self, proto: FrameDecoder | FrameProtocol, data: bytes
     ) -> bytes | CloseReason:
         """Some of a frame's payload, unmasked."""
-        self._begin()
+        if self._header is not None:
+            self._begin()
         if self._control or not self._squeezed:
             return data
         return self._inflate(data, ended=False)
@@ -159,7 +172,8 @@ class _Gate(Extension):
         self, proto: FrameDecoder | FrameProtocol, fin: bool
     ) -> bytes | CloseReason | None:
         """A frame has come whole."""
-        self._begin()
+        if self._header is not None:
+            self._begin()
         self.taken += self._frame
         if self._control or not fin:
             return None
@@ -236,15 +250,21 @@ class _Unmasker:
                 out.append(mask(chunk, key))
                 turn = len(chunk) & 3
                 self._key = key[turn:] + key[:turn]
-            elif not self._header and end - at >= 6 and 0x80 <= data[at + 1] < 0xFE:
-                self._left = data[at + 1] & 0x7F
-                self._given += 2 + self._left
-                out.append(bytes((data[at], self._left)))
-                self._key = data[at + 2 : at + 6]
-                at += 6
-            else:
-                out.append(self._take(data[at]))
-                at += 1
+                continue
+            if not self._header and end - at >= 6 and data[at + 1] & 0x80:
+                size = data[at + 1] & 0x7F
+                begin = at + (2 if size < 126 else 4 if size == 126 else 10)
+                if end - begin >= 4:
+                    out.append(bytes((data[at], size)) + data[at + 2 : begin])
+                    if size > 125:
+                        size = int.from_bytes(data[at + 2 : begin], "big")
+                    self._left = size
+                    self._given += begin - at + size
+                    at = begin + 4
+                    self._key = data[begin:at]
+                    continue
+            out.append(self._take(data[at]))
+            at += 1
         return b"".join(out)
 
     def _take(self, octet: int) -> bytes:
@@ -301,41 +321,41 @@ class WSProtoEngine(Conversation):
         self._unmasker = None if client else _Unmasker(self._gate)
         # As if it were a client: without masks.
         self._protocol = FrameProtocol(True, [self._gate])
-        self._frames: Iterator[Frame] | None = None
+        self._frames: deque[Frame] = deque()
+        self._failed: Broken | None = None  # what came behind them
         # Of the message that is being read, all str or all octets (so `Any`): what came
         # last, and what was put together of what came before, lest a message that comes
         # octet by octet takes many times its size.
         self._parts: list[Any] = []
         self._blocks: list[Any] = []
         self._unread = b""
-        self._given = 0  # octets that wsproto was given
 
     def receive_data(self, data: bytes) -> None:
         self._unread = self._unread + data if self._unread else data
 
     def _read(self) -> Event | NoEvent:
-        try:
-            while True:
-                frames = self._frames
-                if frames is not None and self._gate.taken == self._given:
-                    # Asking wsproto whether there is more costs a third of a message.
-                    frames = self._frames = None
-                if frames is None:
-                    if not self._unread:
-                        return NEED_DATA
-                    data, self._unread = self._unread, b""
-                    if self._unmasker is not None:
-                        data = self._unmasker.unmask(data)
-                    self._given += len(data)
-                    self._protocol.receive_bytes(data)
-                    frames = self._frames = self._protocol.received_frames()
-                for frame in frames:
-                    event = self._interpret(frame)
-                    if event is not None:
-                        return event
-                self._frames = None
-        except ParseFailed as failed:
-            raise self._fault_of(failed) from None
+        frames = self._frames
+        while True:
+            while frames:
+                event = self._interpret(frames.popleft())
+                if event is not None:
+                    return event
+            if self._failed is not None:
+                raise self._failed
+            data = self._unread
+            if not data:
+                return NEED_DATA
+            self._unread = b""
+            if self._unmasker is not None:
+                data = self._unmasker.unmask(data)
+            protocol = self._protocol
+            protocol.receive_bytes(data)
+            try:
+                # All of them: to leave its generator in between costs more than one more frame.
+                for frame in protocol.received_frames():
+                    frames.append(frame)
+            except ParseFailed as failed:
+                self._failed = self._fault_of(failed)
 
     def _fault_of(self, failed: ParseFailed) -> Broken:
         if self._gate.fault is not None:
@@ -348,12 +368,13 @@ class WSProtoEngine(Conversation):
         """A frame, or some of one that is not of control."""
         opcode = frame.opcode
         payload: Any = frame.payload
-        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+        # Numbers: to look a member of an Enum up costs more than to compare it.
+        if opcode in (BINARY, TEXT):
             return self._piece(payload, ended=frame.message_finished)
-        if opcode is Opcode.PING:
+        if opcode == PING:
             self._send_frame(FIN | PONG, bytes(payload))
             return None
-        if opcode is Opcode.PONG:
+        if opcode == PONG:
             return PongReceived(bytes(payload))
         code, reason = payload
         return self._closed_by_peer(int(code), reason)
@@ -381,7 +402,8 @@ class WSProtoEngine(Conversation):
 
     def _forget(self) -> bytes:
         rest, self._unread = self._unread, b""
-        self._frames = None
+        self._frames.clear()
+        self._failed = None
         self._parts = []
         self._blocks = []
         return rest

@@ -374,6 +374,19 @@ def test_events_go_on_over_lost_connections(clock: Clock) -> None:
     assert pool.sent[0]["x-own"] == "1"
 
 
+@pytest.mark.parametrize("odd", [b"\x01", b"\x7f", b"x" * 5000])
+def test_an_id_that_no_field_can_hold_is_not_sent_back(clock: Clock, odd: bytes) -> None:
+    """HARDENING h1-24: what a server says does not become an error of the caller's."""
+    pool = StubPool([stream(b"id: " + odd + b"\ndata: a\n\n"), Answer(204)])
+
+    async def main() -> None:
+        async with client(pool) as c:
+            assert [each.data async for each in c.events("")] == ["a"]
+
+    timed(clock, main)
+    assert pool.sent[1]["last-event-id"] is None
+
+
 async def test_what_fails_before_it_was_connected_is_told() -> None:
     pool = StubPool(
         [

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ConnectError, ConnectionLost
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["EventSource"]
 
+MAX_ID: Final = 4096
+"""Octets of an id that is sent back."""
 LONGEST_WAIT: Final = 60.0
 """Seconds between two tries where nothing else is said."""
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]").search
 
 
 class EventSource:
@@ -118,8 +122,11 @@ class EventSource:
 
     def _open(self) -> Any:  # an asynchronous context manager of a ClientResponse
         headers = list(self._headers)
-        if self.last_id:
-            headers.append(("last-event-id", self.last_id.encode("utf-8")))
+        last_id = self.last_id.encode("utf-8")
+        # An id may be anything without line breaks; a field may not, and a server that
+        # cannot be told what it said has to begin anew.
+        if last_id and len(last_id) <= MAX_ID and _CONTROL(last_id) is None:
+            headers.append(("last-event-id", last_id))
         # What is to be tried again, and when, is decided here and not by the client's retries.
         timeouts = ClientTimeouts(read=self._silence)
         given: dict[str, Any] = {"timeout": timeouts, "retries": None, **self._options}

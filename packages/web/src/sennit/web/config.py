@@ -23,6 +23,8 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without it
     raise MissingExtraError(__name__, "sennit-web", "service") from error
 
+from sennit.web.proxy.config import UpstreamTable
+
 __all__ = ["WebConfig"]
 
 Octets = Annotated[int, Meta(ge=0)]
@@ -30,20 +32,23 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 
 
-CONTENTS: Final = ("root", "asgi", "wsgi", "app")
+CONTENTS: Final = ("root", "asgi", "wsgi", "app", "proxy")
 """Keys of which a service has exactly one."""
 
 
 class WebConfig(ServiceConfig, frozen=True, kw_only=True):
-    """Serve files or an application.
+    """Serve files, an application, or what other servers have.
 
-    Exactly one of root, asgi, wsgi and app says what is served.
+    Exactly one of root, asgi, wsgi, app and proxy says what is served.
 
     Attributes:
         root: The folder whose files are served.
         asgi: An ASGI application, as shop.web:app, or shop.web:make_app() to call what makes it.
         wsgi: A WSGI application, likewise.
         app: A Site, resource or handler made with Sennit, likewise.
+        proxy: Servers to which requests are handed on, as http://10.0.0.7:8000, perhaps with
+            weight=3, most_open=50 or backup behind it.
+        upstream: How they are asked.
         factory: Whether what is named makes the application; the same as () behind its name.
         app_dir: Folder in which applications are looked for behind what is installed; that of
             the configuration, or the working one, when left out.
@@ -91,6 +96,8 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
     asgi: str | None = None
     wsgi: str | None = None
     app: str | None = None
+    proxy: list[str] | None = None
+    upstream: UpstreamTable = UpstreamTable()
     factory: bool = False
     app_dir: Directory | None = None
     root_path: str = ""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from sennit.core.http import IHTTPClient
     from sennit.core.transport.tls import ClientTLS
 
-__all__ = ["http_client", "web"]
+__all__ = ["http_client", "web", "web_proxy"]
 
 web = ServicePlugin(
     "web",
@@ -23,6 +23,16 @@ web = ServicePlugin(
     example="public/",
     sample={"listen": ["tcp://127.0.0.1:8080"], "root": "public"},
     sample_files="sennit.web.service:sample_files",
+)
+
+web_proxy = ServicePlugin(
+    "web-proxy",
+    "Fetch from others, and tunnel to them, on behalf of clients",
+    config="sennit.web.proxy.config:ForwardConfig",
+    build="sennit.web.proxy.service:build_forward",
+    try_commands="sennit.web.proxy.service:try_forward",
+    schemes={"tcp": "http", "tls": "https"},
+    sample={"listen": ["tcp://127.0.0.1:3128"]},
 )
 
 

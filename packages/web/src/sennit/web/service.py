@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from sennit.core.errors import ConfigError, MissingExtraError
 from sennit.core.reactor.base import current_reactor
@@ -21,6 +21,7 @@ from sennit.web.wrappers import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from sennit.core.address import Address
     from sennit.core.interfaces import IReactor
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sennit.web.metrics import RequestMetrics
     from sennit.web.request import Request
 
-__all__ = ["WebService", "build_web", "sample_files", "try_web"]
+__all__ = ["WebService", "build_web", "open_log", "sample_files", "try_web"]
 
 
 def _not_yet(request: Request) -> Response:
@@ -121,7 +122,9 @@ class WebService(ServerService):
             StartError: The log cannot be opened, the application not be started, or an
                 address not be listened on.
         """
-        self._log = self.site.access_log = self._open_log()
+        config = self._config
+        log = open_log(self.name, config.access_log, config.access_log_style)
+        self._log = self.site.access_log = log
         try:
             if not (self._content.runs_code and is_root()):
                 await self._start()
@@ -159,21 +162,6 @@ class WebService(ServerService):
         self.site.handler = wrap(handler, self._wrappers)
         self._loaded = True
 
-    def _open_log(self) -> AccessLog | None:
-        path = self._config.access_log
-        if path is None:
-            return None
-        stream: IO[bytes]
-        if path == "-":
-            stream = sys.stdout.buffer
-        else:
-            try:
-                stream = open(path, "ab")  # noqa: SIM115 - the log closes it
-            except OSError as error:
-                problem = f"found {str(path)!r}, which cannot be written to: {error.strerror}"
-                raise StartError(self.name, problem, key="access_log") from error
-        return AccessLog(stream, self._config.access_log_style, close_stream=path != "-")
-
     async def _close(self, limit: float) -> None:
         log, self._log = self._log, None
         self.site.access_log = None
@@ -183,6 +171,33 @@ class WebService(ServerService):
         finally:
             if log is not None:
                 log.close()
+
+
+def open_log(
+    name: str, path: Path | str | None, style: Literal["common", "combined", "json"]
+) -> AccessLog | None:
+    """The access log that a service's configuration names; ``None`` where it names none.
+
+    Args:
+        name: The service's.
+        path: A file, or ``-`` for standard output.
+        style: Of its lines.
+
+    Raises:
+        StartError: It cannot be written to.
+    """
+    if path is None:
+        return None
+    stream: IO[bytes]
+    if path == "-":
+        stream = sys.stdout.buffer
+    else:
+        try:
+            stream = open(path, "ab")  # noqa: SIM115 - the log closes it
+        except OSError as error:
+            problem = f"found {str(path)!r}, which cannot be written to: {error.strerror}"
+            raise StartError(name, problem, key="access_log") from error
+    return AccessLog(stream, style, close_stream=path != "-")
 
 
 def build_web(config: WebConfig, context: ServiceContext) -> WebService:

@@ -1,4 +1,4 @@
-"""What a web service serves: files, or an application of one of the kinds there are.
+"""What a web service serves: files, other servers, or an application of one of several kinds.
 
 A kind is a key of ``[service.NAME]``, of which a table has exactly one, and a class here:
 made when the configuration is read, started once privileges were given up, stopped when
@@ -218,11 +218,33 @@ class AppContent(_Loaded):
         """Nothing is held."""
 
 
+class ProxyContent:
+    """``proxy``: what other servers have."""
+
+    runs_code = False
+
+    def __init__(self, config: WebConfig, context: ServiceContext) -> None:
+        from sennit.web.proxy.configured import configured_proxy
+
+        assert config.proxy is not None
+        self._proxy = configured_proxy(config.proxy, config.upstream, config.trusted_proxies)
+
+    async def start(self) -> Handler:
+        """Begin to see whether they are well."""
+        await self._proxy.__aenter__()
+        return self._proxy
+
+    async def stop(self, limit: float) -> None:
+        """Close the connections to them."""
+        await self._proxy.aclose()
+
+
 KINDS: Final[dict[str, type[Content]]] = {
     "root": FilesContent,
     "asgi": ASGIContent,
     "wsgi": WSGIContent,
     "app": AppContent,
+    "proxy": ProxyContent,
 }
 """What can be served, by the key that says it."""
 

@@ -197,6 +197,14 @@ def test_control_frames_without_end_end_the_connection_though_answers_are_read(
     assert sent_away(client, framing.ENHANCE_YOUR_CALM)
 
 
+def test_a_frame_has_not_thousands_of_settings() -> None:
+    _, client = connected()
+
+    client.say(frame(framing.SETTINGS, 0, 0, b"\0\x04\0\0\xff\xff" * 2000))
+
+    assert sent_away(client, framing.ENHANCE_YOUR_CALM)
+
+
 # ── h2-5 ──────────────────────────────────────────────────────────────────────
 
 

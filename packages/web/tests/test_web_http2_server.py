@@ -647,6 +647,30 @@ def test_ending_it_ends_the_stream_and_not_the_connection(clock: Clock, how: str
     assert connection.statuses() == [(3, b"200")]
 
 
+def test_draining_reaches_the_protocols_on_streams(clock: Clock) -> None:
+    """One that can be asked says its good-bye itself; another is closed."""
+
+    class Polite(Echo):
+        def drain(self) -> None:
+            self.transport.write(b"bye")
+            self.transport.close()
+
+    echo, polite = Echo(), Polite()
+    protocols: list[Protocol] = [polite, echo]
+    connection = Connection(clock, lambda request: Upgrade(protocols.pop()))
+    for stream in (1, 3):
+        connection.ask(stream, WEBSOCKET, end=False)
+        connection.settle()
+
+    connection.clock.call_soon(connection.protocol.drain)
+    connection.settle()
+    clock.advance(3)
+
+    assert connection.content(3) == b"bye"
+    assert echo.calls[-1] is None
+    assert connection.transport.close_reason == "drained"
+
+
 def test_a_client_that_gives_it_up_is_a_lost_connection(clock: Clock) -> None:
     connection, echo = _tunnel(clock)
 

@@ -56,6 +56,8 @@ LARGEST_TABLE: Final = 64 * 1024
 TINY: Final = 4
 """Octets of content below which a frame is not worth its while (gRPC's smallest has five)."""
 
+MOST_SETTINGS: Final = 64
+"""Settings in one frame; the RFCs have ten, and each may concern every stream."""
 GIVE_BACK: Final = 32 * 1024
 """Octets that nobody reads after which their window is given back."""
 CUT_KEPT: Final = 256
@@ -443,6 +445,10 @@ class HTTP2Engine(Sending, Generic[EventT]):
             self._feed(raw)
             return
         self._count_control("SETTINGS")
+        if len(raw) > framing.HEAD + 6 * MOST_SETTINGS:
+            raise FramingError(
+                framing.ENHANCE_YOUR_CALM, "too many settings at once", "RFC 9113 §10.5"
+            )
         self._feed(raw)
         if self._h2.encoder.header_table_size > LARGEST_TABLE:
             self._h2.encoder.header_table_size = LARGEST_TABLE

@@ -129,7 +129,10 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
         if number > self._last or len(self._streams) >= self._limits.streams:
             # The client may ask again, elsewhere or later (RFC 9113 §8.7).
             self._reset_stream(number, framing.REFUSED_STREAM)
-            self._spend_reset()
+            if number > self._last:
+                self._count_control("HEADERS after the last stream")
+            else:
+                self._spend_reset()
             return
         stream = self._streams[number] = Stream(number, self._initial, self._now)
         stream.open = not ended

@@ -79,6 +79,7 @@ class HTTP2ServerProtocol(
         self.max_waiting = 2 * limits.window + 64 * (limits.useless + limits.window // 1024)
         self._patience = limits.write
         self._rooms = {}
+        self._tunnels: dict[int, StreamTransport] = {}
         self._readers: dict[int, Deferred[None]] = {}
 
     # ── what the transport calls ──────────────────────────────────────────────
@@ -172,7 +173,7 @@ class HTTP2ServerProtocol(
 
     async def _carry(self, head: RequestReceived, protocol: IStreamProtocol) -> None:
         """Be the connection that a protocol thinks it has, for as long as it wants it."""
-        stream = StreamTransport(self, head.exchange, protocol)
+        stream = self._tunnels[head.exchange] = StreamTransport(self, head.exchange, protocol)
         body = self.body(head)
         error: ConnectionLost | None = ConnectionLost("the stream was reset", "reset")
         try:
@@ -188,7 +189,15 @@ class HTTP2ServerProtocol(
             error = lost
             raise
         finally:
+            del self._tunnels[head.exchange]
             stream.lost(self._lost or error)
+
+    def drain(self) -> None:
+        """Say so, answer what was asked, and have the protocols on streams do likewise."""
+        super().drain()
+        for stream in list(self._tunnels.values()):
+            drain: Callable[[], object] = getattr(stream.get_protocol(), "drain", stream.close)
+            drain()
 
     def _until_reading(self, exchange: int) -> Deferred[None]:
         waiter: Deferred[None] = Deferred()

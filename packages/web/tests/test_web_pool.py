@@ -613,6 +613,30 @@ def test_giving_up_before_the_end_ends_the_connection(
     finish(clock, pool)
 
 
+@pytest.mark.parametrize("what", ["failure", "answer"])
+def test_giving_up_in_the_moment_of_an_outcome_leaves_nothing_behind(
+    clock: Clock, server: Server, what: str
+) -> None:
+    """Neither an error that nobody takes, nor a connection with an answer that nobody reads."""
+    pool = Pool()
+    task = start(clock, fetch(pool))
+    (connection,) = pool._homes  # pyright: ignore[reportPrivateUsage]
+
+    async def at_once() -> None:
+        task.cancel()
+        if what == "failure":
+            connection.abort("error")
+        else:
+            connection.data_received(OK[:-1])
+
+    go(clock, at_once())
+    clock.pump()
+
+    assert task.cancelled()
+    assert server.open == 0
+    finish(clock, pool)
+
+
 def test_a_response_that_is_closed_or_forgotten_gives_its_place_back(
     clock: Clock, server: Server
 ) -> None:

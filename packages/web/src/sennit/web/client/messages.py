@@ -395,14 +395,15 @@ class IncomingResponse:
             return await self.inbox.read_whole(_NO_LIMIT if limit is None else limit)
         except BaseException:
             # What was taken is lost with this call, so nobody can want the rest.
-            self._give_up()
+            self.drop()
             raise
 
     async def aclose(self) -> None:
         """Give the connection back, or drop it where content is still to come."""
-        self._give_up()
+        self.drop()
 
-    def _give_up(self) -> None:
+    def drop(self) -> None:
+        """The same, at once."""
         source = self.inbox.source
         if source is not None:
             source.abandon()

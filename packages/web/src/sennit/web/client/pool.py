@@ -30,6 +30,7 @@ from sennit.core.errors import ConnectionDone, PoolFullError
 from sennit.web.client.dialling import Dialler, Way
 from sennit.web.client.hosts import Host, Waiter
 from sennit.web.client.limits import ClientTimeouts, PoolLimits, ResponseLimits
+from sennit.web.client.messages import IncomingResponse
 from sennit.web.errors import RequestTimeoutError, UnansweredError, WebUsageError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ClientTLS
     from sennit.web.client.connection import ClientConnection
-    from sennit.web.client.messages import IncomingResponse, OutgoingRequest
+    from sennit.web.client.messages import OutgoingRequest
     from sennit.web.client.proxies import Proxies, Proxy
     from sennit.web.client.urls import URL, Origin
 
@@ -192,6 +193,10 @@ class Pool:
                     raise
                 if self._closing:
                     raise
+            except BaseException:
+                # Given up in the very moment in which it came, or failed: nobody takes that.
+                answer.add_callbacks(IncomingResponse.drop, _passed_over)
+                raise
 
     def _take(self, host: Host) -> ClientConnection | None:
         """A connection that can be used now."""
@@ -278,6 +283,7 @@ class Pool:
                 # It came in the very moment in which the request was given up.
                 self.connection_changed(waiter.given)
             waiter.leave()
+            waiter.done.add_errback(_passed_over)
             self._give_up_dials(host)
             raise
 
@@ -553,6 +559,10 @@ def _proxies(proxy: str | Proxy | Proxies) -> Proxies:
     if isinstance(proxy, Proxies):
         return proxy
     return Proxies({"all": Proxy(proxy) if isinstance(proxy, str) else proxy})
+
+
+def _passed_over(error: BaseException) -> None:
+    """Nobody is there any more whom an error could concern."""
 
 
 def _has_content(request: OutgoingRequest) -> bool:

@@ -56,6 +56,13 @@ if TYPE_CHECKING:
     from sennit.web.http2.limits import HTTP2Limits
     from sennit.web.limits import Limits
     from sennit.web.metrics import RequestMetrics
+    from sennit.web.proxy.checks import HealthCheck
+    from sennit.web.proxy.forward import ForwardProxy
+    from sennit.web.proxy.forwarded import Forwarder, trust_forwarded
+    from sennit.web.proxy.health import HealthRules
+    from sennit.web.proxy.reverse import ReverseProxy
+    from sennit.web.proxy.rules import ForwardRules
+    from sennit.web.proxy.upstream import HashBy, LeastOpen, RoundRobin, Upstream, Upstreams
     from sennit.web.request import Request
     from sennit.web.requestids import RequestIDFilter, current_request_id, request_ids
     from sennit.web.resource import FunctionResource, Resource, Site
@@ -69,6 +76,12 @@ if TYPE_CHECKING:
         trailing_slash,
     )
     from sennit.web.routing import Router
+    from sennit.web.rpc.errors import MismatchError, RPCError
+    from sennit.web.rpc.exposing import Methods, exposed
+    from sennit.web.rpc.jsonrpc import JSONRPC, JSONRPCClient
+    from sennit.web.rpc.jsonrpc_peer import JSONRPCPeer
+    from sennit.web.rpc.limits import RPCLimits
+    from sennit.web.rpc.xmlrpc import XMLRPC, XMLRPCClient
     from sennit.web.server import HTTPServer, Timeouts, http_server
     from sennit.web.sessions.interfaces import ISessionStore
     from sennit.web.sessions.session import Session
@@ -94,7 +107,9 @@ if TYPE_CHECKING:
     from sennit.web.wrappers import ask, then
 
 __all__ = [
+    "JSONRPC",
     "URL",
+    "XMLRPC",
     "AccessLog",
     "BasicAuth",
     "BearerAuth",
@@ -113,6 +128,9 @@ __all__ = [
     "Form",
     "FormError",
     "FormLimits",
+    "ForwardProxy",
+    "ForwardRules",
+    "Forwarder",
     "FunctionResource",
     "H11ServerEngine",
     "HTTP1ServerEngine",
@@ -121,12 +139,22 @@ __all__ = [
     "HTTPError",
     "HTTPServer",
     "HTTPToolsServerEngine",
+    "HashBy",
+    "HealthCheck",
+    "HealthRules",
     "ISessionStore",
+    "JSONRPCClient",
+    "JSONRPCPeer",
+    "LeastOpen",
     "Limits",
     "MemorySessions",
+    "Methods",
+    "MismatchError",
     "PoolLimits",
     "Proxies",
     "Proxy",
+    "RPCError",
+    "RPCLimits",
     "Redirect",
     "Request",
     "RequestIDFilter",
@@ -136,7 +164,9 @@ __all__ = [
     "Response",
     "ResponseLimits",
     "Retries",
+    "ReverseProxy",
     "Rewrite",
+    "RoundRobin",
     "Router",
     "SQLiteSessions",
     "ServerSentEvent",
@@ -149,6 +179,8 @@ __all__ = [
     "Timeouts",
     "UnansweredError",
     "Upload",
+    "Upstream",
+    "Upstreams",
     "WSProtoEngine",
     "WebError",
     "WebProtocolError",
@@ -161,6 +193,7 @@ __all__ = [
     "WebSocketResource",
     "WebSocketTimeouts",
     "WebUsageError",
+    "XMLRPCClient",
     "__version__",
     "accept_websocket",
     "ask",
@@ -173,6 +206,7 @@ __all__ = [
     "encode_message",
     "error_page",
     "error_pages",
+    "exposed",
     "fetch",
     "hosts",
     "html",
@@ -187,6 +221,7 @@ __all__ = [
     "text",
     "then",
     "trailing_slash",
+    "trust_forwarded",
     "with_sessions",
 ]
 
@@ -221,6 +256,13 @@ _ROOMS = {
     "http2.limits": ("HTTP2Limits",),
     "limits": ("Limits",),
     "metrics": ("RequestMetrics",),
+    "proxy.checks": ("HealthCheck",),
+    "proxy.forward": ("ForwardProxy",),
+    "proxy.forwarded": ("Forwarder", "trust_forwarded"),
+    "proxy.health": ("HealthRules",),
+    "proxy.reverse": ("ReverseProxy",),
+    "proxy.rules": ("ForwardRules",),
+    "proxy.upstream": ("HashBy", "LeastOpen", "RoundRobin", "Upstream", "Upstreams"),
     "request": ("Request",),
     "requestids": ("RequestIDFilter", "current_request_id", "request_ids"),
     "resource": ("FunctionResource", "Resource", "Site"),
@@ -234,6 +276,12 @@ _ROOMS = {
         "trailing_slash",
     ),
     "routing": ("Router",),
+    "rpc.errors": ("MismatchError", "RPCError"),
+    "rpc.exposing": ("Methods", "exposed"),
+    "rpc.jsonrpc": ("JSONRPC", "JSONRPCClient"),
+    "rpc.jsonrpc_peer": ("JSONRPCPeer",),
+    "rpc.limits": ("RPCLimits",),
+    "rpc.xmlrpc": ("XMLRPC", "XMLRPCClient"),
     "server": ("HTTPServer", "Timeouts", "http_server"),
     "sessions.interfaces": ("ISessionStore",),
     "sessions.session": ("Session",),

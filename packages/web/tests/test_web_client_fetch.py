@@ -93,6 +93,10 @@ def _site(folder: Path) -> Site:
     async def evil(request: Request) -> Response:
         return Response(b"", headers={"x-evil": "\x9b2J caf\xe9"})
 
+    @site.route("/taken", methods=("PUT",))
+    async def taken(request: Request) -> Response:
+        return text(str(len(await request.read())))
+
     @site.route("/null")
     async def null(request: Request) -> Response:
         return Response(b"\0\1\2")
@@ -330,6 +334,19 @@ async def test_over_tls_and_unix_sockets(fetch: Fetch, tmp_path: Path) -> None:
         assert b"< HTTP/2 200" in ran.stderr
         ran = await fetch("--cacert", str(tmp_path / "none"), url)
         assert ran.returncode != 0
+    own = authority.issue_cert("me@example.com")
+    shown = tmp_path / "me.pem"
+    shown.write_bytes(b"".join(each.bytes() for each in own.cert_chain_pems))
+    own_key = tmp_path / "me.key"
+    own_key.write_bytes(own.private_key_pem.bytes())
+    tls = ServerTLS(chain, key, client_ca=trusted, require_client_certificate=True)
+    async with serve("tls://127.0.0.1:0", site, tls=tls) as server:
+        url = f"https://127.0.0.1:{server.port}/files/page.txt"
+        ran = await fetch(
+            "--cacert", str(trusted), "--cert", str(shown), "--key", str(own_key), url
+        )
+        assert ran.stdout == b"a page\n"
+        assert (await fetch("--cacert", str(trusted), url)).returncode in (35, 56, 60)
     path = tmp_path / "s"
     async with serve(f"unix:{path}", site):
         ran = await fetch("--unix-socket", str(path), "http://localhost/files/page.txt")
@@ -383,6 +400,11 @@ async def test_a_terminal_sees_how_far_it_is(
     assert (status, (tmp_path / "big.bin").read_bytes()) == (0, CONTENT)
     assert "↓ big.bin" in seen
     assert "512.0" in seen
+    seen, status = await reactor.defer_to_thread(
+        run, "-T", "big.bin", "-o", "answer", base(server) + "/taken"
+    )
+    assert (status, (tmp_path / "answer").read_text()) == (0, "512000")
+    assert "↑ taken" in seen
     seen, status = await reactor.defer_to_thread(run, base(server) + "/null")
     assert (status, "give -o FILE" in seen) == (2, True)
     seen, status = await reactor.defer_to_thread(run, base(server) + "/moved")

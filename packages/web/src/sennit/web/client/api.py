@@ -447,10 +447,13 @@ class Client:
         defaults = self.headers
         if self.base_url is not None and url.origin != self.base_url.origin:
             defaults = without(defaults, *_SECRETS)
-        pairs = pairs_of(given)
-        own = fields_of(pairs)
-        defaults = without(defaults, *left_out(pairs))
-        headers = merged(defaults, own)
+        own: list[Field] = []
+        if given is None:
+            headers = list(defaults)
+        else:
+            pairs = pairs_of(given)
+            own = fields_of(pairs)
+            headers = merged(without(defaults, *left_out(pairs)), own)
         if upload is not None and upload.content_type and not has_field(headers, b"content-type"):
             headers.append((b"content-type", upload.content_type))
         if has_field(headers, b"range") and not has_field(own, b"accept-encoding"):

@@ -125,7 +125,7 @@ class URL:
             shown = f"[{self.host}]" if ":" in self.host else self.host
             own = self.port == DEFAULT_PORTS[scheme]
             self.authority = shown if own else f"{shown}:{self.port}"
-        self.path = remove_dot_segments(_encoded(path, _IN_PATH)) or "/"
+        self.path = _without_dots(_encoded(path, _IN_PATH)) or "/"
         self.query = None if query is None else _encoded(query, _IN_QUERY)
         self.fragment = fragment
         whole = self.path if self.query is None else f"{self.path}?{self.query}"
@@ -271,7 +271,7 @@ def _encoded(text: str, safe: str) -> str:
     return quote(_ESCAPES.sub("%25", text), safe=safe)
 
 
-def remove_dot_segments(path: str) -> str:
+def _without_dots(path: str) -> str:
     """A path without ``.`` and ``..`` (RFC 3986 §5.2.4)."""
     if "/." not in path:
         return path

@@ -54,6 +54,8 @@ __all__ = ["WSProtoEngine"]
 
 TOGETHER: Final = 1024
 """Parts of a message that are put together before it has ended."""
+_DATA: Final = (BINARY, TEXT)
+"""Numbers: to look a member of an Enum up costs more than to compare it."""
 _NO_BITS: Final = RsvBits(False, False, False)
 _RSV1: Final = RsvBits(True, False, False)
 _new_decoder: Callable[[], IncrementalDecoder] = getincrementaldecoder("utf-8")
@@ -237,9 +239,18 @@ class _Unmasker:
 
     def unmask(self, data: bytes) -> bytes:
         """`data` as it would be without masks."""
-        out: list[bytes] = []
         at = 0
         end = len(data)
+        if (
+            end > 6
+            and 0x80 < data[1] < 0xFE
+            and end == 6 + (data[1] & 0x7F)
+            and not (self._left or self._header or self._bare)
+        ):
+            # One short frame, whole: what nearly all reads are.
+            self._given += end - 4
+            return bytes((data[0], data[1] & 0x7F)) + mask(data[6:], data[2:6])
+        out: list[bytes] = []
         while at < end and not self._bare:
             left = self._left
             if left:
@@ -337,7 +348,11 @@ class WSProtoEngine(Conversation):
         frames = self._frames
         while True:
             while frames:
-                event = self._interpret(frames.popleft())
+                opcode, payload, _, finished = frames.popleft()
+                if opcode in _DATA:
+                    event = self._piece(payload, ended=finished)
+                else:
+                    event = self._interpret(opcode, payload)
                 if event is not None:
                     return event
             if self._failed is not None:
@@ -364,13 +379,8 @@ class WSProtoEngine(Conversation):
             return Broken(NOT_TEXT, "RFC 6455 §8.1", 1007)
         return Broken(str(failed)[:100], "RFC 6455 §5", int(failed.code))
 
-    def _interpret(self, frame: Frame) -> Event | None:
-        """A frame, or some of one that is not of control."""
-        opcode = frame.opcode
-        payload: Any = frame.payload
-        # Numbers: to look a member of an Enum up costs more than to compare it.
-        if opcode in (BINARY, TEXT):
-            return self._piece(payload, ended=frame.message_finished)
+    def _interpret(self, opcode: int, payload: Any) -> Event | None:
+        """A control frame. (`Any`: what wsproto makes of its payload, by its opcode.)"""
         if opcode == PING:
             self._send_frame(FIN | PONG, bytes(payload))
             return None
@@ -380,7 +390,7 @@ class WSProtoEngine(Conversation):
         return self._closed_by_peer(int(code), reason)
 
     def _piece(self, payload: Any, *, ended: bool) -> Event | None:
-        if type(payload) is not str:
+        if type(payload) is bytearray:
             payload = bytes(payload)
         if self._pieces:
             if (not payload and not ended) or self._state != OPEN:

@@ -93,10 +93,13 @@ class FastEngine(Conversation):
         self._at = 0
 
     def next_event(self) -> Event | NoEvent:
-        # A whole message in one frame of less than 126 octets, with nothing before it.
+        # A whole message in one frame of less than 126 octets, with nothing before it; and
+        # that there is no more, which is asked after each.
         if not self._unusual and self._left < 0 and self._opcode < 0 and self._masked:
             data = self._in
             at = self._at
+            if at == len(data) and not self._eof:
+                return NEED_DATA
             if len(data) - at >= 6:
                 size = data[at + 1] & 0x7F
                 end = at + 6 + size

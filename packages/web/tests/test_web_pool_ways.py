@@ -444,6 +444,8 @@ def test_a_unix_socket_serves_all_or_is_named_in_the_url(
 
     go(clock, main())
 
+    with pytest.raises(WebUsageError):
+        Pool(unix="/run/Web.sock", proxy="http://proxy")
     assert [(each.host, each.path) for each in place.requests] == [
         ("any.example", "/a"),
         ("localhost", "/b"),

@@ -91,6 +91,8 @@ class Pool:
         permit: Callable[[str], bool] | None = None,
         reactor: Reactor | None = None,
     ) -> None:
+        if proxy is not None and unix is not None:
+            raise WebUsageError("a Unix socket is not reached through a proxy: give one of the two")
         self.limits = limits or PoolLimits()
         self.timeouts = timeouts or ClientTimeouts()
         self.responses = responses or ResponseLimits()

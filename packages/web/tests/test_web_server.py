@@ -629,7 +629,7 @@ def test_draining_lets_a_download_finish(clock: Clock) -> None:
     connection.do(connection.protocol.drain)
     connection.do(connection.transport.unblock)
     assert connection.transport.take().endswith(b"x" * 100_000)
-    clock.advance(GRACE)
+    clock.advance(2 * GRACE)
     assert connection.transport.closed
     assert connection.transport.close_reason == "drained"
 
@@ -669,10 +669,55 @@ def test_a_draining_connection_answers_one_more_request(clock: Clock) -> None:
     assert connection.transport.closed
 
 
-def test_a_connection_without_a_request_is_closed_at_once_when_drained(clock: Clock) -> None:
+def test_a_connection_whose_first_request_may_be_on_its_way_is_given_a_moment(
+    clock: Clock,
+) -> None:
+    """HARDENING fault-4."""
     connection = Connection(clock, hello)
     connection.do(connection.protocol.drain)
+    clock.advance(GRACE / 2)
+    assert b"connection: close\r\n" in connection.send(GET)
+    connection = Connection(clock, hello)
+    connection.do(connection.protocol.drain)
+    clock.advance(GRACE)
     assert connection.transport.closed
+
+
+def test_an_answer_that_did_not_say_so_is_not_the_last_of_a_draining_connection(
+    clock: Clock,
+) -> None:
+    """HARDENING fault-4: its head had left before anybody asked the connection to end."""
+    more: Deferred[bytes] = Deferred()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield await more
+
+    connection = Connection(clock, lambda request: Response(pieces()))
+    assert b"connection: close" not in connection.send(GET)
+    connection.do(connection.protocol.drain)
+    clock.advance(20 * GRACE)
+    assert not connection.transport.closed
+    connection.do(more.callback, b"two")
+    assert connection.transport.take().endswith(b"two\r\n0\r\n\r\n")
+    assert not connection.transport.closed
+    answer = connection.send(GET)
+    assert b"connection: close\r\n" in answer
+    clock.advance(LINGER)
+    assert connection.transport.closed
+
+
+def test_a_draining_connection_waits_until_its_client_has_taken_the_answer(clock: Clock) -> None:
+    """HARDENING fault-4: before that it cannot ask again."""
+    connection = Connection(clock, hello)
+    connection.transport.block()
+    connection.receive(GET)
+    connection.do(connection.protocol.drain)
+    clock.advance(5 * GRACE)
+    assert not connection.transport.closed
+    connection.do(connection.transport.unblock)
+    clock.advance(GRACE / 2)
+    assert b"connection: close\r\n" in connection.send(GET)
 
 
 # ── answers given piece by piece ──────────────────────────────────────────────

@@ -190,6 +190,8 @@ class HTTP1ServerEngine(Untimed):
                 # Whoever takes over reads all of it, out of `release`; here is nothing to be done.
                 self._closed = True
                 return HTTP2Offered()
+            if self._closing:
+                self._grace = False
             self._exchange = head.exchange = self._exchange + 1
             self._head = head
             self._phase = _ASKED
@@ -268,10 +270,12 @@ class HTTP1ServerEngine(Untimed):
         """Answer one more request, with ``Connection: close``.
 
         A client that keeps the connection may be sending it at this very moment, and
-        would have to guess whether it was read (RFC 9112 §9.5).
+        would have to guess whether it was read (RFC 9112 §9.5). A request that is open
+        is the one, unless its answer has begun and did not say so.
         """
-        self._closing = True
-        self._grace = self._head is None
+        if not self._closing:
+            self._closing = True
+            self._grace = self._head is None or self._phase != _ASKED
 
     def release(self) -> bytes:
         """End, and return the octets that were received and not read."""
@@ -651,12 +655,13 @@ class HTTP1ServerEngine(Untimed):
 
     def _finish_response(self) -> None:
         """The response is complete; the request may not be."""
+        closing = self._closing and not self._grace
         if not self._body_open:
             self._end_exchange()
-            if self._closing:
+            if closing:
                 self._end_connection(unread=self._gate.buffered > 0)
             return
-        if self._closing or self._gate.awaited > self._limits.swallow:
+        if closing or self._gate.awaited > self._limits.swallow:
             self._end_connection(unread=True)
             return
         self._phase = _ANSWERED

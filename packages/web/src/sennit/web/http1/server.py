@@ -8,8 +8,9 @@ content; the time without progress of what is sent; the time between two request
 
 A connection that ends while the client still sends is closed in two steps, so
 that the client can read the last answer before it learns of the end (RFC 9112
-§9.6). One that is asked to end between two requests answers one more, since the
-client may be sending it at that very moment.
+§9.6). One that is asked to end answers one more request, since the client may be
+sending it at that very moment, having had an answer that did not say that the
+connection ends.
 
 Sources: RFC 9110 §7.8, §9.3.6, §15.5.9; RFC 9112 §9; RFC 9113 §3.3. Not here:
 handlers and their answers (``connection.py``).
@@ -39,7 +40,8 @@ __all__ = ["GRACE", "LINGER", "HTTP1ServerProtocol", "speaks_http2"]
 LINGER: Final = 2.0
 """Seconds that a client has to take the last answer while it still sends."""
 GRACE: Final = 1.0
-"""Seconds for which a connection that is asked to end waits for one more request."""
+"""Seconds for which a connection that is asked to end waits for one more request, once the
+client has taken all that was answered."""
 
 
 class HTTP1ServerProtocol(
@@ -60,6 +62,7 @@ class HTTP1ServerProtocol(
     _alarm_at = float("inf")
     _lingering = False
     _grace = False  # asked to end, and waiting for one more request
+    _rest: object = None  # what it was like when that was looked at last
     _stuck_since = 0.0  # when what is to be sent was seen not to move; 0 for not at all
     _progress: object = None
 
@@ -144,15 +147,38 @@ class HTTP1ServerProtocol(
     # ── the end ───────────────────────────────────────────────────────────────
 
     def drain(self) -> None:
-        """Finish what is under way, or answer one more request, then close (`IDrainable`)."""
+        """Finish what is under way, answer one more request, then close (`IDrainable`)."""
         if self._draining or self._held & (GONE | FINISHING):
-            return
-        if self._first or not self.engine.at_rest or self._open:
-            super().drain()
             return
         self._draining = self._grace = True
         self.engine.close_after_next()
+        self._rest = self._at_rest()
         self._set_alarm(self._now() + GRACE)
+        self.proceed()
+
+    def _at_rest(self) -> object:
+        """A value that stays the same while nothing happens; ``None`` while something does."""
+        transport = self.transport
+        if (
+            not self.engine.at_rest
+            or self._open
+            or self._held & PRESSED
+            or transport.get_write_buffer_size()
+        ):
+            return None
+        # A client cannot ask before it has what was answered: the kernel may hold much of it.
+        return self._began, write_progress(transport)
+
+    def _end_grace(self) -> bool:
+        """Asked to end: do it, if nothing has happened since the last look; whether it did."""
+        rest = self._at_rest()
+        if rest is None or rest != self._rest:
+            self._rest = rest
+            return False
+        self._grace = False
+        self.engine.close()
+        self.proceed()
+        return True
 
     def _finish(self) -> None:
         engine = self.engine
@@ -199,12 +225,9 @@ class HTTP1ServerProtocol(
             return
         if self._held & GONE:
             return
-        if self._grace:
-            self._grace = False
-            if self.engine.at_rest:
-                self.engine.close()
-                self.proceed()
-                return
+        grace = self._grace and not self._held & FINISHING
+        if grace and self._end_grace():
+            return
         now = self._now()
         due = self._due(now)
         if due is None:
@@ -216,7 +239,7 @@ class HTTP1ServerProtocol(
                 return
             due = now + self._timeouts.write
         if not self._held & GONE and self._alarm is None:
-            self._set_alarm(due)
+            self._set_alarm(min(due, now + GRACE) if grace else due)
 
     def _due(self, now: float) -> float | None:
         """When what the client is at must have ended; ``None`` when it is at nothing."""

@@ -586,3 +586,35 @@ def test_a_loss_fails_a_sender_that_waits(clock: Clock, script: type[Scripted]) 
             await task
 
     go(clock, main())
+
+
+def test_two_ends_that_send_at_once_do_not_wait_for_each_other(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """Both have more to say than the way between them holds, and both read."""
+    memory_network.host("10.0.0.1", name="example")
+    site = Site()
+    sizes: list[int] = []
+
+    async def both(ws: WebSocket) -> None:
+        async def read() -> None:
+            for _ in range(20):
+                sizes.append(len(await ws.receive()))  # noqa: PERF401
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+            for _ in range(20):
+                await ws.send(bytes(300_000))
+
+    site.websocket("/chat")(both)
+
+    async def main() -> None:
+        async with (
+            serve("tcp://10.0.0.1:80", site),
+            connect_websocket(URL, compression=False) as ws,
+        ):
+            await both(ws)
+
+    go(clock, main())
+    assert sizes == [300_000] * 40
+    assert clock.time() < 30

@@ -660,6 +660,27 @@ def test_a_quiet_peer_is_pinged_and_one_that_answers_stays(clock: Clock) -> None
     assert not peer.transport.closed
 
 
+def test_pings_of_a_peer_that_does_not_read_are_answered_once_it_does(clock: Clock) -> None:
+    """RFC 6455 §5.5.3: the last one will do; a flood of them fills no buffer."""
+
+    async def talk(ws: WebSocket) -> None:
+        await ws.send(bytes(100_000))
+        await ws.receive()
+
+    peer = Peer(clock, talk, shake=False)
+    peer.transport.block()
+    peer.receive(HANDSHAKE + b"\r\n")
+    size = peer.transport.get_write_buffer_size()
+    for n in range(2000):
+        peer.receive(frame(PING, b"%d" % n * 20))
+    assert peer.transport.get_write_buffer_size() == size
+    clock.call_soon(peer.transport.unblock)
+    clock.pump()
+
+    answers, _ = parse(peer.transport.written.partition(b"\r\n\r\n")[2])
+    assert [answer for answer in answers if answer.opcode == PONG] == [Answer(PONG, b"1999" * 20)]
+
+
 def test_a_peer_that_gives_no_sign_of_life_is_given_up(clock: Clock) -> None:
     peer = Peer(clock, echo, timeouts=WebSocketTimeouts())
     clock.advance(20)

@@ -267,7 +267,7 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
             Why there are no more events; ``None`` when there may be.
         """
         for _ in range(self.max_events):
-            if self._held & BLOCKED:
+            if self._held & self._blocked:
                 if event is not None and type(event) is not NoEvent:
                     self._stash = event
                     event = None

@@ -13,6 +13,9 @@ answered with its own code at once, unless ours has left already; then a server 
 (§7.1.1), and its driver bounds that wait. A broken rule queues a Close frame with
 the code of the rule, tells `PeerFault` and is the end on either side (§7.1.7).
 
+**Pings** are answered at once, save while `quiet` is set because the peer does not read:
+then the last of them is answered later, as RFC 6455 §5.5.3 lets us.
+
 **Writing** is ours under either engine. A client's frames are masked with keys
 that come from outside (`key`): an engine has no randomness. Long payloads are not
 copied where they need no mask.
@@ -116,6 +119,8 @@ class Conversation(Untimed):
         self._unusual = True
         self._eof = False
         self._out: list[Buffer] = []
+        self._quiet = False
+        self._owed: bytes | None = None  # the payload of a pong that is to be sent later
         self._sending = -1  # opcode of the message that is being sent in fragments
         self._squeezing = False  # whether that one is compressed
         self._smallest = 0
@@ -339,6 +344,26 @@ class Conversation(Untimed):
             WebSocketClosedError: The WebSocket has closed.
         """
         self._send_control(PONG, payload)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether pings wait for their answers: the peer does not take what is sent."""
+        return self._quiet
+
+    @quiet.setter
+    def quiet(self, value: bool) -> None:
+        self._quiet = value
+        owed = self._owed
+        if owed is not None and not value:
+            self._owed = None
+            if self._state < CLOSE_DONE:
+                self._send_frame(FIN | PONG, owed)
+
+    def _answer_ping(self, payload: bytes) -> None:
+        if self._quiet:
+            self._owed = payload
+        else:
+            self._send_frame(FIN | PONG, payload)
 
     def close(self, code: int | None = 1001, reason: str = "") -> None:
         """Say good-bye, once; `CLOSED` when the peer has said it too.

@@ -31,7 +31,6 @@ from sennit.web.websocket.grammar import (
     BINARY,
     CLOSE,
     CONTINUATION,
-    FIN,
     PING,
     PONG,
     TEXT,
@@ -382,7 +381,7 @@ class WSProtoEngine(Conversation):
     def _interpret(self, opcode: int, payload: Any) -> Event | None:
         """A control frame. (`Any`: what wsproto makes of its payload, by its opcode.)"""
         if opcode == PING:
-            self._send_frame(FIN | PONG, bytes(payload))
+            self._answer_ping(bytes(payload))
             return None
         if opcode == PONG:
             return PongReceived(bytes(payload))

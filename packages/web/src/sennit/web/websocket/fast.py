@@ -256,7 +256,7 @@ class FastEngine(Conversation):
 
     def _control(self, opcode: int, payload: bytes) -> Event | None:
         if opcode == PING:
-            self._send_frame(FIN | PONG, payload)
+            self._answer_ping(payload)
             return None
         if opcode == PONG:
             return PongReceived(payload)

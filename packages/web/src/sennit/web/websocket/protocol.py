@@ -7,7 +7,9 @@ It is the same on either side. Derive from it and say what to do with a message:
             self.send(data)
 
 No Task and no queue stands between the octets and that method, which makes it the
-cheapest way there is. `WebSocket` (``websocket.py``) is the same with ``await``.
+cheapest way there is. While the peer does not take what was sent, nothing more is read
+from it, so that a method which answers cannot be made to answer without end. `WebSocket`
+(``websocket.py``) is the same with ``await``.
 
 Kept here, by one timer per connection that is set anew only when it has come: pings
 that show whether the peer is still there, and the time that it has for any sign of
@@ -172,9 +174,14 @@ class WebSocketProtocol(EngineProtocol[Conversation, Event]):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.engine.quiet = True
         self._stuck_since = 0.0
         if self.timeouts.write is not None:
             self._ring_by(self._time() + self.timeouts.write / 4)
+
+    def resume_writing(self) -> None:
+        self.engine.quiet = False
+        super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._silence()

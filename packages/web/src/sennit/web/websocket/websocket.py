@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-from sennit.core._driver import FINISHING, GONE
+from sennit.core._driver import BLOCKED, FINISHING, GONE, PRESSED
 from sennit.core._faultlog import log_fault
 from sennit.core._inbox import EVENT_WEIGHT
 from sennit.core.deferred import Deferred
@@ -73,6 +73,10 @@ class WebSocketSession(WebSocketProtocol):
     Attributes:
         websocket: What is given to the handler.
     """
+
+    # Who waits to send does not stop who reads: two ends that both sent, and read only what
+    # they could answer, would wait for each other for ever. What is read is bounded by itself.
+    _blocked = BLOCKED & ~PRESSED
 
     def __init__(
         self,

@@ -254,13 +254,14 @@ def test_a_proxy_replaces_what_a_stranger_wrote() -> None:
 def test_a_proxy_adds_to_what_a_trusted_one_wrote() -> None:
     came = fields(
         x_forwarded_for="203.0.113.5", x_forwarded_proto="https", x_forwarded_host="a",
-        forwarded="for=203.0.113.5;proto=https",
+        forwarded="for=203.0.113.5;proto=https", x_forwarded_prefix="/a",
     )  # fmt: skip
     forwarder = Forwarder(["x-forwarded", "forwarded"], trusted="192.0.2.0/24")
     assert forwarder.fields(CLIENT, "http", "inside", came) == [
         (b"x-forwarded-for", b"203.0.113.5, 192.0.2.7"),
         (b"x-forwarded-proto", b"https"),
         (b"x-forwarded-host", b"a"),
+        (b"x-forwarded-prefix", b"/a"),
         (b"forwarded", b'for=203.0.113.5;proto=https, for=192.0.2.7;proto=http;host="inside"'),
     ]
 

@@ -67,6 +67,7 @@ def test_a_request_goes_on_without_framing_and_without_words_about_its_origin() 
         "host: a", "content-length: 5", "expect: 100-continue", "max-forwards: 3",
         "forwarded: for=1.1.1.1", "x-forwarded-for: 1.1.1.1", "x-forwarded-proto: https",
         "x_forwarded_for: 1.1.1.1", "x-forwarded_host: b", "x_real_ip: 1", "content_length: 9",
+        "x-forwarded-prefix: /a", "x-forwarded-ssl: on",
         "transfer_encoding: chunked", "x_other_field: kept", "accept: */*", "te: trailers",
     )  # fmt: skip
     assert request_fields(headers) == pairs("x_other_field: kept", "accept: */*", "te: trailers")

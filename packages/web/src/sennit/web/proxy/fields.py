@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sennit.web.errors import WebUsageError
-from sennit.web.proxy.forwarded import FORWARDED_FIELDS
+from sennit.web.proxy.forwarded import says_origin
 from sennit.web.response import HTTPError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def request_fields(headers: list[Field]) -> list[Field]:
         each
         for each in end_to_end(headers)
         if each[0] not in _REFRAMED
-        and each[0] not in FORWARDED_FIELDS
+        and not says_origin(each[0])
         and (b"_" not in each[0] or _is_harmless(each[0]))
     ]
     for name, value in headers:
@@ -125,12 +125,7 @@ def request_fields(headers: list[Field]) -> list[Field]:
 
 def _is_harmless(name: bytes) -> bool:
     dashed = name.replace(b"_", b"-")
-    return not (
-        dashed in FORWARDED_FIELDS
-        or dashed in _REFRAMED
-        or dashed in HOP_BY_HOP
-        or dashed.startswith(b"x-forwarded-")
-    )
+    return not (says_origin(dashed) or dashed in _REFRAMED or dashed in HOP_BY_HOP)
 
 
 def trailer_fields(trailers: list[Field]) -> list[Field]:

@@ -30,7 +30,7 @@ from sennit.web.errors import WebUsageError
 from sennit.web.response import HTTPError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Final
 
     from sennit.core.address import Address
@@ -41,30 +41,20 @@ if TYPE_CHECKING:
     Field = tuple[bytes, bytes]
 
 __all__ = [
-    "FORWARDED_FIELDS",
     "ForwardedError",
     "Forwarder",
     "Hop",
     "Style",
     "TrustedPeers",
     "read_hops",
+    "says_origin",
     "trust_forwarded",
 ]
 
 Style = Literal["x-forwarded", "forwarded"]
 """``x-forwarded``: X-Forwarded-For, -Proto, -Host and -Port; ``forwarded``: RFC 7239."""
 
-FORWARDED_FIELDS: Final = frozenset(
-    {
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-host",
-        b"x-forwarded-port",
-        b"x-forwarded-proto",
-        b"x-real-ip",
-    }
-)
-"""Fields that say who a request came from."""
+_WRITTEN: Final = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"})
 
 MAX_HOPS: Final = 32
 """Entries that are read; a longer way is refused."""
@@ -82,6 +72,15 @@ _HOST: Final = re.compile(
     r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 ).fullmatch
 _SCHEMES: Final = ("http", "https")
+
+
+def says_origin(name: bytes) -> bool:
+    """Whether a field says where a request came from, in whichever way.
+
+    Args:
+        name: In lower case.
+    """
+    return name in (b"forwarded", b"x-real-ip") or name.startswith(b"x-forwarded-")
 
 
 class ForwardedError(ValueError):
@@ -383,7 +382,7 @@ class Forwarder:
     def fields(
         self, peer: Address | None, scheme: str, host: str, headers: Iterable[Field]
     ) -> list[Field]:
-        """What to send instead of the fields of `FORWARDED_FIELDS` that came.
+        """What to send instead of the fields that say so already (`says_origin`).
 
         Args:
             peer: Who is connected.
@@ -394,10 +393,16 @@ class Forwarder:
         client = host_of(peer) or ""
         before: list[Field] = []
         if self._trusted.trusts(peer):
-            before = [each for each in headers if each[0] in FORWARDED_FIELDS]
+            before = [each for each in headers if says_origin(each[0])]
         made: list[Field] = []
         if "x-forwarded" in self._styles:
             made += self._x_fields(client, scheme, host, before)
+            # What else a trusted proxy says in this style goes on as it is.
+            made += [
+                each
+                for each in before
+                if each[0].startswith(b"x-forwarded-") and each[0] not in _WRITTEN
+            ]
         if "forwarded" in self._styles:
             made.append((b"forwarded", self._forwarded(client, scheme, host, before)))
         return made
@@ -413,7 +418,7 @@ class Forwarder:
             known = _joined(before, name)
             if known and name == b"x-forwarded-for":
                 value = f"{known}, {value}"
-            elif known:
+            elif known and _makes_sense(known, _scheme if name.endswith(b"proto") else _host):
                 # How the client asked the first proxy, which is what the server has to know.
                 value = known
             if value:
@@ -428,3 +433,13 @@ class Forwarder:
             element += f';host="{host}"'
         known = _joined(before, b"forwarded")
         return (f"{known}, {element}" if known else element).encode("latin-1")
+
+
+def _makes_sense(text: str, read: Callable[[str], str]) -> bool:
+    """Whether every entry can be read."""
+    try:
+        for each in text.split(","):
+            read(each.strip(" \t"))
+    except ForwardedError:
+        return False
+    return True

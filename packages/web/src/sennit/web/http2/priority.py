@@ -25,7 +25,7 @@ DEFAULT: Final[tuple[int, bool]] = (3, False)
 LEVELS: Final = 8
 
 _MEMBER = re.compile(
-    rb"[ \t]*+([a-z*][a-z0-9_\-.*]*+)(?:=([^,;\"]*+|\"(?:[^\"\\]|\\.)*+\"))?+(;[^,]*+)?+[ \t]*+"
+    rb"[ \t]*+([a-z*][a-z0-9_\-.*]*+)(?:=(\"(?:[^\"\\]|\\.)*+\"|[^,;\"]*+))?+(;[^,]*+)?+[ \t]*+"
 ).fullmatch
 
 
@@ -77,7 +77,8 @@ class Order:
     __slots__ = ("_levels", "_place")
 
     def __init__(self) -> None:
-        self._levels = [_Level() for _ in range(LEVELS)]
+        # Most connections never have anybody wait, and need none of these.
+        self._levels: list[_Level | None] = [None] * LEVELS
         self._place: dict[int, tuple[int, bool]] = {}
 
     def __len__(self) -> int:
@@ -92,6 +93,8 @@ class Order:
             return
         self._place[number] = priority
         level = self._levels[priority[0]]
+        if level is None:
+            level = self._levels[priority[0]] = _Level()
         if priority[1]:
             level.shared.append(number)
         else:
@@ -100,8 +103,8 @@ class Order:
     def remove(self, number: int) -> None:
         """It has not, or may not; harmless if that is known."""
         place = self._place.pop(number, None)
-        if place is not None:
-            level = self._levels[place[0]]
+        level = None if place is None else self._levels[place[0]]
+        if place is not None and level is not None:
             if place[1]:
                 level.shared.remove(number)
             else:
@@ -120,6 +123,8 @@ class Order:
             LookupError: Nobody has anything to send.
         """
         for level in self._levels:
+            if level is None:
+                continue
             if level.whole and not (level.sharing and level.shared):
                 return level.whole[0]
             if level.shared:
@@ -129,8 +134,8 @@ class Order:
     def turn_over(self, number: int) -> None:
         """The first one had a share; it may have gone meanwhile."""
         place = self._place.get(number)
-        if place is not None:
-            level = self._levels[place[0]]
+        level = None if place is None else self._levels[place[0]]
+        if place is not None and level is not None:
             level.sharing = not place[1]
             if place[1]:
                 level.shared.rotate(-1)

@@ -433,7 +433,8 @@ def test_a_unix_socket_serves_all_or_is_named_in_the_url(
 
     async def main() -> None:
         async with serve("unix:/run/Web.sock", place):
-            async with Pool(unix="/run/Web.sock") as pool:
+            of_all = Proxies({"all": Proxy("http://proxy")})
+            async with Pool(unix="/run/Web.sock", proxy=of_all) as pool:
                 await fetch(pool, OutgoingRequest("GET", "http://any.example/a"))
             async with Pool() as pool:
                 url = "http+unix://%2Frun%2FWeb.sock/b"

@@ -91,14 +91,12 @@ class Pool:
         permit: Callable[[str], bool] | None = None,
         reactor: Reactor | None = None,
     ) -> None:
-        if proxy is not None and unix is not None:
-            raise WebUsageError("a Unix socket is not reached through a proxy: give one of the two")
         self.limits = limits or PoolLimits()
         self.timeouts = timeouts or ClientTimeouts()
         self.responses = responses or ResponseLimits()
         self._tls = tls
         self._http2: bool | Literal["always"] | None = http2
-        self._proxies = None if proxy is None else _proxies(proxy)
+        self._proxies = None if proxy is None else _proxies(proxy, unix)
         self._unix = unix
         self._local_address = local_address
         self._permit = permit
@@ -555,11 +553,14 @@ class Pool:
         await self.aclose()
 
 
-def _proxies(proxy: str | Proxy | Proxies) -> Proxies:
+def _proxies(proxy: str | Proxy | Proxies, unix: str | None) -> Proxies | None:
     from sennit.web.client.proxies import Proxies, Proxy
 
     if isinstance(proxy, Proxies):
-        return proxy
+        # Whoever lets the environment choose does not mean the one socket he names.
+        return proxy if unix is None else None
+    if unix is not None:
+        raise WebUsageError("a Unix socket is not reached through a proxy: give one of the two")
     return Proxies({"all": Proxy(proxy) if isinstance(proxy, str) else proxy})
 
 

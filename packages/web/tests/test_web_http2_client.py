@@ -410,6 +410,68 @@ def test_a_window_that_stays_shut_is_a_time_out_of_writing(clock: Clock) -> None
     assert error.phase == "write"
 
 
+def test_a_file_that_is_shorter_than_it_was_ends_the_connection(clock: Clock) -> None:
+    connection = Connection(clock)
+    file = io.BytesIO(b"short")
+
+    answer = connection.ask(
+        "PUT", "https://example.org/", body=FilePart(file, 0, 100, close_file=True)
+    )
+
+    assert isinstance(failure(answer), EOFError)
+    assert file.closed
+    assert connection.transport.aborted
+    assert connection.owner.gone == 1
+
+
+def test_whoever_is_told_of_an_interim_response_and_fails_costs_his_request(clock: Clock) -> None:
+    def fail(status: int, headers: Fields) -> None:
+        raise RuntimeError("no")
+
+    connection = Connection(clock)
+    answer = connection.ask("GET", "https://example.org/", on_informational=fail)
+
+    connection.server.say(connection.server.headers(1, [(b":status", b"103")], end=False))
+
+    assert isinstance(failure(answer), RuntimeError)
+    assert connection.server.codes(framing.RST_STREAM) == [framing.CANCEL]
+
+
+def test_aborting_fails_what_is_open(clock: Clock) -> None:
+    connection = Connection(clock)
+    answer = connection.ask()
+
+    connection.do(lambda: connection.client.abort("idle"))
+
+    assert isinstance(failure(answer), ConnectionAborted)
+    assert connection.transport.close_reason == "idle"
+    assert (connection.client.room, connection.client.ending) == (0, True)
+
+
+def test_a_server_that_says_nothing_at_all_is_left(clock: Clock) -> None:
+    connection = Connection(clock, timeouts=ClientTimeouts(read=None))
+    answer = connection.ask()
+
+    clock.advance(31)
+    connection.server.hear()
+    assert connection.server.frames[-1][0] == framing.PING
+    clock.advance(11)
+
+    assert isinstance(failure(answer), WebProtocolError)
+    assert connection.transport.closed
+
+
+def test_a_priority_and_a_plain_connect_are_said_as_the_rfcs_have_them(clock: Clock) -> None:
+    connection = Connection(clock)
+
+    connection.ask("GET", "https://example.org/", extensions={"priority": b"u=1, i"})
+    connection.ask("CONNECT", "https://[::1]:8443")
+
+    [first], [second] = connection.server.fields(1), connection.server.fields(3)
+    assert (b"priority", b"u=1, i") in first
+    assert second == [(b":method", b"CONNECT"), (b":authority", b"[::1]:8443")]
+
+
 def test_closing_finishes_what_is_open(clock: Clock) -> None:
     connection = Connection(clock)
     answer = connection.ask()

@@ -16,7 +16,7 @@ from packages.web.tests.http2_frames import GET, POST, Client, Fields, frame
 from sennit.core import _faultlog
 from sennit.core.address import InternetAddress
 from sennit.core.engine import NEED_DATA, FilePart, NoEvent
-from sennit.core.errors import ConnectionLost
+from sennit.core.errors import ConnectionLost, UsageError
 from sennit.core.interfaces import IStreamTransport
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
@@ -583,6 +583,66 @@ def test_a_stream_is_a_transport(clock: Clock) -> None:
     assert echo.transport.peer == InternetAddress("192.0.2.1", 5000)
     assert echo.transport.get_protocol() is echo
     assert connection.transport.peer == echo.transport.peer
+
+
+def test_a_stream_sends_files_and_many_pieces(clock: Clock) -> None:
+    connection, echo = _tunnel(clock)
+    file = io.BytesIO(b"0123456789")
+    sent: list[int] = []
+
+    echo.transport.writelines([b"a", bytearray(b"b"), memoryview(b"c")])
+    echo.transport.sendfile(file, 2, 5).add_callback(sent.append)
+    echo.transport.sendfile(file, 8).add_callback(sent.append)
+    connection.settle()
+
+    assert connection.content(1) == b"abc2345689"
+    assert sent == [5, 2]
+    assert echo.transport.can_write_eof()
+    assert echo.transport.get_extra_info("nothing", 7) == 7
+
+
+def test_after_its_end_a_stream_takes_nothing_more(clock: Clock) -> None:
+    connection, echo = _tunnel(clock)
+    lost: list[BaseException] = []
+    echo.transport.write_eof()
+    with pytest.raises(UsageError):
+        echo.transport.write(b"late")
+
+    echo.transport.close()
+    echo.transport.write(b"later yet")
+    echo.transport.sendfile(io.BytesIO(b"x")).add_errback(lost.append)
+    connection.settle()
+
+    assert echo.transport.is_closing()
+    assert not echo.transport.is_reading()
+    assert isinstance(lost[0], ConnectionLost)
+    assert connection.content(1) == b""
+
+
+def test_a_protocol_that_fails_when_it_begins_or_ends_costs_its_stream_alone(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class FailsAtOnce(Echo):
+        def connection_made(self, transport: Any) -> None:
+            raise RuntimeError("not now")
+
+    class FailsLate(Echo):
+        def eof_received(self) -> bool:
+            raise RuntimeError("not then")
+
+    protocols: list[Protocol] = [FailsLate(), FailsAtOnce()]
+    connection = Connection(clock, lambda request: Upgrade(protocols.pop()))
+    for stream in (1, 3):
+        connection.ask(stream, WEBSOCKET, end=False)
+        connection.settle()
+    connection.say(frame(framing.DATA, 1, 3))
+    connection.settle()
+
+    assert "not now" in caplog.text
+    assert "not then" in caplog.text
+    assert connection.client.codes(framing.RST_STREAM) == [framing.INTERNAL_ERROR] * 2
+    assert not connection.transport.closed
+    assert not connection.protocol.busy
 
 
 def test_its_protocol_is_paused_while_the_window_is_closed(clock: Clock) -> None:

@@ -245,10 +245,19 @@ def test_an_answer_without_content_may_say_what_length_it_would_have(
     engine, server = connected()
     engine.send_request(method, b"/", b"x")
 
-    head, end = server.say(server.headers(1, [(b":status", status), (b"content-length", b"9")]))
+    engine.send_request(method, b"/", b"x")
+    server.hear()
+    server.frames.clear()
+    fields: Fields = [(b":status", status), (b"content-length", b"9")]
 
-    assert (head.length, head.announced) == (0, 9)
-    assert end == BodyEnded(1, [])
+    at_once = server.say(server.headers(1, fields))
+    later = server.say(server.headers(3, fields, end=False) + frame(framing.DATA, 1, 3))
+
+    for head, end in (at_once, later):
+        assert (head.length, head.announced) == (0, 9)
+        assert end == BodyEnded(head.exchange, [])
+    assert server.frames == []
+    assert engine.room == 100
 
 
 def test_credit_is_given_when_content_was_consumed() -> None:

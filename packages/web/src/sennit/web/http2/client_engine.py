@@ -76,14 +76,16 @@ class _Asked:
     Attributes:
         method: Its method.
         answered: The final head has come.
+        bare: It announced content that such an answer never has (304, 204).
         informed: Interim responses so far.
     """
 
-    __slots__ = ("answered", "informed", "method")
+    __slots__ = ("answered", "bare", "informed", "method")
 
     def __init__(self, method: bytes) -> None:
         self.method = method
         self.answered = False
+        self.bare = False
         self.informed = 0
 
 
@@ -386,6 +388,8 @@ class HTTP2ClientEngine(HTTP2Engine[ClientEvent]):
         without = asked.method == b"HEAD" or status in (204, 304)
         if without:
             stream.length = 0
+            # Which h2 knows of HEAD only (RFC 9110 §8.6).
+            asked.bare = bool(announced) and status in (204, 304)
         elif head.takes_over or announced is None:
             stream.length = CHUNKED
         else:
@@ -404,6 +408,10 @@ class HTTP2ClientEngine(HTTP2Engine[ClientEvent]):
         if ended:
             stream.open = False
             self._content_ended(stream, [])
+
+    def _counts_otherwise(self, stream: Stream) -> bool:
+        bare: bool = stream.head.bare
+        return bare
 
     def _takes(self, stream: Stream, size: int) -> bool:
         if not stream.head.answered:

@@ -288,6 +288,13 @@ class HTTP2Engine(Sending, Generic[EventT]):
         if size and not self._takes(stream, size):
             self._give_back(raw)
             return
+        if ends and not size and stream.ended and self._counts_otherwise(stream):
+            # h2 only has to know that it is over; nothing is said.
+            self._h2.reset_stream(number, framing.NO_ERROR)
+            self._h2.clear_outbound_data_buffer()
+            stream.open = False
+            self._content_ended(stream, [])
+            return
         self._feed(raw)
         paid = len(raw) - framing.HEAD - size
         if paid:
@@ -311,6 +318,10 @@ class HTTP2Engine(Sending, Generic[EventT]):
             update = frame_head(4, framing.WINDOW_UPDATE, 0, 0) + self._owed.to_bytes(4, "big")
             self._out.append(update)
             self._owed = 0
+
+    def _counts_otherwise(self, stream: Stream) -> bool:
+        """Whether h2 expects content of this stream that nobody else does."""
+        return False
 
     def _takes(self, stream: Stream, size: int) -> bool:
         """Whether so much more content is wanted; else the stream was dealt with."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from zope.interface.verify import verifyObject
 
-from sennit.core.deferred import Deferred
+from sennit.core.deferred import Deferred, fail
 from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectError, ConnectionLost, PoolFullError
 from sennit.core.http import HTTPAnswer, IHTTPClient
 from sennit.core.protocol import Protocol
+from sennit.web.client.dialling import Dialler
 from sennit.web.client.limits import ClientTimeouts, PoolLimits, ResponseLimits
 from sennit.web.client.messages import IncomingResponse, OutgoingRequest
 from sennit.web.client.pool import Pool
@@ -430,6 +431,76 @@ def test_the_second_try_fails_for_good(clock: Clock, server: Server) -> None:
     # Not over the other idle one, which may be as stale, but over a new one.
     assert len(server.peers) == 3
     finish(clock, pool)
+
+
+def test_who_needs_a_new_connection_is_not_passed_over_for_one_that_is_kept(
+    clock: Clock, server: Server
+) -> None:
+    pool = Pool(limits=PoolLimits(per_host=2))
+    tasks = [start(clock, fetch(pool)) for _ in range(2)]
+    for peer in server.peers:
+        peer.say(OK)
+    clock.pump()
+    first, second = server.peers
+    # Both connections are at work again, one more waits, and one of the two breaks.
+    tasks += [start(clock, fetch(pool)) for _ in range(3)]
+    second.transport.abort()
+    clock.pump()
+    third = server.peers[2]
+    assert len(server.peers) == 3
+    first.say(OK)
+    clock.pump()
+    # The one that came free is no good to who has just met such a one: it gives way.
+    assert first.lost != "not yet"
+    assert len(server.peers) == 4
+    third.say(OK)
+    server.peers[3].say(OK)
+    clock.pump()
+
+    assert all(task.result() == b"ok" for task in tasks)
+    finish(clock, pool)
+
+
+class Untouched(Protocol):
+    """A connection of HTTP/2 that gives every request back."""
+
+    version = b"2"
+    served = 1
+    busy = 0
+    room = 1
+    ending = False
+    begun = 0
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def begin(self, request: OutgoingRequest) -> Deferred[Any]:
+        type(self).begun += 1
+        return fail(UnansweredError("go away", untouched=True))
+
+    def close(self) -> None:
+        self.transport.close()
+
+    abort = close
+
+
+def test_what_a_server_gives_back_untouched_is_sent_again_and_not_for_ever(
+    clock: Clock, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9113 §8.7: whatever the method is."""
+
+    def make(self: object, multiplexed: bool) -> Untouched:
+        return Untouched()
+
+    monkeypatch.setattr(Dialler, "connection", make)
+    pool = Pool()
+    with pytest.raises(UnansweredError):
+        go(clock, fetch(pool, OutgoingRequest("POST", URL, body=b"pay")))
+
+    assert Untouched.begun == 3
+    for peer in server.peers:
+        peer.transport.close()
+    clock.pump()
 
 
 # ── time ──────────────────────────────────────────────────────────────────────
@@ -880,6 +951,19 @@ def test_a_part_of_a_file_is_sent_and_closed(clock: Clock, server: Server) -> No
     clock.pump()
     assert b"content-length: 4\r\n\r\ncdef" in server.peers[0].received
     assert file.closed
+    finish(clock, pool)
+
+
+def test_a_file_that_is_shorter_than_was_said_fails_the_request(
+    clock: Clock, server: Server
+) -> None:
+    pool = Pool()
+    request = OutgoingRequest("PUT", URL, body=FilePart(io.BytesIO(b"abc"), 0, 9))
+    with pytest.raises((WebUsageError, ConnectionLost)):
+        go(clock, fetch(pool, request))
+    clock.pump()
+
+    assert server.open == 0
     finish(clock, pool)
 
 

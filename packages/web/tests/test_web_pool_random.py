@@ -88,8 +88,8 @@ def look(pool: Pool) -> None:
         for connection in host.idle:
             assert connection.room == 1
             assert not connection.busy
-        # Nobody waits while there is something to be had.
-        if host.waiting and not any(waiter.fresh for waiter in host.waiting):
+        # Nobody waits while there is something to be had, or place for it.
+        if host.wants_dial:
             assert not host.idle
 
 

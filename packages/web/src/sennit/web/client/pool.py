@@ -447,7 +447,12 @@ class Pool:
         if connection in self._idle:
             return
         limits = self.limits
-        if self._starved or len(host.idle) >= limits.idle_per_host or not limits.idle:
+        if (
+            self._starved
+            or host.wants_dial  # for one that has served nobody
+            or len(host.idle) >= limits.idle_per_host
+            or not limits.idle
+        ):
             connection.close()
             return
         if len(self._idle) >= limits.idle:

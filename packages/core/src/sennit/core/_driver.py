@@ -57,6 +57,8 @@ EOF: Final = 128  # the peer sends no more
 BLOCKED: Final = PRESSED | LATER | SUSPENDED | FINISHING | GONE
 
 
+_new_piece: Any = None  # `FilePiece`, once one was needed
+
 LONGEST_BURST: Final = 16
 """Times that `writable` is free before it lets the loop turn once."""
 
@@ -477,17 +479,25 @@ class Driver(Generic[EngineT]):
             _done_with(part)
             return
 
-        def sent(count: int) -> None:
+        def over(outcome: int | BaseException) -> None:
             _done_with(part)
-            if count < part.length:
-                self._broken(EOFError(f"{part!r} ended after {count} octets"), "sending a file")
+            if isinstance(outcome, int):
+                if outcome < part.length:
+                    error = EOFError(f"{part!r} ended after {outcome} octets")
+                    self._broken(error, "sending a file")
+            elif not isinstance(outcome, ConnectionLost):
+                self._broken(outcome, "sending a file")
 
-        def failed(error: BaseException) -> None:
-            _done_with(part)
-            if not isinstance(error, ConnectionLost):
-                self._broken(error, "sending a file")
+        send_piece = getattr(self._out, "send_piece", None)
+        if send_piece is None:
+            self._out.sendfile(part.file, part.offset, part.length).add_callbacks(over, over)
+            return
+        global _new_piece
+        if _new_piece is None:
+            from sennit.core.transport.filepiece import FilePiece
 
-        self._out.sendfile(part.file, part.offset, part.length).add_callbacks(sent, failed)
+            _new_piece = FilePiece
+        send_piece(_new_piece(part.file, part.offset, part.length, over))
 
     def writable(self) -> Awaitable[None]:
         """Send what the engine has, then wait for room; free when there is some.

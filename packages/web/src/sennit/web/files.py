@@ -10,7 +10,6 @@ resolved and compared instead; that has not been run.
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import time
@@ -18,8 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from _typeshed import WriteableBuffer
 
 __all__ = ["Descriptor", "Folder", "Opened", "acceptable"]
 
@@ -88,45 +85,54 @@ class Opened:
         return fd
 
 
-class Descriptor(io.RawIOBase):
+class Descriptor:
     """A descriptor as a file to send from, until it is closed.
 
     What `os.fdopen` makes asks the system five questions first, to which the answers
-    are known here: it is a regular file, and nobody minds where it stands.
+    are known here: it is a regular file, and nobody minds where it stands. It has what
+    transports and engines ask of a file, and no more.
     """
+
+    __slots__ = ("_at", "_fd", "closed")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._at = 0
+        self.closed = False
 
     def fileno(self) -> int:
+        """The descriptor."""
         return self._fd
 
-    def readable(self) -> bool:
-        return True
-
     def seekable(self) -> bool:
+        """It is."""
         return True
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        if whence != os.SEEK_SET:
-            raise io.UnsupportedOperation("from the beginning only")
+    def seek(self, offset: int) -> int:
+        """Stand at an octet, counted from the beginning."""
         self._at = offset
         return offset
 
     def tell(self) -> int:
+        """Where it stands."""
         return self._at
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        read = os.preadv(self._fd, [view], self._at)
-        self._at += read
-        return read
+    def read(self, size: int = -1) -> bytes:
+        """The next octets; all that are left when no number is given."""
+        if size < 0:
+            size = max(0, os.fstat(self._fd).st_size - self._at)
+        data = os.pread(self._fd, size, self._at)
+        self._at += len(data)
+        return data
 
     def close(self) -> None:
+        """Give the descriptor back. Harmless when that was done."""
         if not self.closed:
+            self.closed = True
             os.close(self._fd)
-            super().close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Folder:

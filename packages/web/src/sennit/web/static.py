@@ -64,7 +64,7 @@ _ASKING: Final = frozenset(
     {b"if-match", b"if-modified-since", b"if-none-match", b"if-unmodified-since", b"range"}
 )
 """Fields that may make another answer than the whole file."""
-_CAN_SEND_DESCRIPTORS: Final = hasattr(os, "preadv")
+_CAN_SEND_DESCRIPTORS: Final = hasattr(os, "pread")
 _NOWHERE: Final = frozenset(
     {
         errno.EACCES,
@@ -379,9 +379,9 @@ def _content(found: Opened, begin: int, length: int) -> bytes | FilePart:
 
 def _file(found: Opened) -> IO[bytes]:
     """An open file as a file to send from, which closes it."""
-    if not _CAN_SEND_DESCRIPTORS:  # pragma: no cover - Windows, macOS before 11
+    if not _CAN_SEND_DESCRIPTORS:  # pragma: no cover - Windows
         return os.fdopen(found.take(), "rb", buffering=0)
-    # Typeshed has it that only the classes of `io` itself are files; this is one of theirs.
+    # It has what is asked of a file that is sent, not all that `IO` has.
     return cast("IO[bytes]", Descriptor(found.take()))
 
 

@@ -9,6 +9,7 @@ from sennit.core.deferred import Deferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import IO, Final
 
 __all__ = ["FilePiece"]
@@ -33,6 +34,8 @@ class FilePiece:
             else (a pipe) it is read from where it is, and waited for.
         offset: Octet to begin at.
         count: How many; up to the end when ``None``.
+        over: Called once, with the octets sent or the error, in place of `done`: a
+            Deferred and its callbacks cost a tenth of sending a small file.
 
     Attributes:
         done: Fires with the octets sent.
@@ -43,16 +46,26 @@ class FilePiece:
             cannot seek to `offset`.
     """
 
-    __slots__ = ("_block", "_count", "_fd", "_file", "_offset", "_seekable", "done", "sent")
+    __slots__ = (
+        "_block", "_count", "_fd", "_file", "_offset", "_over", "_seekable", "done", "sent",
+    )  # fmt: skip
 
-    def __init__(self, file: IO[bytes], offset: int, count: int | None) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        offset: int,
+        count: int | None,
+        over: Callable[[int | BaseException], object] | None = None,
+    ) -> None:
         if offset < 0 or (count is not None and count < 0):
             raise ValueError(f"offset ({offset}) and count ({count}) count octets, from zero")
         self._file = file
         self._offset = offset
         self._count = count
         self.sent = 0
-        self.done: Deferred[int] = Deferred(_keep_sending)
+        self._over = over
+        if over is None:
+            self.done: Deferred[int] = Deferred(_keep_sending)
         self._block: bytes | memoryview = b""  # read, and not sent yet
         try:
             self._fd = file.fileno() if hasattr(os, "sendfile") else -1
@@ -115,13 +128,25 @@ class FilePiece:
 
     def finish(self) -> None:
         """It has left, whole or up to the file's end."""
-        if not self.done.called:
+        over = self._over
+        if over is not None:
+            self._over = _told
+            over(self.sent)
+        elif not self.done.called:
             self.done.callback(self.sent)
 
     def fail(self, error: BaseException) -> None:
         """It cannot be sent."""
-        if not self.done.called:
+        over = self._over
+        if over is not None:
+            self._over = _told
+            over(error)
+        elif not self.done.called:
             self.done.errback(error)
+
+
+def _told(outcome: object) -> None:
+    """Nobody is told twice."""
 
 
 def _keep_sending(done: Deferred[int]) -> None:

@@ -26,16 +26,11 @@ from sennit.web.errors import WebUsageError
 from sennit.web.events import CHUNKED, BodyEnded, BodyReceived, StreamReset
 from sennit.web.http1.responses import InformationalReceived, ResponseHead
 from sennit.web.http2 import framing, grammar
-from sennit.web.http2.connection import (
-    ENABLE_CONNECT,
-    ENABLE_PUSH,
-    MAX_LIST,
-    MAX_STREAMS,
-    HTTP2Engine,
-)
+from sennit.web.http2.connection import HTTP2Engine
 from sennit.web.http2.framing import FramingError
 from sennit.web.http2.grammar import Malformed, outgoing
 from sennit.web.http2.limits import HTTP2Limits
+from sennit.web.http2.opening import ENABLE_CONNECT, ENABLE_PUSH, MAX_LIST, MAX_STREAMS
 from sennit.web.http2.responses import ClientEvent, RequestRefused
 from sennit.web.http2.streams import Stream, close_files
 

@@ -29,14 +29,17 @@ from sennit.web.events import CHUNKED
 from sennit.web.http2 import framing
 from sennit.web.http2.framing import FrameReader, FramingError, frame_head
 from sennit.web.http2.limits import HTTP2Limits
+from sennit.web.http2.opening import (
+    INITIAL_WINDOW,
+    LARGEST_WINDOW,
+    MAX_FRAME_SIZE,
+    open_h2,
+)
 from sennit.web.http2.sending import Sending
 from sennit.web.http2.streams import Budget, Stream
 
 try:
-    from h2.config import H2Configuration
-    from h2.connection import H2Connection
     from h2.exceptions import ProtocolError as H2Error
-    from h2.settings import SettingCodes, Settings
     from hpack import HPACKError
 except ImportError as error:
     raise MissingExtraError(__name__, "sennit-web", "http2") from error
@@ -48,7 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HTTP2Engine"]
 
-LARGEST_WINDOW: Final = 2**31 - 1
 LARGEST_FRAME: Final = 64 * 1024
 """Octets of content in one frame, where the peer allows more yet."""
 LARGEST_TABLE: Final = 64 * 1024
@@ -62,11 +64,6 @@ GIVE_BACK: Final = 32 * 1024
 """Octets that nobody reads after which their window is given back."""
 CUT_KEPT: Final = 256
 """Streams that were reset here which are remembered: something may be on its way on them."""
-
-ENABLE_PUSH, MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME, MAX_LIST = range(2, 7)
-ENABLE_CONNECT: Final = 8
-NO_PRIORITIES: Final = 9
-"""Settings by identifier (RFC 9113 §6.5.2, RFC 8441 §3, RFC 9218 §2.1)."""
 
 EventT = TypeVar("EventT")
 
@@ -98,51 +95,7 @@ class HTTP2Engine(Sending, Generic[EventT]):
         self._check_at: float | None = None
         self._began = 0.0
         self._partial_since = 0.0
-        self._h2 = self._begin_h2(settings, max_head)
-
-    def _begin_h2(self, settings: dict[int, int], max_head: int) -> H2Connection:
-        """h2, told what it keeps; what it says first is said here, since it is more."""
-        limits = self._limits
-        h2 = H2Connection(
-            H2Configuration(
-                client_side=self._client,
-                header_encoding=None,
-                # Held against the RFC in grammar.py: there it costs a stream, here the connection.
-                validate_inbound_headers=False,
-                normalize_inbound_headers=False,
-                # Likewise, with a table of what was good.
-                validate_outbound_headers=False,
-                normalize_outbound_headers=False,
-            )
-        )
-        h2.local_settings = Settings(
-            client=self._client,
-            initial_values={
-                SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
-                # Too many are refused one by one; for h2 they would end the connection.
-                SettingCodes.MAX_CONCURRENT_STREAMS: LARGEST_WINDOW,
-                SettingCodes.ENABLE_PUSH: 0,
-                SettingCodes.ENABLE_CONNECT_PROTOCOL: 0 if self._client else 1,
-            },
-        )
-        h2.decoder.max_header_list_size = max_head
-        h2.initiate_connection()
-        h2.clear_outbound_data_buffer()
-        if self._client:
-            self._out.append(framing.PREFACE)
-        else:
-            h2.receive_data(framing.PREFACE)  # which the reader takes off
-        settings = {_INITIAL_WINDOW: limits.stream_window, **settings}
-        payload = b"".join(
-            code.to_bytes(2, "big") + value.to_bytes(4, "big")
-            for code, value in sorted(settings.items())
-        )
-        self._out.append(frame_head(len(payload), framing.SETTINGS, 0, 0) + payload)
-        more = limits.window - 65_535
-        if more > 0:
-            h2.increment_flow_control_window(more)
-            self._out.append(h2.data_to_send())
-        return h2
+        self._h2, self._out[:] = open_h2(limits, client, settings, max_head)
 
     # ── octets in, events out ─────────────────────────────────────────────────
 
@@ -466,9 +419,9 @@ class HTTP2Engine(Sending, Generic[EventT]):
         for at in range(9, len(raw), 6):
             code = raw[at] << 8 | raw[at + 1]
             value = int.from_bytes(raw[at + 2 : at + 6], "big")
-            if code == _INITIAL_WINDOW:
+            if code == INITIAL_WINDOW:
                 self._change_windows(value)
-            elif code == _MAX_FRAME:
+            elif code == MAX_FRAME_SIZE:
                 self._frame_size = min(value, LARGEST_FRAME)
             else:
                 self._peer_setting(code, value)

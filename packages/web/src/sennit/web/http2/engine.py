@@ -24,16 +24,11 @@ from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import CHUNKED, BodyEnded, BodyReceived, RequestHead, StreamReset
 from sennit.web.grammar import REASONS
 from sennit.web.http2 import framing, grammar
-from sennit.web.http2.connection import (
-    ENABLE_CONNECT,
-    MAX_LIST,
-    MAX_STREAMS,
-    NO_PRIORITIES,
-    HTTP2Engine,
-)
+from sennit.web.http2.connection import HTTP2Engine
 from sennit.web.http2.framing import FramingError
 from sennit.web.http2.grammar import Malformed, TooLarge, outgoing
 from sennit.web.http2.limits import HTTP2Limits
+from sennit.web.http2.opening import ENABLE_CONNECT, MAX_LIST, MAX_STREAMS, NO_PRIORITIES
 from sennit.web.http2.priority import DEFAULT, parse_priority
 from sennit.web.http2.streams import Stream, close_files
 from sennit.web.limits import Limits

@@ -399,3 +399,20 @@ def test_counts_that_were_forgotten_cannot_be_used_again(
     assert "stale=true" in client.get(first)[1]
     fresh = challenge_of(client)
     assert client.get(digest(fresh, "ann", "secret"))[0] == 200
+
+
+def test_a_count_far_ahead_costs_no_memory(clock: Clock) -> None:
+    """Counts have 32 bits; so many bits of those before it are 512 MiB."""
+    import tracemalloc
+
+    client = Client(clock, served(clock, "digest"))
+    challenge = challenge_of(client)
+    assert client.get(digest(challenge, "ann", "secret"))[0] == 200
+    shown = digest(challenge, "ann", "secret", 0xFFFFFFFF)
+    tracemalloc.start()
+    try:
+        assert client.get(shown)[0] == 200
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert client.get(shown)[0] == 401

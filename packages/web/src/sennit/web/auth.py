@@ -376,7 +376,9 @@ class _Digest:
             raise _Denied(stale=True)
         highest, before, _ = self._counts.get(nonce, (0, 0, made))
         if count > highest:
-            before = (before << (count - highest) | 1) & ((1 << WINDOW) - 1) if highest else 1
+            # Not shifted by what the client says, which may be four thousand million.
+            ahead = min(count - highest, WINDOW)
+            before = (before << ahead | 1) & ((1 << WINDOW) - 1) if highest else 1
             highest = count
         else:
             bit = 1 << (highest - count) if highest - count < WINDOW else 0

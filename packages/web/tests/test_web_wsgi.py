@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import os
@@ -19,7 +20,7 @@ import pytest
 
 from sennit.core import serve
 from sennit.core.reactor.base import Reactor
-from sennit.web import Limits, Request, Site, http_server
+from sennit.web import Limits, Request, Site, decode_requests, http_server
 from sennit.web.hosting.wsgi import WSGI, FileWrapper, Input
 
 Environ = dict[str, Any]
@@ -318,6 +319,32 @@ async def test_content_beyond_the_limit_is_refused_and_the_application_told() ->
         writer.close()
     handler.close()
     assert len(told) == 1
+
+
+async def test_content_that_turns_out_too_much_or_broken_is_the_servers_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The application has not begun to answer, and whatever it makes of it is for nobody."""
+
+    def app(environ: Environ, start: Any) -> list[bytes]:
+        with contextlib.suppress(OSError):
+            environ["wsgi.input"].read()
+        start("500 Oops", [])
+        return [b"oops"]
+
+    handler = WSGI(app)
+    site = Site(wrappers=[decode_requests()])
+    site.mount("/", handler, limit=10)
+    chunked = b"b\r\n12345678901\r\n0\r\n\r\n"
+    ask = ["Transfer-Encoding: chunked"]
+    async with serve("tcp://127.0.0.1:0", site) as server:
+        head, _ = await talk(server.port, get("/", *ask, method="POST"), chunked)
+        assert head.startswith(b"HTTP/1.1 413 ")
+        ask.append("Content-Encoding: gzip")
+        head, _ = await talk(server.port, get("/", *ask, method="POST"), b"5\r\n12345\r\n0\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+    handler.close()
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
 # ── rules ─────────────────────────────────────────────────────────────────────

@@ -12,7 +12,8 @@ more of them at work than the connection's limit; after `LIMIT` seconds it is ca
 (HARDENING app-2).
 
 An application that fails is answered 500 if nothing has left yet, else its answer is cut,
-so that nobody takes it for whole (HARDENING app-1); what it raised is logged once.
+so that nobody takes it for whole (HARDENING app-1); what it raised is logged once. Content
+that is too much or broken ends as if the client had left; then the answer says so (413, 400).
 
 Sources: ASGI 3.0; HTTP & WebSocket message format 2.5; its extensions for trailers,
 early hints and sending by path. Not here: scopes (``scopes.py``), WebSocket (``websockets.py``),
@@ -32,6 +33,7 @@ from sennit.core._waiting import Later, new_cancellation
 from sennit.core.deferred import Deferred
 from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectionLost, ProtocolError
+from sennit.web.errors import WebProtocolError
 from sennit.web.hosting.pieces import (
     MARK,
     ClientDisconnectedError,
@@ -489,13 +491,27 @@ class _Exchange(Later):
                 self.pieces.end()
             return
         answer, self.answer = self.answer, None
-        if not self.gone:
-            self.response = error_page(500)
+        status = 500 if not self.gone else self._refusal()
+        if status:
+            self.response = error_page(status)
             if answer is not None:
                 answer.callback(self.response)
         elif answer is not None:
             # The driver knows why: it has cancelled this, or the client broke a rule.
             answer.errback(self._fault or new_cancellation())
+
+    def _refusal(self) -> int:
+        """What content that was refused on its way is answered; 0 where nobody waits for that.
+
+        A limit of the route's own or a broken coding (``bodies.py``); what breaks the framing
+        the engine has answered by itself.
+        """
+        fault, request = self._fault, self.request
+        if isinstance(fault, WebProtocolError) and request.connection.engine.is_open(
+            request.head.exchange
+        ):
+            return fault.status
+        return 0
 
     def _report(self, error: BaseException) -> None:
         if isinstance(error, ClientDisconnectedError):

@@ -30,7 +30,7 @@ from sennit.core.engine import FilePart
 from sennit.core.errors import PoolFullError
 from sennit.core.reactor.base import current_reactor
 from sennit.core.threads import ThreadPool, blocking_call_from_thread
-from sennit.web.errors import WebUsageError
+from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.grammar import REASONS
 from sennit.web.hosting.pieces import (
     ClientDisconnectedError,
@@ -325,10 +325,18 @@ class _Run:
         if inbox is None or self.gone:
             raise ClientDisconnectedError
         self.request.connection.go_on(self.request.head)
-        while (event := await inbox.get()) is not None:
-            data = getattr(event, "data", None)
-            if data:
-                return bytes(data)
+        try:
+            while (event := await inbox.get()) is not None:
+                data = getattr(event, "data", None)
+                if data:
+                    return bytes(data)
+        except WebProtocolError as error:
+            # Too much, or broken: the application has nothing to say to that.
+            self.gone = True
+            engine = self.request.connection.engine
+            if not self.answer.fired and engine.is_open(self.request.head.exchange):
+                self.answer.callback(error_page(error.status))
+            raise ClientDisconnectedError from error
         return b""
 
     # ── in the thread ─────────────────────────────────────────────────────────

@@ -379,6 +379,7 @@ def test_broken_content_ends_hosted_applications(clock: Clock) -> None:
     clock.call_soon(transport.receive, head + b"nonsense")
     clock.pump()
     assert seen == ["http.disconnect"]
+    assert transport.take().startswith(b"HTTP/1.1 400 ")
 
 
 def test_lists_are_joined_and_mixed_with_no_files(clock: Clock) -> None:
@@ -388,3 +389,68 @@ def test_lists_are_joined_and_mixed_with_no_files(clock: Clock) -> None:
     _, headers, content = exchange(clock, server, Accept_Encoding="gzip")
     assert plain("gzip", content) == b"".join(parts)
     assert headers["vary"] == "*"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_content_that_turns_out_too_much_is_413_under_hosted_applications(
+    clock: Clock, caplog: pytest.LogCaptureFixture, waits: bool
+) -> None:
+    """Nobody knew before how much it is; the application has not begun to answer."""
+    from sennit.web.hosting.asgi import ASGI
+
+    async def reading(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    site = Site(clock=clock)
+    site.mount("/", ASGI(reading), limit=10)
+    transport = RecordingTransport(site.build_protocol(None))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    content = b"5\r\n12345\r\n6\r\n123456\r\n0\r\n\r\n"
+    for octets in (head, content) if waits else (head + content,):
+        clock.call_soon(transport.receive, octets)
+        clock.pump()
+    assert transport.take().startswith(b"HTTP/1.1 413 ")
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+class Given:
+    """Content that says whether it was closed."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def __aiter__(self) -> Given:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return LONG.encode()
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+def test_content_that_nobody_takes_is_closed_under_the_compressor(clock: Clock) -> None:
+    """HEAD takes none, and nothing is taken of an answer that cannot be sent."""
+    given = Given()
+
+    def handler(request: Request) -> Response:
+        return Response(given, headers={"content-type": "text/plain"})
+
+    server = http_server(compress()(handler))
+    _, headers, content = exchange(clock, server, method="HEAD", Accept_Encoding="gzip")
+    assert (headers["content-encoding"], content, given.closed) == ("gzip", b"", 1)
+
+
+def test_content_of_an_answer_that_cannot_be_sent_is_closed(clock: Clock) -> None:
+    given = Given()
+    server = http_server(lambda request: Response(given, headers={"x-a": "b\r\nc: d"}))
+    assert exchange(clock, server)[0] == 500
+    assert given.closed == 1
+
+
+def test_not_to_be_transformed_holds_in_whichever_field_it_stands(clock: Clock) -> None:
+    response = text(LONG)
+    response.headers += [(b"cache-control", b"no-transform"), (b"cache-control", b"private")]
+    _, headers, _ = exchange(clock, http_server(compress()(always(response))), Accept_Encoding="br")
+    assert "content-encoding" not in headers

@@ -232,3 +232,37 @@ def test_a_stream_to_head_has_no_content(clock: Clock) -> None:
     clock.call_soon(transport.receive, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
     clock.pump()
     assert transport.take().endswith(b"\r\n\r\n")
+
+
+def test_a_source_that_nobody_listened_to_is_ended_too(clock: Clock) -> None:
+    """It may have subscribed to something when it was made."""
+
+    class Subscribed:
+        closed = False
+
+        def __aiter__(self) -> Subscribed:
+            return self
+
+        async def __anext__(self) -> object:
+            raise AssertionError("HEAD takes no content")
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    source = Subscribed()
+    server = http_server(lambda request: EventStream(source), clock=clock)
+    transport = RecordingTransport(server.build_protocol(None))
+    clock.call_soon(transport.receive, b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    clock.pump()
+    assert source.closed
+
+
+def test_nothing_is_told_between_what_was_missed_and_what_is_heard(clock: Clock) -> None:
+    hub = EventHub(history=3)
+
+    def handler(request: Request) -> Response:
+        response = hub.listen(request)
+        hub.send("meanwhile")
+        return response
+
+    assert b"data: meanwhile" in Listener(clock, handler, "of-another-life").first

@@ -26,10 +26,10 @@ from sennit.core.engine import FilePart
 from sennit.core.errors import MissingExtraError
 from sennit.web.mediatypes import is_compressible
 from sennit.web.response import HTTPError, Response
-from sennit.web.wrappers import ask, then
+from sennit.web.wrappers import Closing, ask, then
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from sennit.core.interfaces import Buffer
     from sennit.web.request import Request
@@ -233,7 +233,7 @@ def _compressed(
         elif name in (b"content-encoding", b"content-range"):
             return response
         elif name == b"cache-control":
-            final = b"no-transform" in value.lower()
+            final = final or b"no-transform" in value.lower()
     if final or not kind or not is_compressible(kind.partition(b";")[0].strip().lower()):
         return response
     size: int | None = None
@@ -258,7 +258,7 @@ def _compressed(
     response.headers = headers
     made = _MAKERS[coding](levels[coding])
     if isinstance(body, AsyncIterable):
-        response.body = _flowing(body, made)
+        response.body = Closing(_flowing(body, made), body)
     elif size is not None and size > AT_ONCE:
         response.body = _in_turns(memoryview(cast("Buffer", body)), made)
     else:
@@ -278,20 +278,15 @@ def _add_vary(response: Response) -> None:
 
 async def _flowing(
     body: AsyncIterable[Buffer | FilePart], made: Compressor
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Pieces as they come: each leaves at once, whole."""
-    try:
-        async for piece in body:
-            if isinstance(piece, FilePart):
-                raise TypeError("pieces of files cannot be compressed: send them as they are")
-            found = made.compress(piece) + made.flush()
-            if found:
-                yield found
-        yield made.finish()
-    finally:
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
+    async for piece in body:
+        if isinstance(piece, FilePart):
+            raise TypeError("pieces of files cannot be compressed: send them as they are")
+        found = made.compress(piece) + made.flush()
+        if found:
+            yield found
+    yield made.finish()
 
 
 async def _in_turns(body: memoryview, made: Compressor) -> AsyncIterator[bytes]:

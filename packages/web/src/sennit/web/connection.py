@@ -293,8 +293,10 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
     ) -> None:
         engine = self.engine
         exchange = head.exchange
-        engine.send_response(exchange, response.status, headers, None, reason=response.reason)
+        begun = False
         try:
+            engine.send_response(exchange, response.status, headers, None, reason=response.reason)
+            begun = True
             if head.method != b"HEAD":
                 async for piece in body:
                     engine.send_body(exchange, piece)
@@ -304,7 +306,7 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
             close = getattr(body, "aclose", None)
             if close is not None:
                 await close()
-            if self._log is not None:
+            if begun and self._log is not None:
                 self._log.request(self, head, response.status, engine.sent_of(exchange))
 
     def room(self, exchange: int) -> Awaitable[None]:

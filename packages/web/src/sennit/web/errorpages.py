@@ -21,7 +21,7 @@ from sennit.core.errors import ConnectionLost, ProtocolError
 from sennit.web.errors import WebUsageError
 from sennit.web.grammar import REASONS
 from sennit.web.response import Response, error_page, html
-from sennit.web.wrappers import ask, then
+from sennit.web.wrappers import ask, own, then
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -65,7 +65,7 @@ def error_pages(pages: Mapping[int, Page], *, default: Page | None = None) -> Wr
         if isinstance(page, str):
             made = html(_filled(page, request, response.status), response.status)
         else:
-            made = page(request, response.status)
+            made = own(page(request, response.status))
             made.status = response.status
         there = {name for name, _ in made.headers}
         made.headers += [

@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING, Final
 from sennit.core.deferred import Deferred
 from sennit.core.reactor.base import current_loop
 from sennit.web.response import Response, error_page
+from sennit.web.wrappers import Closing
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 
     from sennit.web.request import Request
     from sennit.web.response import HeadersIn
@@ -118,7 +119,8 @@ class EventStream(Response):
         retry: float | None = None,
         headers: HeadersIn = None,
     ) -> None:
-        super().__init__(_lively(events, _first(retry), keep_alive), 200, headers)
+        steps = aiter(events)
+        super().__init__(Closing(_lively(steps, _first(retry), keep_alive), steps), 200, headers)
         _describe(self)
 
 
@@ -134,13 +136,12 @@ def _describe(response: Response) -> None:
 
 
 async def _lively(
-    events: AsyncIterable[object], first: bytes, keep_alive: float | None
-) -> AsyncIterator[bytes]:
+    steps: AsyncIterator[object], first: bytes, keep_alive: float | None
+) -> AsyncGenerator[bytes, None]:
     """The octets of events, and comments where none come."""
     import asyncio
 
     yield first
-    steps = aiter(events)
     waiting: asyncio.Future[object] | None = None
     try:
         while True:
@@ -160,9 +161,6 @@ async def _lively(
         if waiting is not None:
             waiting.cancel()
             await asyncio.wait((waiting,))
-        close = getattr(steps, "aclose", None)
-        if close is not None:
-            await close()
 
 
 async def _next(steps: AsyncIterator[object]) -> object:
@@ -249,8 +247,8 @@ class EventHub:
         """
         if self._closed or len(self._listeners) >= self._most:
             return error_page(503, {"retry-after": str(int(self._retry or 5) or 1)})
-        missed = self._missed(request.header("last-event-id"))
-        response = Response(self._stream(missed), 200, headers)
+        seen = request.header("last-event-id")
+        response = Response(self._stream(seen), 200, headers)
         _describe(response)
         return response
 
@@ -264,9 +262,11 @@ class EventHub:
         # It has missed more than is remembered, or comes from before the start.
         return found
 
-    async def _stream(self, missed: list[bytes]) -> AsyncIterator[bytes]:
+    async def _stream(self, seen: str | None) -> AsyncIterator[bytes]:
         listener = _Listener(self._keep_alive)
         self._listeners[listener] = None
+        # In the same breath: nothing is told between what it missed and what it hears.
+        missed = self._missed(seen)
         try:
             yield _first(self._retry) + b"".join(missed)
             while (octets := await listener.take()) is not None:

@@ -681,3 +681,62 @@ def test_an_answer_that_has_begun_gets_no_page(
     assert b"page" not in transport.take()
     assert transport.is_closing()
     assert "broken" in caplog.text
+
+
+# ── responses that are given many times ───────────────────────────────────────
+
+
+@pytest.mark.parametrize("way", ["at once", "deferred", "coroutine"])
+def test_one_response_for_many_requests_stays_what_it_was(clock: Clock, way: str) -> None:
+    """What wrappers add for one client is not there for the next."""
+    shared = text("Hello")
+    before = list(shared.headers)
+
+    async def later() -> Response:
+        return shared
+
+    def handler(request: Request) -> Answer:
+        if way == "deferred":
+            return succeed(shared)
+        return later() if way == "coroutine" else shared
+
+    peer = Peer(clock, wrap(handler, [cors(["https://a.example"]), request_ids(), marking]))
+    for _ in range(2):
+        answer = peer.ask("/", Origin="https://a.example")
+        assert (answer.all("x-seen"), answer.all("vary")) == (["200"], ["origin"])
+    assert shared.headers == before
+
+
+def test_one_page_for_many_errors_stays_what_it_was(clock: Clock) -> None:
+    page = html("gone")
+    before = list(page.headers)
+
+    def handler(request: Request) -> Response:
+        raise HTTPError(405, {"allow": "GET"})
+
+    peer = Peer(clock, wrap(handler, [error_pages({405: lambda request, status: page})]))
+    for _ in range(2):
+        assert peer.ask().all("allow") == ["GET"]
+    assert (page.status, page.headers) == (200, before)
+
+
+# ── rewriting: targets ────────────────────────────────────────────────────────
+
+
+def test_a_parameter_in_a_query_is_one_value_of_it(clock: Clock) -> None:
+    rules = [Redirect("/user/{name}", "/users?name={name}&all=1")]
+    answer = Peer(clock, wrap(at_once, [rewrite(rules)])).ask("/user/a&admin=1%23+x")
+    assert answer.get("location") == "/users?name=a%26admin%3D1%23%2Bx&all=1"
+
+
+def test_a_rewritten_path_has_no_query_of_its_own() -> None:
+    with pytest.raises(WebUsageError, match="neither query nor fragment"):
+        Rewrite("/user/{name}", "/users?name={name}")
+    with pytest.raises(WebUsageError, match="ASCII"):
+        Redirect("/a", "https://bücher.example/")
+
+
+def test_targets_may_be_written_as_they_are_read(clock: Clock) -> None:
+    rules: list[Rewrite] = [Rewrite("/a", "/größe"), Redirect("/größe", "/größe")]
+    answer = Peer(clock, wrap(at_once, [rewrite(rules)])).ask("/a")
+    assert answer.body.decode() == "/größe"

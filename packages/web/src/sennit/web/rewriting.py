@@ -51,6 +51,7 @@ __all__ = [
 
 _HOLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SAFE: Final = "!$&'()*+,-.:;=@_~"
+_TARGET_SAFE: Final = "!#$%&'()*+,-./:;=?@[]_~{}"
 _SAFE_METHODS: Final = (b"GET", b"HEAD")
 
 
@@ -59,7 +60,8 @@ class Rewrite:
 
     Args:
         pattern: Of the paths.
-        target: A path with the pattern's parameters in it; the query stays.
+        target: A path with the pattern's parameters in it and no query: that of the request
+            stays. What is not ASCII is percent-encoded.
 
     Raises:
         WebUsageError: The pattern is none, or the target has what it does not.
@@ -67,7 +69,7 @@ class Rewrite:
 
     def __init__(self, pattern: str, target: str) -> None:
         self.pattern = pattern
-        self.target = target
+        self.target = target = quote(target, safe=_TARGET_SAFE)
         self._router = Router()
         self._router.add(pattern, _never, None)
         self._kinds = {
@@ -77,6 +79,8 @@ class Rewrite:
         }
         if not target.startswith("/") and not isinstance(self, Redirect):
             raise WebUsageError(f"a path begins with a slash: {target!r}")
+        if ("?" in target or "#" in target) and not isinstance(self, Redirect):
+            raise WebUsageError(f"a path has neither query nor fragment: {target!r}")
         holes = set(_HOLE.findall(target))
         if not holes <= set(self._kinds) or "{" in _HOLE.sub("", target):
             raise WebUsageError(f"{target!r} has parameters that {pattern!r} has not")
@@ -91,6 +95,9 @@ class Rewrite:
         def put(hole: re.Match[str]) -> str:
             kind = self._kinds[hole[1]]
             text = kind.to_text(params[hole[1]])
+            if "?" in self.target[: hole.start()]:
+                # One value of the query, which cannot begin another.
+                return quote(text, safe="")
             # An encoded slash inside a segment stays one.
             parts = text.split("/") if kind.tail else [text]
             return "/".join(quote(each, safe=_SAFE) for each in parts)
@@ -106,7 +113,7 @@ class Redirect(Rewrite):
     Args:
         pattern: Of the paths.
         target: A path, or a URL with ``http:`` or ``https:``, with the pattern's parameters
-            in its path; the query goes along unless it has one.
+            in its path or query; the request's query goes along unless it has one.
         status: 301, 302, 303, 307 or 308.
 
     Raises:
@@ -115,6 +122,8 @@ class Redirect(Rewrite):
 
     def __init__(self, pattern: str, target: str, status: int = 308) -> None:
         super().__init__(pattern, target)
+        if not urlsplit(target).netloc.isascii():
+            raise WebUsageError(f"a host is written in ASCII (xn--…): {target!r}")
         if not target.startswith("/"):
             parts = urlsplit(target)
             if parts.scheme not in ("http", "https") or not parts.netloc:

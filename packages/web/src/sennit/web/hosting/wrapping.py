@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sennit.core.errors import ConfigError, SennitError
@@ -103,10 +102,6 @@ def _login(config: WebConfig, context: ServiceContext) -> Wrapper:
 
 def _compress() -> Wrapper:
     from sennit.web.compression import compress
+    from sennit.web.decoding import available_codings
 
-    there = [
-        coding
-        for coding, module in (("zstd", "zstandard"), ("br", "brotli"))
-        if find_spec(module) is not None
-    ]
-    return compress([*there, "gzip"])
+    return compress([each for each in available_codings() if each != "deflate"])

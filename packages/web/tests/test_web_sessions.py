@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -460,3 +461,78 @@ def test_what_was_signed_verifies(payload: bytes, when: int) -> None:
 def test_a_record_that_is_none_is_none(octets: bytes) -> None:
     """What stands in a table may have been written by another version, or by anybody."""
     assert decoded(octets) is None
+
+
+# ── answers that have begun ───────────────────────────────────────────────────
+
+
+def streaming_shop(store: ISessionStore, wall: Wall) -> Site:
+    site = shop(store, wall)
+
+    @site.route("/stream/{what}")
+    async def stream(request: Request, what: str) -> None:
+        session = request.session
+        if what == "out":
+            session.log_out()
+        elif what == "in":
+            session.log_in("ann")
+        elif what == "put":
+            session["what"] = "put"
+        writer = request.start(200, {"content-length": "2"})
+        writer.send(b"ok")
+        writer.end()
+
+    return site
+
+
+def test_an_answer_that_has_begun_ends_and_keeps_sessions_all_the_same(
+    clock: Clock, wall: Wall, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = Browser(clock, streaming_shop(MemorySessions(wall_clock=wall), wall))
+    browser.get("/put/apples")
+    assert browser.get("/stream/put") == "ok"
+    assert browser.get("/look") == "{'what': 'put'}"
+    assert browser.get("/stream/nothing") == "ok"
+    assert browser.get("/stream/out") == "ok"
+    assert caplog.records == []
+    assert browser.get("/look") == "{}"
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_name_that_the_client_cannot_be_told_is_warned_of(
+    clock: Clock, wall: Wall, caplog: pytest.LogCaptureFixture, known: bool
+) -> None:
+    """The old name leads nowhere all the same: it may be somebody else's by now."""
+    browser = Browser(clock, streaming_shop(MemorySessions(wall_clock=wall), wall))
+    if known:
+        browser.get("/put/apples")
+    assert browser.get("/stream/in") == "ok"
+    assert "request.start" in caplog.text
+    assert browser.get("/look") == "{}"
+
+
+def test_a_cookie_for_other_sites_goes_over_tls_only(clock: Clock, wall: Wall) -> None:
+    """Browsers take it in no other way, and it cannot be written in another."""
+    for options in ({"same_site": "none"}, {"cookie": "__Host-shop"}):
+        browser = Browser(clock, shop(MemorySessions(wall_clock=wall), wall, **options))
+        assert browser.get("/put/x") == "put"
+        assert "Secure" in browser.set[0]
+    with pytest.raises(ValueError, match="secure"):
+        with_sessions(MemorySessions(), same_site="none", secure=False)
+
+
+def test_memory_holds_no_tokens_and_does_not_look_through_all_for_each(wall: Wall) -> None:
+    store = MemorySessions(1000, wall_clock=wall)
+
+    async def fill(count: int) -> float:
+        begun = time.process_time()
+        for _ in range(count):
+            token = await store.save(None, Record({}, 0, 0), wall.now + 1000)
+            assert token is not None
+            assert token not in repr(vars(store)) if count == 1 else True
+        return time.process_time() - begun
+
+    asyncio.run(fill(1))
+    filling = asyncio.run(fill(1000))
+    assert asyncio.run(fill(1000)) < 5 * filling + 0.05
+    assert len(store) == 1000

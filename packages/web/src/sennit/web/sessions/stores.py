@@ -44,6 +44,8 @@ __all__ = [
 
 MAX_RECORD: Final = 64 * 1024
 """Octets of one session that are kept here."""
+SWEEP: Final = 10.0
+"""Seconds at least between two looks at everything that is kept in memory."""
 TOKEN: Final = 32
 """Random octets of a token."""
 
@@ -149,7 +151,8 @@ class MemorySessions:
     def __init__(self, limit: int = 10_000, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._limit = limit
         self._wall_clock = wall_clock
-        self._kept: dict[str, tuple[bytes, float]] = {}
+        self._kept: dict[str, tuple[bytes, float]] = {}  # by `key_of` their tokens
+        self._swept = -SWEEP
 
     def __len__(self) -> int:
         """How many are kept, expired ones among them."""
@@ -157,11 +160,12 @@ class MemorySessions:
 
     async def load(self, token: str) -> Record | None:
         """The session of a token."""
-        found = self._kept.get(token)
+        key = key_of(token)
+        found = self._kept.get(key)
         if found is None:
             return None
         if found[1] <= self._wall_clock():
-            del self._kept[token]
+            del self._kept[key]
             return None
         return decoded(found[0])
 
@@ -172,21 +176,24 @@ class MemorySessions:
             token = new_token()
             if len(self._kept) >= self._limit:
                 self._make_room()
-        elif self._kept.pop(token, None) is None:
+        elif self._kept.pop(key_of(token), None) is None:
             return None
-        self._kept[token] = (octets, expires)
+        self._kept[key_of(token)] = (octets, expires)
         return token
 
     def _make_room(self) -> None:
         now = self._wall_clock()
-        for token in [each for each, kept in self._kept.items() if kept[1] <= now]:
-            del self._kept[token]
+        # All are looked at now and then only: whoever fills it would have it done each time.
+        if not 0 <= now - self._swept < SWEEP:
+            self._swept = now
+            for key in [each for each, kept in self._kept.items() if kept[1] <= now]:
+                del self._kept[key]
         while len(self._kept) >= self._limit:
             del self._kept[next(iter(self._kept))]
 
     async def delete(self, token: str) -> None:
         """Forget it."""
-        self._kept.pop(token, None)
+        self._kept.pop(key_of(token), None)
 
 
 @implementer(ISessionStore)

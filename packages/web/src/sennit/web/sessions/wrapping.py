@@ -4,7 +4,9 @@ A session begins when something is put into it, and not before: clients that are
 looked at leave nothing behind. It is loaded before the handler is asked, if the client
 shows a cookie, and saved after the handler has answered, if it was changed, or if nobody
 has said for a while that it is in use. A session whose content cannot be saved is a fault
-of the application, and answered so.
+of the application, and answered so. An answer that is given piece by piece has left when
+its handler returns: the session is saved and ended all the same, but a new one, whose name
+the client would have to be told, is lost, and a warning says so.
 
 Sources: RFC 6265; OWASP's session management cheat sheet (names of 128 bits and more,
 renewed at login; idle and absolute time limits).
@@ -13,6 +15,7 @@ renewed at login; idle and absolute time limits).
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from sennit.web.wrappers import Wrapper
 
 __all__ = ["with_sessions"]
+
+_log = logging.getLogger("sennit.web")
 
 PRECISION: Final = 10
 """That a session is in use is written down when a tenth of its idle time has gone."""
@@ -70,7 +75,14 @@ def with_sessions(
     """
     if not 0 < idle <= absolute:
         raise WebUsageError("a session may be idle for a while, and for no longer than it lasts")
-    Response().set_cookie(cookie, "", path=path, domain=domain, same_site=same_site)
+    if secure is None and (
+        same_site == "none" or cookie.lower().startswith(("__secure-", "__host-"))
+    ):
+        # Browsers take these over TLS only, whatever the request came over.
+        secure = True
+    Response().set_cookie(
+        cookie, "", path=path, domain=domain, secure=secure is not False, same_site=same_site
+    )
     hosts_own = path == "/" and domain is None and not cookie.startswith("__")
 
     def finish(
@@ -117,6 +129,25 @@ def with_sessions(
                 response.set_header("cache-control", "no-store")
         return response
 
+    async def begun(shown: _Shown, session: Session, record: Record | None) -> None:
+        """The answer has begun without a cookie: keep and end what needs none."""
+        token = shown.token
+        if token is not None and record is not None:
+            if session.ended or session.rotated or not session.data:
+                await store.delete(token)
+            elif session.changed or wall_clock() - record.seen >= idle / PRECISION:
+                now = wall_clock()
+                expires = min(now + idle, session.created + absolute)
+                kept = await store.save(token, Record(session.data, session.created, now), expires)
+                if kept is None or kept == token:
+                    return
+        if session.data and session.changed:
+            _log.warning(
+                "a session was begun, renamed or, in a cookie, changed by a handler that answers "
+                "with request.start: it is lost, as that answer has no cookie; give a Response "
+                "with an asynchronous iterable instead"
+            )
+
     async def known(request: Request, handler: Handler, shown: _Shown, token: str) -> Any:
         now = wall_clock()
         record = await store.load(token) if len(token) <= MAX_TOKEN else None
@@ -129,7 +160,9 @@ def with_sessions(
         session = Session(record, now)
         request.state["session"] = session
         answer = then(
-            ask(handler, request), lambda response: finish(response, shown, session, record)
+            ask(handler, request),
+            lambda response: finish(response, shown, session, record),
+            lambda: begun(shown, session, record),
         )
         return await answer if inspect.isawaitable(answer) else answer
 
@@ -143,7 +176,9 @@ def with_sessions(
             session = Session(None, wall_clock())
             request.state["session"] = session
             return then(
-                ask(handler, request), lambda response: finish(response, shown, session, None)
+                ask(handler, request),
+                lambda response: finish(response, shown, session, None),
+                lambda: begun(shown, session, None) if session.changed else None,
             )
 
         return call

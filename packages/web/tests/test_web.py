@@ -53,6 +53,7 @@ NAMES = [
     "MemorySessions",
     "Methods",
     "MismatchError",
+    "MissingFieldError",
     "PoolLimits",
     "Proxies",
     "Proxy",

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sennit.web import MissingFieldError
 from sennit.web.forms import Form, FormError, FormLimits, read_form
 from sennit.web.multipart import (
     MultipartReader,
@@ -331,3 +332,27 @@ def test_parameters_cost_linear_time() -> None:
         with pytest.raises(FormError):
             parse_parameters(value + "\0x")
     assert time.perf_counter() - begun < 2
+
+
+def test_a_field_that_did_not_come_is_the_clients_fault() -> None:
+    form = read(part("a", b"1") + END)
+    for missing in (lambda: form["b"], lambda: form.uploads["b"]):
+        with pytest.raises(MissingFieldError, match="'b' is missing") as caught:
+            missing()
+        assert caught.value.status == 400
+        assert isinstance(caught.value, KeyError)
+    assert form.get("b") is None
+    assert "b" not in form
+
+
+async def test_a_file_that_could_not_be_written_whole_is_not_there(
+    reactor: Reactor, tmp_path: Path
+) -> None:
+    data = part("file", b"x" * 5000, "a.bin") + END
+    form = await read_form(KIND, pieces(data), FormLimits(memory=1000))
+    (upload,) = form.files
+    assert not upload.in_memory
+    form.close()
+    with pytest.raises(ValueError, match="closed"):
+        await upload.save(tmp_path / "stored")
+    assert not (tmp_path / "stored").exists()

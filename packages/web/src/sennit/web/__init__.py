@@ -66,7 +66,16 @@ if TYPE_CHECKING:
     from sennit.web.request import Request
     from sennit.web.requestids import RequestIDFilter, current_request_id, request_ids
     from sennit.web.resource import FunctionResource, Resource, Site
-    from sennit.web.response import HTTPError, Response, error_page, html, json, redirect, text
+    from sennit.web.response import (
+        HTTPError,
+        MissingFieldError,
+        Response,
+        error_page,
+        html,
+        json,
+        redirect,
+        text,
+    )
     from sennit.web.rewriting import (
         Redirect,
         Rewrite,
@@ -150,6 +159,7 @@ __all__ = [
     "MemorySessions",
     "Methods",
     "MismatchError",
+    "MissingFieldError",
     "PoolLimits",
     "Proxies",
     "Proxy",
@@ -266,7 +276,16 @@ _ROOMS = {
     "request": ("Request",),
     "requestids": ("RequestIDFilter", "current_request_id", "request_ids"),
     "resource": ("FunctionResource", "Resource", "Site"),
-    "response": ("HTTPError", "Response", "error_page", "html", "json", "redirect", "text"),
+    "response": (
+        "HTTPError",
+        "MissingFieldError",
+        "Response",
+        "error_page",
+        "html",
+        "json",
+        "redirect",
+        "text",
+    ),
     "rewriting": (
         "Redirect",
         "Rewrite",

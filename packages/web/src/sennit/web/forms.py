@@ -21,6 +21,7 @@ is taken apart (``multipart.py``), what the client sends (``client/multipart.py`
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
@@ -36,9 +37,9 @@ from sennit.web.multipart import (
     parse_parameters,
     safe_file_name,
 )
+from sennit.web.request import Fields
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import AsyncIterable, AsyncIterator, Callable
     from types import TracebackType
     from typing import Self
@@ -72,6 +73,7 @@ class Upload:
 
     __slots__ = (
         "__weakref__",
+        "_closed",
         "_disk",
         "_pieces",
         "_waiting",
@@ -93,6 +95,7 @@ class Upload:
         self._pieces: list[bytes] = []
         self._waiting = 0  # octets in them
         self._disk: IO[bytes] | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"<Upload {self.file_name[:64]!r}, {self.size} octets>"
@@ -135,19 +138,27 @@ class Upload:
 
         Raises:
             FileExistsError: There is one; nothing was touched.
+            OSError: It could not be written; nothing is left of it.
         """
         await _in_thread(self._save, path)
 
     def _save(self, path: str | os.PathLike[str]) -> None:
         with open(path, "xb") as out:
-            if self._disk is None:
-                out.writelines(self._pieces)
-                return
-            for at in range(0, self.size, 1024 * 1024):
-                out.write(_read_at(self._disk, at, 1024 * 1024))
+            try:
+                if self._disk is None:
+                    out.writelines(self._pieces)
+                    return
+                for at in range(0, self.size, 1024 * 1024):
+                    out.write(_read_at(self._disk, at, 1024 * 1024))
+                out.flush()
+            except BaseException:
+                # Half a file would be taken for a whole one, and stand in the way of the next.
+                os.unlink(path)
+                raise
 
     def close(self) -> None:
         """Forget it, and its temporary file."""
+        self._closed = True
         self._pieces = []
         if self._disk is not None:
             self._disk.close()
@@ -166,14 +177,20 @@ class Upload:
     async def spill(self) -> None:
         """Write what is in memory to the temporary file."""
         pieces, self._pieces, self._waiting = self._pieces, [], 0
+        await _in_thread(self._write, pieces)
+
+    def _write(self, pieces: list[bytes]) -> None:
+        """In the thread, which goes on when whoever waits for it is cancelled."""
         disk = self._disk
         if disk is None:
-            made: IO[bytes] = await _in_thread(tempfile.TemporaryFile)
-            self._disk = disk = made
-            # Closed with the upload, without Python's warning to those who did not say so.
+            disk = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the upload
+            # Without Python's warning to those who did not say so.
             weakref.finalize(self, disk.close)
-        if pieces:
-            await _in_thread(disk.writelines, pieces)
+            self._disk = disk
+        if self._closed:
+            disk.close()
+        else:
+            disk.writelines(pieces)
 
 
 def _read_at(file: IO[bytes], at: int, size: int) -> bytes:
@@ -190,6 +207,9 @@ async def _in_thread(fn: Callable[..., T], *args: Any) -> T:  # Any: what fn tak
 class Form(Mapping[str, str]):
     """A form: a mapping of its fields' first values, and its uploads.
 
+    A field or an upload that is asked for and did not come is answered 400, unless
+    `MissingFieldError`, a `KeyError`, is caught; ``form.get(name)`` gives ``None``.
+
     Attributes:
         fields: List of (name, value), in the order they came.
         files: The uploads, in the order they came.
@@ -198,7 +218,7 @@ class Form(Mapping[str, str]):
     def __init__(self) -> None:
         self.fields: list[tuple[str, str]] = []
         self.files: list[Upload] = []
-        self._first: dict[str, str] = {}
+        self._first: Fields[str] = Fields()
 
     def __repr__(self) -> str:
         return f"<Form: {len(self.fields)} fields, {len(self.files)} files>"
@@ -217,9 +237,9 @@ class Form(Mapping[str, str]):
         return [value for each, value in self.fields if each == name]
 
     @property
-    def uploads(self) -> dict[str, Upload]:
+    def uploads(self) -> Fields[Upload]:
         """The first upload of each field."""
-        found: dict[str, Upload] = {}
+        found: Fields[Upload] = Fields()
         for each in self.files:
             found.setdefault(each.name, each)
         return found

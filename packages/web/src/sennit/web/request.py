@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote_to_bytes
 
 from sennit.core.errors import LimitReachedError
 from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.events import CHUNKED
-from sennit.web.response import HTTPError, Response
+from sennit.web.response import HTTPError, MissingFieldError, Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +27,21 @@ if TYPE_CHECKING:
     from sennit.web.response import HeadersIn
     from sennit.web.sessions.session import Session
 
-__all__ = ["Request", "decode_segments"]
+__all__ = ["Fields", "Request", "decode_segments"]
+
+V = TypeVar("V")
 
 MAX_FIELDS = 1000
 """Fields of a query that are looked at; with more the request is refused (400)."""
+
+
+class Fields(dict[str, V]):
+    """What came by name; asking for what did not come is answered 400, unless it is caught."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> V:
+        raise MissingFieldError(name)
 
 
 class Request:
@@ -108,17 +119,19 @@ class Request:
         return self.head.path.partition(b"?")[2].decode("ascii")
 
     @property
-    def query(self) -> dict[str, list[str]]:
+    def query(self) -> Fields[list[str]]:
         """Values of the query's fields by name.
+
+        ``request.query["page"][0]`` is answered 400 where there is no such field.
 
         Raises:
             HTTPError: 400, there are too many.
         """
         found = self.query_string
         if not found:
-            return {}
+            return Fields()
         try:
-            return parse_qs(found, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+            return Fields(parse_qs(found, keep_blank_values=True, max_num_fields=MAX_FIELDS))
         except ValueError:
             raise HTTPError(400) from None
 

@@ -24,7 +24,16 @@ if TYPE_CHECKING:
         | AsyncIterable[Buffer | FilePart]
     )  # fmt: skip
 
-__all__ = ["HTTPError", "Response", "error_page", "html", "json", "redirect", "text"]
+__all__ = [
+    "HTTPError",
+    "MissingFieldError",
+    "Response",
+    "error_page",
+    "html",
+    "json",
+    "redirect",
+    "text",
+]
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _HTML = (b"content-type", b"text/html; charset=utf-8")
@@ -181,6 +190,13 @@ class HTTPError(WebError):
         super().__init__(message or REASONS.get(status, b"").decode("ascii"))
         self.status = status
         self.headers = headers
+
+
+class MissingFieldError(HTTPError, KeyError):
+    """A field that a query or a form must have did not come: 400, where nobody catches it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(400, None, f"the field {name!r:.100} is missing")
 
 
 def _octets(headers: HeadersIn) -> list[tuple[bytes, bytes]]:

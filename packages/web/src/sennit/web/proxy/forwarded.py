@@ -71,6 +71,7 @@ _NODE: Final = re.compile(
 _HOST: Final = re.compile(
     r"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 ).fullmatch
+_KEPT_AT_MOST: Final = 512
 _SCHEMES: Final = ("http", "https")
 
 
@@ -278,16 +279,19 @@ class TrustedPeers:
         UsageError: One of them is none.
     """
 
-    __slots__ = ("_networks", "_unix")
+    __slots__ = ("_networks", "_nobody", "_unix")
 
     def __init__(self, networks: str | Iterable[str]) -> None:
         names = networks.split(",") if isinstance(networks, str) else list(networks)
         names = [each.strip() for each in names]
         self._unix = "unix" in names
         self._networks = Networks([each for each in names if each and each != "unix"])
+        self._nobody = not any(names)
 
     def trusts(self, peer: Address | None) -> bool:
         """Whether a connection from there is trusted."""
+        if self._nobody:
+            return False
         host = host_of(peer)
         if host is None:
             return self._unix and (peer is None or isinstance(peer, UnixAddress))
@@ -378,6 +382,8 @@ class Forwarder:
                 raise WebUsageError(f"a style is 'x-forwarded' or 'forwarded', not {each!r}")
         self._styles = tuple(styles)
         self._trusted = TrustedPeers(trusted)
+        # What was made for whom: a client asks more than once, and most are strangers.
+        self._made: dict[tuple[str, str, str], list[Field]] = {}
 
     def fields(
         self, peer: Address | None, scheme: str, host: str, headers: Iterable[Field]
@@ -391,9 +397,19 @@ class Forwarder:
             headers: As they came.
         """
         client = host_of(peer) or ""
-        before: list[Field] = []
         if self._trusted.trusts(peer):
             before = [each for each in headers if says_origin(each[0])]
+            if before:
+                return self._fields(client, scheme, host, before)
+        known = self._made.get((client, scheme, host))
+        if known is None:
+            known = self._fields(client, scheme, host, [])
+            if len(self._made) >= _KEPT_AT_MOST:
+                self._made.clear()
+            self._made[client, scheme, host] = known
+        return known
+
+    def _fields(self, client: str, scheme: str, host: str, before: list[Field]) -> list[Field]:
         made: list[Field] = []
         if "x-forwarded" in self._styles:
             made += self._x_fields(client, scheme, host, before)

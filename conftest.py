@@ -6,9 +6,15 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# How long one example takes depends on who else has the processor; what has to be quick is
+# tested as a factor of a control in the same run.
+settings.register_profile("sennit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sennit")
 
 _ON_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 

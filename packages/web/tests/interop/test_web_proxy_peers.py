@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from sennit.core import ClientTLS, ServerTLS, serve
-from sennit.web import Limits, Request, Response, Site, http_server, text
+from sennit.web import Limits, Request, Response, Site, connect_websocket, http_server, text
 from sennit.web.proxy.checks import HealthCheck
 from sennit.web.proxy.forward import ForwardProxy
 from sennit.web.proxy.health import HealthRules
@@ -252,6 +252,31 @@ async def test_a_websocket_of_others_goes_through(aio: int) -> None:
             await ws.send(big)
             assert await ws.recv() == big
             assert upstream.open == 1
+        async with asyncio.timeout(5):
+            while upstream.open:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_websocket_over_http2_goes_on_over_http1(aio: int) -> None:
+    """RFC 8441 to us, RFC 6455 to aiohttp."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    tls = ServerTLS(
+        certificate=b"".join(each.bytes() for each in issued.cert_chain_pems),
+        key=issued.private_key_pem.bytes(),
+        alpn=["h2", "http/1.1"],
+    )
+    proxy = ReverseProxy([f"http://127.0.0.1:{aio}"])
+    upstream = next(iter(proxy.upstreams))
+    trust = ClientTLS(trust=authority.cert_pem.bytes())
+    async with proxy, serve("tls://127.0.0.1:0", http_server(proxy), tls=tls) as server:
+        url = f"wss://localhost:{server.port}/ws"
+        async with connect_websocket(url, http2=True, tls=trust) as ws:
+            await ws.send("hello")
+            assert await ws.receive() == "HELLO"
+            big = os.urandom(MIB // 2)
+            await ws.send(big)
+            assert await ws.receive() == big
         async with asyncio.timeout(5):
             while upstream.open:
                 await asyncio.sleep(0.01)

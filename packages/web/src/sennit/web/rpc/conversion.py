@@ -65,12 +65,12 @@ def kind_of(value: object) -> str:
     return _KINDS.get(type(value), "something else")
 
 
-def is_record(kind: Any) -> bool:
+def _is_record(kind: Any) -> bool:
     """Whether it is a dataclass."""
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
-def is_subclass(kind: Any, base: type) -> bool:
+def _is_subclass(kind: Any, base: type) -> bool:
     """`issubclass`, after which a checker still takes an `Any` for one."""
     return issubclass(kind, base)
 
@@ -226,10 +226,10 @@ class Values:
         return _row([self.converter(each) for each in arguments], lambda *values: values)
 
     def _class(self, kind: Any) -> Converter:
-        if is_subclass(kind, Enum):
+        if _is_subclass(kind, Enum):
             members: list[Any] = list(kind)
             return _member_of({(type_of(each.value), each.value): each for each in members})
-        if is_record(kind):
+        if _is_record(kind):
             hints = typing.get_type_hints(kind)
             taken = [each for each in dataclasses.fields(kind) if each.init]
             required = {
@@ -244,7 +244,7 @@ class Values:
             hints = typing.get_type_hints(kind)
             fields = {name: self.converter(hint) for name, hint in hints.items()}
             return _object(fields, set(kind.__required_keys__), dict)
-        if is_subclass(kind, tuple) and hasattr(kind, "_fields"):
+        if _is_subclass(kind, tuple) and hasattr(kind, "_fields"):
             hints = typing.get_type_hints(kind)
             return _row([self.converter(hints.get(each, Any)) for each in kind._fields], kind)
         if hasattr(kind, "__struct_fields__"):
@@ -299,7 +299,7 @@ class Values:
             return value.isoformat()
         if is_a(value, UUID, Decimal):
             return str(value)
-        if is_record(kind):
+        if _is_record(kind):
             names = [each.name for each in dataclasses.fields(value)]
         elif hasattr(kind, "__struct_fields__"):
             stored: dict[str, str] = dict(

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from sennit.web.rpc.json_grammar import Identity
     from sennit.web.rpc.posting import ISender
 
-__all__ = ["JSONRPC", "JSONRPCBatch", "JSONRPCClient", "work_on"]
+__all__ = ["JSONRPC", "JSONRPCBatch", "JSONRPCClient", "answer_to", "plain_call", "work_on"]
 
 MEDIA_TYPES: Final = ("application/json", "application/json-rpc", "application/jsonrequest")
 """What calls and answers may be called."""

@@ -195,7 +195,7 @@ class XMLRPC(Resource):
         found = self.methods.find(asked)
         if found is None:
             raise RPCError(METHOD_NOT_FOUND, "there is no such method")
-        return found.documentation if name == "system.methodHelp" else signatures_of(found)
+        return found.documentation if name == "system.methodHelp" else _signatures_of(found)
 
 
 def _call_in(value: Any) -> tuple[str, list[Any]]:
@@ -214,7 +214,7 @@ def _call_in(value: Any) -> tuple[str, list[Any]]:
     return name, params
 
 
-def signatures_of(found: Exposed) -> list[list[str]] | str:
+def _signatures_of(found: Exposed) -> list[list[str]] | str:
     """The ways to call a function, each its result's type and its parameters'.
 
     Where a type has no name of XML-RPC's it is ``"undef"`` as a whole, as is the custom.

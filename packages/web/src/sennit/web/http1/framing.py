@@ -32,6 +32,7 @@ from __future__ import annotations
 import re
 
 from sennit.web.events import CHUNKED, RequestHead
+from sennit.web.http1.targets import TCHAR, is_host, odd_coding, other_form
 from sennit.web.http1.verdict import (
     PrefaceSeen,
     Refused,
@@ -64,7 +65,6 @@ __all__ = [
 ]
 
 
-TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 VALUE = rb"[\t -~\x80-\xff]"
 
 # Possessive quantifiers: a failed match never goes back, so each is linear.
@@ -78,15 +78,7 @@ _REQUEST_LINE = re.compile(rb"(%b++) ([!\"$-~]++) HTTP/([0-9])\.([0-9])" % TCHAR
 _FIELD_LINE = re.compile(rb"(%b++):(%b*+)" % (TCHAR, VALUE)).fullmatch
 FIELDS = re.compile(rb"([^:\r\n]++):([^\r\n]*+)\r\n").findall
 _BAD_OCTET = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
-_HOST = re.compile(
-    rb"(?:(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%\-]{1,255})(?::[0-9]{0,5})?)?"
-).fullmatch
-_ABSOLUTE = re.compile(rb"(?:http|https)://([^/?]++)([/?].*+)?", re.IGNORECASE).fullmatch
-_AUTHORITY = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%\-]{1,255}):[0-9]{1,5}"
-).fullmatch
 LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
-_TOKENS = re.compile(rb"%b++" % TCHAR).fullmatch
 _CHUNK_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16})"
     rb"((?:;%b++(?:=(?:%b++|\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+\"))?+)*+)"
@@ -108,9 +100,6 @@ _SPECIAL: Final = frozenset(
         b"transfer-encoding",
         b"upgrade",
     }
-)
-_KNOWN_CODINGS: Final = frozenset(
-    {b"compress", b"deflate", b"gzip", b"identity", b"x-compress", b"x-gzip"}
 )
 _NOT_IN_TRAILERS: Final = frozenset({b"content-length", b"host", b"transfer-encoding", b"trailer"})
 _HARMLESS_UPGRADES: Final = frozenset({b"h2c"})
@@ -412,12 +401,12 @@ class Gate:
         else:
             version = b"1.0"
         if host is not None and host != self._known_host:
-            if _HOST(host) is None:
+            if is_host(host) is None:
                 raise Refused(400, "Host names no host", "RFC 9112 §3.2")
             self._known_host = host
         path = target
         if target[0] != 47 or method == b"CONNECT":
-            path, host = _other_form(method, target, host)
+            path, host = other_form(method, target, host)
         head = RequestHead(method, target, version, headers, host, 0, version == b"1.1")
         head.path = path
         if special is not None:
@@ -449,7 +438,7 @@ class Gate:
             if old:
                 raise Refused(400, "Transfer-Encoding in HTTP/1.0", "RFC 9112 §6.1")
             if coding.lower() != b"chunked":
-                raise _odd_coding(coding)
+                raise odd_coding(coding)
             head.length = CHUNKED
         elif length is not None:
             if LENGTH(length) is None:
@@ -676,38 +665,3 @@ class Gate:
         self._state = AT_HEAD
         self.in_body = False
         return b""
-
-
-def _other_form(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
-    """Path and authority of a target that is not a path (RFC 9112 §3.2.2-§3.2.4).
-
-    Raises:
-        Refused: It is none of the forms, or of one that the method does not have.
-    """
-    if method == b"CONNECT":
-        if _AUTHORITY(target) is None:
-            raise Refused(400, "CONNECT without an authority", "RFC 9112 §3.2.3")
-        return b"", target
-    if target == b"*":
-        if method != b"OPTIONS":
-            raise Refused(400, "the target * without OPTIONS", "RFC 9112 §3.2.4")
-        return target, host
-    match = _ABSOLUTE(target)
-    if match is None or _HOST(match[1]) is None:
-        raise Refused(400, "the target is no path and no URL", "RFC 9112 §3.2")
-    authority: bytes = match[1]
-    if host is not None and host.lower() != authority.lower():
-        raise Refused(400, "target and Host disagree", "RFC 9112 §3.2.2")
-    rest: bytes = match[2] or b"/"
-    if rest[0] == 63:
-        rest = b"/" + rest
-    return rest, authority
-
-
-def _odd_coding(coding: bytes) -> Refused:
-    """The answer to a Transfer-Encoding that is not ``chunked`` alone (RFC 9112 §6.1, §6.3)."""
-    codings = [each.strip(b" \t").lower() for each in coding.split(b",")]
-    unknown = [each for each in codings if each not in _KNOWN_CODINGS and each != b"chunked"]
-    if unknown and all(_TOKENS(each) is not None for each in codings):
-        return Refused(501, "a transfer coding nobody knows", "RFC 9112 §6.1")
-    return Refused(400, "a Transfer-Encoding that is not chunked alone", "RFC 9112 §6.1")

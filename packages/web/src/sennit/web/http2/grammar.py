@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 
 from sennit.web.events import CHUNKED, RequestHead
-from sennit.web.http1.framing import _AUTHORITY, _HOST
+from sennit.web.http1.targets import is_authority
+from sennit.web.http1.targets import is_host as matches_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def is_method(value: bytes) -> bool:
 
 def is_host(value: bytes) -> bool:
     """Whether it can be an authority, and is not empty."""
-    return bool(value) and _HOST(value) is not None
+    return bool(value) and matches_host(value) is not None
 
 
 def is_path(value: bytes) -> bool:
@@ -212,7 +213,7 @@ def request_head(
     if method == b"CONNECT" and protocol is None:
         if b":scheme" in pseudo or b":path" in pseudo:
             raise Malformed("CONNECT with :scheme or :path", "RFC 9113 §8.5")
-        if authority is None or _AUTHORITY(authority) is None:
+        if authority is None or is_authority(authority) is None:
             raise Malformed("CONNECT without an authority", "RFC 9113 §8.5")
         target = authority
     else:
@@ -223,7 +224,7 @@ def request_head(
         authority = host
     elif host is not None and host.lower() != authority.lower():
         raise Malformed(":authority and Host disagree", "RFC 9113 §8.3.1")
-    if not authority or _HOST(authority) is None:
+    if not authority or matches_host(authority) is None:
         raise Malformed(f"no host: {(authority or b'')[:64]!r}", "RFC 9113 §8.3.1")
     if host is None:
         # Whoever asks for it by that name finds it (RFC 9113 §8.3.1).

@@ -167,6 +167,23 @@ def test_an_error_is_told_with_its_data(clock: Clock, caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("odd", ["\ud800", 10**5000], ids=["half a pair", "too long"])
+def test_a_result_that_cannot_be_written_leaves_the_others_of_the_batch_alone(
+    clock: Clock, caplog: pytest.LogCaptureFixture, odd: object
+) -> None:
+    rpc = service()
+
+    @rpc.method(name="odd")
+    def give() -> object:
+        return odd
+
+    calls = [{"jsonrpc": "2.0", "method": each, "id": each} for each in ("odd", "get_data")]
+    first, second = ask(clock, json.dumps(calls), rpc)
+    assert first["error"] == {"code": -32603, "message": "internal error"}
+    assert second["result"] == ["hello", 5]
+    assert "in the result of 'odd'" in caplog.text
+
+
 HOSTILE = [
     b"[" * 100_000,
     b'{"a":' * 65 + b"1" + b"}" * 65,

@@ -140,7 +140,14 @@ async def answer_to(
         )
     except RPCError as error:
         return _refusal(message.identity, error) if message.awaited else None
-    return write_result(message.identity, result) if message.awaited else None
+    if not message.awaited:
+        return None
+    try:
+        return write_result(message.identity, result)
+    except ValueError as problem:
+        # Half of a surrogate pair, say, or more digits than Python writes: other calls of the
+        # batch have their answers all the same.
+        return _failure(message.identity, problem, f"in the result of {message.method!r:.200}")
 
 
 def _refusal(identity: Identity, error: RPCError) -> bytes:
@@ -148,10 +155,15 @@ def _refusal(identity: Identity, error: RPCError) -> bytes:
         told = RPCError(error.code, error.message, JSON_VALUES.simplify(error.data))
         return write_error(identity, told)
     except (ValueError, TypeError) as problem:
-        from sennit.core.reactor.lifecycle import log_error
+        return _failure(identity, problem, f"in the data of {error!r:.200}")
 
-        log_error(problem, f"in the data of {error!r:.200}")
-        return write_error(identity, RPCError(INTERNAL_ERROR, "internal error"))
+
+def _failure(identity: Identity, problem: Exception, where: str) -> bytes:
+    """The answer to a call whose function gave what cannot be sent: that is logged."""
+    from sennit.core.reactor.lifecycle import log_error
+
+    log_error(problem, where)
+    return write_error(identity, RPCError(INTERNAL_ERROR, "internal error"))
 
 
 # ── the asking side ───────────────────────────────────────────────────────────

@@ -5,11 +5,11 @@ out of the octets received in one step. Of all others, each piece of payload is
 unmasked, decompressed and checked to be UTF-8 as it comes, so that a fault shows
 as soon as it can be seen (RFC 6455 §8.1), and put into one buffer.
 
-It is chosen by itself where it is ahead of wsproto: always, as measured (the mask
-comes off in Python at a third of wsproto's cost per octet, and with the extra
-``fast`` at a hundredth; see ``masking.py`` and ``bench/README.md``).
-`WSProtoEngine` stays as what it is held against, and for whoever would rather
-have frames read by code that many others use.
+It is what servers and clients take by themselves, always, since it is ahead wherever it was
+measured: reading and writing back a message of 64 octets takes it 1.9 µs and
+`WSProtoEngine` 10, one of 64 KiB 15 and 45 (with the extra ``fast``; without it either takes
+some 65 more for the mask, ``masking.py``). `WSProtoEngine` stays as what it is held
+against, and for whoever would rather have frames read by code that many others use.
 
 Sources: RFC 6455 §5, §7.4, §8.1; RFC 7692 §6. Not here: writing and states
 (``conversation.py``).

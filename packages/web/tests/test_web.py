@@ -10,8 +10,10 @@ import pytest
 import sennit.web
 
 NAMES = [
+    "ASGI",
     "JSONRPC",
     "URL",
+    "WSGI",
     "XMLRPC",
     "AccessLog",
     "BasicAuth",

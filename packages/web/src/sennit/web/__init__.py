@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         WebUsageError,
     )
     from sennit.web.forms import Form, FormError, FormLimits, Upload
+    from sennit.web.hosting.asgi import ASGI
+    from sennit.web.hosting.wsgi import WSGI
     from sennit.web.http1.engine import HTTP1ServerEngine
     from sennit.web.http1.parsers import H11ServerEngine, HTTPToolsServerEngine
     from sennit.web.http1.server import HTTP1ServerProtocol
@@ -116,8 +118,10 @@ if TYPE_CHECKING:
     from sennit.web.wrappers import ask, then
 
 __all__ = [
+    "ASGI",
     "JSONRPC",
     "URL",
+    "WSGI",
     "XMLRPC",
     "AccessLog",
     "BasicAuth",
@@ -260,6 +264,8 @@ _ROOMS = {
         "WebUsageError",
     ),
     "forms": ("Form", "FormError", "FormLimits", "Upload"),
+    "hosting.asgi": ("ASGI",),
+    "hosting.wsgi": ("WSGI",),
     "http1.engine": ("HTTP1ServerEngine",),
     "http1.parsers": ("H11ServerEngine", "HTTPToolsServerEngine"),
     "http1.server": ("HTTP1ServerProtocol",),

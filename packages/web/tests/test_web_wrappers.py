@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -740,3 +740,46 @@ def test_targets_may_be_written_as_they_are_read(clock: Clock) -> None:
     rules: list[Rewrite] = [Rewrite("/a", "/größe"), Redirect("/größe", "/größe")]
     answer = Peer(clock, wrap(at_once, [rewrite(rules)])).ask("/a")
     assert answer.body.decode() == "/größe"
+
+
+# ── names of requests, in content ─────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_content_that_streams_knows_its_request(clock: Clock, later: bool) -> None:
+    closed: list[str] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            for _ in range(2):
+                yield current_request_id().encode()
+        finally:
+            closed.append(current_request_id())
+
+    def at_once(request: Request) -> Response:
+        return Response(pieces())
+
+    async def by_and_by(request: Request) -> Response:
+        return Response(pieces())
+
+    handler: Any = by_and_by if later else at_once
+    answer = Peer(clock, wrap(handler, [request_ids(make=lambda: "name")])).ask()
+    assert answer.body == b"4\r\nname\r\n4\r\nname\r\n0\r\n\r\n"
+    assert closed == ["name"]
+    assert current_request_id() == ""
+
+
+async def letters() -> AsyncIterator[Any]:
+    yield "a"
+
+
+@pytest.mark.parametrize("body", ["a", letters()])
+def test_text_that_nobody_encoded_is_told_once(
+    clock: Clock, caplog: pytest.LogCaptureFixture, body: Any
+) -> None:
+    server = http_server(lambda request: Response(body), clock=clock)
+    transport = RecordingTransport(server.build_protocol(None))
+    clock.call_soon(transport.receive, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    clock.pump()
+    (record,) = caplog.records
+    assert "octets" in record.getMessage()

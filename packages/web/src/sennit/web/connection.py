@@ -248,7 +248,11 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
         ):
             if isinstance(body, AsyncIterable):
                 return self._stream(head, response, headers, body)
-            raise TypeError(f"the content of a response cannot be {type(body).__name__}")
+            kind = type(body).__name__
+            raise TypeError(
+                f"the content of a response is octets or gives them piece by piece, not {kind}; "
+                "text(…), html(…) and json(…) make octets"
+            )
         if response.trailers is not None or (
             (len(body) if type(body) is bytes else _octets_in(body)) > LARGE
         ):
@@ -299,6 +303,8 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
             begun = True
             if head.method != b"HEAD":
                 async for piece in body:
+                    if type(piece) is str:
+                        raise TypeError("a piece of content is octets, not str: encode it")
                     engine.send_body(exchange, piece)
                     await self.room(exchange)
             engine.end_body(exchange, response.closing_fields())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import AsyncIterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +19,10 @@ from sennit.core.endpoint.networks import Networks
 from sennit.web.wrappers import ask, then
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Generator, Iterable
 
+    from sennit.core.engine import FilePart
+    from sennit.core.interfaces import Buffer
     from sennit.web.request import Request
     from sennit.web.response import Response
     from sennit.web.server import Answer, Handler
@@ -77,6 +80,8 @@ def request_ids(
                     *(each for each in response.headers if each[0] != octets),
                     (octets, name.encode("latin-1")),
                 ]
+                if isinstance(response.body, AsyncIterable):
+                    response.body = _NamedContent(response.body, name)
                 return response
 
             # A coroutine runs in a copy of this context, which its Task takes when it begins:
@@ -96,7 +101,7 @@ def request_ids(
 
 
 class _Named:
-    """A coroutine that runs with a request's name."""
+    """A coroutine, or what is like one, that runs with a request's name."""
 
     __slots__ = ("_coroutine", "_name")
 
@@ -118,6 +123,28 @@ class _Named:
         close = getattr(self._coroutine, "close", None)
         if close is not None:
             close()
+
+
+class _NamedContent:
+    """Content each piece of which is made with a request's name."""
+
+    __slots__ = ("_name", "_steps")
+
+    def __init__(self, body: AsyncIterable[Buffer | FilePart], name: str) -> None:
+        self._steps = aiter(body)
+        self._name = name
+
+    def __aiter__(self) -> _NamedContent:
+        return self
+
+    def __anext__(self) -> Awaitable[Buffer | FilePart]:
+        return _Named(anext(self._steps), self._name)
+
+    async def aclose(self) -> None:
+        """Nobody takes what is left."""
+        close = getattr(self._steps, "aclose", None)
+        if close is not None:
+            await _Named(close(), self._name)
 
 
 def _random() -> str:

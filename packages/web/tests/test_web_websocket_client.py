@@ -20,8 +20,10 @@ from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.network import MemoryNetwork
-from sennit.web import Client, Request, Response, Site, connect_websocket, text
+from sennit.web import Client, Request, Response, Site, connect_websocket, http_server, text
 from sennit.web.errors import RequestTimeoutError, WebUsageError
+from sennit.web.proxy.forward import ForwardProxy
+from sennit.web.proxy.rules import ForwardRules
 from sennit.web.websocket.engine import WSProtoEngine
 from sennit.web.websocket.errors import (
     WebSocketClosedError,
@@ -248,6 +250,34 @@ def test_at_a_unix_socket(clock: Clock, memory_network: MemoryNetwork) -> None:
             assert await ws.receive() == "x"
 
     go(clock, main())
+
+
+def test_through_a_proxy_even_cleartext_is_tunnelled(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """RFC 6455 §4.1: by CONNECT, since what comes is not HTTP for long."""
+    asked: list[str] = []
+    memory_network.host("10.0.0.1", name="example")
+    memory_network.host("10.0.0.2", name="proxy")
+    rules = ForwardRules(clients=["any"], allow=["10.0.0.0/8"], connect_ports=["80"])
+    forward = ForwardProxy(rules)
+
+    async def proxy(request: Request) -> Any:
+        asked.append(f"{request.method} {request.head.target.decode()}")
+        answer: Any = forward(request)
+        return await answer if hasattr(answer, "__await__") else answer
+
+    async def main() -> None:
+        async with (
+            serve("tcp://10.0.0.1:80", make_site()),
+            serve("tcp://10.0.0.2:3128", http_server(proxy)),
+            connect_websocket(URL, proxy="http://proxy:3128") as ws,
+        ):
+            await ws.send("x")
+            assert await ws.receive() == "x"
+
+    go(clock, main())
+    assert asked == ["CONNECT example:80"]
 
 
 def test_a_client_lends_its_cookies_login_and_headers(

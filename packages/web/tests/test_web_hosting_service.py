@@ -223,7 +223,7 @@ async def test_one_that_knows_no_lifespan_is_served(folder: Path, reactor: React
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ([], "found none of root, asgi, wsgi, app; exactly one of them says what is served"),
+        ([], "found none of root, asgi, wsgi, app, proxy; exactly one of them says what is"),
         (['asgi = "a:b"', 'wsgi = "a:b"'], "found asgi and wsgi; exactly one"),
         (['asgi = "a:b"', 'root_path = "x"'], "root_path: found 'x'"),
         (['asgi = "a:b"', "reload = true"], "reload: found true; that is for development"),

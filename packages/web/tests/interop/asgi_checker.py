@@ -18,6 +18,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, cast
 
 __all__ = ["CASES", "app", "check"]
@@ -605,16 +606,14 @@ def extensions_that_are_offered_work(server: Server) -> None:
 
 
 def _websocket_to(server: Server, path: str, case: str, **options: Any) -> Any:
-    from websockets.sync.client import connect
-
-    made: Any = connect(
+    connect: Any = import_module("websockets.sync.client").connect
+    return connect(
         f"ws://127.0.0.1:{server.port}{path}",
         additional_headers={"X-Case": case},
         open_timeout=10,
         proxy=None,
         **options,
     )
-    return made
 
 
 @case

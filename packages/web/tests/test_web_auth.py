@@ -17,7 +17,8 @@ from sennit.core.auth.checkers import CallableChecker, MemoryUsers, TokenChecker
 from sennit.core.auth.credentials import TokenCredentials
 from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.portal import Portal, Realm
-from sennit.core.errors import LoginUnavailableError
+from sennit.core.deferred import Deferred
+from sennit.core.errors import LoginDenied, LoginUnavailableError
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
 from sennit.web import HTTPServer, Request, Response, WebUsageError, http_server, text
@@ -416,3 +417,36 @@ def test_a_count_far_ahead_costs_no_memory(clock: Clock) -> None:
     finally:
         tracemalloc.stop()
     assert client.get(shown)[0] == 401
+
+
+def test_streams_at_a_time_are_no_way_to_more_tries(clock: Clock) -> None:
+    """HARDENING, defaults 13: also where all of them are asked before the first has failed."""
+    pytest.importorskip("h2")
+    from hpack import Encoder
+
+    from packages.web.tests.http2_frames import BEGIN, GET, frame
+    from sennit.web.http2 import framing
+
+    asked: list[Deferred[str]] = []
+
+    def slow(credentials: object) -> Deferred[str]:
+        asked.append(Deferred())
+        return asked[-1]
+
+    server = served(clock, portal=Portal(None, [CallableChecker(slow)]))
+    client = Client(clock, server)
+    encoder = Encoder()
+    fields = [*GET, (b"authorization", basic("ann", "guess").encode())]
+    flags = framing.END_HEADERS | framing.END_STREAM
+    octets = BEGIN + b"".join(
+        frame(framing.HEADERS, flags, stream, bytes(encoder.encode(fields)))
+        for stream in range(1, 21, 2)
+    )
+    clock.call_soon(client.transport.receive, octets)
+    clock.pump()
+    for count in range(1, 4):
+        assert len(asked) == count
+        clock.call_soon(asked[-1].errback, LoginDenied("no"))
+        clock.pump()
+    clock.advance(2)
+    assert len(asked) == 3

@@ -19,6 +19,7 @@ side (``client/auth.py``).
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -159,23 +160,25 @@ def require_login(
     else:
         raise WebUsageError(f"no scheme {scheme!r}; there are basic, digest and bearer")
     shown_in = "proxy-authorization" if for_proxy else "authorization"
-    counts: WeakKeyDictionary[HTTPConnection[Any, Any], LoginTries] = WeakKeyDictionary()
+    counts: WeakKeyDictionary[HTTPConnection[Any, Any], _Heard] = WeakKeyDictionary()
 
     async def guarded(request: Request, handler: Handler, rest: str) -> Any:
-        tries = None if _came_by_proxy(request) else counts.get(request.connection)
-        if tries is None:
-            tries = given.tries(request.peer)
+        heard = None if _came_by_proxy(request) else counts.get(request.connection)
+        if heard is None:
+            heard = _Heard(given.tries(request.peer))
             if not _came_by_proxy(request):
-                counts[request.connection] = tries
+                counts[request.connection] = heard
+        tries = heard.tries
         login: AvatarSession[Any] | None = None
         try:
-            tries.check()
-            credentials = await kind.credentials(request, rest)
-            if interface is None:
-                name = await portal.check(credentials)
-            else:
-                login = await portal.login(credentials, interface)
-                name = login.name
+            async with heard.turn:
+                tries.check()
+                credentials = await kind.credentials(request, rest)
+                if interface is None:
+                    name = await portal.check(credentials)
+                else:
+                    login = await portal.login(credentials, interface)
+                    name = login.name
         except TooManyTriesError:
             refusal = error_page(429, {"retry-after": "600"})
             if request.head.version != b"2" and not _came_by_proxy(request):
@@ -217,6 +220,22 @@ def require_login(
         return call
 
     return wrap
+
+
+class _Heard:
+    """The logins of one connection.
+
+    Attributes:
+        tries: How many failed.
+        turn: Held while one is checked: the streams of HTTP/2 would else all have been asked
+            before the first has failed, a hundred guesses in place of three.
+    """
+
+    __slots__ = ("tries", "turn")
+
+    def __init__(self, tries: LoginTries) -> None:
+        self.tries = tries
+        self.turn = asyncio.Lock()
 
 
 def _came_by_proxy(request: Request) -> bool:

@@ -454,3 +454,20 @@ def test_not_to_be_transformed_holds_in_whichever_field_it_stands(clock: Clock) 
     response.headers += [(b"cache-control", b"no-transform"), (b"cache-control", b"private")]
     _, headers, _ = exchange(clock, http_server(compress()(always(response))), Accept_Encoding="br")
     assert "content-encoding" not in headers
+
+
+@pytest.mark.parametrize("limit", [2000, 20_000])
+def test_a_route_limits_its_content_decoded_too(clock: Clock, limit: int) -> None:
+    """Whether that is less than the site takes, or more."""
+    site = Site(wrappers=[decode_requests()], limits=Limits(body=10_000))
+    site.route("/", methods=("POST",), limit=limit)(shown)
+    for size, status in ((limit, 200), (limit + 1, 413)):
+        coded = gzip.compress(b"x" * size)
+        assert exchange(clock, site, coded, "POST", Content_Encoding="gzip")[0] == status
+    # What is too long before it is decoded is refused before it has come.
+    site.clock = clock
+    transport = RecordingTransport(site.build_protocol(None))
+    head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: {limit + 1}"
+    clock.call_soon(transport.receive, f"{head}\r\nExpect: 100-continue\r\n\r\n".encode())
+    clock.pump()
+    assert transport.take().startswith(b"HTTP/1.1 413 ")

@@ -311,7 +311,8 @@ def decode_requests(
 
     Args:
         codings: Those to take; all that are installed when left out.
-        limit: Octets of decoded content; the site's own limit of content when left out.
+        limit: Octets of decoded content; when left out, the limit of content that the route
+            has, or else the site.
         ratio: How many octets each may become once a MiB has come out; 100 when left out.
     """
     from sennit.web.decoding import (
@@ -335,8 +336,7 @@ def decode_requests(
                 names = codings_of(listed)
                 if not set(names) <= set(taken):
                     raise HTTPError(415, refusal)
-                most = request.limit if limit is None else limit
-                decoder = ContentDecoder(names, limit=most, ratio=ratio or RATIO)
+                decoder = ContentDecoder(names, limit=limit, ratio=ratio or RATIO)
             except UnknownCodingError:
                 raise HTTPError(415, refusal) from None
             request.decode(decoder)

@@ -306,6 +306,7 @@ class ContentDecoder:
         max_codings: How many codings are taken.
 
     Attributes:
+        limit: As given; may be set until the first octets come.
         taken: Octets that went in.
         made: Octets that came out.
 
@@ -340,7 +341,7 @@ class ContentDecoder:
                     f"content coding {name!r}", "sennit-web", "compress"
                 ) from error
         self._made = [0] * len(self._stages)
-        self._limit = limit
+        self.limit = limit
         self._ratio = ratio
         self._free = free
         self.taken = 0
@@ -386,7 +387,7 @@ class ContentDecoder:
 
     def _weigh(self, made: int) -> None:
         """Whether so many octets may have come out so far, of whichever coding."""
-        limit, ratio = self._limit, self._ratio
+        limit, ratio = self.limit, self._ratio
         if limit is not None and made > limit:
             raise DecodedTooLargeError(f"more than {limit} octets of content", limit)
         if ratio is not None and made > self._free and made > ratio * self.taken:

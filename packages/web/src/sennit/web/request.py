@@ -55,6 +55,7 @@ class Request:
 
     __slots__ = (
         "_body",
+        "_coded",
         "_decoder",
         "_limit",
         "_params",
@@ -65,6 +66,7 @@ class Request:
     )
 
     # Not there until they are set: hardly a request has either.
+    _coded: int  # its length before the decoder
     _decoder: ContentDecoder
     _limit: int
 
@@ -278,17 +280,24 @@ class Request:
     def _begin(self) -> None:
         """Have the content come."""
         connection, head = self.connection, self.head
-        limit = self.limit
-        if head.length > limit:
-            raise HTTPError(413)
+        limit, decoder = self._checked()
         body = connection.body(head)
-        decoder: ContentDecoder | None = getattr(self, "_decoder", None)
         if decoder is not None or limit < connection.limits.body:
             from sennit.web.bodies import guarded
 
             body = guarded(body, limit, decoder)
         self._body = body
         connection.go_on(head)
+
+    def _checked(self) -> tuple[int, ContentDecoder | None]:
+        """The limit and the decoder of the content, which is not known to be too long."""
+        limit = self.limit
+        decoder: ContentDecoder | None = getattr(self, "_decoder", None)
+        if (self.head.length if decoder is None else self._coded) > limit:
+            raise HTTPError(413)
+        if decoder is not None and decoder.limit is None:
+            decoder.limit = limit
+        return limit, decoder
 
     def inbox(self) -> Inbox[Any] | GuardedInbox:
         """The events of the content, for who hosts applications and hands them on.
@@ -299,10 +308,7 @@ class Request:
             HTTPError: 413, it is longer than `limit`.
         """
         connection, head = self.connection, self.head
-        limit = self.limit
-        if head.length > limit:
-            raise HTTPError(413)
-        decoder: ContentDecoder | None = getattr(self, "_decoder", None)
+        limit, decoder = self._checked()
         if decoder is None and limit >= connection.limits.body:
             return connection.inbox(head)
         from sennit.web.bodies import GuardedInbox, guarded
@@ -322,6 +328,8 @@ class Request:
     def decode(self, decoder: ContentDecoder) -> None:
         """Take the content coding off the content, which is then as if it had none.
 
+        A decoder without a limit of its own gets that of the content.
+
         Raises:
             WebUsageError: The content was asked for already.
         """
@@ -333,9 +341,8 @@ class Request:
             each for each in head.headers if each[0] not in (b"content-encoding", b"content-length")
         ]
         head.encoded = False
-        # How long it is decoded only its end will tell; what may come is known, though.
-        if head.length > self.limit:
-            raise HTTPError(413)
+        # How long it is decoded only its end will tell.
+        self._coded = head.length
         head.length = CHUNKED
 
     def rewrite(self, path: str) -> None:

@@ -138,7 +138,8 @@ def require_login(
             it, say.
         for_proxy: Ask as a proxy does, whose users log in to it and not to what is behind it:
             407, Proxy-Authenticate and Proxy-Authorization (RFC 9110 §11.7).
-        key: Signs nonces of Digest: the same for all workers. Made anew when left out.
+        key: Signs nonces of Digest: the same for all workers, each of which counts by itself.
+            Made anew when left out.
         digests: Gives for a name and the realm the hexadecimal SHA-256 of
             ``name:realm:password``, or ``None``; may be a coroutine function. For Digest,
             where no checker of the portal has passwords in clear.

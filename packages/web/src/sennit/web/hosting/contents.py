@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from sennit.web.hosting.wsgi import WSGI
     from sennit.web.server import Handler
 
-__all__ = ["KINDS", "Content", "content_of"]
+__all__ = [
+    "KINDS",
+    "ASGIContent",
+    "AppContent",
+    "Content",
+    "FilesContent",
+    "ProxyContent",
+    "WSGIContent",
+    "content_of",
+]
 
 _log = logging.getLogger("sennit.web")
 

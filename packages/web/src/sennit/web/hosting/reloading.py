@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from sennit.core.service.settings import RunOptions
     from sennit.web.config import WebConfig
 
-__all__ = ["Reloader", "refuse_reload", "report_files", "reporting_files", "run_web"]
+__all__ = [
+    "Reloader",
+    "own_files",
+    "refuse_reload",
+    "report_files",
+    "reporting_files",
+    "run_web",
+]
 
 ENVIRONMENT: Final = "SENNIT_WEB_RELOADING"
 """Names the file that a child writes the names of its files into."""

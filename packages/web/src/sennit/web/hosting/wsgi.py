@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     Write = Callable[[bytes], None]
     Application = Callable[[Environ, Any], Iterable[bytes]]
 
-__all__ = ["WSGI", "FileWrapper"]
+__all__ = ["WSGI", "ErrorStream", "FileWrapper", "Input"]
 
 THREADS: Final = 20
 """Requests that are worked on at one time."""

@@ -1465,3 +1465,21 @@ def test_what_another_exchange_begins_with_is_not_lost_to_a_handler_that_waits()
         assert sorted(protocol.got) == [(1, b"ab"), (3, b"x")]
 
     run(main)
+
+
+def test_small_pieces_are_put_together_and_nobody_elses_grows() -> None:
+    """Two octets at a time would take fifty times their size."""
+    from sennit.core._inbox import add_piece
+    from sennit.core.interfaces import Buffer
+
+    given = bytearray(b"a" * 2000)
+    pieces: list[Buffer] = []
+    large = memoryview(b"b" * 5000)
+    coming: list[Buffer] = [b"first", given, b"c", b"d", large, *[b"ef"] * 100_000]
+    for each in coming:
+        add_piece(pieces, each)
+    assert b"".join(pieces) == b"first" + b"a" * 2000 + b"cd" + b"b" * 5000 + b"ef" * 100_000
+    assert len(given) == 2000
+    assert pieces[0] == b"first"
+    assert large in pieces
+    assert len(pieces) < 10

@@ -356,3 +356,31 @@ async def test_a_file_that_could_not_be_written_whole_is_not_there(
     with pytest.raises(ValueError, match="closed"):
         await upload.save(tmp_path / "stored")
     assert not (tmp_path / "stored").exists()
+
+
+def _two_octets_at_a_time(kind: str, head: bytes, tail: bytes, count: int) -> int:
+    """Octets that reading such a form takes at most."""
+    import tracemalloc
+
+    async def content() -> AsyncIterator[bytes]:
+        yield head
+        for at in range(count):
+            yield b"%02d" % (at % 100)
+        yield tail
+
+    tracemalloc.start()
+    try:
+        asyncio.run(read_form(kind, content())).close()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("file_name", [None, "a.bin"])
+def test_what_dribbles_in_takes_little_more_than_its_size(file_name: str | None) -> None:
+    """HARDENING, defaults 7: memory stays within the limit, whatever it comes in."""
+    count = 50_000
+    head = part("f", b"", file_name)[:-2]
+    assert _two_octets_at_a_time(KIND, head, b"\r\n" + END, count) < 6 * 2 * count
+    kind = "application/x-www-form-urlencoded"
+    assert _two_octets_at_a_time(kind, b"f=", b"", count) < 6 * 2 * count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from sennit.core.deferred import Deferred
 from sennit.core.engine import Ends
@@ -21,12 +21,35 @@ if TYPE_CHECKING:
         def _taken(self, event: Any, weight: int) -> None: ...
 
 
-__all__ = ["Body", "Inbox"]
+__all__ = ["Body", "Inbox", "add_piece"]
 
 E = TypeVar("E")
 
 EVENT_WEIGHT = 64
 """Octets that an event counts for besides its data."""
+
+
+SMALL: Final = 1024
+"""Octets of a piece below which it is put together with others."""
+TOGETHER: Final = 64 * 1024
+"""Octets that small pieces are put together to, about."""
+
+
+def add_piece(pieces: list[Buffer], piece: Buffer) -> None:
+    """Keep a piece of something behind those before it.
+
+    Small ones are put together: a peer that sends two octets at a time would else have each
+    of them kept in an object of fifty.
+    """
+    if pieces and len(piece) < SMALL:
+        last = pieces[-1]
+        if type(last) is bytearray and len(last) < TOGETHER:
+            last += piece
+        else:
+            pieces.append(bytearray(piece))
+    else:
+        # A bytearray in the list is ours, and may grow.
+        pieces.append(bytes(piece) if type(piece) is bytearray else piece)
 
 
 def weight_of(event: object) -> int:
@@ -201,7 +224,7 @@ class Body:
                 size += len(chunk)
                 if size > limit:
                     raise LimitReachedError(f"the body has more than {limit} octets", "limit:body")
-                chunks.append(chunk)
+                add_piece(chunks, chunk)
         if len(chunks) == 1 and type(chunks[0]) is bytes:
             return chunks[0]
         return b"".join(chunks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sennit.core._inbox import add_piece
 from sennit.core.driver import Body
 from sennit.core.errors import LimitReachedError
 from sennit.web.errors import WebProtocolError
@@ -82,7 +83,7 @@ class CountedBody(Body):
             size += len(chunk)
             if size > limit:
                 raise LimitReachedError(f"the body has more than {limit} octets", "limit:body")
-            chunks.append(chunk)
+            add_piece(chunks, chunk)
         return b"".join(chunks)
 
     def close(self) -> None:

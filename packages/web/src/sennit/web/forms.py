@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
+from sennit.core._inbox import add_piece
 from sennit.web.multipart import (
     FormError,
     FormLimits,
@@ -92,7 +93,7 @@ class Upload:
         self.content_type = part.headers.get("content-type", "")
         self.headers = part.headers
         self.size = 0
-        self._pieces: list[bytes] = []
+        self._pieces: list[Buffer] = []
         self._waiting = 0  # octets in them
         self._disk: IO[bytes] | None = None
         self._closed = False
@@ -125,7 +126,7 @@ class Upload:
         disk = self._disk
         if disk is None:
             for piece in self._pieces:
-                yield piece
+                yield bytes(piece)
             return
         for at in range(0, self.size, size):
             yield await _in_thread(_read_at, disk, at, size)
@@ -165,7 +166,7 @@ class Upload:
 
     def add(self, data: bytes) -> None:
         """Keep octets; whoever reads the form calls `spill` when it is time."""
-        self._pieces.append(data)
+        add_piece(self._pieces, data)
         self._waiting += len(data)
         self.size += len(data)
 
@@ -179,7 +180,7 @@ class Upload:
         pieces, self._pieces, self._waiting = self._pieces, [], 0
         await _in_thread(self._write, pieces)
 
-    def _write(self, pieces: list[bytes]) -> None:
+    def _write(self, pieces: list[Buffer]) -> None:
         """In the thread, which goes on when whoever waits for it is cancelled."""
         disk = self._disk
         if disk is None:
@@ -295,13 +296,13 @@ async def read_form(
 
 
 async def _read_urlencoded(content: AsyncIterable[Buffer], limits: FormLimits) -> Form:
-    pieces: list[bytes] = []
+    pieces: list[Buffer] = []
     size = 0
     async for piece in content:
         size += len(piece)
         if size > limits.field_octets:
             raise FormError(f"more than {limits.field_octets} octets of fields", status=413)
-        pieces.append(bytes(piece))
+        add_piece(pieces, piece)
     whole = b"".join(pieces)
     if whole.count(b"&") >= limits.fields:
         raise FormError(f"more than {limits.fields} fields", status=413)
@@ -319,7 +320,7 @@ class _FieldValue:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.pieces: list[bytes] = []
+        self.pieces: list[Buffer] = []
 
 
 async def _read_multipart(
@@ -348,7 +349,7 @@ async def _fill(
                     current.add(event.data)
                 elif type(current) is _FieldValue:
                     octets += len(event.data)
-                    current.pieces.append(event.data)
+                    add_piece(current.pieces, event.data)
             elif type(event) is PartBegun:
                 octets += len(event.name)
                 if event.raw_file_name is None:

@@ -172,3 +172,73 @@ def test_events_behind_the_change_are_not_dropped_in_silence() -> None:
 
     peer.transport.abort()
     pair.pump()
+
+
+class Hearing(Protocol):
+    """Goes on when the peer sends no more."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def eof_received(self) -> bool:
+        self.heard.append(b"EOF")
+        return True
+
+
+class Connecting(Switching):
+    """Its handler waits for something else than the connection."""
+
+    @handles(Octet)
+    def octet(self, event: Octet) -> Deferred[None]:
+        return Deferred()
+
+
+def test_what_comes_next_hears_that_the_peer_had_ended_its_direction_before() -> None:
+    """``printf 'CONNECT …' | nc proxy``: the end comes while the target is connected to."""
+    clock = Clock()
+    protocol, peer, heir = Connecting(), Protocol(), Hearing()
+    pair = memory_pair(peer, protocol, reactor=clock)
+    pair.first.write(b"a")
+    pair.first.write_eof()
+    clock.pump()
+    protocol.engine.receive_data(b"rest")
+
+    protocol.switch_protocol(heir)
+    clock.pump()
+
+    assert heir.heard == [b"rest", b"EOF"]
+    assert pair.second.close_reason is None
+
+
+def test_a_connection_given_away_at_the_end_of_input_stays_if_the_next_protocol_stays() -> None:
+    class AtTheEnd(Switching):
+        def eof_received(self) -> bool:
+            self.engine.receive_data(b"!")
+            return super().eof_received()
+
+    clock = Clock()
+    protocol, peer, heir = AtTheEnd(), Protocol(), Hearing()
+    protocol.next = heir
+    pair = memory_pair(peer, protocol, reactor=clock)
+    pair.first.write_eof()
+    clock.pump()
+
+    assert heir.heard == [b"EOF"]
+    assert pair.second.close_reason is None
+
+
+def test_a_protocol_that_needs_more_input_closes_a_connection_that_has_none() -> None:
+    clock = Clock()
+    protocol, peer = Connecting(), Protocol()
+    pair = memory_pair(peer, protocol, reactor=clock)
+    pair.first.write(b"a")
+    pair.first.write_eof()
+    clock.pump()
+
+    protocol.switch_protocol(protocol.next)
+    clock.pump()
+
+    assert pair.second.is_closing()

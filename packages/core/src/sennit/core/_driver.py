@@ -118,6 +118,7 @@ class Driver(Generic[EngineT]):
     _context: Context | None = None
     _lost: ConnectionLost | None = None
     _draining = False
+    _stays = False  # given away; who has the connection now goes on without more input
     _burst = 0
     _out: Any = None  # the transport, or what stands in for the methods it lacks
 
@@ -175,7 +176,7 @@ class Driver(Generic[EngineT]):
             self._proceed()
         if self._out is not self.transport and self.transport.get_extra_info("sslcontext"):
             return False  # asyncio's TLS cannot keep its way out open, and warns
-        return not self._held & GONE
+        return self._stays or not self._held & GONE
 
     def pause_writing(self) -> None:
         """Too much waits to be sent: no event is taken from the engine until there is room."""

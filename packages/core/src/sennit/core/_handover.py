@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sennit.core._driver import GONE, STALLED, SUSPENDED, TIMED, Driver, has_timers
+from sennit.core._driver import EOF, GONE, STALLED, SUSPENDED, TIMED, Driver, has_timers
 from sennit.core._faultlog import log_fault
 from sennit.core.errors import ConnectionLost, ProtocolError, TLSError, UsageError
 
@@ -29,7 +29,8 @@ class Handover(Driver[EngineT]):
     def switch_protocol(self, protocol: IStreamProtocol) -> None:
         """Send what is queued, then give the connection to another protocol.
 
-        What the engine has not read goes to its `data_received`. This protocol
+        What the engine has not read goes to its `data_received`, and if the peer sends no
+        more, it is told of that too. This protocol
         hears of the connection no more; the handler that calls this should end. Whoever
         waits here for room or for input gets `ConnectionLost` (reason ``switched``).
 
@@ -58,6 +59,11 @@ class Handover(Driver[EngineT]):
             self.transport.resume_reading()
         if rest:
             protocol.data_received(rest)
+        if self._held & EOF and not self.transport.is_closing():
+            # The transport has told us, and tells nobody twice.
+            self._stays = bool(self.transport.get_protocol().eof_received())
+            if not self._stays:
+                self.transport.close()
         self._fail_writers(lost)
         self._given_away(lost)
 

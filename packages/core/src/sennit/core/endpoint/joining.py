@@ -13,6 +13,8 @@ the web package's).
 
 from __future__ import annotations
 
+from sennit.core.errors import ConnectionLost
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,9 @@ class Side:
         transport: Its connection, once that stands.
         tunnel: What it belongs to, while that lasts.
         other: The other end.
+        stands: Whether its connection is there.
+        full: Whether its way out has no room.
+        over: Whether its connection, or its tunnel, has come and gone.
     """
 
     transport: IStreamTransport
@@ -37,6 +42,8 @@ class Side:
     def __init__(self) -> None:
         self.tunnel: Tunnel | None = None
         self.stands = False
+        self.full = False
+        self.over = False
         self._early: list[bytes] = []
         self._eof = False
 
@@ -47,6 +54,10 @@ class Side:
         """The connection stands; it is not read before the tunnel begins."""
         self.transport = transport
         self.stands = True
+        if self.over:
+            # The other end broke off before this one was there.
+            transport.abort()
+            return
         transport.pause_reading()
         if self.tunnel is not None:
             self.tunnel.arrived()
@@ -74,16 +85,19 @@ class Side:
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has gone."""
         self.stands = False
+        self.over = True
         if self.tunnel is not None:
             self.tunnel.ended(self, exc)
 
     def pause_writing(self) -> None:
         """Its way out is full: the other end is not read."""
+        self.full = True
         if self.tunnel is not None and self.other.stands:
             self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """There is room again."""
+        self.full = False
         if self.tunnel is not None and self.tunnel.begun:
             self.tunnel.moved = True
             self.other.transport.resume_reading()
@@ -95,7 +109,8 @@ class Side:
             self.other.transport.write(data)
         if self._eof:
             self.other.transport.write_eof()
-        self.transport.resume_reading()
+        if not self.other.full:
+            self.transport.resume_reading()
 
 
 class Tunnel:
@@ -133,8 +148,12 @@ class Tunnel:
         self._timer: IDelayedCall | None = clock.call_at(clock.time() + idle, self._look)
 
     def arrived(self) -> None:
-        """One of the connections stands: begin if both do."""
+        """One of the connections stands: begin if both do, end if the other has gone already."""
         near, far = self._sides
+        for side in self._sides:
+            if side.over:
+                self.ended(side, ConnectionLost("it went before the tunnel began"))
+                return
         if self.begun or not (near.stands and far.stands):
             return
         self.begun = True
@@ -169,6 +188,7 @@ class Tunnel:
             return
         other = side.other
         side.tunnel = other.tunnel = None
+        side.over = other.over = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -295,6 +295,7 @@ async def test_connections_that_come_and_go_leave_nothing_behind(reactor: Reacto
 
 
 @pytest.mark.soak
+@pytest.mark.sennit(timeout=3000)
 async def test_a_million_connections_that_come_and_go_leave_nothing_behind(
     reactor: Reactor,
 ) -> None:
@@ -353,6 +354,7 @@ async def test_64_mebibytes_go_up_and_down_in_constant_memory(
 
 
 @pytest.mark.soak
+@pytest.mark.sennit(timeout=3000)
 async def test_a_gibibyte_goes_up_and_down_in_constant_memory(
     reactor: Reactor, tmp_path: Path
 ) -> None:

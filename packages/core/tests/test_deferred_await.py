@@ -390,6 +390,30 @@ def test_a_result_that_comes_between_cancel_and_wake_up_cancels_nothing(run: Run
     run(main())
 
 
+def test_an_error_that_comes_between_cancel_and_wake_up_is_not_told_as_lost(
+    run: Run[None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It comes too late, like any result after a cancel: who waited has left."""
+
+    async def main() -> None:
+        d: Deferred[int] = Deferred()
+
+        async def wait() -> int:
+            return await d
+
+        task = asyncio.create_task(wait())
+        await turns()
+        task.cancel()
+        d.errback(ValueError("late"))
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    with caplog.at_level(logging.ERROR):
+        run(main())
+        gc.collect()
+    assert not caplog.records
+
+
 def test_an_awaiter_may_survive_its_cancellation_and_await_again(run: Run[None]) -> None:
     async def main() -> None:
         d: Deferred[int] = Deferred()

@@ -291,8 +291,10 @@ def unwind(
                         more[0] = None
                         deferred._waits -= 1
                         if fn is True:
+                            # A wait that was cancelled in this very turn has taken it
+                            # too: the error comes too late, as after any cancel.
+                            taken = True
                             if not waiter.done():
-                                taken = True
                                 more[1] = result if ok else Failure(result, trace)
                                 wake(waiter)
                             continue

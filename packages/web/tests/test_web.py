@@ -24,6 +24,7 @@ NAMES = [
     "ClientTimeouts",
     "Converter",
     "CookieJar",
+    "CutShortError",
     "Deflate",
     "DigestAuth",
     "Event",

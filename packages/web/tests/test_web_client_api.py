@@ -17,7 +17,7 @@ from sennit.web.client.redirects import RedirectError, TooManyRedirectsError
 from sennit.web.client.retries import Retries
 from sennit.web.client.urls import URL
 from sennit.web.decoding import CodingBrokenError
-from sennit.web.errors import RequestTimeoutError, WebProtocolError
+from sennit.web.errors import CutShortError, RequestTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -385,7 +385,7 @@ def test_failures_are_tried_again_after_a_while(clock: Clock) -> None:
 
 
 def test_content_that_is_cut_off_is_asked_for_again(clock: Clock) -> None:
-    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
+    cut = CutShortError("the content was cut short")
     pool = StubPool(
         [
             Answer(200, [b"ha"], end=ConnectionLost("reset")),

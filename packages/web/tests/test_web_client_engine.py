@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sennit.core.engine import CLOSED, NEED_DATA, PAUSED, FilePart, NoEvent, PeerFault
 from sennit.core.testing.engines import assert_no_io, converse, engine_suite
 from sennit.web.client.limits import ResponseLimits
-from sennit.web.errors import WebProtocolError, WebUsageError
+from sennit.web.errors import CutShortError, WebProtocolError, WebUsageError
 from sennit.web.events import CHUNKED, BodyEnded, BodyReceived
 from sennit.web.http1.client_engine import STREAMED, HTTP1ClientEngine
 from sennit.web.http1.response_parsers import H11ResponseParser
@@ -583,6 +583,29 @@ def test_a_closing_engine_finishes_what_is_open() -> None:
     assert engine.next_event() is CLOSED
     with pytest.raises(WebUsageError):
         engine.send_request(b"GET", b"/", b"a")
+
+
+@pytest.mark.parametrize(
+    ("octets", "what"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "head"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n1234", "content"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n", "content"),
+    ],
+)
+def test_an_answer_that_is_cut_short_is_an_error_of_its_own(
+    make: Make, octets: bytes, what: str
+) -> None:
+    """RFC 9112 §8: it is no answer, but it may be worth another try."""
+    engine = asked(make)
+    engine.receive_data(octets)
+    while engine.next_event() is not NEED_DATA:
+        pass
+    engine.receive_eof()
+    fault = engine.next_event()
+    assert isinstance(fault, PeerFault)
+    assert isinstance(fault.error, CutShortError)
+    assert f"the {what} was cut short" in str(fault.error)
 
 
 # ── properties ────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""Responses as programs see them, downloads to files, and streams of events."""
+"""Responses as programs see them, and streams of events."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from packages.web.tests.client_stub import Answer, Sent, StubPool, client, echo, timed
-from sennit.core.errors import ConnectError, ConnectionLost
+from sennit.core.errors import ConnectError
 from sennit.web.client.response import StatusError
-from sennit.web.client.retries import Retries
 from sennit.web.decoding import CodingBrokenError, DecodedTooLargeError, UnknownCodingError
-from sennit.web.errors import BodyTooLargeError, WebProtocolError
+from sennit.web.errors import BodyTooLargeError, CutShortError, WebProtocolError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -200,145 +199,6 @@ async def test_interim_responses_are_told() -> None:
     assert seen == [(103, "</x>")]
 
 
-# ── files ─────────────────────────────────────────────────────────────────────
-
-
-async def test_a_file_is_saved_whole(tmp_path: Path) -> None:
-    seen: list[float | None] = []
-    pool = StubPool([Answer(200, [b"x" * 100_000] * 30)])
-    path = tmp_path / "down"
-    path.write_bytes(b"old")
-    async with client(pool) as c:
-        response = await c.download(
-            "", path, progress=lambda progress: seen.append(progress.fraction)
-        )
-    assert path.read_bytes() == b"x" * 3_000_000
-    assert seen[-1] == 1.0
-    assert response.status == 200
-    assert [each.name for each in tmp_path.iterdir()] == ["down"]
-
-
-async def test_a_file_that_does_not_come_whole_leaves_the_old_one(tmp_path: Path) -> None:
-    pool = StubPool([Answer(200, [b"new"], end=ConnectionLost("reset")), Answer(404)])
-    path = tmp_path / "down"
-    path.write_bytes(b"old")
-    async with client(pool) as c:
-        with pytest.raises(ConnectionLost):
-            await c.download("", path)
-        with pytest.raises(StatusError):
-            await c.download("", path)
-    assert path.read_bytes() == b"old"
-    assert [each.name for each in tmp_path.iterdir()] == ["down"]
-
-
-async def test_a_download_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    pool = StubPool(
-        [
-            Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"'),
-            Answer(206, b"456789", content_range="bytes 4-9/10", etag='"v1"'),
-        ]
-    )
-    path = tmp_path / "down"
-    seen: list[tuple[int, int | None]] = []
-    async with client(pool) as c:
-        with pytest.raises(ConnectionLost):
-            await c.download("", path, resume=True)
-        assert sorted(each.name for each in tmp_path.iterdir()) == ["down.part", "down.part.json"]
-        await c.download(
-            "", path, resume=True, progress=lambda each: seen.append((each.done, each.total))
-        )
-    assert path.read_bytes() == b"0123456789"
-    assert (pool.sent[1]["range"], pool.sent[1]["if-range"]) == ("bytes=4-", '"v1"')
-    assert pool.sent[1]["accept-encoding"] == "identity"
-    assert seen[-1] == (10, 10)
-    assert [each.name for each in tmp_path.iterdir()] == ["down"]
-
-
-@pytest.mark.parametrize("resume", [False, True])
-async def test_a_download_that_breaks_off_is_tried_again(tmp_path: Path, resume: bool) -> None:
-    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
-    rest = (
-        Answer(206, b"89", content_range="bytes 8-9/10") if resume else Answer(200, b"0123456789")
-    )
-    second = Answer(206, [b"4567"], end=cut, content_range="bytes 4-9/10")
-    if not resume:
-        second = Answer(200, [b"0123"], end=cut)
-    pool = StubPool(
-        [Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"'), second, rest]
-    )
-    path = tmp_path / "down"
-    async with client(pool, retries=Retries(3, first=0.001), timeout=5) as c:
-        await c.download("", path, resume=resume, headers=[("X-Own", "1"), ("x-own", "2")])
-    assert path.read_bytes() == b"0123456789"
-    assert [each["range"] for each in pool.sent] == (
-        [None, "bytes=4-", "bytes=8-"] if resume else [None] * 3
-    )
-    assert [each["x-own"] for each in pool.sent] == ["1, 2"] * 3
-    pool = StubPool([Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"')])
-    async with client(pool, retries=Retries(3)) as c:
-        with pytest.raises(ConnectionLost):
-            await c.download("", path, resume=resume, retries=None)
-
-
-@pytest.mark.parametrize(
-    ("second", "wanted"),
-    [
-        # It has changed: all of it comes.
-        (Answer(200, b"abcdef", etag='"v2"'), b"abcdef"),
-        # All of it is there already.
-        (Answer(416, content_range="bytes */4"), b"0123"),
-    ],
-)
-async def test_a_file_that_changed_or_is_whole_is_seen(
-    tmp_path: Path, second: Answer, wanted: bytes
-) -> None:
-    first = Answer(200, [b"0123"], end=ConnectionLost("reset"), last_modified="yesterday")
-    path = tmp_path / "down"
-    async with client(StubPool([first, second])) as c:
-        with pytest.raises(ConnectionLost):
-            await c.download("", path, resume=True)
-        await c.download("", path, resume=True)
-    assert path.read_bytes() == wanted
-
-
-async def test_a_rest_that_does_not_fit_is_not_taken(tmp_path: Path) -> None:
-    path = tmp_path / "down"
-    for odd in ("bytes 0-9/10", "bytes 5-9/10", "nonsense", "bytes 4-9/20"):
-        first = Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"')
-        pool = StubPool([first, Answer(206, b"456789", content_range=odd)])
-        async with client(pool) as c:
-            with pytest.raises(ConnectionLost):
-                await c.download("", path, resume=True)
-            with pytest.raises(WebProtocolError):
-                await c.download("", path, resume=True)
-        for each in tmp_path.iterdir():
-            each.unlink()
-    async with client(StubPool([Answer(206, b"x", content_range="bytes 0-0/9")])) as c:
-        with pytest.raises(WebProtocolError, match="nobody asked"):
-            await c.download("", path, resume=True)
-
-
-async def test_what_cannot_be_known_to_be_the_same_begins_anew(tmp_path: Path) -> None:
-    """A weak ETag, another URL, a longer part than the file: nothing of that is built upon."""
-    path = tmp_path / "down"
-    pool = StubPool(
-        [
-            Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='W/"v1"'),
-            Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"'),
-            Answer(200, [b"0123"], end=ConnectionLost("reset"), etag='"v1"'),
-            Answer(416, content_range="bytes */2"),
-            Answer(200, b"ab"),
-        ]
-    )
-    async with client(pool) as c:
-        for url in ("a", "a", "b"):
-            with pytest.raises(ConnectionLost):
-                await c.download(url, path, resume=True)
-        await c.download("b", path, resume=True)
-    assert [each["range"] for each in pool.sent] == [None, None, None, "bytes=4-", None]
-    assert path.read_bytes() == b"ab"
-
-
 # ── server-sent events ────────────────────────────────────────────────────────
 
 
@@ -348,7 +208,7 @@ def stream(body: bytes, end: BaseException | None = None) -> Answer:
 
 def test_events_go_on_over_lost_connections(clock: Clock) -> None:
     """WHATWG HTML §9.2.3."""
-    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
+    cut = CutShortError("the content was cut short")
     pool = StubPool(
         [
             stream(b"retry: 1000\nid: 1\ndata: a\n\ndata: cut", end=cut),
@@ -401,6 +261,17 @@ async def test_what_fails_before_it_was_connected_is_told() -> None:
             with pytest.raises(kind):
                 async for _ in c.events("", patience=0):
                     pass
+
+
+def test_a_server_that_wants_no_pause_gets_a_short_one(clock: Clock) -> None:
+    """Else one that closes at once would have us ask it as fast as we can, for ever."""
+    pool = StubPool([*[stream(b"retry: 0\n\n")] * 10, Answer(204)])
+
+    async def main() -> None:
+        async with client(pool) as c:
+            assert [each async for each in c.events("")] == []
+
+    assert timed(clock, main) >= 1.0
 
 
 def test_patience_ends(clock: Clock) -> None:

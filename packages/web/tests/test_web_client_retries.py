@@ -6,7 +6,7 @@ import pytest
 
 from sennit.core.errors import ConnectError, ConnectionLost, LimitReachedError, TLSError
 from sennit.web.client.retries import Retries, parse_retry_after
-from sennit.web.errors import RequestTimeoutError, UnansweredError, WebProtocolError
+from sennit.web.errors import CutShortError, RequestTimeoutError, UnansweredError, WebProtocolError
 
 
 def retries(total: int = 3, **options: object) -> Retries:
@@ -58,7 +58,7 @@ def test_an_answer_that_did_not_come_in_time_is_asked_for_again_unless_told_othe
 
 
 def test_an_answer_that_was_cut_short_is_asked_for_again() -> None:
-    cut = WebProtocolError("the content was cut short", "RFC 9112 §8")
+    cut = CutShortError("the content was cut short")
     assert retries().after_error("GET", cut, 0) is not None
     assert retries().after_error("POST", cut, 0) is None
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sennit.web.errorpages import error_pages
     from sennit.web.errors import (
         BodyTooLargeError,
+        CutShortError,
         RequestTimeoutError,
         UnansweredError,
         WebError,
@@ -132,6 +133,7 @@ __all__ = [
     "ClientTimeouts",
     "Converter",
     "CookieJar",
+    "CutShortError",
     "Deflate",
     "DigestAuth",
     "Event",
@@ -257,6 +259,7 @@ _ROOMS = {
     "errorpages": ("error_pages",),
     "errors": (
         "BodyTooLargeError",
+        "CutShortError",
         "RequestTimeoutError",
         "UnansweredError",
         "WebError",

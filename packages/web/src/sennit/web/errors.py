@@ -4,6 +4,7 @@
 
     WebError (core.SennitError)
     ├── WebProtocolError (core.ProtocolError)   the peer broke a rule; `status` answers it
+    │   └── CutShortError                       the connection ended inside a message
     ├── WebUsageError (ValueError)              a call that the state or the protocol forbids
     ├── BodyTooLargeError                       content is larger than its reader takes
     ├── RequestTimeoutError (TimeoutError)      a request took too long; `phase` says where
@@ -19,6 +20,7 @@ from sennit.core.errors import ConnectionLost, ProtocolError, SennitError
 
 __all__ = [
     "BodyTooLargeError",
+    "CutShortError",
     "RequestTimeoutError",
     "UnansweredError",
     "WebError",
@@ -42,6 +44,13 @@ class WebProtocolError(WebError, ProtocolError):
     def __init__(self, message: str, rule: str = "", status: int = 400) -> None:
         ProtocolError.__init__(self, message, rule)
         self.status = status
+
+
+class CutShortError(WebProtocolError):
+    """The connection ended in the midst of a message (RFC 9112 §8): what came is not all of it."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message, "RFC 9112 §8", status)
 
 
 class WebUsageError(WebError, ValueError):

@@ -20,8 +20,8 @@ from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.web.client.eventstream import MAX_EVENT, EventParser
 from sennit.web.client.headers import with_defaults
 from sennit.web.client.limits import ClientTimeouts
-from sennit.web.client.retries import CUT_SHORT, parse_retry_after
-from sennit.web.errors import RequestTimeoutError, WebProtocolError
+from sennit.web.client.retries import parse_retry_after
+from sennit.web.errors import CutShortError, RequestTimeoutError, WebProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,6 +35,8 @@ __all__ = ["EventSource"]
 
 MAX_ID: Final = 4096
 """Octets of an id that is sent back."""
+SHORTEST_WAIT: Final = 0.1
+"""Seconds between two tries at least: a server may say ``retry: 0`` and close at once."""
 LONGEST_WAIT: Final = 60.0
 """Seconds between two tries where nothing else is said."""
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]").search
@@ -113,7 +115,9 @@ class EventSource:
                     else:
                         self._failed(None, response)
             except (ConnectionLost, ConnectError, RequestTimeoutError, WebProtocolError) as error:
-                if not ever or (isinstance(error, WebProtocolError) and error.rule != CUT_SHORT):
+                if not ever or (
+                    isinstance(error, WebProtocolError) and not isinstance(error, CutShortError)
+                ):
                     raise
                 self._failed(error, None)
             finally:
@@ -182,6 +186,6 @@ class EventSource:
         if asked is not None and asked >= 0:
             return min(asked, 24 * 3600.0) + self._draw()
         longest = max(self.retry, LONGEST_WAIT)
-        base = min(longest, self.retry * 2.0 ** min(self._failures, 30))
+        base = min(longest, max(self.retry, SHORTEST_WAIT) * 2.0 ** min(self._failures, 30))
         # A server that restarts has all its listeners come back; not at one moment.
         return base * (1.0 + 0.25 * self._draw())

@@ -36,8 +36,7 @@ from sennit.web.client.limits import ClientTimeouts
 from sennit.web.client.multipart import Part
 from sennit.web.client.redirects import REDIRECTS, TooManyRedirectsError
 from sennit.web.client.response import StatusError
-from sennit.web.client.retries import CUT_SHORT
-from sennit.web.errors import RequestTimeoutError, WebProtocolError, WebUsageError
+from sennit.web.errors import CutShortError, RequestTimeoutError, WebUsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "fetch_all"]
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://").match
+_NOT_IN_NAMES: Final = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
 _SECRET: Final = (b"authorization", b"proxy-authorization", b"cookie")
 
 
@@ -167,7 +167,11 @@ class _Fetcher:
                     status = self._tell(error, url)
                     self._failed = self._failed or status
         if jar is not None and self._options.cookie_jar is not None:
-            jar.save(self._options.cookie_jar, session=True)
+            try:
+                jar.save(self._options.cookie_jar, session=True)
+            except OSError as error:
+                status = self._tell(error, "")
+                self._failed = self._failed or status
         return self._failed
 
     def _jar(self) -> CookieJar | None:
@@ -241,7 +245,7 @@ class _Fetcher:
 
             name = unquote(urlsplit(url).path.rpartition("/")[2])
             # Whatever it decodes to, it stays in this folder and can be seen.
-            name = name.replace("/", "_").replace("\\", "_").replace("\0", "").lstrip(".")
+            name = _NOT_IN_NAMES.sub("_", name).lstrip(".")
             if not name:
                 raise WebUsageError(f"{url} names no file: give -o FILE")
             return name
@@ -484,7 +488,7 @@ def _explain(error: BaseException, url: str, options: Options) -> tuple[int, str
         if nobody is not None:
             return 6, f"{where}there is no such host; is the name right? ({nobody})"
         return 7, f"{where}no connection: {error}"
-    cut = isinstance(error, WebProtocolError) and error.rule == CUT_SHORT
+    cut = isinstance(error, CutShortError)
     if cut or isinstance(error, ConnectionLost):
         more = "; the same command goes on from there" if options.resume else ""
         if options.to_file and not options.resume:
@@ -493,6 +497,8 @@ def _explain(error: BaseException, url: str, options: Options) -> tuple[int, str
     if isinstance(error, OSError) and error.filename is not None:
         name = error.filename if isinstance(error.filename, str) else repr(error.filename)
         return 23, f"{name}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return 23, f"{where}what came could not be written: {error.strerror}"
     if isinstance(error, ValueError):
         return 2, f"{where}{error}"
     return 1, f"{where}{error}"

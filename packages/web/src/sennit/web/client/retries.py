@@ -21,19 +21,16 @@ from sennit.core.errors import ConnectError, ConnectionLost, LimitReachedError, 
 from sennit.web.client.messages import IDEMPOTENT
 from sennit.web.dates import parse_date
 from sennit.web.errors import (
+    CutShortError,
     RequestTimeoutError,
     UnansweredError,
-    WebProtocolError,
     WebUsageError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["CUT_SHORT", "Retries", "parse_retry_after"]
-
-CUT_SHORT: Final = "RFC 9112 §8"
-"""The rule that a message breaks whose connection ended in the midst of it."""
+__all__ = ["Retries", "parse_retry_after"]
 
 STATUSES: Final = frozenset({429, 502, 503, 504})
 """Answers that say "later": too many requests, or whoever should answer is not there."""
@@ -133,8 +130,8 @@ class Retries:
         repeatable = self.methods is None or method in self.methods
         if isinstance(error, UnansweredError) and error.untouched:
             return True
-        if isinstance(error, WebProtocolError):
-            return repeatable and error.rule == CUT_SHORT
+        if isinstance(error, CutShortError):
+            return repeatable
         if isinstance(error, RequestTimeoutError):
             if error.phase in ("connect", "pool"):
                 return True  # nothing was sent

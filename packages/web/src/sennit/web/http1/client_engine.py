@@ -32,12 +32,12 @@ from sennit.core.engine import (
     Untimed,
 )
 from sennit.web import grammar
-from sennit.web.errors import WebProtocolError, WebUsageError
+from sennit.web.errors import CutShortError, WebProtocolError, WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived
 from sennit.web.grammar import field_line, find_line
 from sennit.web.http1.response_framing import ResponseGate
 from sennit.web.http1.responses import InformationalReceived, ResponseHead
-from sennit.web.http1.verdict import Refused
+from sennit.web.http1.verdict import CutShort, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ class HTTP1ClientEngine(Untimed):
                     if not self._eof:
                         return NEED_DATA
                     if not gate.end():
-                        raise gate.refuse(Refused(400, "the content was cut short", "RFC 9112 §8"))
+                        raise gate.refuse(CutShort("content"))
                     break
                 if self._parser is not None:
                     self._parser.content(piece, gate.wire)
@@ -356,7 +356,7 @@ class HTTP1ClientEngine(Untimed):
             if not self.answered:
                 why = Refused(400, "the connection ended without an answer", "RFC 9112 §9.6")
             else:
-                why = Refused(400, "the head was cut short", "RFC 9112 §8")
+                why = CutShort("head")
             raise gate.refuse(why)
         if self._parser is not None:
             self._parser.begin(head, self._method)
@@ -402,7 +402,11 @@ class HTTP1ClientEngine(Untimed):
             self.ready = True
 
     def _refuse(self, refusal: Refused) -> PeerFault:
-        error = WebProtocolError(str(refusal), refusal.rule, 502)
+        error = (
+            CutShortError(str(refusal), 502)
+            if isinstance(refusal, CutShort)
+            else WebProtocolError(str(refusal), refusal.rule, 502)
+        )
         exchange = self._exchange if self._open else CONNECTION
         self._end_connection()
         return PeerFault(error, exchange)

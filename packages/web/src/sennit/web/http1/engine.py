@@ -29,7 +29,7 @@ from sennit.web.errors import WebProtocolError
 from sennit.web.events import BodyEnded, BodyReceived, HTTP2Offered
 from sennit.web.grammar import status_line
 from sennit.web.http1.answers import ANSWERED, ASKED, STREAMING, Answers, DateLine
-from sennit.web.http1.verdict import PrefaceSeen, Refused
+from sennit.web.http1.verdict import CutShort, PrefaceSeen, Refused
 
 if TYPE_CHECKING:
     from sennit.web.events import ServerEvent
@@ -129,7 +129,7 @@ class HTTP1ServerEngine(Answers):
                 if piece is None:
                     if not self._eof:
                         return NEED_DATA
-                    raise gate.refuse(Refused(400, "the content was cut short", "RFC 9112 §8"))
+                    raise gate.refuse(CutShort("content"))
                 if self._parser is not None:
                     self._parser.content(piece, gate.wire)
                 if self._phase == ANSWERED:

@@ -6,6 +6,7 @@ What it lets through is a `sennit.web.events.RequestHead`.
 from __future__ import annotations
 
 __all__ = [
+    "CutShort",
     "PrefaceSeen",
     "Refused",
     "bad_chunk_line",
@@ -13,6 +14,7 @@ __all__ = [
     "bad_octet",
     "too_large",
 ]
+
 
 class Refused(Exception):  # noqa: N818 - a verdict, which happens to be raised
     """The octets break a rule; the connection cannot go on.
@@ -26,6 +28,17 @@ class Refused(Exception):  # noqa: N818 - a verdict, which happens to be raised
         super().__init__(message)
         self.status = status
         self.rule = rule
+
+
+class CutShort(Refused):
+    """The octets end in the midst of a message (RFC 9112 §8).
+
+    Args:
+        what: Head or content.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(400, f"the {what} was cut short", "RFC 9112 §8")
 
 
 class PrefaceSeen(Exception):  # noqa: N818 - a verdict, which happens to be raised

@@ -3,8 +3,9 @@
 While it comes a file is called ``NAME.part``, and beside it ``NAME.part.json`` keeps what
 the server said of it (its ETag, or the time of its last change). The next try asks for
 the rest, on condition that it is still the same (If-Range); where the server sends all
-of it, or says that it has changed, it is fetched from the beginning. Only what is whole
-gets its name.
+of it, or says that it has changed, it is fetched from the beginning. So it is where the
+rest is of another version after all, for not every server asks for If-Range. Only what
+is whole gets its name, and only one at a time writes: the part is locked (flock(2)).
 
 Sources: RFC 9110 §14 (ranges), §13.1.5 (If-Range), §8.8 (validators).
 """
@@ -12,19 +13,24 @@ Sources: RFC 9110 §14 (ranges), §13.1.5 (If-Range), §8.8 (validators).
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from sennit.core.errors import ConnectionLost
 from sennit.web.client.headers import with_defaults
 from sennit.web.client.options import retries_of, timeouts_of
 from sennit.web.client.response import StatusError
-from sennit.web.client.saving import pour, put_in_place
+from sennit.web.client.saving import destination, is_special, keep_mode, pour, put_in_place
 from sennit.web.errors import RequestTimeoutError, WebProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import IO
+
     from sennit.web.client.api import Client
     from sennit.web.client.headers import Headers
     from sennit.web.client.progress import OnProgress
@@ -97,10 +103,10 @@ class _Transfer:
         self.options = options
         self._client = client
         self._url = url
-        self._path = os.fspath(path)
+        self._path = destination(path)
         self._progress = progress
         self._part: _Part | None = None
-        if resume:
+        if resume and not is_special(self._path):
             self._part = _Part(self._path, str(client.url(url, options.get("params"))))
 
     async def run(self) -> tuple[ClientResponse, BaseException | None]:
@@ -118,12 +124,15 @@ class _Transfer:
             async with self._client.stream(self.method, self._url, **options) as response:
                 if part is None:
                     _check(response)
+                elif offset and _is_another(response, condition):
+                    part.forget()
+                    continue
                 elif response.status == 416 and offset:
                     match = _UNSATISFIED(response.headers.get("content-range", ""))
                     if match is None or int(match[1]) != offset:
                         part.forget()
                         continue
-                    await part.finish()
+                    await part.finish(offset)
                     return response, None
                 else:
                     _check(response)
@@ -134,8 +143,6 @@ class _Transfer:
                         await part.fetch(response, offset, self._progress)
                 except (ConnectionLost, RequestTimeoutError, WebProtocolError) as error:
                     return response, error
-            if part is not None:
-                await part.finish()
             return response, None
 
 
@@ -143,6 +150,14 @@ def _check(response: ClientResponse) -> None:
     """See that the answer is the file, and no page about it."""
     if not 200 <= response.status < 300:
         raise StatusError(response)
+
+
+def _is_another(response: ClientResponse, condition: str) -> bool:
+    """Whether a part is of another version than the one that was asked for (RFC 9110 §15.3.7)."""
+    if response.status not in (206, 416):
+        return False
+    field = "etag" if condition.startswith('"') else "last-modified"
+    return response.headers.get(field, condition) != condition
 
 
 class _Part:
@@ -190,15 +205,45 @@ class _Part:
             offset = 0
         if "content-encoding" in response.headers:
             total = None  # of what was sent, not of what comes out
-        if not offset:
-            self._write_note(response.headers)
-        with open(self._part, "ab" if offset else "wb", buffering=0) as file:
+        with self._locked(offset) as file:
+            if not offset:
+                file.truncate(0)
+                keep_mode(file, self._path)
+                self._write_note(response.headers)
             await pour(response.observed(progress, offset), file)
             size = os.fstat(file.fileno()).st_size
-        if total is not None and size != total:
-            raise WebProtocolError(
-                f"a file of {size} octets where {total} were announced", "RFC 9110 §14.4", 502
-            )
+            if total is not None and size != total:
+                raise WebProtocolError(
+                    f"a file of {size} octets where {total} were announced", "RFC 9110 §14.4", 502
+                )
+            await self._put_in_place()
+
+    @contextmanager
+    def _locked(self, offset: int | None) -> Generator[IO[bytes]]:
+        """The part, open at its end, while nobody else has it.
+
+        Args:
+            offset: How long it has to be; 0 or ``None`` for any length.
+
+        Raises:
+            OSError: Somebody else has it, or had it since it was looked at.
+        """
+        with open(self._part, "ab", buffering=0) as file:
+            if not _lock(file.fileno()):
+                raise self._taken()
+            there = os.fstat(file.fileno())
+            try:
+                same = os.path.samestat(there, os.stat(self._part))
+            except FileNotFoundError:
+                same = False
+            if not same or (offset and there.st_size != offset):
+                raise self._taken()
+            yield file
+
+    def _taken(self) -> OSError:
+        return BlockingIOError(
+            errno.EWOULDBLOCK, "another download to the same file is under way", self._part
+        )
 
     def _write_note(self, headers: Headers) -> None:
         """Keep what tells whether the file changed: a strong ETag, or else its date."""
@@ -213,13 +258,33 @@ class _Part:
 
     def forget(self) -> None:
         """Begin anew."""
-        for path in (self._note, self._part):
-            try:
-                os.unlink(path)
-            except FileNotFoundError:
-                pass
+        with self._locked(None):
+            for path in (self._note, self._part):
+                try:
+                    os.unlink(path)
+                except FileNotFoundError:
+                    pass
 
-    async def finish(self) -> None:
-        """It is whole."""
+    async def finish(self, size: int) -> None:
+        """It was whole already."""
+        with self._locked(size):
+            await self._put_in_place()
+
+    async def _put_in_place(self) -> None:
         await put_in_place(self._part, self._path)
         os.unlink(self._note)
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock of an open file, unless somebody has it."""
+    try:
+        import fcntl
+    except ImportError:  # pragma: no cover - Windows
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # pragma: no cover - a file system that knows no locks
+        pass
+    return True

@@ -287,3 +287,11 @@ def test_a_field_of_a_request_is_no_variable_of_a_cgi_program() -> None:
 def test_a_variable_that_names_no_proxy_says_which() -> None:
     with pytest.raises(ValueError, match="https_proxy"):
         proxies_from_environment({"https_proxy": "gopher://p"})
+
+
+def test_the_zone_of_an_address_stays_in_this_machine() -> None:
+    """RFC 6874 §3: it says which interface to use, and no server knows that."""
+    url = URL("http://[fe80::1%25eth0]:8080/x")
+    assert (url.host, url.port) == ("fe80::1%eth0", 8080)
+    assert url.host_field == b"[fe80::1]:8080"
+    assert URL(str(url)) == url

@@ -208,7 +208,7 @@ class Exchange:
     def _remaining(self) -> ClientTimeouts:
         left = self._left()
         own = self._timeouts
-        if left is None or not (self._history or self._attempts or self._answers):
+        if left is None or not (self._history or self._attempts or self._answers or self._stale):
             return own  # the first request: all of the time is its
         if left <= 0:
             raise self._late()

@@ -50,6 +50,7 @@ _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|
 _ESCAPES = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PLAIN = re.compile(r"(?:[!$&-;=?@A-Z_a-z~/]|%[0-9A-Fa-f]{2})*").fullmatch
 """Path or query that can stay as it is (RFC 3986 §3.3, §3.4)."""
+_ZONE = re.compile(r"%[^\]]*")
 _KEPT_AT_MOST: Final = 256
 
 _IN_PATH: Final = "!$%&'()*+,-./:;=@_~"
@@ -77,7 +78,7 @@ class URL:
         unix: Path of the Unix socket that an ``http+unix`` URL names, else ``None``.
         target: The request target in origin form, octets (RFC 9112 §3.2.1).
         authority: Host, and port where it is not the scheme's own.
-        host_field: The same in octets: what Host says.
+        host_field: The same in octets, without the zone of an address: what Host says.
         origin: Scheme, host and port.
         secure: Whether it is spoken over TLS.
     """
@@ -130,7 +131,9 @@ class URL:
         self.fragment = fragment
         whole = self.path if self.query is None else f"{self.path}?{self.query}"
         self.target = whole.encode("ascii")
-        self.host_field = self.authority.encode("ascii")
+        # A zone means something to this machine alone (RFC 6874 §3).
+        named = _ZONE.sub("", self.authority) if "%" in self.authority else self.authority
+        self.host_field = named.encode("ascii")
         self.origin: Origin = (scheme, self.host, self.port)
 
     @classmethod

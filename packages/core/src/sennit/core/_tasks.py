@@ -8,7 +8,7 @@ unless another Task runs (then asyncio would refuse it, and it waits its turn).
 from __future__ import annotations
 
 import sys
-from asyncio import Task, current_task
+from asyncio import Task, tasks
 from typing import TYPE_CHECKING, TypeVar
 
 from sennit.core._waiting import current_loop
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["start_task"]
 
 T = TypeVar("T")
+
+if sys.version_info < (3, 12):
+    # What `asyncio.current_task` looks into; it is no more than a function around it.
+    _current_tasks: dict[asyncio.AbstractEventLoop, Task[Any]] = vars(tasks)["_current_tasks"]
 
 
 def start_task(
@@ -53,20 +57,12 @@ def start_task(
         eager = loop.is_running()
         return Task(coroutine, loop=loop, context=context, name=name, eager_start=eager)
     task = Task(coroutine, loop=loop, context=context, name=name)
-    _take_first_step(task, loop)
-    return task
-
-
-def _take_first_step(task: Task[Any], loop: asyncio.AbstractEventLoop) -> None:
+    # Here and not in a function of its own: every handler that is a coroutine passes.
     reactor: object = getattr(loop, "reactor", None)
-    if not isinstance(reactor, Reactor) or current_task(loop) is not None:
-        return
-    ready = reactor._ready
-    step = ready[-1].fn if ready else None
-    if step is None or getattr(step, "__self__", None) is not task:
-        return
-    call = ready.pop()
-    if call.context is None:
-        step()
-    else:
-        call.context.run(step)
+    if isinstance(reactor, Reactor) and _current_tasks.get(loop) is None:
+        ready = reactor._ready
+        step = ready[-1].fn if ready else None
+        if step is not None and getattr(step, "__self__", None) is task:
+            ready.pop()
+            context.run(step)
+    return task

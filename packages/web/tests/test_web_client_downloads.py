@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -206,11 +207,20 @@ async def test_a_name_may_be_as_long_as_names_may_be(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is always full")
-async def test_a_full_disk_is_told(tmp_path: Path) -> None:
+async def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("sennit.web.client.saving._write", full)
+    path = tmp_path / "down"
+    path.write_bytes(b"old")
     async with client(StubPool([Answer(200, b"new")])) as c:
         with pytest.raises(OSError, match="No space left"):
-            await c.download("", "/dev/full")
+            await c.download("", path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(

@@ -461,6 +461,17 @@ def test_100_is_sent_once_and_only_to_who_waits(make: Make) -> None:
     assert sent(engine) == b""
 
 
+def test_100_is_of_no_use_once_the_answer_has_begun(make: Make) -> None:
+    """An echo begins its answer, then reads (RFC 9110 §10.1.1)."""
+    engine = make()
+    head = ask(engine, POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    engine.send_response(head.exchange, 200, [], None)
+    engine.send_informational(head.exchange, 100)
+    assert b"100 Continue" not in sent(engine)
+    with pytest.raises(WebUsageError):
+        engine.send_informational(head.exchange, 103)
+
+
 def test_early_hints_come_before_the_answer(make: Make) -> None:
     """RFC 8297."""
     engine = make()

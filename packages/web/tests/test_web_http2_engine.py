@@ -438,6 +438,17 @@ def test_an_answer_is_given_once_and_to_what_was_asked() -> None:
         engine.send_informational(1, 103)
 
 
+def test_100_is_of_no_use_once_the_answer_has_begun() -> None:
+    """An echo begins its answer, then reads (RFC 9110 §10.1.1)."""
+    engine, client = connected()
+    client.say(client.headers(1, [*POST, (b"expect", b"100-continue")], end=False))
+    engine.send_response(1, 200, [], None)
+
+    engine.send_informational(1, 100)
+
+    assert [kind for kind, *_ in client.hear()] == [framing.HEADERS]
+
+
 def test_what_is_said_to_a_stream_that_has_gone_is_ignored() -> None:
     engine, client = connected()
     events = client.say(client.headers(1, GET) + frame(framing.RST_STREAM, 0, 1, b"\0\0\0\x08"))

@@ -109,6 +109,21 @@ def test_a_plain_handler_answers_in_the_same_turn(clock: Clock) -> None:
     assert not connection.protocol.busy
 
 
+def test_an_echo_may_begin_its_answer_before_it_asks_for_the_content(clock: Clock) -> None:
+    """Also where the client waits for leave to send it: curl does, from 1 MiB."""
+
+    async def echo(request: Request) -> None:
+        answer = request.start(200)
+        async for piece in request.body:
+            await answer.write(bytes(piece))
+        answer.end()
+
+    connection = Connection(clock, echo)
+    head = connection.send(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert connection.send(b"hi").endswith(b"2\r\nhi\r\n0\r\n\r\n")
+
+
 def test_a_coroutine_and_a_deferred_answer_when_they_have_it(clock: Clock) -> None:
     waiting: Deferred[Response] = Deferred()
 

@@ -134,8 +134,8 @@ class Answers(Untimed):
     def send_informational(self, exchange: int, status: int, headers: Sequence[Field] = ()) -> None:
         """Queue an interim response, such as 100 or 103 (RFC 9110 §15.2).
 
-        100 is sent once and only to a client that waits for it; to a client of
-        HTTP/1.0 nothing is sent.
+        100 is sent once, before the answer, and only to a client that waits for it; to a
+        client of HTTP/1.0 nothing is sent.
 
         Raises:
             WebUsageError: The status is not interim, or the answer has begun.
@@ -147,6 +147,9 @@ class Answers(Untimed):
         if not 100 <= status <= 199 or status == 101:
             raise WebUsageError(f"{status} is no interim response")
         if self._phase != ASKED:
+            if status == 100:
+                # The final status has told the client already (RFC 9110 §10.1.1).
+                return
             raise WebUsageError("the response has begun already")
         if head.version == b"1.0":
             return

@@ -207,7 +207,7 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
     def send_informational(self, exchange: int, status: int, headers: Sequence[Field] = ()) -> None:
         """Queue an interim response, such as 100 or 103 (RFC 9110 §15.2).
 
-        100 is sent once, and only to a client that waits for it.
+        100 is sent once, before the answer, and only to a client that waits for it.
 
         Raises:
             WebUsageError: The status is not interim, or the answer has begun.
@@ -219,6 +219,9 @@ class HTTP2ServerEngine(HTTP2Engine[ServerEvent]):
         if not 100 <= status <= 199 or status == 101:
             raise WebUsageError(f"{status} is no interim response of HTTP/2")
         if stream.phase != _ASKED:
+            if status == 100:
+                # The final status has told the client already (RFC 9110 §10.1.1).
+                return
             raise WebUsageError("the response has begun already")
         if status == 100:
             if not stream.head.expect_continue or not stream.open or stream.come:

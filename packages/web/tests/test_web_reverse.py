@@ -239,6 +239,27 @@ def test_answers_without_content_keep_their_fields(scene: Scene) -> None:
     scene.run(main)
 
 
+def test_nothing_is_said_of_a_length_that_the_upstream_has_not_told(scene: Scene) -> None:
+    """To HEAD, content-length: 0 would say that GET has no content (RFC 9110 §8.6)."""
+
+    async def answer(stream: Stream) -> None:
+        await stream.read_until(b"\r\n\r\n", 65536)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await stream.read_until(b"\r\n\r\n", 65536)
+
+    scene.upstream_raw("one", answer)
+    scene.front(ReverseProxy(["http://one:8000"]))
+
+    async def main() -> None:
+        async with await open_stream("tcp://front:80") as stream:
+            await stream.send_all(get("/", method="HEAD").encode())
+            status, fields, _ = await read_response(stream, head_only=True)
+            assert status == 200
+            assert "content-length" not in fields
+
+    scene.run(main)
+
+
 def test_content_and_trailers_pass_in_both_directions(scene: Scene) -> None:
     async def echo(request: Request) -> Response:
         content = await request.read()

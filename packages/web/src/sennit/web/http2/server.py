@@ -179,9 +179,11 @@ class HTTP2ServerProtocol(
         try:
             stream.begin()
             async for chunk in body:
-                stream.deliver(bytes(chunk))
                 while not stream.is_reading() and not stream.is_closing():
                     await self._until_reading(head.exchange)
+                stream.deliver(bytes(chunk))
+            while not stream.is_reading() and not stream.is_closing():
+                await self._until_reading(head.exchange)
             stream.deliver_eof()
             # Our side goes on until the protocol closes it, which ends this by cancelling it.
             await Deferred()
@@ -190,6 +192,7 @@ class HTTP2ServerProtocol(
             raise
         finally:
             del self._tunnels[head.exchange]
+            self._readers.pop(head.exchange, None)
             stream.lost(self._lost or error)
 
     def drain(self) -> None:

@@ -111,8 +111,10 @@ async def hand_back(
     """
     reason = response.reason or None
     inbox = response.inbox
-    if inbox.ended and inbox.error is None:
-        # It came whole with its head: one answer, one turn.
+    untold = request.method == "HEAD" and not any(n == b"content-length" for n, _ in headers)
+    if inbox.ended and inbox.error is None and not untold:
+        # It came whole with its head: one answer, one turn. (Not where nobody has said how
+        # much GET would have: nothing is not what we know, RFC 9110 §8.6.)
         body = inbox.take_all()
         if not response.trailers:
             return Response(body, response.status, headers, reason=reason)

@@ -455,7 +455,8 @@ def _upgrading(headers: list[Field], upgrade: bytes, request: Request) -> list[F
     """The fields of a request that asks to change over."""
     asked = [*headers, (b"connection", b"upgrade"), (b"upgrade", upgrade)]
     if request.head.version == b"2":
-        # HTTP/2's has no key, HTTP/1's must (RFC 8441 §5, RFC 6455 §4.1).
+        # HTTP/2's has no key, HTTP/1's must (RFC 8441 §5, RFC 6455 §4.1), and one only.
+        asked = [each for each in asked if each[0] != b"sec-websocket-key"]
         asked.append((b"sec-websocket-key", b64encode(secrets.token_bytes(16))))
     return asked
 

@@ -1250,6 +1250,7 @@ def test_closing_stops_dials(clock: Clock, memory_network: MemoryNetwork) -> Non
     pool = Pool()
     task = start(clock, fetch(pool, get("http://silent/")))
     finish(clock, pool)
+    clock.pump()
 
     assert isinstance(task.exception(), ConnectionLost)
     assert not clock.pending

@@ -474,3 +474,30 @@ def test_content_before_a_head_costs_its_stream() -> None:
     [fault] = server.say(frame(framing.DATA, 0, 1, b"xyz?"))
 
     assert isinstance(fault, PeerFault)
+
+
+def test_answers_that_were_under_way_when_they_were_given_up_do_no_harm() -> None:
+    """RFC 9113 §5.1: a client may give up as many large answers as it likes."""
+    engine, server = connected()
+    for _ in range(300):
+        number = engine.send_request(b"GET", b"/", b"example.org")
+        server.hear()
+        engine.cancel(number)
+    said = b"".join(server.headers(number, OK, end=False) for number in range(1, 601, 2))
+    content = frame(framing.DATA, 0, 1, bytes(16_000))[framing.HEAD :]
+    said += b"".join(
+        frame(framing.DATA, 0, number, content) for number in range(1, 601, 2) for _ in range(10)
+    )
+    assert server.say(said) == []
+    assert engine.send_request(b"GET", b"/", b"example.org") == 601, "it goes on"
+
+
+def test_more_than_was_under_way_does() -> None:
+    """HARDENING h2-5: a window is let out once, and the end comes once."""
+    engine, server = asked()
+    engine.cancel(1)
+    said = server.headers(1, OK, end=False) + frame(framing.DATA, 1, 1, b"the end")
+    assert server.say(said) == []
+    events = server.say(frame(framing.DATA, 1, 1) * 2000)
+    assert isinstance(events[0], PeerFault)
+    assert "reset" in str(events[0].error)

@@ -334,7 +334,9 @@ class HTTP2ClientEngine(HTTP2Engine[ClientEvent]):
                 framing.PROTOCOL_ERROR, f"HEADERS on stream {number}", "RFC 9113 §5.1"
             )
         stream = self._streams.get(number)
-        if stream is None:
+        if stream is None and not self._was_under_way(
+            number, self._limits.stream_window // 4, ends=bool(flags & framing.END_STREAM)
+        ):
             self._count_control("HEADERS on a closed stream")
         for event in self._feed(raw):
             fields = getattr(event, "headers", None)

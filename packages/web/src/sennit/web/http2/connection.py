@@ -62,7 +62,7 @@ MOST_SETTINGS: Final = 64
 """Settings in one frame; the RFCs have ten, and each may concern every stream."""
 GIVE_BACK: Final = 32 * 1024
 """Octets that nobody reads after which their window is given back."""
-CUT_KEPT: Final = 256
+CUT_KEPT: Final = 1024
 """Streams that were reset here which are remembered: something may be on its way on them."""
 
 EventT = TypeVar("EventT")
@@ -86,7 +86,8 @@ class HTTP2Engine(Sending, Generic[EventT]):
         self._frames = FrameReader(limits, b"" if client else framing.PREFACE)
         self._events: deque[EventT | PeerFault] = deque()
         self._highest = 0  # of the streams that the client has begun
-        self._cut: dict[int, None] = {}  # streams that were reset here, the latest
+        # Streams that were reset here, the latest, and how much may still come of each.
+        self._cut: dict[int, int] = {}
         self._owed = 0  # octets to be given back to the connection's window
         self._resets = Budget(limits.resets, limits.reset_rate)
         self._useless = Budget(limits.useless, limits.useless_rate)
@@ -217,8 +218,8 @@ class HTTP2Engine(Sending, Generic[EventT]):
                     framing.PROTOCOL_ERROR, "DATA on an idle stream", "RFC 9113 §5.1"
                 )
             if number in self._cut:
-                # It was on its way when we gave the stream up (RFC 9113 §5.1).
-                self._spend_useless("DATA on a stream that was reset")
+                if not self._was_under_way(number, size, ends=bool(ends)):
+                    self._spend_useless("DATA on a stream that was reset")
                 self._give_back(raw)
                 return
             self._count_control("DATA on a closed stream")
@@ -355,12 +356,30 @@ class HTTP2Engine(Sending, Generic[EventT]):
         cut = self._cut
         if len(cut) >= CUT_KEPT:
             del cut[next(iter(cut))]
-        cut[number] = None
+        # Its window, and as much again for a few heads.
+        cut[number] = 2 * self._limits.stream_window
         try:
             self._h2.reset_stream(number, code)
         except H2Error:
             return  # it has ended on both sides
         self._drain_h2()
+
+    def _was_under_way(self, number: int, size: int, *, ends: bool) -> bool:
+        """Whether a frame was on its way when we gave its stream up (RFC 9113 §5.1).
+
+        Whoever gives up large answers must not find the connection ended for what the
+        windows had let out by then.
+
+        Args:
+            number: The stream.
+            size: Octets that it counts for.
+            ends: Whether nothing can be behind it.
+        """
+        left = self._cut.get(number, -1)
+        if size > left or (size < TINY and not ends):
+            return False
+        self._cut[number] = -1 if ends else left - size
+        return True
 
     def _fail_stream(
         self, stream: Stream, message: str, rule: str, code: int = framing.PROTOCOL_ERROR

@@ -65,6 +65,8 @@ LIMIT: Final = 30.0
 # How far the answer is.
 _NOTHING, _STARTED, _STREAMING, _TRAILERS, _COMPLETE = range(5)
 
+_NO_FIELDS: list[tuple[bytes, bytes]] = []
+
 _log = logging.getLogger("sennit.web.asgi")
 
 
@@ -208,32 +210,35 @@ class ASGI(Resource):
 class _Exchange(Later):
     """One request: what the application receives and sends."""
 
-    answer: Deferred[Response | None] | None = None
-    response: Response | None = None
+    # Defaults that stand in the class are those which hardly a request changes.
     pieces: Pieces | None = None
     task: asyncio.Task[None] | None = None
     handed = False  # the answer was given to the connection
-    whole = False  # the answer is complete, and was never a part
-    gone = False  # the client has
-    _state = _NOTHING
-    _status = 0
-    _headers: list[tuple[bytes, bytes]]
-    _listens = False  # the application waits, or has waited, for the client to leave
     _quiet = False  # the client sends no more
     _told = False  # all of the request's content was received by the application
     _left = 0
     _inbox: Inbox[Any] | GuardedInbox | None = None
     _waiters: list[Deferred[None]] | None = None
-    _wants_trailers = False
     _trailers: list[tuple[bytes, bytes]] | None = None
     _limit: IDelayedCall | None = None
     _fault: BaseException | None = None
 
     def __init__(self, host: ASGI, request: Request) -> None:
-        # Few attributes, since a request that has its answer at once needs no more.
         self.request = request
         self._host = host
+        # Read by every request: Python finds them faster here than in the class.
+        self.answer: Deferred[Response | None] | None = None
+        self.response: Response | None = None
+        self.whole = False  # the answer is complete, and was never a part
+        self.gone = False  # the client has
+        self._state = _NOTHING
+        self._status = 0
+        self._headers = _NO_FIELDS
+        self._wants_trailers = False
+        self._receives = False  # somebody has to be told when the answer is complete
+        self._listens = False  # the application waits, or has waited, for the client to leave
         if request.head.length:
+            self._receives = True
             self._left = request.head.length
             # Now, while the exchange is being opened.
             self._inbox = request.inbox()
@@ -255,7 +260,7 @@ class _Exchange(Later):
             # application that waits for nothing else is told; what it sends is tried all the same.
             self._quiet = connection.half_closed
             connection.on_half_close = self._half_closed
-        self._listens = True
+        self._listens = self._receives = True
         while not (self.gone or self._quiet or self._state == _COMPLETE):
             waiter: Deferred[None] = Deferred()
             if self._waiters is None:
@@ -304,11 +309,14 @@ class _Exchange(Later):
         state = self._state
         if kind == "http.response.body":
             if state == _STARTED:
-                body = _octets(message.get("body", b""))
-                if not message.get("more_body", False) and not self._wants_trailers:
+                body = message.get("body", b"")
+                if type(body) is not bytes:
+                    body = _octets(body)
+                more = message.get("more_body", False)
+                if more or self._wants_trailers:
+                    await self._begin(body, more=more)
+                else:
                     self._complete(body)
-                    return
-                await self._begin(body, more=message.get("more_body", False))
                 return
             if state == _STREAMING:
                 await self._continue(
@@ -324,7 +332,8 @@ class _Exchange(Later):
                     raise ValueError(f"{status!r:.40} is no status of an answer")
                 self._headers = fields_of(message.get("headers", ()))
                 self._status = status
-                self._wants_trailers = bool(message.get("trailers", False))
+                if message.get("trailers", False):
+                    self._wants_trailers = True
                 self._state = _STARTED
                 return
         elif kind == "http.response.pathsend":
@@ -346,20 +355,22 @@ class _Exchange(Later):
     # ── the answer ────────────────────────────────────────────────────────────
 
     def _give(self, response: Response) -> None:
-        response.headers = self._headers
-        self.response = response
-        if self.answer is not None:
-            answer, self.answer = self.answer, None
-            self.handed = True
-            answer.callback(response)
+        """The connection waits for it."""
+        answer, self.answer = self.answer, None
+        assert answer is not None
+        self.handed = True
+        answer.callback(response)
 
     def _complete(self, body: bytes | FilePart) -> None:
         """The whole answer is there."""
         self._state = _COMPLETE
         self.whole = True
-        if self._listens or self._inbox is not None:
+        if self._receives:
             self._stop_receiving()
-        self._give(Response(body, self._status))
+        response = self.response = Response(body, self._status)
+        response.headers = self._headers
+        if self.answer is not None:
+            self._give(response)
 
     async def _begin(self, body: bytes, *, more: bool) -> None:
         """The first part of an answer is there."""
@@ -369,7 +380,10 @@ class _Exchange(Later):
             self._trailers = []
             response.trailers = lambda: self._trailers or []
         self._state = _STREAMING
-        self._give(response)
+        response.headers = self._headers
+        self.response = response
+        if self.answer is not None:
+            self._give(response)
         await self._continue(body, more=more)
 
     async def _continue(self, body: bytes, *, more: bool) -> None:

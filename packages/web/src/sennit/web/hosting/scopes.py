@@ -83,11 +83,10 @@ def scope_of(request: Request, around: Surroundings, host: ASGI) -> Scope:
     query = b""
     if b"?" in path:
         path, _, query = path.partition(b"?")
-    text = (
-        path.decode("ascii")
-        if b"%" not in path
-        else unquote_to_bytes(path).decode("utf-8", "replace")
-    )
+    if b"%" in path:
+        text = unquote_to_bytes(path).decode("utf-8", "replace")
+    else:
+        text = path.decode("ascii")
     root_path = host.root_path
     if root_path:
         text = root_path + text

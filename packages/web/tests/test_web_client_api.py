@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,6 +146,24 @@ async def test_what_cannot_be_sent_is_refused_and_nothing_is_sent(options: Any) 
             with pytest.raises(ValueError, match=r".+"):
                 await c.request(method, url)
     assert pool.sent == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"header": {"X-A": "1"}}, "no option header"),
+        ({"params": "a=1"}, "pairs of name and value"),
+        ({"auth": "me:pw"}, "(name, password)"),
+    ],
+)
+async def test_what_was_meant_otherwise_is_told(options: Any, words: str) -> None:
+    """An option that is misspelt is not left aside without a word."""
+    pool = StubPool(echo)
+    async with client(pool) as c:
+        with pytest.raises(TypeError, match=re.escape(words)) as caught:
+            await c.get("", **options)
+    assert "me:pw" not in str(caught.value)
+    assert not pool.sent
 
 
 async def test_a_closed_client_says_so() -> None:

@@ -316,6 +316,12 @@ async def test_what_cannot_be_written_is_told(
     assert (ran.returncode, b"No space left on device" in ran.stderr) == (23, True)
     assert list(here.iterdir()) == []
     (here / "folder").mkdir()
+    (here / "text").write_text("no cookies\n")
+    ran = await fetch("-c", "text", url)
+    assert (ran.returncode, b"is no file of cookies" in ran.stderr) == (2, True)
+    ran = await fetch("--cert", "none", "https://127.0.0.1:1/")
+    assert (ran.returncode, b"none: No such file" in ran.stderr) == (35, True)
+    assert b"--cacert" not in ran.stderr, "which would not help"
     ran = await fetch("-o", "folder", url)
     assert (ran.returncode, ran.stderr) == (23, b"sennit: folder: Is a directory\n")
     ran = await fetch("-c", "none/jar", url)

@@ -32,6 +32,7 @@ from sennit.web.client.limits import ClientTimeouts
 from sennit.web.client.options import (
     RequestOptions,
     as_folder,
+    check_known,
     content_of,
     cookie_pairs,
     default_headers,
@@ -414,6 +415,7 @@ class Client:
     ) -> ClientResponse:
         if self._closed:
             raise WebUsageError("this client is closed")
+        check_known(options)
         target = self.url(url, options.get("params"))
         upload = content_of(options)
         headers = self._headers_for(target, options.get("headers"), upload)

@@ -18,7 +18,7 @@ import hashlib
 import re
 import secrets
 from base64 import b64encode
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from sennit.web.client.challenges import parse_parameters
@@ -280,8 +280,16 @@ def _quoted(octets: bytes) -> bytes:
 
 
 def auth_of(given: Auth | tuple[str, str] | None) -> Auth | None:
-    """What callers give: an `Auth`, or name and password for `BasicAuth`."""
-    return BasicAuth(*given) if isinstance(given, tuple) else given
+    """What callers give: an `Auth`, or name and password for `BasicAuth`.
+
+    Raises:
+        TypeError: It is neither. What it is may be a secret, and is not shown.
+    """
+    if isinstance(given, tuple):
+        return BasicAuth(*given)
+    if given is not None and not isinstance(cast("object", given), Auth):
+        raise TypeError(f"auth is (name, password) or an Auth, not {type(given).__name__}")
+    return given
 
 
 def find_netrc(

@@ -152,8 +152,8 @@ class _Fetcher:
 
     async def run(self, urls: Sequence[str]) -> int:
         """Fetch all; the first failure is the status."""
-        jar = self._jar()
         try:
+            jar = self._jar()
             client = self._client(jar)
         except (SennitError, ValueError, OSError) as error:
             return self._tell(error, "")
@@ -247,7 +247,7 @@ class _Fetcher:
             # Whatever it decodes to, it stays in this folder and can be seen.
             name = _NOT_IN_NAMES.sub("_", name).lstrip(".")
             if not name:
-                raise WebUsageError(f"{url} names no file: give -o FILE")
+                raise WebUsageError("this URL names no file: give -o FILE")
             return name
         return options.output if options.to_file else None
 
@@ -506,7 +506,8 @@ def _explain(error: BaseException, url: str, options: Options) -> tuple[int, str
 
 def _explain_tls(where: str, error: TLSError) -> tuple[int, str]:
     text = f"{where}TLS failed: {error}"
-    if "certificate" in str(error) or "name" in error.reason:
+    # Of the server's, not of a file here that cannot be read.
+    if "certificate" in error.reason or "name" in error.reason:
         return 60, f"{text}; --cacert FILE believes another authority, -k believes everybody"
     return 35, text
 

@@ -6,7 +6,7 @@ callers like to write into what an `Exchange` takes, and raise where that cannot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from sennit.web._version import __version__
 from sennit.web.client.cookies import CookieJar
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RequestOptions",
     "as_folder",
+    "check_known",
     "content_of",
     "cookie_pairs",
     "default_headers",
@@ -82,6 +83,20 @@ class RequestOptions(TypedDict, total=False):
     upload_progress: OnProgress | None
     on_informational: OnInformational | None
     extensions: dict[str, Any] | None
+
+
+_KNOWN: Final = frozenset(RequestOptions.__annotations__)
+
+
+def check_known(options: RequestOptions) -> None:
+    """See that nothing is left aside without a word.
+
+    Raises:
+        TypeError: An option that there is none of, such as ``header`` for ``headers``.
+    """
+    if not options.keys() <= _KNOWN:
+        unknown = ", ".join(sorted(options.keys() - _KNOWN))
+        raise TypeError(f"a request has no option {unknown}; it has {', '.join(sorted(_KNOWN))}")
 
 
 def as_folder(url: URL) -> URL:

@@ -283,7 +283,13 @@ def encode_query(pairs: Pairs) -> str:
 
 
 def flattened(pairs: Pairs) -> Iterator[tuple[str, str | bytes]]:
-    """Name and value of each field; a list under a name gives several, ``None`` gives none."""
+    """Name and value of each field; a list under a name gives several, ``None`` gives none.
+
+    Raises:
+        TypeError: They are no pairs, or a value is neither text nor a number.
+    """
+    if isinstance(pairs, (str, bytes)):
+        raise TypeError(f"fields are a mapping or pairs of name and value, not {pairs!r:.100}")
     items = cast("Mapping[str, object]", pairs).items() if isinstance(pairs, Mapping) else pairs
     for name, value in items:
         for each in _several(value):

@@ -479,6 +479,24 @@ def test_a_later_head_has_its_own_20_seconds(clock: Clock) -> None:
     assert connection.transport.take().startswith(b"HTTP/1.1 408 ")
 
 
+def test_an_idle_time_shorter_than_that_of_a_head_is_kept(clock: Clock) -> None:
+    connection = Connection(clock, hello, timeouts=Timeouts(head=20, idle=2))
+    clock.advance(1)
+    assert connection.send(GET) == HELLO
+    clock.advance(1.5)
+    assert not connection.transport.closed
+    clock.advance(0.6)
+    assert connection.transport.close_reason == "idle"
+
+    # A head that is late all but makes its timer late for what comes after it.
+    connection = Connection(clock, hello, timeouts=Timeouts(head=20, idle=2))
+    connection.receive(GET[:10])
+    clock.advance(15)
+    assert connection.send(GET[10:]) == HELLO
+    clock.advance(2.1)
+    assert connection.transport.close_reason == "idle"
+
+
 def test_an_idle_connection_is_closed_after_60_seconds_and_a_used_one_is_not(
     clock: Clock,
 ) -> None:

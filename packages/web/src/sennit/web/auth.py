@@ -241,7 +241,7 @@ class _Heard:
 
 def _came_by_proxy(request: Request) -> bool:
     """Whether the connection is a trusted proxy's: it has the requests of many."""
-    return request.peer is not request.transport.peer
+    return request.peer is not request.connection.peer
 
 
 def _is_private(request: Request) -> bool:

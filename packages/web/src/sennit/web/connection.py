@@ -17,6 +17,7 @@ from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from sennit.core._driver import EOF
+from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.engine import FilePart, PeerFault
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from typing import Protocol
 
+    from sennit.core.address import Address
     from sennit.core.engine import NoEvent
     from sennit.core.interfaces import Buffer
     from sennit.web.limits import Limits
@@ -92,6 +94,7 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
     _first = True  # no request has come yet
     _head_began = 0.0  # when the first octet of an unfinished head was noticed; 0 for none
     _content_began = 0.0  # likewise for content
+    _named: Address | None = None  # who is there, where a foreign transport has told
 
     on_half_close: Callable[[], object] | None = None
     """Called when the client sends no more: set by a handler that has to know (HTTP/1)."""
@@ -127,8 +130,21 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
     @property
     def client_name(self) -> str:
         """The client's address without its port, for logs."""
-        peer = self.transport.peer
-        return getattr(peer, "host", None) or "-"
+        return getattr(self.peer, "host", None) or "-"
+
+    @property
+    def peer(self) -> Address | None:
+        """Who is connected, which may be a proxy (`Request.peer` may know better)."""
+        transport: Any = self.transport
+        try:
+            peer: Address | None = transport.peer
+        except AttributeError:
+            # asyncio's own has none: what it says is a tuple, or of a Unix socket a path.
+            named: Any = transport.get_extra_info("peername")
+            if self._named is None and isinstance(named, tuple):
+                self._named = InternetAddress(named[0], named[1])
+            peer = self._named
+        return peer
 
     def time(self) -> float:
         """Monotonic seconds."""

@@ -225,12 +225,12 @@ class Request:
         if self._state is not None and "peer" in self._state:
             peer: Address | None = self._state["peer"]
             return peer
-        return self.connection.transport.peer
+        return self.connection.peer
 
     def came_from(self, peer: Address | None, scheme: str = "", host: str = "") -> None:
         """Believe what a proxy in front says (``proxy/forwarded.py``).
 
-        ``request.transport.peer`` is still who is connected.
+        ``request.connection.peer`` is still who is connected.
 
         Args:
             peer: Who asked it.

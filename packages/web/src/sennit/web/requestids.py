@@ -153,7 +153,7 @@ def _random() -> str:
 
 def _believed(request: Request, networks: Networks, unix: bool) -> bool:
     # Who is connected: not whom it says that it speaks for.
-    host: str | None = getattr(request.transport.peer, "host", None)
+    host: str | None = getattr(request.connection.peer, "host", None)
     return unix if host is None else networks.trusts(host)
 
 

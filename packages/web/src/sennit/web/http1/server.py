@@ -78,7 +78,9 @@ class HTTP1ServerProtocol(
             self._held |= GONE
             self._begin_http2()
             return
-        self._set_alarm(self._find_clock().time() + self._timeouts.head)
+        times = self._timeouts
+        # Once the request has come it is to be in time for the end of the rest after it.
+        self._set_alarm(self._find_clock().time() + min(times.head, times.idle))
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -187,7 +189,7 @@ class HTTP1ServerProtocol(
         if engine.cut:
             self._held |= FINISHING
             self._leave()
-            self.transport.abort("error")
+            self._abort("error")
             return
         if engine.unread and not self._held & EOF and not self._open and self._out.can_write_eof():
             # The client still sends. To close now would reset the connection, and the
@@ -221,7 +223,7 @@ class HTTP1ServerProtocol(
         self._alarm = None
         self._alarm_at = float("inf")
         if self._lingering:
-            self.transport.abort("clean")
+            self._abort("clean")
             return
         if self._held & GONE:
             return
@@ -239,7 +241,7 @@ class HTTP1ServerProtocol(
                 return
             due = now + self._timeouts.write
         if not self._held & GONE and self._alarm is None:
-            self._set_alarm(min(due, now + GRACE) if grace else due)
+            self._set_alarm(min(due, now + (GRACE if grace else self._timeouts.idle)))
 
     def _due(self, now: float) -> float | None:
         """When what the client is at must have ended; ``None`` when it is at nothing."""
@@ -279,7 +281,7 @@ class HTTP1ServerProtocol(
 
     def _too_late(self) -> None:
         if self._stuck_since:
-            self.transport.abort("timeout")
+            self._abort("timeout")
             return
         engine = self.engine
         if engine.content_awaited:
@@ -287,7 +289,7 @@ class HTTP1ServerProtocol(
         elif engine.request_line_seen:
             engine.refuse(408, "the head comes too slowly", "RFC 9110 §15.5.9")
         else:
-            self.transport.close("timeout" if self._first or engine.head_begun else "idle")
+            self._out.close("timeout" if self._first or engine.head_begun else "idle")
             return
         self.proceed()
 

@@ -250,6 +250,6 @@ class HTTP2ServerProtocol(
             self._progress = progress
             self._stuck_since = now
         elif now - self._stuck_since >= self._patience:
-            self.transport.abort("timeout")
+            self._abort("timeout")
             return
         self._set_alarm()

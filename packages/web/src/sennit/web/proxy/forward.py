@@ -161,7 +161,7 @@ class ForwardProxy(Resource):
 
     def __call__(self, request: Request) -> Answer:
         """Do what a client wants of others' servers."""
-        if not self.rules.serves(request.transport.peer):
+        if not self.rules.serves(request.connection.peer):
             raise HTTPError(403)
         return self._ask(request)
 
@@ -182,7 +182,7 @@ class ForwardProxy(Resource):
         headers.append(via_field(head.headers, head.version, self._via))
         if left is not None:
             headers.append((b"max-forwards", b"%d" % (left - 1)))
-        peer = request.transport.peer
+        peer = request.connection.peer
         headers += self._forwarder.fields(peer, request.scheme, url.authority, head.headers)
         content = Content(request, 0) if head.length else None
         sent = outgoing(request, request.method, url, headers, content, self._timeouts)

@@ -228,7 +228,7 @@ class ReverseProxy(Resource):
         if left is not None:
             headers.append((b"max-forwards", b"%d" % (left - 1)))
         # Who is connected, and not whom that one names: its word is weighed there.
-        peer = request.transport.peer
+        peer = request.connection.peer
         headers += self._forwarder.fields(peer, request.scheme, request.host, head.headers)
         content = Content(request, self._keep) if head.length and not upgrade else None
         if upgrade:

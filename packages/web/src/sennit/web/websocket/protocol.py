@@ -286,11 +286,11 @@ class WebSocketProtocol(EngineProtocol[Conversation, Event]):
         now = self._time()
         if self._close_by:
             if now >= self._close_by:
-                self.transport.abort("timeout")
+                self._abort("timeout")
                 return
             self._set_alarm(self._close_by)
         if self._is_stuck(now):
-            self.transport.abort("timeout")
+            self._abort("timeout")
             return
         if not self._close_by:
             self._keep_alive(now)
@@ -320,7 +320,7 @@ class WebSocketProtocol(EngineProtocol[Conversation, Event]):
             if now >= due:
                 self.engine.close(1011, "no sign of life")
                 self.flush()
-                self.transport.abort("timeout")
+                self._abort("timeout")
                 return
             self._ring_by(due)
             return

@@ -210,6 +210,35 @@ def test_a_redirect_with_much_to_say_is_not_heard_out(
     assert answers == []
 
 
+class Odd(Protocol):
+    """Sends a redirect, then the rest of its content late, or never."""
+
+    def __init__(self, *, cuts: bool) -> None:
+        self._cuts = cuts
+
+    def data_received(self, data: bytes) -> None:
+        head = b"HTTP/1.1 302 Found\r\nlocation: /next\r\ncontent-length: 9\r\n\r\n"
+        self.transport.write(head + b"go")
+        if self._cuts:
+            asyncio.get_running_loop().call_later(0.5, self.transport.abort)
+
+
+@pytest.mark.parametrize("cuts", [False, True])
+def test_what_a_redirect_says_besides_is_not_waited_for(
+    clock: Clock, memory_network: MemoryNetwork, cuts: bool
+) -> None:
+    """Only where to go matters, whether the rest comes late, or broken."""
+    answers: list[Protocol] = [Odd(cuts=cuts), Tired([])]
+    memory_network.listen("example:80", lambda: answers.pop(0))
+    began = clock.time()
+
+    async def main() -> None:
+        assert (await fetch(URL)).text == "ok"
+
+    play(clock, main)
+    assert clock.time() - began <= 1.0
+
+
 def test_many_calls_at_once_share_a_client(clock: Clock, memory_network: MemoryNetwork) -> None:
     server = HTTPServer(_site().handle)
     memory_network.listen("example:80", lambda: server.build_protocol(None))

@@ -848,6 +848,32 @@ def test_an_expectation_that_is_refused_is_left_out_the_second_time(
     finish(clock, pool)
 
 
+@pytest.mark.parametrize("early", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_content_that_was_begun_is_not_sent_again_for_a_refused_expectation(
+    clock: Clock, server: Server, early: bytes
+) -> None:
+    """What comes in pieces can be had once: the second time it would be empty, and look whole."""
+    pool = Pool(timeouts=ClientTimeouts(expect=1))
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"first"
+        await asyncio.sleep(5)
+        yield b"second"
+
+    request = OutgoingRequest("POST", URL, body=content())
+    task = start(clock, fetch(pool, request))
+    server.peers[0].take()
+    server.peers[0].say(early)
+    clock.advance(1.1)
+    assert b"first" in server.peers[0].received
+    server.peers[0].say(b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 2\r\n\r\nno")
+    clock.pump()
+
+    assert task.result() == b"no"
+    assert len(server.peers) == 1
+    finish(clock, pool)
+
+
 def test_a_refusal_inside_the_content_stops_it(clock: Clock, server: Server) -> None:
     pool = Pool()
     closed: list[int] = []

@@ -12,9 +12,11 @@ Sources: RFC 9110 §8 (content), RFC 8288 (links). HARDENING h1-24.
 
 from __future__ import annotations
 
+import asyncio
 import json as _json
 from typing import TYPE_CHECKING, Any, Final
 
+from sennit.core.errors import ConnectionLost
 from sennit.web.client.headers import Headers
 from sennit.web.client.progress import Meter, metered
 from sennit.web.client.setcookie import parse_set_cookie
@@ -39,6 +41,8 @@ MAX_CONTENT: Final = 100 * 1024 * 1024
 """Octets of content that are read whole, decoded; what is larger is read piece by piece."""
 MAX_LINE: Final = 1024 * 1024
 """Characters of one line."""
+PATIENCE: Final = 1.0
+"""Seconds that content is waited for which nobody wants, to keep the connection."""
 _MAX_CODINGS: Final = 2
 
 
@@ -358,7 +362,10 @@ class ClientResponse:
         await self.incoming.aclose()
 
     async def discard(self, most: int = 64 * 1024) -> None:
-        """Be done with the content: read what is left of it if that is little, else drop it."""
+        """Be done with the content: read what is left of it if that is little, else drop it.
+
+        Whatever becomes of it, it fails nobody: what it belonged to was understood already.
+        """
         length = self.incoming.length
         if self._taken or (length is not None and length > most):
             await self.aclose()
@@ -366,8 +373,12 @@ class ClientResponse:
         self._taken = True
         self.request.body = None
         try:
-            await self.incoming.read(most)
-        except WebError:
+            if self.incoming.inbox.ended:
+                await self.incoming.read(most)
+            else:
+                async with asyncio.timeout(PATIENCE):
+                    await self.incoming.read(most)
+        except (WebError, ConnectionLost, TimeoutError):
             await self.aclose()
 
     async def __aenter__(self) -> Self:

@@ -481,14 +481,22 @@ class HTTP1ClientConnection:
 
     def _informed(self, event: InformationalReceived) -> None:
         request = self._request
-        if event.status == 100 and self._welcome is not None:
-            welcome, self._welcome = self._welcome, None
-            welcome.callback(None)
+        if event.status == 100:
+            self._let_content_go()
         if request is not None and request.on_informational is not None:
             try:
                 request.on_informational(event.status, event.headers)
             except Exception as error:
                 self._fail(error)
+
+    def _let_content_go(self) -> None:
+        """Content that waits for 100 waits no more."""
+        welcome, self._welcome = self._welcome, None
+        if welcome is not None:
+            if self._request is not None:
+                # It is begun from here on: no 417 makes it as new again.
+                self._request.expects = False
+            welcome.callback(None)
 
     def _exchange_over(self) -> None:
         """The answer is whole; the connection is free, or ends, or content is still on its way."""
@@ -594,8 +602,7 @@ class HTTP1ClientConnection:
         """Time is up for what was awaited; whether there is a reason to wait on."""
         if self._welcome is not None:
             # The server does not know the expectation (RFC 9110 §10.1.1).
-            welcome, self._welcome = self._welcome, None
-            welcome.callback(None)
+            self._let_content_go()
             self._look_again(now)
             return not self._gone
         sending = self._pressed or self.transport.get_write_buffer_size() > 0

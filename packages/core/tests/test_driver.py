@@ -1444,10 +1444,14 @@ class TakesAll(EngineProtocol[MultiplexEngine, StreamEvent]):
     def __init__(self) -> None:
         super().__init__(MultiplexEngine())
         self.got: list[tuple[int, bytes]] = []
+        self.taken: list[object] = []
 
     @handles(Opened)
     async def serve(self, event: Opened) -> None:
         self.got.append((event.exchange, await self.body(event).read(10_000)))
+
+    def consumed(self, event: Any) -> None:
+        self.taken.append(event)
 
 
 def test_what_another_exchange_begins_with_is_not_lost_to_a_handler_that_waits() -> None:
@@ -1463,6 +1467,29 @@ def test_what_another_exchange_begins_with_is_not_lost_to_a_handler_that_waits()
         transport.receive(frame(b"E", 1))
         await turn()
         assert sorted(protocol.got) == [(1, b"ab"), (3, b"x")]
+
+    run(main)
+
+
+def test_a_handler_that_waits_gets_no_more_of_a_turn_than_is_taken_in_one() -> None:
+    """A peer that sends one octet per frame does not keep the loop from the others."""
+
+    async def main() -> None:
+        protocol = TakesAll()
+        transport = RecordingTransport(protocol)
+        transport.receive(frame(b"O", 1))
+        await turn()
+
+        transport.receive(frame(b"D", 1, b"x") * 1000)
+
+        assert len(protocol.taken) <= 4 * protocol.max_events
+        while len(protocol.taken) < 1000:
+            before = len(protocol.taken)
+            await turn(1)
+            assert before < len(protocol.taken) <= before + 4 * protocol.max_events
+        transport.receive(frame(b"E", 1))
+        await turn()
+        assert protocol.got == [(1, b"x" * 1000)]
 
     run(main)
 

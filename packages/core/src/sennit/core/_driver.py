@@ -106,7 +106,7 @@ class Driver(Generic[EngineT]):
 
     _blocked = BLOCKED  # what keeps it from taking events
     _held = 0
-    _turning = False
+    _turning: int = False  # in a turn: one, and one for every event taken ahead in it
     _waiting: int = 0  # octets in inboxes
     _backlog: int = 0  # octets received while the engine was stalled
     _reading_paused = False

@@ -321,9 +321,11 @@ class EngineProtocol(Exchanges[EngineT], Generic[EngineT, EventT]):
 
         That is the whole of a request whose content came with it: to put its handler to
         sleep and to wake it costs more than all else. What begins something is stashed.
+        As many as may be taken in a turn at all: others want theirs.
         """
         try:
-            for _ in range(self.max_events):
+            while self._turning <= self.max_events:
+                self._turning += 1
                 event: object = self.engine.next_event()
                 kind = type(event)
                 if kind is NoEvent:

@@ -23,6 +23,10 @@ __all__ = ["Surroundings", "fields_of", "scope_of"]
 _METHODS: Final = {
     each.encode(): each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 }
+_MOST_NAMES: Final = 256
+_right_names: set[bytes] = set()
+"""Names that applications have used and that need nothing done. Those are the very same objects
+again and again, whose hashes are known: to look here costs less than to look at the octets."""
 _VERSIONS: Final = {b"1.0": "1.0", b"1.1": "1.1", b"2": "2"}
 _EXTENSIONS: Final[dict[str, dict[str, object]]] = {
     "http.response.early_hint": {},
@@ -57,17 +61,18 @@ def fields_of(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes
 
     Names are put in lower case, and what frames the message is left to the server.
     """
-    found: list[tuple[bytes, bytes]] = []
-    for field in headers:
-        name, value = field
-        # Most are right, and the very same objects again and again: their hashes are known.
-        if not name.islower():
-            field = name.lower(), value
-        elif type(field) is not tuple:
-            field = name, value
-        if field[0] != b"transfer-encoding":
-            found.append(field)
-    return found
+    found = [*headers]
+    for field in found:
+        if type(field) is not tuple or field[0] not in _right_names:
+            break
+    else:
+        # Nearly always: the copy is the answer.
+        return found
+    fields = [(name.lower(), value) for name, value in found]
+    fields = [each for each in fields if each[0] != b"transfer-encoding"]
+    if len(_right_names) < _MOST_NAMES:
+        _right_names.update(name for name, _ in fields if type(name) is bytes)
+    return fields
 
 
 def scope_of(request: Request, around: Surroundings, host: ASGI) -> Scope:

@@ -203,11 +203,17 @@ class Answers(Untimed):
         keep = not self._closing and self._keeps(head)
         announced = -1
         connection = False
+        size = len(body) if type(body) is bytes else -1
+        length = b"content-length: %d\r\n" % size
         for field in headers:
             kind, line = find_line(field) or field_line(field)
             if kind:
                 if kind == grammar.LENGTH:
-                    announced = _announced(field[1], announced)
+                    # The very line that is written below need not be read.
+                    if size >= 0 and line == length and announced < 0:
+                        announced = size
+                    else:
+                        announced = _announced(field[1], announced)
                     continue
                 if kind == grammar.TRANSFER_ENCODING:
                     raise WebUsageError("Transfer-Encoding is the engine's own affair")
@@ -219,14 +225,12 @@ class Answers(Untimed):
                 else:
                     connection = True
             pieces.append(line)
-        if type(body) is bytes:
-            size = len(body)
-        elif body is None:
-            size = announced
-        elif isinstance(body, (list, tuple)):
-            size = sum(map(len, body))
-        else:
-            size = len(body)
+        if size < 0:
+            if body is None:
+                size = announced
+            else:
+                size = sum(map(len, body)) if isinstance(body, (list, tuple)) else len(body)
+            length = b"content-length: %d\r\n" % size
         if (
             head.method == b"HEAD"
             or status in (204, 304)
@@ -248,7 +252,8 @@ class Answers(Untimed):
         else:
             pieces.append(b"connection: close\r\n")
             self._closing = True
-        pieces.append(b"content-length: %d\r\n\r\n" % size)
+        pieces.append(length)
+        pieces.append(b"\r\n")
         if type(body) is bytes and size <= JOIN_BELOW:
             pieces.append(body)
             self._out.append(b"".join(pieces))

@@ -160,7 +160,9 @@ class HTTP1ServerEngine(Answers):
     @property
     def at_rest(self) -> bool:
         """Whether no request is open or has come in part: a kept connection between two."""
-        return self._head is None and not self._gate.buffered
+        # `Gate.buffered`, spelled out: this is asked after each turn.
+        gate = self._gate
+        return self._head is None and len(gate._data) == gate._at
 
     @property
     def content_awaited(self) -> bool:

@@ -235,7 +235,7 @@ def test_the_environment_says_which_proxies_there_are() -> None:
             "HTTPS_PROXY": "http://two:2",
             "all_proxy": "socks5://three:3",
             "no_proxy": "near.example, .inside.example,*.wild.example,10.0.0.0/8,[2001:db8::1]:80,"
-            "ported.example:8080",
+            "ported.example:8080,Bücher.example,*.straße.example:81",
         }
     )
 
@@ -257,6 +257,9 @@ def test_the_environment_says_which_proxies_there_are() -> None:
         "http://10.1.2.3/",
         "http://[2001:db8::1]/",
         "http://ported.example:8080/",
+        "http://bücher.example/",
+        "http://a.xn--bcher-kva.example/",
+        "http://a.straße.example:81/",
     ):
         assert chosen(url) is None, url
     for url in (
@@ -264,6 +267,7 @@ def test_the_environment_says_which_proxies_there_are() -> None:
         "http://11.1.2.3/",
         "http://[2001:db8::1]:81/",
         "http://ported.example/",
+        "http://straße.example/",
     ):
         assert chosen(url) == "one", url
 
@@ -295,3 +299,10 @@ def test_the_zone_of_an_address_stays_in_this_machine() -> None:
     assert (url.host, url.port) == ("fe80::1%eth0", 8080)
     assert url.host_field == b"[fe80::1]:8080"
     assert URL(str(url)) == url
+
+
+def test_no_password_is_shown_however_long_it_is() -> None:
+    with pytest.raises(ValueError, match="no port") as caught:
+        URL(f"http://me:{'secret' * 100}@example.com:x/")
+    assert "secret" not in str(caught.value)
+    assert "example.com:x" in str(caught.value)

@@ -116,7 +116,7 @@ class Proxies:
 
     def __init__(self, by_scheme: Mapping[str, Proxy], bypass: Iterable[str] = ()) -> None:
         self._by_scheme = dict(by_scheme)
-        self._bypass = [each.strip().lower() for each in bypass if each.strip()]
+        self._bypass = [_rule(each.strip()) for each in bypass if each.strip()]
 
     def choose(self, url: URL) -> Proxy | None:
         """The proxy for a URL; ``None`` to go there directly."""
@@ -127,6 +127,18 @@ class Proxies:
         if proxy is None or any(_covers(rule, url) for rule in self._bypass):
             return None
         return proxy
+
+
+def _rule(text: str) -> str:
+    """A rule as hosts are written: in lower case, names beyond ASCII as A-labels."""
+    if text.isascii():
+        return text.lower()
+    name, colon, port = text.partition(":")
+    labels = name.removeprefix("*").strip(".")
+    try:
+        return URL(f"http://{labels}").host + colon + port
+    except ValueError:
+        return text.lower()  # which no host is
 
 
 def _covers(rule: str, url: URL) -> bool:

@@ -294,5 +294,5 @@ def _without_dots(path: str) -> str:
 
 def _shown(text: str) -> str:
     """A URL fit to be shown: short, and without what stands before an at sign."""
-    head, at, tail = text[:200].rpartition("@")
-    return repr(text[:200] if not at else f"{head.partition('//')[0]}//…@{tail}")
+    head, at, tail = text.rpartition("@")
+    return repr(text[:200] if not at else f"{head.partition('//')[0][:20]}//…@{tail[:200]}")

@@ -492,3 +492,25 @@ def test_no_field_makes_the_jar_raise(field: bytes) -> None:
     assert jar.field(URL("https://other.org/")) is None
     sent = jar.field(URL("https://www.example.com/a/b"))
     assert sent is None or not {0, 10, 13} & set(sent)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names")
+def test_a_jar_is_written_through_links_and_replaces_no_device(tmp_path: Path) -> None:
+    """People give /dev/null for a jar that they do not keep, and some of them are root."""
+    jar = CookieJar()
+    jar.set("a", "1", domain="example.com", expires=4e9)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        jar.save(pipe)
+        assert b"example.com" in os.read(reader, 1000)
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    real, link = tmp_path / "real", tmp_path / "link"
+    link.symlink_to(real)
+    jar.save(link)
+    assert link.is_symlink()
+    assert b"example.com" in real.read_bytes()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "pipe", "real"]

@@ -15,6 +15,7 @@ import tempfile
 from typing import TYPE_CHECKING, Final
 
 from sennit.web.client.cookies import Cookie
+from sennit.web.client.saving import destination, is_special
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,8 @@ _MAX_FILE: Final = 32 * 1024 * 1024
 def write_cookies(path: str | os.PathLike[str], cookies: Iterable[Cookie]) -> None:
     """Write cookies to a file that appears whole or not at all, for its owner alone.
 
-    A value with a tab in it cannot be written, and is left out.
+    A value with a tab in it cannot be written, and is left out. Where a link leads to is
+    replaced and not the link; a device (``/dev/null``, for a jar that nobody keeps) is written to.
     """
     lines = [_HEAD]
     for each in cookies:
@@ -44,7 +46,11 @@ def write_cookies(path: str | os.PathLike[str], cookies: Iterable[Cookie]) -> No
         )
         if not any(b"\t" in field for field in fields):
             lines.append((_HTTP_ONLY if each.http_only else b"") + b"\t".join(fields) + b"\n")
-    target = os.fspath(path)
+    target = destination(path)
+    if is_special(target):
+        with open(target, "wb") as device:
+            device.writelines(lines)
+        return
     # mkstemp's files are for their owner alone.
     fd, name = tempfile.mkstemp(dir=os.path.dirname(target) or ".", prefix=".cookies-")
     try:

@@ -10,7 +10,7 @@ from hpack import Encoder
 
 from packages.web.tests.http2_frames import BEGIN, GET, POST, Client, Fields, frame
 from sennit.core.engine import CLOSED, CONNECTION, PeerFault
-from sennit.web.events import RequestHead, StreamReset
+from sennit.web.events import BodyReceived, RequestHead, StreamReset
 from sennit.web.http2 import framing
 from sennit.web.http2.engine import HTTP2ServerEngine
 from sennit.web.http2.framing import PREFACE, frame_head
@@ -365,13 +365,19 @@ def test_malformed_fields_cost_their_stream_and_reach_nobody(fields: Fields) -> 
 @pytest.mark.parametrize(
     "value", [b"+5", b"-0", b"0x5", b"5_0", b"", b"5, 5", b"5 ", "٥".encode(), b"1" * 25]
 )
-def test_odd_lengths_reach_nobody(value: bytes) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_odd_lengths_reach_nobody_and_cost_their_stream_alone(value: bytes, times: int) -> None:
+    """RFC 9113 §8.1.1: a proxy may have put others' requests on the same connection."""
     _, client = connected()
+    client.say(client.headers(1, POST, end=False))
+    odd = [(b"content-length", value), (b"content-length", b"5")][:times]
 
-    events = client.say(client.headers(1, [*POST, (b"content-length", value)], end=False))
+    events = client.say(client.headers(3, [*POST, *odd], end=False))
 
     assert [type(event) for event in events] == [PeerFault]
-    assert client.codes(framing.RST_STREAM) + client.codes(framing.GOAWAY) == [1]
+    assert client.codes(framing.RST_STREAM) == [framing.PROTOCOL_ERROR]
+    assert client.codes(framing.GOAWAY) == []
+    assert [type(event) for event in client.say(frame(framing.DATA, 0, 1, b"x"))] == [BodyReceived]
 
 
 @pytest.mark.parametrize(

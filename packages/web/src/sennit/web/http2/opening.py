@@ -5,6 +5,7 @@ Sources: RFC 9113 §3.4, §6.5; RFC 8441 §3; RFC 9218 §2.1.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.errors import MissingExtraError
@@ -15,10 +16,13 @@ try:
     from h2.config import H2Configuration
     from h2.connection import H2Connection
     from h2.settings import SettingCodes, Settings
+    from hpack import Decoder, HeaderTuple
 except ImportError as error:
     raise MissingExtraError(__name__, "sennit-web", "http2") from error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sennit.web.http2.limits import HTTP2Limits
 
 __all__ = ["open_h2"]
@@ -30,6 +34,26 @@ ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME_SIZE, MAX_LIST = range(2, 7)
 ENABLE_CONNECT: Final = 8
 NO_PRIORITIES: Final = 9
 """Settings by identifier (RFC 9113 §6.5.2, RFC 8441 §3, RFC 9218 §2.1)."""
+
+_LENGTH: Final = b"content-length"
+_ODD_LENGTH: Final = b"content-length "
+_is_length = re.compile(rb"[0-9]{1,18}").fullmatch
+
+
+class LengthsAside(Decoder):
+    """Fields out of octets, where h2 does not find a Content-Length that makes no sense.
+
+    To h2 that, or a second one, is the end of the connection, with the streams of others
+    that a proxy may have put on it. Under a name which no field has it is malformed, as it
+    ought to be, and costs its own stream (RFC 9113 §8.1.1).
+    """
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        fields = list(super().decode(data, raw))
+        found = [each for each in fields if each[0] == _LENGTH]
+        if found and (len(found) > 1 or not _is_length(found[0][1])):
+            return [HeaderTuple(_ODD_LENGTH, each[1]) if each in found else each for each in fields]
+        return fields
 
 
 def open_h2(
@@ -65,7 +89,7 @@ def open_h2(
             SettingCodes.ENABLE_CONNECT_PROTOCOL: 0 if client else 1,
         },
     )
-    h2.decoder.max_header_list_size = max_head
+    h2.decoder = LengthsAside(max_head)
     h2.initiate_connection()
     # What it would say is less than what is said here.
     h2.clear_outbound_data_buffer()

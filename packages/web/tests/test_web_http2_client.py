@@ -568,6 +568,29 @@ def test_a_server_without_extended_connect_is_not_asked(clock: Clock) -> None:
     assert connection.client.busy == 0
 
 
+@pytest.mark.parametrize("goodbye", [False, True])
+def test_what_waited_for_settings_that_have_no_room_for_it_may_go_elsewhere(
+    clock: Clock, goodbye: bool
+) -> None:
+    """Nothing of it was sent: that is no mistake of the caller's, and worth another try."""
+    connection = Connection(clock, settings=None)
+    extended: dict[str, Any] = {"extensions": {"protocol": b"websocket"}}
+    first = connection.ask("CONNECT", "https://example.org/chat", **extended)
+    second = connection.ask("CONNECT", "https://example.org/chat", **extended)
+
+    said = frame(framing.SETTINGS, 0, 0, ENABLE_CONNECT + b"\0\x03\0\0\0\x01")
+    if goodbye:
+        said += frame(framing.GOAWAY, 0, 0, bytes(8))
+    connection.server.say(said)
+    clock.pump()
+
+    for each in (first, second) if goodbye else (second,):
+        error = failure(each)
+        assert isinstance(error, UnansweredError)
+        assert error.untouched
+    assert connection.client.busy == (0 if goodbye else 1)
+
+
 def test_the_loss_of_the_connection_is_that_of_the_stream(clock: Clock) -> None:
     connection, peer = _websocket(clock)
 

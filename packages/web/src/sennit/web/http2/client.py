@@ -487,6 +487,11 @@ class HTTP2ClientConnection(Carrying):
         """The server's settings have come: send what waited for them."""
         untold, self._untold = self._untold, []
         for exchange in untold:
+            if self._engine.room <= 0:
+                # It takes fewer than was supposed, or has said good-bye: another one may do.
+                text = "the server takes no more requests on this connection"
+                self._over(exchange, UnansweredError(text, "reset", untouched=True))
+                continue
             try:
                 self._send(exchange)
             except Exception as error:

@@ -368,7 +368,8 @@ class Client:
 
         Args:
             url: What to fetch.
-            path: Where to; what stands there is replaced.
+            path: Where to; what stands there is replaced, by a file with its permissions. What
+                a link leads to is, and not the link; a device or a pipe is written to.
             resume: Whether what came before an interruption is kept beside it and used
                 by the next try, where the server says that the file is still the same.
             progress: Called with a `Progress` now and then.
@@ -377,7 +378,8 @@ class Client:
 
         Raises:
             StatusError: The answer is not the file: every status but 2xx.
-            OSError: The file cannot be written.
+            OSError: The file cannot be written; `BlockingIOError` where another download
+                with `resume` writes it.
         """
         from sennit.web.client.downloads import download
 

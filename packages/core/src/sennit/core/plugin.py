@@ -300,7 +300,8 @@ class ServicePlugin:
             first worker does, as with a file that two must not write to.
         positional: Keys of the configuration that the command line takes as
             arguments without an option: ``("root",)`` gives ``sennit web DIR``.
-        example: Arguments of an example in the command's help: ``"public/"``.
+        example: Arguments of an example in the command's help: ``"public/"``; several on a
+            line each.
         sample: Values that a new configuration file begins with; keys left out
             are written as comments with their defaults.
         sample_files: ``sample_files() -> dict[str, str]``: files, by path relative

@@ -20,7 +20,7 @@ web = ServicePlugin(
     try_commands="sennit.web.service:try_web",
     schemes={"tcp": "http", "tls": "https"},
     positional=("root",),
-    example="public/",
+    example="public/\n--asgi shop.main:app --workers 4\n--wsgi shop.wsgi:app --reload",
     sample={"listen": ["tcp://127.0.0.1:8080"], "root": "public"},
     sample_files="sennit.web.service:sample_files",
 )

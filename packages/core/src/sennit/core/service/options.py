@@ -101,7 +101,9 @@ def service_command(name: str, run: Callable[[NodeConfig, RunOptions], int]) -> 
 
     for index, key in enumerate(keys):
         key.parameter.name = f"key{index}"
-    example = f"Example: sennit {name} {plugin.example}".rstrip()
+    # One line each, as they stand (click's \b).
+    lines = [f"sennit {name} {each}".rstrip() for each in plugin.example.split("\n")]
+    example = "\b\nExample: " + "\n         ".join(lines)
     return click.Command(
         name,
         callback=callback,

@@ -526,6 +526,20 @@ def test_limits_of_ones_own_are_kept(clock: Clock) -> None:
 # ── a stream that is given away ───────────────────────────────────────────────
 
 
+def test_content_that_is_not_there_ends_at_once(clock: Clock) -> None:
+    """A client that sends none would else keep its handler for ever."""
+
+    async def count(request: Request) -> Response:
+        return text(str([bytes(piece) async for piece in request.body]))
+
+    connection = Connection(clock, count)
+    connection.ask(1)
+    connection.settle()
+
+    assert connection.content(1) == b"[]"
+    assert not connection.protocol.busy
+
+
 class Echo(Protocol):
     """Says again what it hears, and notes what it is told."""
 

@@ -125,6 +125,23 @@ def test_an_echo_may_begin_its_answer_before_it_asks_for_the_content(clock: Cloc
     assert connection.send(b"hi").endswith(b"2\r\nhi\r\n0\r\n\r\n")
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_content_that_is_not_there_ends_at_once(clock: Clock, method: bytes) -> None:
+    """A client that sends none would else keep its handler for ever."""
+
+    async def count(request: Request) -> Response:
+        pieces = [bytes(piece) async for piece in request.body]
+        ends: Any = request.body.end
+        assert request.body.ended
+        return text(f"{pieces} {ends.trailers} {await request.body.read(5)!r} {request.body.take()}")
+
+    connection = Connection(clock, count)
+    for field in (b"", b"Content-Length: 0\r\n"):
+        asked = method + b" / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n"
+        assert connection.send(asked).endswith(b"\r\n\r\n[] [] b'' None")
+    assert not connection.protocol.busy
+
+
 def test_a_coroutine_and_a_deferred_answer_when_they_have_it(clock: Clock) -> None:
     waiting: Deferred[Response] = Deferred()
 

@@ -191,6 +191,15 @@ class Body:
         """Whether all of it has been taken."""
         return self._inbox.ended
 
+    def finish(self, end: Ends) -> None:
+        """There is none: nothing will come, not even an event that says so.
+
+        Args:
+            end: What stands for that event.
+        """
+        self._inbox.ended = True
+        self.end = end
+
     def take(self) -> Buffer | None:
         """The next chunk if it is there, else ``None`` at once (see `ended`).
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 
 from sennit.core.errors import LimitReachedError
 from sennit.web.errors import WebProtocolError, WebUsageError
-from sennit.web.events import CHUNKED
+from sennit.web.events import CHUNKED, BodyEnded
 from sennit.web.response import HTTPError, MissingFieldError, Response
 
 if TYPE_CHECKING:
@@ -287,6 +287,9 @@ class Request:
 
             body = guarded(body, limit, decoder)
         self._body = body
+        if not (head.length if decoder is None else self._coded):
+            # No event would ever end it.
+            body.finish(BodyEnded(head.exchange, []))
         connection.go_on(head)
 
     def _checked(self) -> tuple[int, ContentDecoder | None]:

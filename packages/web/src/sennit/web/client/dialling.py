@@ -156,7 +156,6 @@ class Way:
         )
         if dialler.permit is not None and (self._secure or proxy or url.unix or unix):
             raise WebUsageError("a pool that asks before it connects connects to http:// alone")
-        shown = f"[{url.host}]:{url.port}" if ":" in url.host else f"{url.host}:{url.port}"
         path = url.unix or unix
         if path is not None:
             if "?" in path or "#" in path:
@@ -164,14 +163,11 @@ class Way:
             self._endpoint = f"tls+unix:{path}" if self._secure else f"unix:{path}"
             self._proxy = None
         elif proxy is not None and self._forwarded:
-            where = (
-                f"[{proxy.host}]:{proxy.port}"
-                if ":" in proxy.host
-                else (f"{proxy.host}:{proxy.port}")
-            )
-            self._endpoint = f"tls://{where}" if proxy.scheme == "https" else f"tcp://{where}"
+            scheme = "tls" if proxy.scheme == "https" else "tcp"
+            self._endpoint = f"{scheme}://{proxy.place}"
         else:
-            self._endpoint = f"tls://{shown}" if self._secure else f"tcp://{shown}"
+            scheme = "tls" if self._secure else "tcp"
+            self._endpoint = f"{scheme}://{url.host_and_port}"
         self.shown = self._endpoint if proxy is None else f"{self._endpoint} through {proxy}"
 
     def __str__(self) -> str:

@@ -49,11 +49,12 @@ class Proxy:
             themselves, which others call ``socks5h``.)
         host: Where it is.
         port: Likewise.
+        place: Both, as they are written.
         tls: As given.
         authorization: What Proxy-Authorization says to an HTTP proxy (RFC 7617), or ``None``.
     """
 
-    __slots__ = ("authorization", "host", "port", "scheme", "tls", "tunnel")
+    __slots__ = ("authorization", "host", "place", "port", "scheme", "tls", "tunnel")
 
     def __init__(
         self,
@@ -80,10 +81,11 @@ class Proxy:
         self.tls = tls
         username = username if username is not None else place.username or None
         password = password if password is not None else place.password
-        shown = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        self.place = f"{name}:{self.port}"
         kind = {"socks5": "socks5", "http": "http-connect", "https": "http-connect+tls"}
         self.tunnel = Tunnel(
-            f"{kind[self.scheme]}://{shown}",
+            f"{kind[self.scheme]}://{self.place}",
             username,
             password if username is not None else None,
             tls=tls,
@@ -101,7 +103,7 @@ class Proxy:
 
     def __repr__(self) -> str:
         """Kind and place; nothing of the login."""
-        return f"<Proxy {self.scheme}://{self.host}:{self.port}>"
+        return f"<Proxy {self.scheme}://{self.place}>"
 
 
 class Proxies:

@@ -186,6 +186,11 @@ class URL:
         return made
 
     @property
+    def host_and_port(self) -> str:
+        """What CONNECT asks for and an endpoint names: always with the port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def _place(self) -> str:
         return self.host if self.unix is not None else self.authority
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from sennit.web.client.connection import ConnectionOwner
     from sennit.web.client.limits import ClientTimeouts, ResponseLimits
     from sennit.web.client.messages import OutgoingRequest
-    from sennit.web.client.urls import URL
 
     Field = tuple[bytes, bytes]
 
@@ -163,7 +162,7 @@ class HTTP1ClientConnection:
         if method == b"CONNECT":
             if request.extensions is not None and request.extensions.get("protocol"):
                 raise WebUsageError("a CONNECT with a protocol needs HTTP/2 (RFC 8441)")
-            host = target = b"%b:%d" % (_bracketed(url), url.port)
+            host = target = url.host_and_port.encode("ascii")
         elif self.forwarded:
             target = b"%b://%b%b" % (url.scheme.encode(), host, target)
         headers = request.headers
@@ -621,10 +620,6 @@ class HTTP1ClientConnection:
             phase, seconds = "read", self._used.read
         self._fail(RequestTimeoutError(phase, seconds or 0.0, repr(self._request)), "timeout")
         return False
-
-
-def _bracketed(url: URL) -> bytes:
-    return f"[{url.host}]".encode() if ":" in url.host else url.host.encode()
 
 
 def _output_mark(transport: IStreamTransport) -> object:

@@ -136,8 +136,7 @@ class HTTP2ClientConnection(Carrying):
             protocol = protocol.encode("ascii")
         host = url.host_field
         if method == b"CONNECT" and protocol is None:
-            name = f"[{url.host}]" if ":" in url.host else url.host
-            host = f"{name}:{url.port}".encode()
+            host = url.host_and_port.encode("ascii")
         headers = request.headers
         priority: bytes | None = extensions.get("priority")
         if priority is not None:

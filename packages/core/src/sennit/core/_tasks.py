@@ -33,7 +33,6 @@ def start_task(
     coroutine: Coroutine[Any, Any, T],
     context: Context,
     loop: asyncio.AbstractEventLoop | None = None,
-    *,
     name: str | None = None,
 ) -> Task[T]:
     """Make a Task of a coroutine in `context`, its first step taken already if possible.

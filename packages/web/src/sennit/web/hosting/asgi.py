@@ -184,7 +184,7 @@ class ASGI(Resource):
             coroutine = self.app(scope_of(request, around, self), exchange.receive, exchange.send)
             # `Any`: an application promises no more than something to await.
             begun: Any = coroutine
-            task = start_task(begun, copy_context(), around.loop, name="asgi")
+            task = start_task(begun, copy_context(), around.loop, "asgi")
         except Exception as error:
             exchange.failed(error)
         else:

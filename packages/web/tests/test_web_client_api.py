@@ -18,7 +18,7 @@ from sennit.web.client.redirects import RedirectError, TooManyRedirectsError
 from sennit.web.client.retries import Retries
 from sennit.web.client.urls import URL
 from sennit.web.decoding import CodingBrokenError
-from sennit.web.errors import CutShortError, RequestTimeoutError
+from sennit.web.errors import CutShortError, RequestTimeoutError, UnansweredError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -467,6 +467,21 @@ def test_one_deadline_holds_for_all_tries(clock: Clock) -> None:
         6,
         2,
     ]
+
+
+def test_a_closed_connection_gives_a_call_no_more_time(clock: Clock) -> None:
+    async def hook(_: OutgoingRequest) -> None:
+        await asyncio.sleep(1)
+
+    pool = StubPool([UnansweredError("closed"), Answer(200)])
+
+    async def main() -> None:
+        async with client(pool, timeout=5, on_request=hook) as c:
+            await c.put("", content=[b"a", b"b"])
+
+    timed(clock, main)
+    limits = [each.request.timeouts for each in pool.sent]
+    assert [each and each.total for each in limits] == [5, 4]
 
 
 def test_time_that_is_up_before_a_redirect_is_up(clock: Clock) -> None:

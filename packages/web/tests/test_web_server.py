@@ -530,6 +530,22 @@ def test_an_idle_connection_is_closed_after_60_seconds_and_a_used_one_is_not(
     assert connection.transport.close_reason == "idle"
 
 
+def test_content_that_stops_is_408_in_time_behind_another_request_too(clock: Clock) -> None:
+    """HARDENING h1-10."""
+
+    async def slow(request: Request) -> Response:
+        if request.method == "GET":
+            await asyncio.sleep(1)
+        return text(str(len(await request.read())))
+
+    connection = Connection(clock, slow)
+    connection.receive(GET + POST + b"Content-Length: 10\r\n\r\nhalf")
+    clock.advance(1)
+    assert connection.transport.take().endswith(b"\r\n\r\n0")
+    clock.advance(5.1)
+    assert connection.transport.take().startswith(b"HTTP/1.1 408 ")
+
+
 def test_content_that_dribbles_is_408(clock: Clock) -> None:
     """HARDENING h1-10: 240 octets a second after 5 seconds of grace."""
     connection = Connection(clock, echo, limits=Limits(body=10**7))

@@ -88,6 +88,12 @@ class HTTP1ServerProtocol(
         if not self.engine.at_rest:
             self._watch()
 
+    def _turn(self) -> None:
+        super()._turn()
+        # A request that waited behind another may lack some of its content.
+        if not self._held & GONE and not self.engine.at_rest:
+            self._watch()
+
     def eof_received(self) -> bool:
         if self._lingering:
             return False

@@ -101,7 +101,7 @@ class Mailbox(EngineProtocol[MailboxEngine, MailEvent]):
 
     @handles(Command)
     async def command(self, event: Command) -> None:
-        self.eager.append(self._turning)
+        self.eager.append(bool(self._turning))
         assert asyncio.current_task() is not None
         async with asyncio.timeout(5):
             if event.name == b"SLOW":

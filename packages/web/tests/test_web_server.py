@@ -30,6 +30,7 @@ from sennit.web import (
     Limits,
     Request,
     Response,
+    Site,
     Timeouts,
     http_server,
     text,
@@ -123,6 +124,13 @@ def test_an_echo_may_begin_its_answer_before_it_asks_for_the_content(clock: Cloc
     head = connection.send(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert connection.send(b"hi").endswith(b"2\r\nhi\r\n0\r\n\r\n")
+
+
+def test_what_cannot_be_called_is_no_handler() -> None:
+    """A site, of which the handler is `Site.handle`: told at once, and not to its clients."""
+    site: Any = Site()
+    with pytest.raises(TypeError, match=r"site\.handle"):
+        http_server(site)
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])

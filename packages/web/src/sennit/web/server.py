@@ -110,6 +110,7 @@ class HTTPServer:
 
     Raises:
         MissingExtraError: `http2` is asked for, and its extra is not installed.
+        TypeError: The handler cannot be called.
     """
 
     def __init__(
@@ -125,6 +126,9 @@ class HTTPServer:
         wall_clock: Callable[[], float] = time.time,
         clock: Clock | None = None,
     ) -> None:
+        if not callable(handler):
+            # Else each request would find out; most likely it is a site.
+            raise TypeError(f"a handler is called with a request, such as site.handle: {handler!r}")
         self.handler = handler
         self.limits = limits or Limits()
         self.body_limit = self.limits.body

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sennit.web import Request, Response, Site, Timeouts, WebSocket, http_server, text
+from sennit.web import ASGI, Request, Response, Site, Timeouts, WebSocket, http_server, text
 from sennit.web.websocket.limits import WebSocketTimeouts
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -60,6 +60,23 @@ def test_requests_are_answered_and_say_who_asks() -> None:
         assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
 
     assert converse(who, talk) == []
+
+
+def test_a_hosted_application_is_told_of_both_ends() -> None:
+    told: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        told.append((scope["client"], scope["server"]))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GET)
+        await reader.readuntil(b"\r\n\r\n")
+        ends = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
+        assert told == [ends]
+
+    assert converse(ASGI(app).render, talk) == []
 
 
 @pytest.mark.parametrize(

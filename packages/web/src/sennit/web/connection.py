@@ -146,6 +146,17 @@ class HTTPConnection(EngineProtocol[EngineT, EventT], Generic[EngineT, EventT]):
             peer = self._named
         return peer
 
+    @property
+    def local(self) -> Address | None:
+        """Where the client has come in."""
+        transport: Any = self.transport
+        try:
+            local: Address | None = transport.local
+        except AttributeError:
+            named: Any = transport.get_extra_info("sockname")
+            local = InternetAddress(named[0], named[1]) if isinstance(named, tuple) else None
+        return local
+
     def time(self) -> float:
         """Monotonic seconds."""
         return self._now()

@@ -170,7 +170,7 @@ End = tuple[str, int | None]
 
 def ends_of(request: Request) -> tuple[End | None, End | None]:
     """The client's and the server's address of the connection that a request came over."""
-    return end_of(request.peer), end_of(request.connection.transport.local)
+    return end_of(request.peer), end_of(request.connection.local)
 
 
 def end_of(address: object) -> End | None:

@@ -50,9 +50,9 @@ class Surroundings:
     __slots__ = ("client", "loop", "scheme", "server")
 
     def __init__(self, request: Request) -> None:
-        transport = request.connection.transport
-        self.client, self.server = end_of(transport.peer), end_of(transport.local)
-        self.scheme = "https" if request.connection.secure else "http"
+        connection = request.connection
+        self.client, self.server = end_of(connection.peer), end_of(connection.local)
+        self.scheme = "https" if connection.secure else "http"
         self.loop = current_loop()
 
 

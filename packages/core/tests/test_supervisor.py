@@ -574,12 +574,16 @@ def test_a_worker_that_ends_while_others_start_is_followed(
 ) -> None:
     ended: list[Worker] = []
 
+    def note(worker: Worker) -> None:
+        ended.append(worker)
+        worker.let_go()
+
     async def main(supervisor: Supervisor) -> bool:
         supervisor.workers[1] = worker = supervisor._start_worker(1)
         gone = worker.gone(10.0)
         worker.kill()
         assert await gone
-        monkeypatch.setattr(supervisor, "worker_ended", ended.append)
+        monkeypatch.setattr(supervisor, "worker_ended", note)
         supervisor.reactor.call_soon(supervisor.request_stop)
         return True
 

@@ -80,7 +80,7 @@ def _hypercorn(ready: Ready, folder: str | None, tls: bool) -> None:
     with socket.socket(fileno=os.dup(int(config.bind[0][5:]))) as other:
         ready(other.getsockname()[1])
     # `Any`: its types are partly unknown.
-    serve: Any = getattr(hypercorn_asyncio, "serve")  # noqa: B009
+    serve: Any = getattr(hypercorn_asyncio, "serve")  # noqa: B009 - typed by nobody
     asyncio.run(serve(app, config, mode="asgi"))
 
 

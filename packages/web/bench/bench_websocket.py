@@ -183,7 +183,7 @@ def sennit_wsproto(ready: Ready) -> None:
 @large.server("sennit-python")
 def sennit_python(ready: Ready) -> None:
     # As where the extra `fast` is not installed: the mask comes off in Python.
-    sys.modules["websockets"] = None  # type: ignore[assignment]
+    sys.modules["websockets"] = None  # type: ignore[assignment]  # how Python says "not there"
     _serve_sennit(ready, _echo)
 
 

@@ -338,7 +338,7 @@ def test_a_client_calls_by_position_and_by_name(clock: Clock) -> None:
         assert await client.call("subtract", 42, 23) == 19
         assert await client.call("subtract", subtrahend=23, minuend=42) == 19
         assert await client.call_as(list[Any], "get_data") == ["hello", 5]
-        assert await client.notify("subtract", 1, 2) is None  # type: ignore[func-returns-value]
+        assert await client.notify("subtract", 1, 2) is None  # type: ignore[func-returns-value]  # that is tested
         with pytest.raises(MismatchError):
             await client.call_as(list[str], "get_data")
         with pytest.raises(RPCError) as caught:

@@ -196,7 +196,7 @@ def verdict(make: Any, data: bytes, step: int | None, **options: Any) -> Any:
                     # How much was told before depends on how the octets were cut.
                     found.pop()
                 out += b"".join(map(bytes, engine.data_to_send()[:-1]))
-                found.append(("fault", event.error.code))  # type: ignore[attr-defined]
+                found.append(("fault", event.error.code))  # type: ignore[attr-defined]  # of that event
             elif isinstance(event, PieceReceived) and isinstance(last, PieceReceived):
                 if unfinished:
                     whole: Any = last.data
@@ -265,7 +265,7 @@ def test_a_masked_frame_of_a_server_is_a_fault(make: Any) -> None:
     (found,) = events(engine)
 
     assert isinstance(found, PeerFault)
-    assert found.error.code == 1002  # type: ignore[attr-defined]
+    assert found.error.code == 1002  # type: ignore[attr-defined]  # of that event
     assert engine.next_event() is CLOSED
 
 
@@ -703,4 +703,4 @@ def test_codes_of_the_registry() -> None:
 )
 def test_odd_wishes_for_compression_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="not"):
-        Deflate(**wrong)  # type: ignore[arg-type]
+        Deflate(**wrong)  # type: ignore[arg-type]  # on purpose

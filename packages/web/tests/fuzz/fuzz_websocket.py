@@ -44,7 +44,7 @@ def _run(make: Any, data: bytes, step: int, kind: int) -> Any:
             if isinstance(event, PeerFault):
                 # The texts differ, and with them the Close frame.
                 engine.data_to_send()
-                told.append(event.error.code)  # type: ignore[attr-defined]
+                told.append(event.error.code)  # type: ignore[attr-defined]  # of that event
                 continue
             told.append(event)
             if isinstance(event, MessageReceived) and not engine.closing:

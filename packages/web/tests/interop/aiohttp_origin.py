@@ -30,7 +30,7 @@ async def form(request: web.Request) -> web.Response:
             assert not isinstance(part, type(None))
             data: Any = await part.read()  # type: ignore[union-attr]  # no nested parts are sent
             found.append(
-                [part.name, part.filename, part.headers.get("Content-Type"), data.decode("latin-1")]  # type: ignore[union-attr]
+                [part.name, part.filename, part.headers.get("Content-Type"), data.decode("latin-1")]  # type: ignore[union-attr]  # no part here has parts
             )
     else:
         found = [[name, None, None, value] for name, value in (await request.post()).items()]

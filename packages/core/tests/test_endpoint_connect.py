@@ -16,6 +16,7 @@ from sennit.core.endpoint.connect import connect, connect_tcp, connect_unix, ope
 from sennit.core.errors import ConnectError, EndpointSyntaxError, UsageError
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor, current_reactor
+from sennit.core.testing.loopback import refusing_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -383,10 +384,10 @@ async def test_connecting_from_a_local_address() -> None:
 
 
 async def test_a_refused_connection_names_the_address() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(ConnectError) as caught:
-        await connect(f"tcp://127.0.0.1:{port}", Client)
+    with refusing_socket() as nobody:
+        port = nobody.getsockname()[1]
+        with pytest.raises(ConnectError) as caught:
+            await connect(f"tcp://127.0.0.1:{port}", Client)
     text = f"127.0.0.1:{port}: Connection refused"
     assert str(caught.value) == f"cannot connect to 127.0.0.1:{port}: {text}"
     (cause,) = caught.value.attempts
@@ -530,8 +531,10 @@ async def test_the_time_covers_the_handshake_too() -> None:
         url = f"tls://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(SennitError, match=r"not done after|timed out|timeout"):
             await connect(url, Client, tls=ClientTLS(verify=False), timeout=0.1)
-    with pytest.raises(ConnectError, match="refused"):
-        await connect(url, Client, tls=ClientTLS(verify=False), timeout=5)
+    with refusing_socket() as nobody:
+        url = f"tls://127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(ConnectError, match="refused"):
+            await connect(url, Client, tls=ClientTLS(verify=False), timeout=5)
 
 
 async def test_a_look_up_runs_in_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from sennit.core.reactor.eventloop import new_event_loop
 from sennit.core.reactor.loopdatagrams import LoopUDPTransport, LoopUnixDatagramTransport
+from sennit.core.testing.loopback import refusing_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -154,12 +155,10 @@ def test_a_socket_of_ones_own_may_be_given(tmp_path: Path) -> None:
 
 def test_errors_come_as_the_systems_own() -> None:
     async def main() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-            gone.bind(("127.0.0.1", 0))
-            nobody = gone.getsockname()
-        ours, protocol = await endpoint(remote_addr=nobody)
-        ours.sendto(b"x")
-        assert isinstance(await protocol.errors.get(), ConnectionRefusedError)
+        with refusing_socket("udp") as nobody:
+            ours, protocol = await endpoint(remote_addr=nobody.getsockname())
+            ours.sendto(b"x")
+            assert isinstance(await protocol.errors.get(), ConnectionRefusedError)
         ours.sendto(bytes(70_000))
         error = await protocol.errors.get()
         assert isinstance(error, OSError)

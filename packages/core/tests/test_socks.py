@@ -26,6 +26,7 @@ from sennit.core.errors import (
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import current_reactor
 from sennit.core.testing.clock import Clock
+from sennit.core.testing.loopback import refusing_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,11 +242,11 @@ def test_who_is_not_a_client_is_not_served() -> None:
 
 
 async def test_a_target_that_refuses_is_told_as_such() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    async with serve(LOOPBACK, SocksServer(OPEN)) as server:
-        with pytest.raises(ConnectError, match="connection refused"):
-            await connect(f"tcp://127.0.0.1:{port}", Collector, via=via(server))
+    with refusing_socket() as nobody:
+        port = nobody.getsockname()[1]
+        async with serve(LOOPBACK, SocksServer(OPEN)) as server:
+            with pytest.raises(ConnectError, match="connection refused"):
+                await connect(f"tcp://127.0.0.1:{port}", Collector, via=via(server))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from sennit.core.interfaces import (
 from sennit.core.protocol import DatagramProtocol, adapt_datagram_factory
 from sennit.core.reactor.base import Reactor
 from sennit.core.reactor.pollers import pollers
+from sennit.core.testing.loopback import refusing_socket
 from sennit.core.transport.datagram_sending import DROP_LIMIT, OVERHEAD
 from sennit.core.transport.datagrams import DATAGRAMS_PER_TURN
 from sennit.core.transport.flow import READY
@@ -299,12 +300,9 @@ def test_a_datagram_can_be_sent_from_a_chosen_address() -> None:
 # ── errors of the network ─────────────────────────────────────────────────────
 
 
-def closed_port(host: str) -> int:
-    """A port at which nobody listens now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])
+def nobody(host: str) -> socket.socket:
+    """A socket that keeps a port of `host`, at which nobody listens, from everybody else."""
+    return refusing_socket("udp6" if ":" in host else "udp")
 
 
 @pytest.mark.parametrize("host", LOCALHOSTS)
@@ -312,10 +310,11 @@ def test_a_connected_protocol_learns_that_nobody_listens(on_poller: OnPoller, ho
     """RFC 1122 §4.1.3.3: ICMP errors reach the application."""
 
     async def main(reactor: Reactor) -> None:
-        port = closed_port(host)
-        client: Any = await reactor.connect_udp(Recorder, host, port)
-        client.transport.sendto(b"anybody?")
-        await client.until(1)
+        with nobody(host) as closed:
+            port = closed.getsockname()[1]
+            client: Any = await reactor.connect_udp(Recorder, host, port)
+            client.transport.sendto(b"anybody?")
+            await client.until(1)
         error: Any = client.errors[0]
         assert type(client.errors[0]) is DatagramError
         assert error.errno == errno.ECONNREFUSED
@@ -334,9 +333,10 @@ def test_an_unconnected_protocol_learns_which_peer_is_not_there(
 
     async def main(reactor: Reactor) -> None:
         server, client = await pair(reactor, host)
-        port = closed_port(host)
-        server.transport.sendto(b"anybody?", (host, port))
-        await server.until(1)
+        with nobody(host) as closed:
+            port = closed.getsockname()[1]
+            server.transport.sendto(b"anybody?", (host, port))
+            await server.until(1)
         (error,) = server.errors
         assert (error.errno, error.peer[:2]) == (errno.ECONNREFUSED, (host, port))
         assert error.offender == host
@@ -354,20 +354,22 @@ def test_an_error_of_one_datagram_costs_no_other(connected: bool) -> None:
     """What the kernel says at a `sendto` may be of an earlier datagram: this one still leaves."""
 
     async def main(reactor: Reactor) -> None:
-        port = closed_port("127.0.0.1")
-        client: Any
-        if connected:
-            client = await reactor.connect_udp(Recorder, "127.0.0.1", port)
-            target = None
-        else:
-            client = (
-                (await reactor.listen_udp(Recorder, 0, "127.0.0.1")).transports[0].get_protocol()
-            )
-            target = ("127.0.0.1", port)
-        client.transport.sendto(b"lost", target)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late:
+        with nobody("127.0.0.1") as late:
+            address = late.getsockname()
+            client: Any
+            if connected:
+                client = await reactor.connect_udp(Recorder, *address)
+                target = None
+            else:
+                client = (
+                    (await reactor.listen_udp(Recorder, 0, "127.0.0.1"))
+                    .transports[0]
+                    .get_protocol()
+                )
+                target = address
+            client.transport.sendto(b"lost", target)
             # On loopback the error is there already, and nobody has turned the loop.
-            late.bind(("127.0.0.1", port))
+            late.connect(client.transport.get_extra_info("sockname"))
             late.settimeout(5)
             client.transport.sendto(b"arrives", target)
             assert late.recv(100) == b"arrives"
@@ -383,11 +385,12 @@ def test_an_error_that_is_told_may_end_the_transport() -> None:
                 super().error_received(exc)
                 self.transport.abort()
 
-        client: Any = await reactor.connect_udp(Quitter, "127.0.0.1", closed_port("127.0.0.1"))
-        client.transport.sendto(b"1")
-        client.transport.sendto(b"2")
-        client.transport.sendto(b"3")
-        await client.ended
+        with nobody("127.0.0.1") as closed:
+            client: Any = await reactor.connect_udp(Quitter, *closed.getsockname())
+            client.transport.sendto(b"1")
+            client.transport.sendto(b"2")
+            client.transport.sendto(b"3")
+            await client.ended
         assert len(client.errors) == 1
 
     run(main)
@@ -395,10 +398,11 @@ def test_an_error_that_is_told_may_end_the_transport() -> None:
 
 def test_an_error_while_reading_is_paused_does_not_spin(on_poller: OnPoller) -> None:
     async def main(reactor: Reactor) -> None:
-        client: Any = await reactor.connect_udp(Recorder, "127.0.0.1", closed_port("127.0.0.1"))
-        client.transport.pause_reading()
-        client.transport.sendto(b"1")
-        await client.until(1)
+        with nobody("127.0.0.1") as closed:
+            client: Any = await reactor.connect_udp(Recorder, *closed.getsockname())
+            client.transport.pause_reading()
+            client.transport.sendto(b"1")
+            await client.until(1)
         turns = 0
         original = reactor._poll
 
@@ -727,10 +731,11 @@ def test_an_exception_of_the_protocol_costs_that_datagram_alone(
 
         listener = await reactor.listen_udp(Fragile, 0, "127.0.0.1")
         client: Any = await reactor.connect_udp(Recorder, "127.0.0.1", listener.port)
-        listener.transports[0].sendto(b"?", ("127.0.0.1", closed_port("127.0.0.1")))
-        client.transport.sendto(b"bad")
-        client.transport.sendto(b"good")
-        await client.until(1)
+        with nobody("127.0.0.1") as closed:
+            listener.transports[0].sendto(b"?", closed.getsockname())
+            client.transport.sendto(b"bad")
+            client.transport.sendto(b"good")
+            await client.until(1)
         assert client.came[0][0] == b"good"
 
     run(main)

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import trustme
 
 from sennit.core import ServerTLS, serve
 from sennit.core.service.commands import execute
+from sennit.core.testing.loopback import refusing_socket
 from sennit.web import HTTPError, Request, Response, Site, StaticFiles, redirect, text
 
 if TYPE_CHECKING:
@@ -291,9 +291,8 @@ async def test_statuses_say_what_went_wrong(server: Server, fetch: Fetch) -> Non
     assert (ran.returncode, ran.stdout) == (22, b"")
     ran = await fetch("-m", "0.3", base(server) + "/slow")
     assert (ran.returncode, b"--max-time gives it longer" in ran.stderr) == (28, True)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    ran = await fetch(f"http://127.0.0.1:{port}/")
+    with refusing_socket() as nobody:
+        ran = await fetch(f"http://127.0.0.1:{nobody.getsockname()[1]}/")
     assert (ran.returncode, b"refused" in ran.stderr) == (7, True)
     ran = await fetch("-s", "http://nosuch.invalid/")
     assert (ran.returncode, ran.stderr) == (6, b"")

@@ -19,6 +19,7 @@ from sennit.core.endpoint.socks import SocksRules, SocksServer
 from sennit.core.endpoint.tunnel import Proxy
 from sennit.core.errors import ConnectError
 from sennit.core.protocol import Protocol
+from sennit.core.testing.loopback import refusing_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,14 +98,14 @@ async def test_curl_logs_in_or_stays_out() -> None:
 
 
 async def test_curl_is_told_why_not() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        closed = probe.getsockname()[1]
-    async with serve("tcp://127.0.0.1:0", SocksServer(OPEN)) as server:
-        proxy = f"127.0.0.1:{server.port}"
-        for url, number in ((f"http://127.0.0.1:{closed}/", b"(5)"), ("http://10.0.0.1/", b"(2)")):
-            code, _, err = await curl("--socks5", proxy, url)
-            assert code == 97
-            assert number in err
+    with refusing_socket() as nobody:
+        closed = f"http://127.0.0.1:{nobody.getsockname()[1]}/"
+        async with serve("tcp://127.0.0.1:0", SocksServer(OPEN)) as server:
+            proxy = f"127.0.0.1:{server.port}"
+            for url, number in ((closed, b"(5)"), ("http://10.0.0.1/", b"(2)")):
+                code, _, err = await curl("--socks5", proxy, url)
+                assert code == 97
+                assert number in err
 
 
 # ── our client ────────────────────────────────────────────────────────────────

@@ -1,7 +1,7 @@
-"""Two protocols joined by a real connection of this machine: TCP or Unix.
+"""Two protocols joined by a real connection of this machine, and ports of it that refuse.
 
 For tests of what only a kernel does: full socket buffers, resets, half-closed
-connections. Where that does not matter, `sennit.core.transport.memory.memory_pair`
+connections, refusals. Where that does not matter, `sennit.core.transport.memory.memory_pair`
 is quicker and always the same.
 """
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
 
     Kind = Literal["tcp", "tcp6", "unix"]
+    RefusingKind = Literal["tcp", "tcp6", "udp", "udp6"]
 
-__all__ = ["LoopbackPair", "loopback_pair", "loopback_sockets"]
+__all__ = ["LoopbackPair", "loopback_pair", "loopback_sockets", "refusing_socket"]
 
 _HOSTS: Final = {
     "tcp": (socket.AF_INET, ("127.0.0.1", 0)),
@@ -125,6 +126,40 @@ def loopback_pair(
     for end in ends:
         end.start()
     return LoopbackPair(ends[0], ends[1])
+
+
+def refusing_socket(kind: RefusingKind = "tcp") -> socket.socket:
+    """A socket of this machine at whose address nobody answers while it is open.
+
+    The number of a port that was bound and closed again is free for every other program;
+    this one stays taken. Connections to it are refused, datagrams to it are answered by the
+    kernel with "port unreachable".
+
+    Args:
+        kind: ``tcp`` or ``udp`` at 127.0.0.1, ``tcp6`` or ``udp6`` at ::1.
+
+    Returns:
+        The socket, to ask for its address (`socket.socket.getsockname`) and to close.
+
+    Raises:
+        ValueError: There is no such kind.
+        OSError: The machine does not have it.
+    """
+    found = _HOSTS.get(kind.replace("udp", "tcp"))
+    if found is None:
+        raise ValueError(f"a refusing socket is tcp, tcp6, udp or udp6, not {kind!r}")
+    family, address = found
+    stream = kind.startswith("tcp")
+    sock = socket.socket(family, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
+    try:
+        sock.bind(address)
+        # TCP: it does not listen. UDP: it hears its peer alone, and that is itself.
+        if not stream:
+            sock.connect(sock.getsockname())
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _shrink(sock: socket.socket, buffer: int | None) -> None:

@@ -1,0 +1,59 @@
+"""Connections and refusals of this machine, for tests of what only a kernel does."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sennit.core.testing.loopback import loopback_sockets, refusing_socket
+
+if TYPE_CHECKING:
+    from sennit.core.testing.loopback import RefusingKind
+
+HOSTS = {"tcp": "127.0.0.1", "tcp6": "::1", "udp": "127.0.0.1", "udp6": "::1"}
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_nobody_answers_at_the_port_of_a_refusing_socket(kind: RefusingKind) -> None:
+    with refusing_socket(kind) as held:
+        host, port, *_ = held.getsockname()
+        assert host == HOSTS[kind]
+        with socket.socket(held.family, held.type) as caller:
+            caller.settimeout(5)
+            with pytest.raises(ConnectionRefusedError):
+                # RFC 768 has no connection to refuse: the datagram is what comes back.
+                caller.connect((host, port))
+                caller.send(b"anybody?")
+                caller.recv(100)
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_nobody_else_gets_the_port_of_a_refusing_socket(kind: RefusingKind) -> None:
+    """That is what it is for: a number alone is anybody's again."""
+    with (
+        refusing_socket(kind) as held,
+        socket.socket(held.family, held.type) as other,
+        pytest.raises(OSError, match="in use"),
+    ):
+        other.bind(held.getsockname())
+
+
+@pytest.mark.parametrize("kind", ["udp", "udp6"])
+def test_a_stranger_cannot_send_to_a_refusing_socket(kind: RefusingKind) -> None:
+    with refusing_socket(kind) as held, socket.socket(held.family, held.type) as stranger:
+        stranger.sendto(b"x", held.getsockname())
+        held.setblocking(False)
+        # On loopback it would be there already.
+        with pytest.raises(BlockingIOError):
+            held.recv(100)
+
+
+def test_what_is_no_kind_is_told() -> None:
+    wrong: Any = "unix"
+    with pytest.raises(ValueError, match="udp6, not 'unix'"):
+        refusing_socket(wrong)
+    wrong = "carrier pigeon"
+    with pytest.raises(ValueError, match="unix, not 'carrier pigeon'"):
+        loopback_sockets(wrong)

@@ -1,0 +1,113 @@
+"""Every exception this package raises on purpose, as one tree.
+
+::
+
+    DNSError
+    ├── DNSProtocolError         the peer broke a rule (is a core ProtocolError)
+    │   └── MessageFormatError   what it sent is no DNS message, or no record of its type
+    ├── DNSUsageError            the caller asked for what cannot be (is a ValueError)
+    │   └── PresentationError    text that is no name, record or zone: file, line, what is allowed
+    └── LookupFailedError        there is no answer, whatever the reason
+        ├── NoSuchNameError      NXDOMAIN: the name does not exist
+        ├── NoDataError          the name exists, without records of this type
+        ├── ResponseError        the server answered with an error: SERVFAIL, REFUSED, NOTAUTH …
+        ├── ValidationError      the answer is bogus (DNSSEC, RFC 4033 §5)
+        ├── LookupTimeoutError   nobody answered in time
+        └── TransferError        a zone transfer that broke off; what it brought is thrown away
+"""
+
+from __future__ import annotations
+
+from sennit.core.errors import ProtocolError, SennitError, UsageError
+
+__all__ = [
+    "DNSError",
+    "DNSProtocolError",
+    "DNSUsageError",
+    "LookupFailedError",
+    "LookupTimeoutError",
+    "MessageFormatError",
+    "NoDataError",
+    "NoSuchNameError",
+    "PresentationError",
+    "ResponseError",
+    "TransferError",
+    "ValidationError",
+]
+
+
+class DNSError(SennitError):
+    """Whatever this package raises on purpose, whoever was at fault."""
+
+
+class DNSProtocolError(DNSError, ProtocolError):
+    """The peer broke a rule of its protocol.
+
+    Attributes:
+        rule: The rule broken, such as ``"RFC 1035 §4.1.4"``.
+    """
+
+
+class MessageFormatError(DNSProtocolError):
+    """Octets that are no DNS message, or no record data of their type."""
+
+
+class DNSUsageError(DNSError, UsageError):
+    """The caller asked for something that cannot be; nothing was changed."""
+
+
+class PresentationError(DNSUsageError):
+    """Text that is no name, record or zone.
+
+    Args:
+        message: What was found, and what is allowed.
+        line: Number of the line, from 1; 0 where there is none.
+        file: Where the text came from; empty where it is no file.
+    """
+
+    def __init__(self, message: str, *, line: int = 0, file: str = "") -> None:
+        where = f"{file}:{line}: " if file and line else f"line {line}: " if line else ""
+        super().__init__(where + message)
+        self.message = message
+        self.line = line
+        self.file = file
+
+    def at(self, line: int, file: str = "") -> PresentationError:
+        """The same, said of a line of a file; unchanged where its line is known."""
+        return self if self.line else PresentationError(self.message, line=line, file=file)
+
+
+class LookupFailedError(DNSError):
+    """There is no answer to a question."""
+
+
+class NoSuchNameError(LookupFailedError):
+    """The name does not exist (RFC 2308 §2.1)."""
+
+
+class NoDataError(LookupFailedError):
+    """The name exists, and has no records of the type asked for (RFC 2308 §2.2)."""
+
+
+class ResponseError(LookupFailedError):
+    """The server answered with an error.
+
+    Attributes:
+        rcode: The response code (`sennit.names.codes.Rcode`).
+    """
+
+    def __init__(self, message: str, rcode: int) -> None:
+        super().__init__(message)
+        self.rcode = rcode
+
+
+class ValidationError(LookupFailedError):
+    """The answer is bogus: its signatures do not prove it (RFC 4033 §5)."""
+
+
+class LookupTimeoutError(LookupFailedError):
+    """Nobody answered in time."""
+
+
+class TransferError(LookupFailedError):
+    """A zone transfer ended before its end, or broke a rule (RFC 5936)."""

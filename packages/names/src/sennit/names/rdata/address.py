@@ -1,0 +1,100 @@
+"""Addresses: A (RFC 1035 §3.4.1) and AAAA (RFC 3596 §2.2)."""
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, Any, Self
+
+from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
+from sennit.names.name import Name
+from sennit.names.rdata.base import Rdata
+from sennit.names.wire import Writer
+
+if TYPE_CHECKING:
+    from sennit.names.presentation import Tokens
+
+__all__ = ["AAAA", "A"]
+
+
+class _Address(Rdata):
+    """What both have in common; kept as octets, which is what is looked up and sent."""
+
+    __slots__ = ("packed",)
+
+    packed: bytes
+    family: type[Any]
+    size: int
+
+    def __init__(self, address: str | bytes | IPv4Address | IPv6Address) -> None:
+        try:
+            self.packed = self._wire = self.family(address).packed
+        except ValueError as error:
+            raise DNSUsageError(str(error)) from error
+
+    @property
+    def address(self) -> str:
+        """The address in text."""
+        return str(self.family(self.packed))
+
+    @classmethod
+    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
+        """The octets, which must be as many as an address has."""
+        if end - position != cls.size:
+            raise MessageFormatError(
+                f"{cls.__name__} data of {end - position} octets", rule="RFC 1035 §3.4.1"
+            )
+        self: Self = object.__new__(cls)
+        self.packed = self._wire = wire[position:end]
+        return self
+
+    def write(self, writer: Writer) -> None:
+        """Append the octets."""
+        writer.out += self.packed
+
+    @classmethod
+    def parse(cls, tokens: Tokens) -> Self:
+        """The one token there is, an address in text."""
+        text = tokens.text()
+        tokens.expect_end()
+        try:
+            return cls(text)
+        except DNSUsageError as error:
+            raise PresentationError(str(error)) from error
+
+    def to_text(self, origin: Name | None = None) -> str:
+        """The address."""
+        del origin
+        return self.address
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.address!r})"
+
+
+class A(_Address, rdtype=1):
+    """An IPv4 address.
+
+    Attributes:
+        packed: Its four octets.
+        address: In text, ``192.0.2.1``.
+    """
+
+    __slots__ = ()
+    family = IPv4Address
+    size = 4
+
+    @property
+    def address(self) -> str:
+        """The address in text."""
+        return "%d.%d.%d.%d" % tuple(self.packed)
+
+
+class AAAA(_Address, rdtype=28):
+    """An IPv6 address.
+
+    Attributes:
+        packed: Its sixteen octets.
+        address: In text, ``2001:db8::1`` (RFC 5952).
+    """
+
+    __slots__ = ()
+    family = IPv6Address
+    size = 16

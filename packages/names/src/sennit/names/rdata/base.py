@@ -1,0 +1,256 @@
+"""Record data: what every type is, and how one is declared.
+
+A type is a small class: its number, and its fields in the order of the wire, each annotated
+with how it is coded (``fields.py``)::
+
+    class MX(Rdata, rdtype=15):
+        # a docstring: what it is, and its RFC
+
+        preference: Uint16
+        exchange: CompressedName
+
+From that come the constructor, both forms (`read`/`write` on the wire, `parse`/`to_text` in
+presentation), comparison by canonical octets, and ``repr``. What a declaration cannot say a
+class writes itself, by overriding these methods. Instances are immutable by agreement.
+
+Modules of types do not import ``annotations`` from ``__future__``: declarations are read when
+the class is made.
+
+Sources: RFC 1035 §3.2, RFC 3597 (unknown types), RFC 4034 §6.2 (canonical form).
+"""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform, get_args
+
+from sennit.names.codes import type_text
+from sennit.names.errors import DNSUsageError, MessageFormatError
+from sennit.names.name import Name
+from sennit.names.wire import Writer
+
+if TYPE_CHECKING:
+    from sennit.names.presentation import Tokens
+    from sennit.names.rdata.fields import Field
+
+__all__ = ["GenericRdata", "Rdata"]
+
+_new: Final = object.__new__
+
+
+@dataclass_transform(eq_default=True)
+class RdataMeta(type):
+    """Gives each class slots for its fields (`__slots__` must stand in the class body)."""
+
+    def __new__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
+    ) -> RdataMeta:
+        annotations: dict[str, Any] = namespace.get("__annotations__", {})
+        fields = {
+            field: codec
+            for field, hint in annotations.items()
+            for codec in get_args(hint)[1:]
+            if hasattr(codec, "read")
+        }
+        namespace.setdefault("__slots__", tuple(fields))
+        if fields:
+            namespace["fields"] = tuple(fields.items())
+        return super().__new__(cls, name, bases, namespace, **options)
+
+
+class Rdata(metaclass=RdataMeta):
+    """The data of one record. Each type is a subclass.
+
+    Attributes:
+        rdtype: The number of the type.
+        fields: Names of its fields with their codecs, in the order of the wire.
+    """
+
+    __slots__ = ("_wire",)
+
+    rdtype: int
+    fields: ClassVar[tuple[tuple[str, Field[Any]], ...]] = ()
+
+    _wire: bytes | None
+
+    if not TYPE_CHECKING:
+        # To type checkers a dataclass has its own constructor.
+        def __init__(self, *values: object, **named: object) -> None:
+            fields = self.fields
+            if len(values) > len(fields):
+                raise TypeError(f"{type(self).__name__} has {len(fields)} fields, not {len(values)}")
+            given = dict(zip((name for name, _ in fields), values, strict=False))
+            for name in named:
+                if name in given or name not in dict(fields):
+                    raise TypeError(f"{type(self).__name__} takes no {name!r} here")
+            given.update(named)
+            for name, codec in fields:
+                if name not in given:
+                    raise TypeError(f"{type(self).__name__} needs {name!r}")
+                setattr(self, name, codec.check(given[name]))
+            self._wire = None
+            self.validate()
+
+    def __init_subclass__(cls, rdtype: int | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if rdtype is not None:
+            cls.rdtype = rdtype
+
+    def validate(self) -> None:
+        """Look whether the fields agree with each other.
+
+        Raises:
+            DNSUsageError: They do not.
+        """
+
+    # ── the wire ──────────────────────────────────────────────────────────────
+
+    @classmethod
+    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
+        """The data that stands in ``wire[position:end]``.
+
+        Args:
+            wire: The whole message, which compressed names point into.
+            position: Where the data begins.
+            end: Where it ends (RDLENGTH).
+            names: Names of the message by position; see `sennit.names.name.read_name`.
+
+        Raises:
+            MessageFormatError: It is no data of this type, all of it.
+        """
+        self: Self = _new(cls)
+        for name, codec in cls.fields:
+            value, position = codec.read(wire, position, end, names)
+            setattr(self, name, value)
+        if position != end:
+            raise MessageFormatError(
+                f"{cls.__name__} data that does not end where its length says", rule="RFC 1035 §3.2.1"
+            )
+        self._wire = None
+        return self
+
+    def write(self, writer: Writer) -> None:
+        """Append the data to a message, without its length."""
+        for name, codec in self.fields:
+            codec.write(getattr(self, name), writer)
+
+    @property
+    def wire(self) -> bytes:
+        """Its octets, names uncompressed."""
+        if self._wire is None:
+            writer = Uncompressed()
+            self.write(writer)
+            self._wire = bytes(writer.out)
+        return self._wire
+
+    @property
+    def canonical(self) -> bytes:
+        """Its octets in canonical form: names lower-cased in the types of RFC 4034 §6.2."""
+        writer = Canonical()
+        self.write(writer)
+        return bytes(writer.out)
+
+    # ── presentation ──────────────────────────────────────────────────────────
+
+    @classmethod
+    def parse(cls, tokens: Tokens) -> Self:
+        """The data in presentation form, up to the end of the entry.
+
+        Raises:
+            PresentationError: It is no data of this type.
+        """
+        self: Self = _new(cls)
+        for name, codec in cls.fields:
+            setattr(self, name, codec.parse(tokens))
+        tokens.expect_end()
+        self._wire = None
+        self.validate()
+        return self
+
+    def to_text(self, origin: Name | None = None) -> str:
+        """Presentation form, in one line; names beneath `origin` are written relative to it."""
+        return " ".join([codec.format(getattr(self, name), origin) for name, codec in self.fields])
+
+    # ── values ────────────────────────────────────────────────────────────────
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name, _ in self.fields)
+        return f"{type(self).__name__}({inside})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Rdata):
+            return NotImplemented
+        return self.rdtype == other.rdtype and (
+            self.wire == other.wire or self.canonical == other.canonical
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.rdtype, self.canonical))
+
+    def __lt__(self, other: Rdata) -> bool:
+        """Canonical order within an RRset (RFC 4034 §6.3)."""
+        return self.canonical < other.canonical
+
+    def __reduce__(self) -> tuple[object, tuple[int, bytes]]:
+        from sennit.names.rdata import rdata_from_wire
+
+        return (rdata_from_wire, (self.rdtype, self.wire))
+
+
+class Uncompressed(Writer):
+    """Writes names in full."""
+
+    __slots__ = ()
+
+    def name(self, name: Name) -> None:
+        """Append a name in full."""
+        self.out += name.wire
+
+
+class Canonical(Writer):
+    """Writes names in full and in lower case (RFC 4034 §6.2)."""
+
+    __slots__ = ()
+
+    def name(self, name: Name) -> None:
+        """Append a name in lower case."""
+        self.out += name.key
+
+    def folded_name(self, name: Name) -> None:
+        """Append a name in lower case."""
+        self.out += name.key
+
+
+class GenericRdata(Rdata):
+    """Data of a type that has no class here, or none at all (RFC 3597 §3).
+
+    Args:
+        rdtype: The number of the type.
+        data: Its octets.
+    """
+
+    __slots__ = ("data", "rdtype")
+
+    rdtype: int
+    data: bytes
+
+    def __init__(self, rdtype: int, data: bytes) -> None:
+        if not 0 <= rdtype <= 0xFFFF:
+            raise DNSUsageError(f"a type is 0 to 65535, not {rdtype}")
+        if len(data) > 0xFFFF:
+            raise DNSUsageError(f"record data has at most 65535 octets, not {len(data)}")
+        self.rdtype = rdtype
+        self.data = self._wire = bytes(data)
+
+    def write(self, writer: Writer) -> None:
+        """Append the octets."""
+        writer.out += self.data
+
+    def to_text(self, origin: Name | None = None) -> str:
+        r"""``\# 3 010203`` (RFC 3597 §5)."""
+        del origin  # there are no names that we know of
+        return f"\\# {len(self.data)} {self.data.hex().upper()}".rstrip()
+
+    def __repr__(self) -> str:
+        return f"GenericRdata({type_text(self.rdtype)}, {self.data!r})"

@@ -1,0 +1,303 @@
+"""How the fields of record data are coded, on the wire and in presentation form.
+
+A field of a type is annotated with one of the aliases (``preference: Uint16``), which name
+the Python type of its value and the codec.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
+
+from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
+from sennit.names.name import Name as DomainName
+from sennit.names.name import read_name
+from sennit.names.presentation import quoted
+
+if TYPE_CHECKING:
+    from sennit.names.presentation import Tokens
+    from sennit.names.wire import Writer
+
+__all__ = [
+    "Base64",
+    "CompressedName",
+    "Field",
+    "Hex",
+    "LowerName",
+    "PlainName",
+    "Seconds",
+    "Text",
+    "Texts",
+    "TypeNumber",
+    "Uint8",
+    "Uint16",
+    "Uint32",
+]
+
+T = TypeVar("T")
+
+
+class Field(Protocol[T]):
+    """A codec: how values of a field are read and written."""
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[T, int]:
+        """The value at `position`, and the position behind it; at most up to `end`.
+
+        Raises:
+            MessageFormatError: There is none.
+        """
+        ...
+
+    def write(self, value: T, writer: Writer) -> None:
+        """Append the value."""
+
+    def parse(self, tokens: Tokens) -> T:
+        """The value that the next token, or all that are left, stand for.
+
+        Raises:
+            PresentationError: They stand for none.
+        """
+        ...
+
+    def format(self, value: T, origin: DomainName | None) -> str:
+        """Presentation form of the value."""
+        ...
+
+    def check(self, value: Any) -> T:
+        """The value, given by a program, as it is kept.
+
+        Raises:
+            DNSUsageError: It cannot be one.
+        """
+        ...
+
+
+def cut_off() -> MessageFormatError:
+    """Data that ends before its fields do."""
+    return MessageFormatError("record data that is cut off", rule="RFC 1035 §3.2.1")
+
+
+class _Unsigned:
+    """A number of `size` octets."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.most = (1 << 8 * size) - 1
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[int, int]:
+        behind = position + self.size
+        if behind > end:
+            raise cut_off()
+        return int.from_bytes(wire[position:behind], "big"), behind
+
+    def write(self, value: int, writer: Writer) -> None:
+        writer.out += value.to_bytes(self.size, "big")
+
+    def parse(self, tokens: Tokens) -> int:
+        return tokens.number(self.most)
+
+    def format(self, value: int, origin: DomainName | None) -> str:
+        return str(value)
+
+    def check(self, value: Any) -> int:
+        if not isinstance(value, int) or not 0 <= value <= self.most:
+            raise DNSUsageError(f"a number from 0 to {self.most} is needed, not {value!r}")
+        return int(value)
+
+
+class _Seconds(_Unsigned):
+    """A time in seconds, which zone files may write with units: ``1h30m``."""
+
+    def parse(self, tokens: Tokens) -> int:
+        return tokens.seconds()
+
+
+class _TypeNumber(_Unsigned):
+    """The number of a type, by its mnemonic in text."""
+
+    def parse(self, tokens: Tokens) -> int:
+        from sennit.names.codes import type_from_text
+
+        return tokens.said(type_from_text)
+
+    def format(self, value: int, origin: DomainName | None) -> str:
+        from sennit.names.codes import type_text
+
+        return type_text(value)
+
+
+class _Name:
+    """A domain name.
+
+    Args:
+        compressed: Whether it may be compressed when sent (the types of RFC 1035).
+        lower: Whether canonical form lower-cases it (RFC 4034 §6.2).
+    """
+
+    def __init__(self, *, compressed: bool, lower: bool) -> None:
+        self.compressed = compressed
+        self.lower = lower
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[DomainName, int]:
+        name, behind = read_name(wire, position, names)
+        if behind > end:
+            raise cut_off()
+        return name, behind
+
+    def write(self, value: DomainName, writer: Writer) -> None:
+        if self.compressed:
+            writer.name(value)
+        elif self.lower:
+            writer.folded_name(value)
+        else:
+            writer.plain_name(value)
+
+    def parse(self, tokens: Tokens) -> DomainName:
+        return tokens.name()
+
+    def format(self, value: DomainName, origin: DomainName | None) -> str:
+        return value.relative_to(origin)
+
+    def check(self, value: Any) -> DomainName:
+        if isinstance(value, str):
+            return DomainName(value)
+        if not isinstance(value, DomainName):
+            raise DNSUsageError(f"a name is needed, not {value!r}")
+        return value
+
+
+class _CharacterString:
+    """One character-string: a length octet and up to 255 octets (RFC 1035 §3.3)."""
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[bytes, int]:
+        if position >= end:
+            raise cut_off()
+        behind = position + 1 + wire[position]
+        if behind > end:
+            raise cut_off()
+        return wire[position + 1 : behind], behind
+
+    def write(self, value: bytes, writer: Writer) -> None:
+        writer.out.append(len(value))
+        writer.out += value
+
+    def parse(self, tokens: Tokens) -> bytes:
+        return tokens.string()
+
+    def format(self, value: bytes, origin: DomainName | None) -> str:
+        return quoted(value)
+
+    def check(self, value: Any) -> bytes:
+        octets = value.encode() if isinstance(value, str) else value
+        if not isinstance(octets, bytes) or len(octets) > 255:
+            raise DNSUsageError(f"a string of at most 255 octets is needed, not {value!r:.80}")
+        return octets
+
+
+class _CharacterStrings:
+    """One or more character-strings, up to the end of the data."""
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[tuple[bytes, ...], int]:
+        found: list[bytes] = []
+        while position < end:
+            behind = position + 1 + wire[position]
+            if behind > end:
+                raise cut_off()
+            found.append(wire[position + 1 : behind])
+            position = behind
+        if not found:
+            raise cut_off()
+        return tuple(found), position
+
+    def write(self, value: tuple[bytes, ...], writer: Writer) -> None:
+        for each in value:
+            writer.out.append(len(each))
+            writer.out += each
+
+    def parse(self, tokens: Tokens) -> tuple[bytes, ...]:
+        found = [tokens.string()]
+        while not tokens.at_end:
+            found.append(tokens.string())
+        return tuple(found)
+
+    def format(self, value: tuple[bytes, ...], origin: DomainName | None) -> str:
+        return " ".join(map(quoted, value))
+
+    def check(self, value: Any) -> tuple[bytes, ...]:
+        many = (value,) if isinstance(value, str | bytes) else tuple(value)
+        if not many:
+            raise DNSUsageError("at least one string is needed")
+        return tuple(map(_STRING.check, many))
+
+
+class _Octets:
+    """Octets up to the end of the data, in hex or base64 in text (blanks allowed)."""
+
+    def __init__(self, coding: str) -> None:
+        self.coding = coding
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[bytes, int]:
+        return wire[position:end], end
+
+    def write(self, value: bytes, writer: Writer) -> None:
+        writer.out += value
+
+    def parse(self, tokens: Tokens) -> bytes:
+        text = "".join(tokens.rest())
+        try:
+            if self.coding == "hex":
+                return bytes.fromhex(text)
+            return base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            raise PresentationError(f"{text[:60]!r} is not {self.coding}") from None
+
+    def format(self, value: bytes, origin: DomainName | None) -> str:
+        if self.coding == "hex":
+            return value.hex().upper()
+        return base64.b64encode(value).decode("ascii")
+
+    def check(self, value: Any) -> bytes:
+        if not isinstance(value, bytes | bytearray | memoryview) or len(value) > 0xFFFF:
+            raise DNSUsageError(f"octets are needed, not {value!r:.80}")
+        return bytes(value)
+
+
+_STRING: Final = _CharacterString()
+
+Uint8 = Annotated[int, _Unsigned(1)]
+"""A number of one octet."""
+Uint16 = Annotated[int, _Unsigned(2)]
+"""A number of two octets."""
+Uint32 = Annotated[int, _Unsigned(4)]
+"""A number of four octets."""
+Seconds = Annotated[int, _Seconds(4)]
+"""A time in seconds, of four octets."""
+TypeNumber = Annotated[int, _TypeNumber(2)]
+"""The number of a type."""
+CompressedName = Annotated[DomainName, _Name(compressed=True, lower=True)]
+"""A name in a type of RFC 1035: compressed when sent, lower-cased in canonical form."""
+LowerName = Annotated[DomainName, _Name(compressed=False, lower=True)]
+"""A name that is never compressed, and lower-cased in canonical form (RFC 4034 §6.2)."""
+PlainName = Annotated[DomainName, _Name(compressed=False, lower=False)]
+"""A name that is never compressed, and keeps its case in canonical form (RFC 6840 §5.1)."""
+Text = Annotated[bytes, _STRING]
+"""One character-string."""
+Texts = Annotated[tuple[bytes, ...], _CharacterStrings()]
+"""One or more character-strings, to the end of the data."""
+Hex = Annotated[bytes, _Octets("hex")]
+"""Octets to the end of the data, hexadecimal in text."""
+Base64 = Annotated[bytes, _Octets("base64")]
+"""Octets to the end of the data, base64 in text."""

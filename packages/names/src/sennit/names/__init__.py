@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         NoSuchNameError,
         PresentationError,
         ResponseError,
+        SpoofedError,
         TransferError,
+        UnreachableError,
         ValidationError,
     )
     from sennit.names.message import Message, Question, Record, RRset
@@ -53,7 +55,9 @@ __all__ = [
     "Rdata",
     "Record",
     "ResponseError",
+    "SpoofedError",
     "TransferError",
+    "UnreachableError",
     "ValidationError",
     "__version__",
 ]
@@ -72,7 +76,9 @@ _ROOMS = {
         "NoSuchNameError",
         "PresentationError",
         "ResponseError",
+        "SpoofedError",
         "TransferError",
+        "UnreachableError",
         "ValidationError",
     ),
     "message": ("Message", "Question", "RRset", "Record"),

@@ -203,7 +203,9 @@ def _numbered(word: str, prefix: str, text: str, what: str) -> int:
         number = int(digits)
         if number <= 0xFFFF:
             return number
-    raise PresentationError(f"{text!r} is no {what}: write a mnemonic, or {prefix}0 to {prefix}65535")
+    raise PresentationError(
+        f"{text!r} is no {what}: write a mnemonic, or {prefix}0 to {prefix}65535"
+    )
 
 
 def opcode_text(opcode: int) -> str:

@@ -13,6 +13,8 @@
         ├── ResponseError        the server answered with an error: SERVFAIL, REFUSED, NOTAUTH …
         ├── ValidationError      the answer is bogus (DNSSEC, RFC 4033 §5)
         ├── LookupTimeoutError   nobody answered in time
+        ├── UnreachableError     there is no way to the server, or no connection: core's error is its cause
+        ├── SpoofedError         somebody sends answers that are none (RFC 5452); ask over TCP
         └── TransferError        a zone transfer that broke off; what it brought is thrown away
 """
 
@@ -31,7 +33,9 @@ __all__ = [
     "NoSuchNameError",
     "PresentationError",
     "ResponseError",
+    "SpoofedError",
     "TransferError",
+    "UnreachableError",
     "ValidationError",
 ]
 
@@ -107,6 +111,17 @@ class ValidationError(LookupFailedError):
 
 class LookupTimeoutError(LookupFailedError):
     """Nobody answered in time."""
+
+
+class UnreachableError(LookupFailedError):
+    """A server cannot be talked to: nobody listens there, the way is closed, TLS failed.
+
+    Its cause (``__cause__``) is core's error.
+    """
+
+
+class SpoofedError(LookupFailedError):
+    """So many answers did not fit the question that somebody must be guessing (RFC 5452 §9)."""
 
 
 class TransferError(LookupFailedError):

@@ -115,9 +115,7 @@ class Record:
 
     __slots__ = ("name", "rdata", "rdclass", "rdtype", "ttl")
 
-    def __init__(
-        self, name: Name, rdtype: int, ttl: int, rdata: Rdata, rdclass: int = _IN
-    ) -> None:
+    def __init__(self, name: Name, rdtype: int, ttl: int, rdata: Rdata, rdclass: int = _IN) -> None:
         self.name = name
         self.rdtype = rdtype
         self.rdclass = rdclass
@@ -325,8 +323,9 @@ class Message:
         asked = ", ".join(map(str, self.questions))
         kind = "response" if self.flags & QR else "query"
         return (
-            f"<Message {self.id} {kind} {rcode_text(self.rcode)} [{asked}] {len(self.answers)} answers, "
-            f"{len(self.authority)} authority, {len(self.additional)} additional>"
+            f"<Message {self.id} {kind} {rcode_text(self.rcode)} [{asked}] "
+            f"{len(self.answers)} answers, {len(self.authority)} authority, "
+            f"{len(self.additional)} additional>"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -415,7 +414,9 @@ class Message:
             record = Record(name, rdtype, ttl, rdata, rdclass)
             if rdtype == _TSIG:
                 if not last or left != 1:
-                    raise MessageFormatError("a TSIG that is not the last record", rule="RFC 8945 §5.1")
+                    raise MessageFormatError(
+                        "a TSIG that is not the last record", rule="RFC 8945 §5.1"
+                    )
                 self.tsig = record
                 self.tsig_start = begin
             else:
@@ -477,9 +478,7 @@ def _write(writer: Writer, records: list[Record], room: int) -> tuple[int, bool]
     kept_end = len(out)
     last: Record | None = None
     for record in records:
-        if last is None or (
-            record.rdtype != last.rdtype or record.name.key != last.name.key
-        ):
+        if last is None or (record.rdtype != last.rdtype or record.name.key != last.name.key):
             kept, kept_end = written, len(out)
         last = record
         writer.name(record.name)

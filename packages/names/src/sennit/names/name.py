@@ -37,10 +37,10 @@ _PLAIN: Final = frozenset(
 
 
 class Name:
-    """A domain name, absolute and immutable.
+    r"""A domain name, absolute; immutable by agreement.
 
     Args:
-        text: In presentation form: ``www.example.org``, ``a\\.b.example.``, ``.``; labels
+        text: In presentation form: ``www.example.org``, ``a\.b.example.``, ``.``; labels
             that are not ASCII are encoded by IDNA.
         origin: Completes text that does not end in a dot; the root when left out.
 
@@ -59,11 +59,8 @@ class Name:
 
     def __init__(self, text: str, origin: Name | None = None) -> None:
         wire = _parse(text, origin)
-        set_wire(self, wire)
-        set_key(self, wire.lower())
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a Name cannot be changed ({name})")
+        self.wire = wire
+        self.key = wire.lower()
 
     def __reduce__(self) -> tuple[object, tuple[bytes]]:
         return (Name.from_wire, (self.wire,))
@@ -183,9 +180,11 @@ class Name:
             return str(self)
         if len(self.wire) == len(origin.wire):
             return "@"
-        return _text(self.wire[: len(self.wire) - len(origin.wire)] + b"\0")[:-1] if (
-            not origin.is_root
-        ) else str(self)[:-1]
+        return (
+            _text(self.wire[: len(self.wire) - len(origin.wire)] + b"\0")[:-1]
+            if (not origin.is_root)
+            else str(self)[:-1]
+        )
 
     def __str__(self) -> str:
         """Presentation form, with the dot at its end; octets that are not plain are escaped."""
@@ -223,16 +222,14 @@ class Name:
         return self.canonical >= other.canonical
 
 
-set_wire: Final = Name.wire.__set__  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]  # slots' own setters
-set_key: Final = Name.key.__set__  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]  # past __setattr__
 _new: Final = object.__new__
 
 
 def trusted(wire: bytes) -> Name:
     """A name of octets that are known to be one."""
     name: Name = _new(Name)
-    set_wire(name, wire)
-    set_key(name, wire.lower())
+    name.wire = wire
+    name.key = wire.lower()
     return name
 
 
@@ -260,31 +257,31 @@ def read_name(
     """
     start = position
     try:
-        while length := wire[position]:
-            if length < 64:
-                position += 1 + length
-            elif length < 0xC0:
-                raise MessageFormatError(f"a label of kind {length >> 6:#x}", rule="RFC 6891 §5")
-            else:
-                target = (length & 0x3F) << 8 | wire[position + 1]
-                known = names.get(target)
-                if known is None or target >= start:
-                    known = _follow(wire, target, start, names, depth)
-                if position == start:
-                    return known, position + 2
-                whole = wire[start:position] + known.wire
-                position += 2
-                break
-        else:
+        length = wire[position]
+        while 0 < length < 64:
+            position += 1 + length
+            length = wire[position]
+        if not length:
             position += 1
             whole = wire[start:position]
+        elif length < 0xC0:
+            raise MessageFormatError(f"a label of kind {length >> 6:#x}", rule="RFC 6891 §5")
+        else:
+            target = (length & 0x3F) << 8 | wire[position + 1]
+            known = names.get(target) if target < start else None
+            if known is None:
+                known = _follow(wire, target, start, names, depth)
+            if position == start:
+                return known, position + 2
+            whole = wire[start:position] + known.wire
+            position += 2
     except IndexError:
         raise MessageFormatError("a name that is cut off", rule="RFC 1035 §3.1") from None
     if len(whole) > MAX_NAME:
         raise MessageFormatError(f"a name of {len(whole)} octets", rule="RFC 1035 §2.3.4")
     name: Name = _new(Name)
-    set_wire(name, whole)
-    set_key(name, whole.lower())
+    name.wire = whole
+    name.key = whole.lower()
     names[start] = name
     return name, position
 
@@ -347,7 +344,8 @@ def _parse(text: str, origin: Name | None) -> bytes:
             raise PresentationError(f"{text!r} is no name: an empty label")
         if len(label) > MAX_LABEL:
             raise PresentationError(
-                f"{text[:80]!r} is no name: a label has at most {MAX_LABEL} octets, not {len(label)}"
+                f"{text[:80]!r} is no name: a label has at most {MAX_LABEL} octets, "
+                f"not {len(label)}"
             )
     wire = b"".join([bytes((len(label),)) + label for label in labels]) + tail
     if len(wire) > MAX_NAME:
@@ -395,7 +393,8 @@ def _to_ascii(text: str) -> str:
         import idna
     except ImportError:
         raise PresentationError(
-            f"{text!r} is not ASCII: write its A-labels (xn--…), or pip install 'sennit-names[idna]'"
+            f"{text!r} is not ASCII: write its A-labels (xn--…), or "
+            "pip install 'sennit-names[idna]'"
         ) from None
     try:
         return ".".join(

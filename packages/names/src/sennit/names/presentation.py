@@ -223,7 +223,9 @@ class Tokens:
         text = self.next().text
         value = seconds_from_text(text)
         if value is None:
-            raise PresentationError(f"{text!r:.40} is no time: write seconds, or such as 1h30m, 2d, 1w")
+            raise PresentationError(
+                f"{text!r:.40} is no time: write seconds, or such as 1h30m, 2d, 1w"
+            )
         return value
 
     def said(self, parse: Callable[[str], T]) -> T:

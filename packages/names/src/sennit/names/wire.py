@@ -28,9 +28,12 @@ class Writer:
 
     __slots__ = ("names", "out")
 
+    out: bytearray
+    names: dict[bytes, int]
+
     def __init__(self) -> None:
         self.out = bytearray()
-        self.names: dict[bytes, int] = {}
+        self.names = {}
 
     def name(self, name: Name) -> None:
         """Append a name, as a pointer where it can be one."""

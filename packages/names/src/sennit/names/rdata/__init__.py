@@ -59,9 +59,7 @@ def register(kind: type[Rdata]) -> type[Rdata]:
     return kind
 
 
-def read_rdata(
-    rdtype: int, wire: bytes, position: int, end: int, names: dict[int, Name]
-) -> Rdata:
+def read_rdata(rdtype: int, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Rdata:
     """The record data in ``wire[position:end]``, part of a message.
 
     Raises:

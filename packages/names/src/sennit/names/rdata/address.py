@@ -1,4 +1,5 @@
 """Addresses: A (RFC 1035 §3.4.1) and AAAA (RFC 3596 §2.2)."""
+
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
@@ -84,7 +85,7 @@ class A(_Address, rdtype=1):
     @property
     def address(self) -> str:
         """The address in text."""
-        return "%d.%d.%d.%d" % tuple(self.packed)
+        return "{}.{}.{}.{}".format(*self.packed)
 
 
 class AAAA(_Address, rdtype=28):

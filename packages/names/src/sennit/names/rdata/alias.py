@@ -1,4 +1,5 @@
 """Whole subtrees under another name: DNAME."""
+
 from __future__ import annotations
 
 from sennit.names.rdata.base import Rdata

@@ -13,46 +13,86 @@ From that come the constructor, both forms (`read`/`write` on the wire, `parse`/
 presentation), comparison by canonical octets, and ``repr``. What a declaration cannot say a
 class writes itself, by overriding these methods. Instances are immutable by agreement.
 
-Modules of types do not import ``annotations`` from ``__future__``: declarations are read when
-the class is made.
+An annotation is the name of an alias that the module has, or the alias itself: declarations
+are read when the class is made. Numbers that follow each other are read by one `Struct`.
 
 Sources: RFC 1035 §3.2, RFC 3597 (unknown types), RFC 4034 §6.2 (canonical form).
 """
+
 from __future__ import annotations
 
+import sys
+from struct import Struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, dataclass_transform, get_args
 
 from sennit.names.codes import type_text
-from sennit.names.errors import DNSUsageError, MessageFormatError
-from sennit.names.name import Name
+from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
 from sennit.names.wire import Writer
 
 if TYPE_CHECKING:
+    from sennit.names.name import Name
     from sennit.names.presentation import Tokens
     from sennit.names.rdata.fields import Field
 
 __all__ = ["GenericRdata", "Rdata"]
 
+MAX_DATA: Final = 0xFFFF
+"""Octets of the data of one record (RDLENGTH)."""
 _new: Final = object.__new__
 
 
-@dataclass_transform(eq_default=True)
+def _declared(namespace: dict[str, Any]) -> dict[str, Any]:
+    """The annotations of a class body, names looked up in its module."""
+    annotations: dict[str, Any] = namespace.get("__annotations__", {})
+    if annotate := namespace.get("__annotate_func__"):  # Python 3.14 (PEP 749)
+        annotations = annotate(1)
+    module = vars(sys.modules[namespace["__module__"]])
+    return {
+        field: module.get(hint) if isinstance(hint, str) else hint
+        for field, hint in annotations.items()
+    }
+
+
+def _steps(fields: tuple[tuple[str, Field[Any]], ...]) -> tuple[tuple[Any, Any], ...]:
+    """How fields are read: (Struct, names) for numbers in a row, (codec, name) for another."""
+    steps: list[tuple[Any, Any]] = []
+    names: list[str] = []
+    packing = ""
+    for name, codec in (*fields, ("", None)):
+        if one := getattr(codec, "packing", ""):
+            packing += one
+            names.append(name)
+            continue
+        if names:
+            steps.append((Struct(">" + packing), tuple(names)))
+            names, packing = [], ""
+        if codec is not None:
+            steps.append((codec, name))
+    return tuple(steps)
+
+
+def _hidden(*, init: bool) -> Any:
+    """What is no field; seen by type checkers alone."""
+
+
+@dataclass_transform(eq_default=True, field_specifiers=(_hidden,))
 class RdataMeta(type):
-    """Gives each class slots for its fields (`__slots__` must stand in the class body)."""
+    """Gives each class its fields, and slots for them."""
 
     def __new__(
         cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
     ) -> RdataMeta:
-        annotations: dict[str, Any] = namespace.get("__annotations__", {})
-        fields = {
-            field: codec
-            for field, hint in annotations.items()
+        fields = tuple(
+            (field, codec)
+            for field, hint in _declared(namespace).items()
             for codec in get_args(hint)[1:]
             if hasattr(codec, "read")
-        }
-        namespace.setdefault("__slots__", tuple(fields))
+        )
+        namespace.setdefault("__slots__", tuple(field for field, _ in fields))
         if fields:
-            namespace["fields"] = tuple(fields.items())
+            namespace["fields"] = fields
+            namespace["steps"] = _steps(fields)
+            namespace["folds"] = any(getattr(codec, "lower", False) for _, codec in fields)
         return super().__new__(cls, name, bases, namespace, **options)
 
 
@@ -62,21 +102,31 @@ class Rdata(metaclass=RdataMeta):
     Attributes:
         rdtype: The number of the type.
         fields: Names of its fields with their codecs, in the order of the wire.
+        steps: The same as it is read.
+        folds: Whether it has names that canonical form lower-cases.
     """
 
     __slots__ = ("_wire",)
 
-    rdtype: int
+    rdtype: ClassVar[int]
     fields: ClassVar[tuple[tuple[str, Field[Any]], ...]] = ()
+    steps: ClassVar[tuple[tuple[Any, Any], ...]] = ()
+    folds: ClassVar[bool] = False
+    validates: ClassVar[bool] = False
+    rule: ClassVar[str] = "RFC 1035 §3.2.1"
+    """Where the standards say what `validate` looks for."""
 
-    _wire: bytes | None
+    if TYPE_CHECKING:
+        # To type checkers it is a dataclass, whose constructor takes the declared fields.
+        _wire: bytes | None = _hidden(init=False)
+    else:
 
-    if not TYPE_CHECKING:
-        # To type checkers a dataclass has its own constructor.
         def __init__(self, *values: object, **named: object) -> None:
             fields = self.fields
             if len(values) > len(fields):
-                raise TypeError(f"{type(self).__name__} has {len(fields)} fields, not {len(values)}")
+                raise TypeError(
+                    f"{type(self).__name__} has {len(fields)} fields, not {len(values)}"
+                )
             given = dict(zip((name for name, _ in fields), values, strict=False))
             for name in named:
                 if name in given or name not in dict(fields):
@@ -87,12 +137,13 @@ class Rdata(metaclass=RdataMeta):
                     raise TypeError(f"{type(self).__name__} needs {name!r}")
                 setattr(self, name, codec.check(given[name]))
             self._wire = None
-            self.validate()
+            self._settle()
 
     def __init_subclass__(cls, rdtype: int | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
         if rdtype is not None:
             cls.rdtype = rdtype
+        cls.validates = cls.validate is not Rdata.validate
 
     def validate(self) -> None:
         """Look whether the fields agree with each other.
@@ -100,6 +151,15 @@ class Rdata(metaclass=RdataMeta):
         Raises:
             DNSUsageError: They do not.
         """
+
+    def _settle(self) -> None:
+        """See that what a program or a text gave is data of this type, and not too much."""
+        if self.validates:
+            self.validate()
+        if len(self.wire) > MAX_DATA:
+            raise DNSUsageError(
+                f"the data of a record has at most {MAX_DATA} octets, not {len(self.wire)}"
+            )
 
     # ── the wire ──────────────────────────────────────────────────────────────
 
@@ -117,20 +177,37 @@ class Rdata(metaclass=RdataMeta):
             MessageFormatError: It is no data of this type, all of it.
         """
         self: Self = _new(cls)
-        for name, codec in cls.fields:
-            value, position = codec.read(wire, position, end, names)
-            setattr(self, name, value)
+        for codec, name in cls.steps:
+            if type(name) is str:
+                value, position = codec.read(wire, position, end, names)
+                setattr(self, name, value)
+            else:
+                behind = position + codec.size
+                if behind > end:
+                    raise cut_off()
+                for each, value in zip(name, codec.unpack_from(wire, position), strict=False):
+                    setattr(self, each, value)
+                position = behind
         if position != end:
             raise MessageFormatError(
-                f"{cls.__name__} data that does not end where its length says", rule="RFC 1035 §3.2.1"
+                f"{cls.__name__} data that does not end where its length says",
+                rule="RFC 1035 §3.2.1",
             )
         self._wire = None
+        if cls.validates:
+            try:
+                self.validate()
+            except DNSUsageError as error:
+                raise MessageFormatError(f"{cls.__name__}: {error}", rule=cls.rule) from None
         return self
 
     def write(self, writer: Writer) -> None:
         """Append the data to a message, without its length."""
-        for name, codec in self.fields:
-            codec.write(getattr(self, name), writer)
+        for codec, name in self.steps:
+            if type(name) is str:
+                codec.write(getattr(self, name), writer)
+            else:
+                writer.out += codec.pack(*[getattr(self, each) for each in name])
 
     @property
     def wire(self) -> bytes:
@@ -144,6 +221,8 @@ class Rdata(metaclass=RdataMeta):
     @property
     def canonical(self) -> bytes:
         """Its octets in canonical form: names lower-cased in the types of RFC 4034 §6.2."""
+        if not self.folds:
+            return self.wire
         writer = Canonical()
         self.write(writer)
         return bytes(writer.out)
@@ -158,16 +237,27 @@ class Rdata(metaclass=RdataMeta):
             PresentationError: It is no data of this type.
         """
         self: Self = _new(cls)
-        for name, codec in cls.fields:
-            setattr(self, name, codec.parse(tokens))
-        tokens.expect_end()
-        self._wire = None
-        self.validate()
+        try:
+            for name, codec in cls.fields:
+                setattr(self, name, codec.parse(tokens))
+            tokens.expect_end()
+            self._wire = None
+            self._settle()
+        except PresentationError:
+            raise
+        except DNSUsageError as error:
+            raise PresentationError(f"{cls.__name__}: {error}") from None
         return self
 
     def to_text(self, origin: Name | None = None) -> str:
         """Presentation form, in one line; names beneath `origin` are written relative to it."""
-        return " ".join([codec.format(getattr(self, name), origin) for name, codec in self.fields])
+        return " ".join(
+            [
+                text
+                for name, codec in self.fields
+                if (text := codec.format(getattr(self, name), origin))
+            ]
+        )
 
     # ── values ────────────────────────────────────────────────────────────────
 
@@ -181,9 +271,7 @@ class Rdata(metaclass=RdataMeta):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rdata):
             return NotImplemented
-        return self.rdtype == other.rdtype and (
-            self.wire == other.wire or self.canonical == other.canonical
-        )
+        return self.rdtype == other.rdtype and self.canonical == other.canonical
 
     def __hash__(self) -> int:
         return hash((self.rdtype, self.canonical))
@@ -196,6 +284,11 @@ class Rdata(metaclass=RdataMeta):
         from sennit.names.rdata import rdata_from_wire
 
         return (rdata_from_wire, (self.rdtype, self.wire))
+
+
+def cut_off() -> MessageFormatError:
+    """Data that ends before its fields do."""
+    return MessageFormatError("record data that is cut off", rule="RFC 1035 §3.2.1")
 
 
 class Uncompressed(Writer):
@@ -232,7 +325,7 @@ class GenericRdata(Rdata):
 
     __slots__ = ("data", "rdtype")
 
-    rdtype: int
+    rdtype: int  # type: ignore[misc]  # others: a class variable
     data: bytes
 
     def __init__(self, rdtype: int, data: bytes) -> None:
@@ -240,7 +333,8 @@ class GenericRdata(Rdata):
             raise DNSUsageError(f"a type is 0 to 65535, not {rdtype}")
         if len(data) > 0xFFFF:
             raise DNSUsageError(f"record data has at most 65535 octets, not {len(data)}")
-        self.rdtype = rdtype
+        # The one class whose type is its instance's.
+        self.rdtype = rdtype  # pyright: ignore[reportIncompatibleVariableOverride]
         self.data = self._wire = bytes(data)
 
     def write(self, writer: Writer) -> None:

@@ -1,4 +1,5 @@
 """The types of RFC 1035 that everybody uses."""
+
 from __future__ import annotations
 
 from sennit.names.rdata.base import Rdata

@@ -10,10 +10,11 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 
-from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
+from sennit.names.errors import DNSUsageError, PresentationError
 from sennit.names.name import Name as DomainName
 from sennit.names.name import read_name
 from sennit.names.presentation import quoted
+from sennit.names.rdata.base import cut_off
 
 if TYPE_CHECKING:
     from sennit.names.presentation import Tokens
@@ -75,16 +76,12 @@ class Field(Protocol[T]):
         ...
 
 
-def cut_off() -> MessageFormatError:
-    """Data that ends before its fields do."""
-    return MessageFormatError("record data that is cut off", rule="RFC 1035 §3.2.1")
-
-
 class _Unsigned:
     """A number of `size` octets."""
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.packing = {1: "B", 2: "H", 4: "I", 8: "Q"}[size]
         self.most = (1 << 8 * size) - 1
 
     def read(
@@ -270,9 +267,9 @@ class _Octets:
         return base64.b64encode(value).decode("ascii")
 
     def check(self, value: Any) -> bytes:
-        if not isinstance(value, bytes | bytearray | memoryview) or len(value) > 0xFFFF:
+        if not isinstance(value, bytes):
             raise DNSUsageError(f"octets are needed, not {value!r:.80}")
-        return bytes(value)
+        return value
 
 
 _STRING: Final = _CharacterString()

@@ -1,4 +1,5 @@
 """Where services are: SRV."""
+
 from __future__ import annotations
 
 from sennit.names.rdata.base import Rdata

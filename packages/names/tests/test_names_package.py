@@ -31,7 +31,9 @@ NAMES = [
     "Rdata",
     "Record",
     "ResponseError",
+    "SpoofedError",
     "TransferError",
+    "UnreachableError",
     "ValidationError",
     "__version__",
 ]

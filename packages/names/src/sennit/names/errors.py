@@ -4,7 +4,8 @@
 
     DNSError
     ├── DNSProtocolError         the peer broke a rule (is a core ProtocolError)
-    │   └── MessageFormatError   what it sent is no DNS message, or no record of its type
+    │   ├── MessageFormatError   what it sent is no DNS message, or no record of its type
+    │   └── TSIGError            its signature is missing, wrong, or of another time (RFC 8945)
     ├── DNSUsageError            the caller asked for what cannot be (is a ValueError)
     │   └── PresentationError    text that is no name, record or zone: file, line, what is allowed
     └── LookupFailedError        there is no answer, whatever the reason
@@ -54,6 +55,32 @@ class DNSProtocolError(DNSError, ProtocolError):
 
 class MessageFormatError(DNSProtocolError):
     """Octets that are no DNS message, or no record data of their type."""
+
+
+class TSIGError(DNSProtocolError):
+    """A message's signature is missing, wrong, or of another time (RFC 8945 §5).
+
+    Args:
+        message: What is wrong.
+        rule: The rule broken.
+        rcode: The response code: NOTAUTH, or FORMERR.
+        error: The error that TSIG itself carries: BADSIG, BADKEY, BADTIME, BADTRUNC, or 0.
+        server_time: What the server's clock says where the error is its BADTIME.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str,
+        rcode: int = 9,
+        error: int = 0,
+        server_time: int | None = None,
+    ) -> None:
+        super().__init__(message, rule=rule)
+        self.rcode = rcode
+        self.error = error
+        self.server_time = server_time
 
 
 class DNSUsageError(DNSError, UsageError):

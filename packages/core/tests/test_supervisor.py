@@ -555,18 +555,25 @@ def test_who_was_to_take_anothers_place_ends_with_the_supervisor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workers: list[Worker] = []
+    kill = Worker.kill
+
+    def kill_late(worker: Worker) -> None:
+        """As where the system takes its time to end a process."""
+        worker._reactor.call_later(0.05, kill, worker)
 
     async def main(supervisor: Supervisor) -> None:
         workers.append(supervisor._start_worker(1, held=True))
+        monkeypatch.setattr(Worker, "kill", kill_late)
 
     supervise(monkeypatch, main, "sleep", "60")
 
-    process = workers[0]._process
-    assert process is not None
+    (worker,) = workers
     try:
-        assert process.wait(10) == -signal.SIGKILL
+        assert worker.exit_status == 128 + signal.SIGKILL
+        assert worker._channel is not None
+        assert worker._channel.fileno() == -1
     finally:
-        process.kill()
+        kill(worker)
 
 
 def test_a_worker_that_ends_while_others_start_is_followed(

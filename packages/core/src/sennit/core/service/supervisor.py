@@ -22,6 +22,7 @@ import logging
 import os
 import signal
 import sys
+import weakref
 from contextlib import AsyncExitStack
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NoReturn, cast
@@ -127,6 +128,8 @@ class Supervisor:
         self.sockets = LocalSockets()
         self.hub: BusHub | None = None
         self.workers: dict[int, Worker] = {}
+        # All that were started, those too that only a coroutine has.
+        self.processes: weakref.WeakSet[Worker] = weakref.WeakSet()
         self.state = STARTING
         self.restarts = 0
         self.started: tuple[float, float] | None = None
@@ -293,9 +296,9 @@ class Supervisor:
         self._manager.stopping()
         everybody = [*self.workers.values(), *self._leaving]
         # Those that were to take another's place serve nobody.
-        for each in Worker.unclaimed():
-            if each not in everybody:
-                each.kill()
+        spare = [each for each in self._living() if each not in everybody]
+        for each in spare:
+            each.kill()
         for each in everybody:
             each.tell("deny")
         delay = self.settings.drain_delay
@@ -313,6 +316,9 @@ class Supervisor:
                 each.kill()
                 await each.gone(5.0)
                 self._status = self._status or 1
+        for each in spare:
+            # Their end closes their sockets.
+            await each.gone(5.0)
         for task in list(self._tasks):
             task.cancel()
         if self.hub is not None:
@@ -337,6 +343,10 @@ class Supervisor:
         self._log.error("%s has ended: %s", worker, worker.how_it_ended)
         if worker not in self._followed:
             self._later(self._follow(worker))
+
+    def _living(self) -> list[Worker]:
+        """Those whose end was not seen yet, wherever they are kept."""
+        return [each for each in self.processes if each.alive]
 
     async def _follow(self, worker: Worker) -> None:
         """Start another in the place of one that has ended, until one serves."""
@@ -624,9 +634,7 @@ class Supervisor:
 
     def _ordered(self, signum: int) -> None:
         if signum == signal.SIGCHLD:
-            for each in [*self.workers.values(), *self._leaving]:
-                each.look()
-            for each in Worker.unclaimed():
+            for each in self._living():
                 each.look()
         elif signum == signal.SIGHUP:
             self._hang_up()

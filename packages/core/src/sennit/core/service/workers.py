@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,8 +49,6 @@ class Worker:
         table: Lines on its services, for the person who has started all this.
         services: Their names, where it was held.
     """
-
-    _all: weakref.WeakSet[Worker] = weakref.WeakSet()
 
     def __init__(
         self, supervisor: Supervisor, number: int, *, first: bool, held: bool = False
@@ -109,11 +106,6 @@ class Worker:
                 return f"killed by signal {status - 128}"
         return f"status {status}"
 
-    @classmethod
-    def unclaimed(cls) -> list[Worker]:
-        """Those whose end was not seen yet, wherever they are kept."""
-        return [each for each in cls._all if each.alive]
-
     # ── its life ──────────────────────────────────────────────────────────────
 
     def start(self) -> None:
@@ -144,7 +136,7 @@ class Worker:
         finally:
             for each in theirs:
                 each.close()
-        self._all.add(self)
+        self._supervisor.processes.add(self)
         self._control.attach(ours[0])
         self._channel = ours[1]
         self._channel.setblocking(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -665,6 +666,28 @@ def test_a_program_that_is_not_there_is_no_reason_to_fall(
     supervisor = Supervisor(Settings(workers=1), [], command=[str(tmp_path / "none")])
 
     assert supervisor.run() == 1
+
+
+def test_a_worker_that_gets_too_few_descriptors_keeps_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[socket.socket] = []
+    really = socket.socketpair
+
+    def socketpair() -> tuple[socket.socket, socket.socket]:
+        if made:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        made.extend(really())
+        return made[0], made[1]
+
+    async def main(supervisor: Supervisor) -> None:
+        monkeypatch.setattr(socket, "socketpair", socketpair)
+        with pytest.raises(SennitError, match="worker 1 cannot be started: Too many open files"):
+            supervisor._start_worker(1)
+
+    supervise(monkeypatch, main, "sleep", "60")
+
+    assert [each.fileno() for each in made] == [-1, -1]
 
 
 def test_a_hang_up_during_a_reload_is_followed_by_another(

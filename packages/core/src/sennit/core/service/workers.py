@@ -110,17 +110,21 @@ class Worker:
 
     def start(self) -> None:
         """Start the process. It gets three sockets and no other descriptor of ours."""
-        pairs = [socket.socketpair() for _ in range(3)]
-        ours, theirs = [each[0] for each in pairs], [each[1] for each in pairs]
-        fds = [each.fileno() for each in theirs]
-        given = {
-            "number": self.number,
-            "workers": self._supervisor.count,
-            "first": self._first,
-            "held": self._held,
-            "fds": fds,
-        }
+        ours: list[socket.socket] = []
+        theirs: list[socket.socket] = []
         try:
+            for _ in range(3):
+                here, there = socket.socketpair()
+                ours.append(here)
+                theirs.append(there)
+            fds = [each.fileno() for each in theirs]
+            given = {
+                "number": self.number,
+                "workers": self._supervisor.count,
+                "first": self._first,
+                "held": self._held,
+                "fds": fds,
+            }
             self._process = subprocess.Popen(
                 self._supervisor.command,
                 pass_fds=[*fds, *activated()],

@@ -133,7 +133,15 @@ class ResponseError(LookupFailedError):
 
 
 class ValidationError(LookupFailedError):
-    """The answer is bogus: its signatures do not prove it (RFC 4033 §5)."""
+    """The answer is bogus: its signatures do not prove it (RFC 4033 §5).
+
+    Attributes:
+        info_code: The extended error that says so (`sennit.names.codes.ExtendedError`).
+    """
+
+    def __init__(self, message: str, info_code: int = 6) -> None:
+        super().__init__(message)
+        self.info_code = info_code
 
 
 class LookupTimeoutError(LookupFailedError):

@@ -32,6 +32,7 @@ _HOMES: Final = {
     "address": "A AAAA",
     "basic": "NS CNAME SOA PTR MX TXT HINFO",
     "service": "SRV",
+    "tsig": "TSIG",
     "alias": "DNAME",
 }
 """Types by the module of their class."""

@@ -789,8 +789,14 @@ async def in_one_turn(reactor: Reactor, app: Any, request: bytes = GET) -> bytes
     # From the reactor, as octets come: not from within a Task.
     reactor.call_soon(receive)
     found = await got
-    reactor.call_soon(transport.lose)
-    await asyncio.sleep(0.001)
+    lost: Deferred[None] = Deferred()
+
+    def lose() -> None:
+        transport.lose()
+        lost.callback(None)
+
+    reactor.call_soon(lose)
+    await lost
     return found
 
 

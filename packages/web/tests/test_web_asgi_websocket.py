@@ -24,6 +24,12 @@ async def served(app: Any) -> AsyncGenerator[tuple[str, ASGI]]:
         yield f"ws://127.0.0.1:{server.port}", host
 
 
+async def calls_over(host: ASGI) -> None:
+    """Wait until no call of the application is under way."""
+    if host.tasks:
+        await asyncio.wait(host.tasks)
+
+
 async def echo(scope: Any, receive: Any, send: Any) -> None:
     assert scope["type"] == "websocket"
     assert await receive() == {"type": "websocket.connect"}
@@ -39,8 +45,7 @@ async def test_messages_go_both_ways() -> None:
             assert await ws.receive() == "text"
             await ws.send(b"octets")
             assert await ws.receive() == b"octets"
-        while host.tasks:
-            await asyncio.sleep(0.001)
+        await calls_over(host)
 
 
 async def test_a_scope_says_what_was_asked() -> None:
@@ -81,8 +86,7 @@ async def test_closing_before_accepting_is_403() -> None:
         with pytest.raises(WebSocketRefusedError) as caught:
             await connect_websocket(url)
         assert caught.value.status == 403
-        while host.tasks:
-            await asyncio.sleep(0.001)
+        await calls_over(host)
     assert seen == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
 
 
@@ -170,8 +174,7 @@ async def test_a_client_that_leaves_is_told_with_its_code() -> None:
         await ws.close(3003, "bye")
         ws = await connect_websocket(url)
         ws.transport.abort()
-        while host.tasks:
-            await asyncio.sleep(0.001)
+        await calls_over(host)
     assert seen == [
         {"type": "websocket.disconnect", "code": 3003, "reason": "bye"},
         "ended",
@@ -199,8 +202,7 @@ async def test_one_that_goes_on_is_cancelled_at_the_limit(
         host.limit = 0.05
         ws = await connect_websocket(url)
         ws.transport.abort()
-        while host.tasks:
-            await asyncio.sleep(0.001)
+        await calls_over(host)
     assert ended == ["cancelled"]
     assert "went on for 0.05 s" in caplog.text
 

@@ -19,7 +19,7 @@ from wsgiref.validate import validator
 import pytest
 
 from sennit.core import serve
-from sennit.core.reactor.base import Reactor
+from sennit.core.reactor.base import Reactor, current_reactor
 from sennit.web import Limits, Request, Site, decode_requests, http_server
 from sennit.web.hosting.wsgi import WSGI, FileWrapper, Input
 
@@ -53,6 +53,11 @@ async def talk(port: int, *parts: bytes) -> tuple[bytes, bytes]:
 def get(path: str = "/", *headers: str, method: str = "GET") -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: example.org", "Connection: close", *headers]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+async def happens(event: threading.Event) -> None:
+    """Wait for what an application does in its thread."""
+    assert await current_reactor().defer_to_thread(event.wait, 10)
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
@@ -237,6 +242,7 @@ async def test_a_file_is_sent_by_the_kernel(tmp_path: Path) -> None:
         assert closed[0] == "file"
         assert (await talk(port, get(method="HEAD")))[1] == b""
         while len(os.listdir("/proc/self/fd")) > before:
+            # Nothing tells when the kernel has sent a file, and the server has closed its copy.
             await asyncio.sleep(0.001)
 
 
@@ -262,8 +268,7 @@ async def test_content_is_read_while_it_comes() -> None:
     async with served(app) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(get("/", "Content-Length: 300000", method="POST") + b"x" * 70000)
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
+        await happens(begun)
         writer.write(b"y" * 230000)
         assert (await reader.read()).endswith(b"\r\n\r\n65536 234464")
         writer.close()
@@ -310,12 +315,10 @@ async def test_content_beyond_the_limit_is_refused_and_the_application_told() ->
         reader, writer = await asyncio.open_connection("127.0.0.1", found.port)
         chunk = b"%x\r\n" % 90_000 + b"x" * 90_000 + b"\r\n"
         writer.write(get("/", "Transfer-Encoding: chunked", method="POST") + chunk)
-        while not begun.is_set():
-            await asyncio.sleep(0.001)
+        await happens(begun)
         writer.write(chunk)
         assert (await reader.readline()).startswith(b"HTTP/1.1 413")
-        while not done.is_set():
-            await asyncio.sleep(0.001)
+        await happens(done)
         writer.close()
     handler.close()
     assert len(told) == 1
@@ -556,22 +559,20 @@ async def test_a_client_that_does_not_read_keeps_the_application_waiting() -> No
         before = -1
         while before != found[0].asked:
             before = found[0].asked
+            # Nothing tells that it waits, other than that it asks no more.
             await asyncio.sleep(0.1)
         # What the sockets of both sides take, and what may wait here; not one piece more.
         assert before < 2000
         writer.transport.abort()
-        while not found[0].closed.is_set():
-            await asyncio.sleep(0.001)
+        await happens(found[0].closed)
     assert found[0].asked <= before + 100
 
 
 async def test_when_the_client_leaves_iteration_stops_and_the_iterable_is_closed() -> None:
     found = Closing(b"x")
-    going = threading.Event()
 
     def app(environ: Environ, start: Any) -> Closing:
         start("200 OK", [])
-        going.set()
         return found
 
     async with served(app) as port:
@@ -579,8 +580,7 @@ async def test_when_the_client_leaves_iteration_stops_and_the_iterable_is_closed
         writer.write(get())
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
-        while not found.closed.is_set():
-            await asyncio.sleep(0.001)
+        await happens(found.closed)
 
 
 async def test_head_stops_the_iteration_at_once() -> None:
@@ -594,8 +594,7 @@ async def test_head_stops_the_iteration_at_once() -> None:
         head, content = await talk(port, get(method="HEAD"))
         assert head.startswith(b"HTTP/1.1 200")
         assert content == b""
-        while not found.closed.is_set():
-            await asyncio.sleep(0.001)
+        await happens(found.closed)
 
 
 async def test_iterables_are_closed_whatever_happens(caplog: pytest.LogCaptureFixture) -> None:
@@ -667,31 +666,43 @@ def _ask(port: int) -> asyncio.Future[tuple[bytes, bytes]]:
 
 
 async def test_who_leaves_while_waiting_for_a_thread_is_not_served(reactor: Reactor) -> None:
-    gate = threading.Event()
-    begun: list[str] = []
+    begun, gate = threading.Event(), threading.Event()
+    paths: list[str] = []
+    waits, left = asyncio.Event(), asyncio.Event()
 
     def app(environ: Environ, start: Any) -> list[bytes]:
-        begun.append(environ["PATH_INFO"])
+        paths.append(environ["PATH_INFO"])
+        begun.set()
         assert gate.wait(10)
         start("200 OK", [])
         return []
 
-    handler = WSGI(app, threads=1)
+    class Told(WSGI):
+        def render(self, request: Request) -> Any:
+            answer = super().render(request)
+            if self.pool.waiting:
+                waits.set()
+            return answer
+
+        def forget(self, queued: Any) -> None:
+            super().forget(queued)
+            left.set()
+
+    handler = Told(app, threads=1)
     async with serve("tcp://127.0.0.1:0", http_server(handler)) as server:
         first = asyncio.ensure_future(talk(server.port, get("/first")))
-        while not begun:
-            await asyncio.sleep(0.001)
+        await happens(begun)
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(get("/second"))
-        while handler.pool.waiting != 1:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(waits.wait(), 10)
+        assert handler.pool.waiting == 1
         reset(writer)
-        while handler.pool.waiting:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(left.wait(), 10)
+        assert handler.pool.waiting == 0
         gate.set()
         await first
     handler.close()
-    assert begun == ["/first"]
+    assert paths == ["/first"]
 
 
 def test_an_input_is_a_file_to_whoever_reads_it() -> None:

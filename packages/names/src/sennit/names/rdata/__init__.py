@@ -34,6 +34,7 @@ _HOMES: Final = {
     "service": "SRV",
     "tsig": "TSIG",
     "alias": "DNAME",
+    "dnssec": "DS CDS DLV DNSKEY CDNSKEY KEY RRSIG SIG NSEC NSEC3 NSEC3PARAM",
 }
 """Types by the module of their class."""
 

@@ -17,12 +17,18 @@ from sennit.names.presentation import quoted
 from sennit.names.rdata.base import cut_off
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sennit.names.presentation import Tokens
     from sennit.names.wire import Writer
 
 __all__ = [
+    "ALGORITHMS",
+    "Algorithm",
     "Base64",
     "CompressedName",
+    "CountedBase32",
+    "CountedHex",
     "Field",
     "Hex",
     "LowerName",
@@ -30,13 +36,36 @@ __all__ = [
     "Seconds",
     "Text",
     "Texts",
+    "Timestamp",
     "TypeNumber",
     "Uint8",
     "Uint16",
     "Uint32",
+    "decoded",
+    "encoded",
 ]
 
 T = TypeVar("T")
+
+ALGORITHMS: Final = {
+    "RSAMD5": 1,
+    "DH": 2,
+    "DSA": 3,
+    "RSASHA1": 5,
+    "NSEC3DSA": 6,
+    "NSEC3RSASHA1": 7,
+    "RSASHA256": 8,
+    "RSASHA512": 10,
+    "ECCGOST": 12,
+    "ECDSAP256SHA256": 13,
+    "ECDSAP384SHA384": 14,
+    "ED25519": 15,
+    "ED448": 16,
+    "INDIRECT": 252,
+    "PRIVATEDNS": 253,
+    "PRIVATEOID": 254,
+}
+"""Algorithms of DNSSEC by their mnemonics (RFC 4034 §A.1 and the registry)."""
 
 
 class Field(Protocol[T]):
@@ -238,6 +267,124 @@ class _CharacterStrings:
         return tuple(map(_STRING.check, many))
 
 
+class _Timestamp(_Unsigned):
+    """Seconds since 1970, written as a date (RFC 4034 §3.2)."""
+
+    def parse(self, tokens: Tokens) -> int:
+        from datetime import UTC, datetime
+
+        text = tokens.text()
+        if not (text.isascii() and text.isdigit() and len(text) in {*range(1, 11), 14}):
+            raise PresentationError(f"{text!r:.40} is no time: write YYYYMMDDHHmmSS")
+        if len(text) < 14:
+            value = int(text)
+        else:
+            try:
+                when = datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+            except ValueError:
+                raise PresentationError(f"{text!r} is no time") from None
+            value = int(when.timestamp())
+        if not 0 <= value <= self.most:
+            raise PresentationError(f"{text!r} is a time before 1970, or after 2106")
+        return value
+
+    def format(self, value: int, origin: DomainName | None) -> str:
+        from datetime import UTC, datetime
+
+        return datetime.fromtimestamp(value, UTC).strftime("%Y%m%d%H%M%S")
+
+
+class _Mnemonic(_Unsigned):
+    """A number, for which text may have a word.
+
+    Args:
+        size: Its octets.
+        words: The words, in capitals, with their numbers.
+        spoken: Whether text that is written has them, too.
+    """
+
+    def __init__(self, size: int, words: Mapping[str, int], *, spoken: bool = False) -> None:
+        super().__init__(size)
+        self.words = words
+        self.spoken = {number: word for word, number in words.items()} if spoken else {}
+
+    def parse(self, tokens: Tokens) -> int:
+        token = tokens.peek()
+        number = None if token is None else self.words.get(token.text.upper())
+        if number is None:
+            return tokens.number(self.most)
+        tokens.position += 1
+        return number
+
+    def format(self, value: int, origin: DomainName | None) -> str:
+        return self.spoken.get(value) or str(value)
+
+
+class _Counted:
+    """Octets behind their number; one word in text, in hex or base32hex (RFC 5155 §3.3).
+
+    Args:
+        coding: ``hex``, where ``-`` stands for none, or ``base32hex``.
+    """
+
+    def __init__(self, coding: str) -> None:
+        self.coding = coding
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[bytes, int]:
+        return _STRING.read(wire, position, end, names)
+
+    def write(self, value: bytes, writer: Writer) -> None:
+        _STRING.write(value, writer)
+
+    def parse(self, tokens: Tokens) -> bytes:
+        text = tokens.text()
+        if self.coding == "hex" and text == "-":
+            return b""
+        octets = decoded(text, self.coding)
+        if not 0 < len(octets) <= 255:
+            raise PresentationError(f"1 to 255 octets are needed, not {len(octets)}")
+        return octets
+
+    def format(self, value: bytes, origin: DomainName | None) -> str:
+        return encoded(value, self.coding) or "-"
+
+    def check(self, value: Any) -> bytes:
+        if not isinstance(value, bytes) or len(value) > 255:
+            raise DNSUsageError(f"at most 255 octets are needed, not {value!r:.80}")
+        return value
+
+
+def decoded(text: str, coding: str) -> bytes:
+    """The octets that `text` stands for.
+
+    Args:
+        text: Without blanks.
+        coding: ``hex``, ``base64`` or ``base32hex`` (without padding, RFC 5155 §3.3).
+
+    Raises:
+        PresentationError: It is not so coded.
+    """
+    try:
+        if coding == "hex":
+            return bytes.fromhex(text)
+        if coding == "base64":
+            return base64.b64decode(text, validate=True)
+        return base64.b32hexdecode(text + "=" * (-len(text) % 8), casefold=True)
+    except (ValueError, binascii.Error):
+        raise PresentationError(f"{text[:60]!r} is not {coding}") from None
+
+
+def encoded(octets: bytes, coding: str) -> str:
+    """The text that `decoded` reads."""
+    if coding == "hex":
+        return octets.hex().upper()
+    if coding == "base64":
+        return base64.b64encode(octets).decode("ascii")
+    return base64.b32hexencode(octets).decode("ascii").rstrip("=")
+
+
 class _Octets:
     """Octets up to the end of the data, in hex or base64 in text (blanks allowed)."""
 
@@ -253,18 +400,10 @@ class _Octets:
         writer.out += value
 
     def parse(self, tokens: Tokens) -> bytes:
-        text = "".join(tokens.rest())
-        try:
-            if self.coding == "hex":
-                return bytes.fromhex(text)
-            return base64.b64decode(text, validate=True)
-        except (ValueError, binascii.Error):
-            raise PresentationError(f"{text[:60]!r} is not {self.coding}") from None
+        return decoded("".join(tokens.rest()), self.coding)
 
     def format(self, value: bytes, origin: DomainName | None) -> str:
-        if self.coding == "hex":
-            return value.hex().upper()
-        return base64.b64encode(value).decode("ascii")
+        return encoded(value, self.coding)
 
     def check(self, value: Any) -> bytes:
         if not isinstance(value, bytes):
@@ -294,6 +433,14 @@ Text = Annotated[bytes, _STRING]
 """One character-string."""
 Texts = Annotated[tuple[bytes, ...], _CharacterStrings()]
 """One or more character-strings, to the end of the data."""
+Timestamp = Annotated[int, _Timestamp(4)]
+"""A time in seconds since 1970, of four octets, a date in text."""
+CountedHex = Annotated[bytes, _Counted("hex")]
+"""Up to 255 octets behind their number, hexadecimal in text, ``-`` for none."""
+CountedBase32 = Annotated[bytes, _Counted("base32hex")]
+"""Up to 255 octets behind their number, base32hex in text."""
+Algorithm = Annotated[int, _Mnemonic(1, ALGORITHMS)]
+"""The number of an algorithm of DNSSEC; text may give its mnemonic."""
 Hex = Annotated[bytes, _Octets("hex")]
 """Octets to the end of the data, hexadecimal in text."""
 Base64 = Annotated[bytes, _Octets("base64")]

@@ -1,0 +1,1 @@
+"""What a server does with a query before and after somebody knows the answer."""

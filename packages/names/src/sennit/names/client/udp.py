@@ -22,7 +22,7 @@ from sennit.core.deferred import Deferred
 from sennit.core.errors import ConnectError
 from sennit.core.reactor.base import current_reactor
 from sennit.core.transport.listening import is_numeric
-from sennit.names.client.matching import is_answer
+from sennit.names.client_engine import is_answer
 from sennit.names.errors import (
     DNSUsageError,
     LookupTimeoutError,

@@ -24,7 +24,6 @@ writing messages (``json_grammar.py``).
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.deferred import gather
@@ -32,7 +31,6 @@ from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.request import Request
 from sennit.web.resource import Resource
 from sennit.web.response import Response
-from sennit.web.rpc.calling import Caller
 from sennit.web.rpc.conversion import JSON_VALUES
 from sennit.web.rpc.errors import INTERNAL_ERROR, INVALID_REQUEST, PARSE_ERROR, RPCError
 from sennit.web.rpc.exposing import Methods
@@ -47,19 +45,13 @@ from sennit.web.rpc.json_grammar import (
 )
 from sennit.web.rpc.kinds import is_list
 from sennit.web.rpc.limits import RPCLimits
-from sennit.web.rpc.posting import Poster, check_posted
+from sennit.web.rpc.posting import PostingCaller, check_posted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
 
     from sennit.core.deferred import Outcome
-    from sennit.web.client.api import Client
-    from sennit.web.client.limits import ClientTimeouts
-    from sennit.web.client.urls import URL
-    from sennit.web.response import HeadersIn
     from sennit.web.rpc.json_grammar import Identity
-    from sennit.web.rpc.posting import ISender
 
 __all__ = ["JSONRPC", "JSONRPCBatch", "JSONRPCClient", "answer_to", "plain_call", "work_on"]
 
@@ -169,7 +161,7 @@ def _failure(identity: Identity, problem: Exception, where: str) -> bytes:
 # ── the asking side ───────────────────────────────────────────────────────────
 
 
-class JSONRPCClient(Caller):
+class JSONRPCClient(PostingCaller):
     """Calls functions at a URL.
 
     Args:
@@ -181,22 +173,14 @@ class JSONRPCClient(Caller):
         limits: What one message may be.
     """
 
-    def __init__(
-        self,
-        url: str | URL,
-        *,
-        client: Client | ISender | None = None,
-        headers: HeadersIn = None,
-        timeouts: ClientTimeouts | None = None,
-        limits: RPCLimits | None = None,
-    ) -> None:
-        super().__init__(JSON_VALUES)
-        self.limits = limits or RPCLimits()
-        self._poster = Poster(url, client, headers, timeouts, self.limits.message)
-        self._identities = itertools.count(1)
+    _wire = JSON_VALUES
+    _content_type = b"application/json"
+    _wanted = MEDIA_TYPES
+    _last = 0
+    """The identity of the call before."""
 
     async def _ask(self, method: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        identity = next(self._identities)
+        self._last = identity = self._last + 1
         message = plain_call(method, positional, named, identity)
         answer = _answer_in(self._read(await self._post(message)))
         if answer.identity != identity and not (answer.identity is None and answer.error):
@@ -217,21 +201,8 @@ class JSONRPCClient(Caller):
         """Calls that leave together: see `JSONRPCBatch`."""
         return JSONRPCBatch(self)
 
-    async def _post(self, message: bytes) -> bytes:
-        return await self._poster.post(message, b"application/json", MEDIA_TYPES)
-
     def _read(self, content: bytes) -> Any:
         return read_json(content, depth=self.limits.depth, digits=self.limits.digits)
-
-    async def aclose(self) -> None:
-        """Close the pool, if it is its own."""
-        await self._poster.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 class JSONRPCBatch:

@@ -38,7 +38,6 @@ from sennit.web.errors import WebProtocolError, WebUsageError
 from sennit.web.request import Request
 from sennit.web.resource import Resource
 from sennit.web.response import Response
-from sennit.web.rpc.calling import Caller
 from sennit.web.rpc.conversion import XML_VALUES
 from sennit.web.rpc.errors import (
     INTERNAL_ERROR,
@@ -51,7 +50,7 @@ from sennit.web.rpc.errors import (
 from sennit.web.rpc.exposing import Methods
 from sennit.web.rpc.kinds import is_list, is_object, type_of
 from sennit.web.rpc.limits import RPCLimits
-from sennit.web.rpc.posting import Poster, check_posted
+from sennit.web.rpc.posting import PostingCaller, check_posted
 from sennit.web.rpc.xml_grammar import (
     fault_of,
     fault_value,
@@ -64,7 +63,6 @@ from sennit.web.rpc.xml_grammar import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
 
     from sennit.web.client.api import Client
     from sennit.web.client.limits import ClientTimeouts
@@ -276,7 +274,7 @@ def _type_name(hint: Any) -> str | None:
 # ── the asking side ───────────────────────────────────────────────────────────
 
 
-class XMLRPCClient(Caller):
+class XMLRPCClient(PostingCaller):
     """Calls functions at a URL.
 
     Args:
@@ -289,6 +287,10 @@ class XMLRPCClient(Caller):
         extensions: Whether ``nil`` and ``i8`` may be sent.
     """
 
+    _wire = XML_VALUES
+    _content_type = b"text/xml; charset=utf-8"
+    _wanted = MEDIA_TYPES
+
     def __init__(
         self,
         url: str | URL,
@@ -299,10 +301,8 @@ class XMLRPCClient(Caller):
         limits: RPCLimits | None = None,
         extensions: bool = True,
     ) -> None:
-        super().__init__(XML_VALUES)
-        self.limits = limits or RPCLimits()
+        super().__init__(url, client=client, headers=headers, timeouts=timeouts, limits=limits)
         self.extensions = extensions
-        self._poster = Poster(url, client, headers, timeouts, self.limits.message)
 
     async def _ask(self, method: str, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
         if named:
@@ -312,8 +312,7 @@ class XMLRPCClient(Caller):
             message = write_call(method, arguments, extensions=self.extensions)
         except (ValueError, TypeError) as error:
             raise WebUsageError(f"an argument cannot be sent: {error!s:.200}") from error
-        content = await self._poster.post(message, b"text/xml; charset=utf-8", MEDIA_TYPES)
-        return read_answer(content, depth=self.limits.depth)
+        return read_answer(await self._post(message), depth=self.limits.depth)
 
     def batch(self) -> XMLRPCBatch:
         """Calls that leave together: see `XMLRPCBatch`."""
@@ -327,16 +326,6 @@ class XMLRPCClient(Caller):
         """
         found: list[str] = await self.call_as(list[str], "system.listMethods")
         return found
-
-    async def aclose(self) -> None:
-        """Close the pool, if it is its own."""
-        await self._poster.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
 
 class XMLRPCBatch:

@@ -8,6 +8,7 @@
     │   └── TSIGError            its signature is missing, wrong, or of another time (RFC 8945)
     ├── DNSUsageError            the caller asked for what cannot be (is a ValueError)
     │   └── PresentationError    text that is no name, record or zone: file, line, what is allowed
+    │       └── ZoneError        records that cannot be a zone, or a change of one
     └── LookupFailedError        there is no answer, whatever the reason
         ├── NoSuchNameError      NXDOMAIN: the name does not exist
         ├── NoDataError          the name exists, without records of this type
@@ -38,6 +39,7 @@ __all__ = [
     "TransferError",
     "UnreachableError",
     "ValidationError",
+    "ZoneError",
 ]
 
 
@@ -108,6 +110,20 @@ class PresentationError(DNSUsageError):
         return self if self.line else PresentationError(self.message, line=line, file=file)
 
 
+class ZoneError(PresentationError):
+    """Records that cannot be a zone, or a change that cannot be made to one; nothing was changed.
+
+    Attributes:
+        problems: One line each, where several things are wrong at once.
+    """
+
+    def __init__(
+        self, message: str, *, line: int = 0, file: str = "", problems: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, line=line, file=file)
+        self.problems = problems or (str(self),)
+
+
 class LookupFailedError(DNSError):
     """There is no answer to a question."""
 
@@ -160,4 +176,15 @@ class SpoofedError(LookupFailedError):
 
 
 class TransferError(LookupFailedError):
-    """A zone transfer ended before its end, or broke a rule (RFC 5936)."""
+    """A zone transfer ended before its end, or broke a rule (RFC 5936).
+
+    Args:
+        message: What is wrong.
+        rule: The rule broken; empty where none was.
+        rcode: The response code that the server refused with, or 0.
+    """
+
+    def __init__(self, message: str, *, rule: str = "", rcode: int = 0) -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.rcode = rcode

@@ -82,6 +82,7 @@ class RRType(IntEnum):
     TLSA = 52
     SMIMEA = 53
     HIP = 55
+    NINFO = 56
     CDS = 59
     CDNSKEY = 60
     OPENPGPKEY = 61
@@ -89,6 +90,7 @@ class RRType(IntEnum):
     ZONEMD = 63
     SVCB = 64
     HTTPS = 65
+    DSYNC = 66
     SPF = 99
     NID = 104
     L32 = 105
@@ -106,6 +108,8 @@ class RRType(IntEnum):
     URI = 256
     CAA = 257
     AVC = 258
+    RESINFO = 261
+    WALLET = 262
     DLV = 32769
 
 

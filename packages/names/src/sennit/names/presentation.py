@@ -9,6 +9,7 @@ Sources: RFC 1035 §5.1, RFC 3597 §5 (``\#``), RFC 9460 §2.1.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sennit.names.errors import PresentationError
@@ -21,6 +22,7 @@ __all__ = ["Entry", "Token", "Tokens", "quoted", "split", "tokens_of", "unescape
 
 T = TypeVar("T")
 
+_KEY = re.compile(r"[A-Za-z0-9-]+=")
 _BLANKS = " \t\r"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -93,7 +95,12 @@ def split(lines: Iterable[str], file: str = "") -> Iterator[Entry]:
                     elif mark in ' \t\r;()"':
                         break
                     position += 1
-                tokens.append(Token(line[start:position]))
+                word = line[start:position]
+                if mark == '"' and position < size and _KEY.fullmatch(word):
+                    # key="value" is one word (RFC 9460 §2.1)
+                    text, position = _quoted(line, position + 1, number, file)
+                    word += text
+                tokens.append(Token(word))
         if not depth and tokens:
             yield Entry(begun, blank, tokens)
             tokens = []

@@ -30,11 +30,16 @@ __all__ = [
 
 _HOMES: Final = {
     "address": "A AAAA",
-    "basic": "NS CNAME SOA PTR MX TXT HINFO",
-    "service": "SRV",
-    "tsig": "TSIG",
     "alias": "DNAME",
+    "basic": "NS CNAME SOA PTR MX TXT HINFO SPF AVC NINFO RESINFO WALLET",
+    "certificate": "CAA CERT DHCID HIP IPSECKEY OPENPGPKEY SMIMEA SSHFP TLSA",
     "dnssec": "DS CDS DLV DNSKEY CDNSKEY KEY RRSIG SIG NSEC NSEC3 NSEC3PARAM",
+    "location": "LOC",
+    "locator": "NID L32 L64 LP EUI48 EUI64",
+    "old": "MD MF MB MG MR MINFO RP X25 ISDN GPOS NSAP WKS APL",
+    "service": "SRV NAPTR URI KX AFSDB RT PX DSYNC",
+    "svcb": "SVCB HTTPS",
+    "zone": "CSYNC ZONEMD",
 }
 """Types by the module of their class."""
 
@@ -79,7 +84,10 @@ def rdata_from_wire(rdtype: int, wire: bytes) -> Rdata:
     Raises:
         MessageFormatError: They are no data of this type.
     """
-    return read_rdata(rdtype, wire, 0, len(wire), {})
+    rdata = read_rdata(rdtype, wire, 0, len(wire), {})
+    if len(rdata.wire) != len(wire):
+        raise MessageFormatError("a compressed name outside of a message", rule="RFC 3597 §4")
+    return rdata
 
 
 def parse_rdata(rdtype: int, tokens: Tokens) -> Rdata:

@@ -88,7 +88,12 @@ class RdataMeta(type):
             for codec in get_args(hint)[1:]
             if hasattr(codec, "read")
         )
-        namespace.setdefault("__slots__", tuple(field for field, _ in fields))
+        if "__slots__" not in namespace:
+            namespace["__slots__"] = tuple(field for field, _ in fields)
+            if len(fields) < len(_declared(namespace)):
+                raise TypeError(
+                    f"a field of {name} has no codec: annotate it with an alias such as Uint16"
+                )
         if fields:
             namespace["fields"] = fields
             namespace["steps"] = _steps(fields)
@@ -248,6 +253,21 @@ class Rdata(metaclass=RdataMeta):
         except DNSUsageError as error:
             raise PresentationError(f"{cls.__name__}: {error}") from None
         return self
+
+    @classmethod
+    def from_text(cls, text: str, origin: Name | None = None) -> Self:
+        """The data given as text: ``MX.from_text("10 mail.example.org.")``.
+
+        Args:
+            text: Presentation form.
+            origin: Completes names that do not end in a dot; they are whole where there is none.
+
+        Raises:
+            PresentationError: It is no data of this type.
+        """
+        from sennit.names.presentation import tokens_of
+
+        return cls.parse(tokens_of(text, origin))
 
     def to_text(self, origin: Name | None = None) -> str:
         """Presentation form, in one line; names beneath `origin` are written relative to it."""

@@ -1,11 +1,24 @@
-"""The types of RFC 1035 that everybody uses."""
+"""The types of RFC 1035 that everybody uses, and those that have the form of TXT."""
 
 from __future__ import annotations
 
 from sennit.names.rdata.base import Rdata
 from sennit.names.rdata.fields import CompressedName, Seconds, Text, Texts, Uint16, Uint32
 
-__all__ = ["CNAME", "HINFO", "MX", "NS", "PTR", "SOA", "TXT"]
+__all__ = [
+    "AVC",
+    "CNAME",
+    "HINFO",
+    "MX",
+    "NINFO",
+    "NS",
+    "PTR",
+    "RESINFO",
+    "SOA",
+    "SPF",
+    "TXT",
+    "WALLET",
+]
 
 
 class NS(Rdata, rdtype=2):
@@ -70,3 +83,23 @@ class TXT(Rdata, rdtype=16):
     """
 
     strings: Texts
+
+
+class SPF(TXT, rdtype=99):
+    """Who may send a domain's mail; TXT has it now (RFC 7208 §3.1)."""
+
+
+class AVC(TXT, rdtype=258):
+    """What an application is like, for classifiers of traffic (registered by Cisco)."""
+
+
+class NINFO(TXT, rdtype=56):
+    """The state of a zone (registered beside RKEY)."""
+
+
+class RESINFO(TXT, rdtype=261):
+    """What a resolver can do (RFC 9606)."""
+
+
+class WALLET(TXT, rdtype=262):
+    """The address of a wallet (registered by the Bitcoin community)."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 from sennit.names.errors import DNSUsageError, PresentationError
 from sennit.names.name import Name as DomainName
 from sennit.names.name import read_name
-from sennit.names.presentation import quoted
+from sennit.names.presentation import quoted, unescape
 from sennit.names.rdata.base import cut_off
 
 if TYPE_CHECKING:
@@ -31,9 +31,17 @@ __all__ = [
     "CountedHex",
     "Field",
     "Hex",
+    "IPv4",
+    "Locator64",
     "LowerName",
+    "MaybeText",
+    "Mnemonic",
+    "Octets6",
+    "Octets8",
     "PlainName",
+    "RestText",
     "Seconds",
+    "Tag",
     "Text",
     "Texts",
     "Timestamp",
@@ -229,6 +237,65 @@ class _CharacterString:
         return octets
 
 
+class _MaybeString:
+    """One character-string, or none at all (``None``), at the end of the data."""
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[bytes | None, int]:
+        return (None, end) if position >= end else _STRING.read(wire, position, end, names)
+
+    def write(self, value: bytes | None, writer: Writer) -> None:
+        if value is not None:
+            _STRING.write(value, writer)
+
+    def parse(self, tokens: Tokens) -> bytes | None:
+        return None if tokens.at_end else tokens.string()
+
+    def format(self, value: bytes | None, origin: DomainName | None) -> str:
+        return "" if value is None else quoted(value)
+
+    def check(self, value: Any) -> bytes | None:
+        return None if value is None else _STRING.check(value)
+
+
+class _Tag(_CharacterString):
+    """A character-string that text has without quotes: ASCII letters and digits."""
+
+    def format(self, value: bytes, origin: DomainName | None) -> str:
+        return value.decode("ascii")
+
+    def check(self, value: Any) -> bytes:
+        octets = super().check(value)
+        if not (octets.isascii() and octets.isalnum()):
+            raise DNSUsageError(f"letters and digits are needed, not {value!r:.80}")
+        return octets
+
+
+class _RestText:
+    """Octets to the end of the data; one quoted string in text, however long."""
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[bytes, int]:
+        return wire[position:end], end
+
+    def write(self, value: bytes, writer: Writer) -> None:
+        writer.out += value
+
+    def parse(self, tokens: Tokens) -> bytes:
+        return unescape(tokens.text())
+
+    def format(self, value: bytes, origin: DomainName | None) -> str:
+        return quoted(value)
+
+    def check(self, value: Any) -> bytes:
+        octets = value.encode() if isinstance(value, str) else value
+        if not isinstance(octets, bytes):
+            raise DNSUsageError(f"octets are needed, not {value!r:.80}")
+        return octets
+
+
 class _CharacterStrings:
     """One or more character-strings, up to the end of the data."""
 
@@ -294,7 +361,7 @@ class _Timestamp(_Unsigned):
         return datetime.fromtimestamp(value, UTC).strftime("%Y%m%d%H%M%S")
 
 
-class _Mnemonic(_Unsigned):
+class Mnemonic(_Unsigned):
     """A number, for which text may have a word.
 
     Args:
@@ -385,6 +452,89 @@ def encoded(octets: bytes, coding: str) -> str:
     return base64.b32hexencode(octets).decode("ascii").rstrip("=")
 
 
+class _Fixed:
+    """A number of octets; hexadecimal in text, with something between.
+
+    Args:
+        size: Octets.
+        group: Digits that stand together.
+        between: What stands between groups.
+    """
+
+    def __init__(self, size: int, group: int, between: str) -> None:
+        self.size = size
+        self.group = group
+        self.between = between
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[bytes, int]:
+        behind = position + self.size
+        if behind > end:
+            raise cut_off()
+        return wire[position:behind], behind
+
+    def write(self, value: bytes, writer: Writer) -> None:
+        writer.out += value
+
+    def parse(self, tokens: Tokens) -> bytes:
+        text = tokens.text()
+        groups = text.split(self.between)
+        if len(groups) * self.group != self.size * 2 or any(
+            not 0 < len(each) <= self.group for each in groups
+        ):
+            raise PresentationError(
+                f"{text!r:.60} are not {self.size * 2 // self.group} groups of {self.group} digits"
+            )
+        return decoded("".join([each.zfill(self.group) for each in groups]), "hex")
+
+    def format(self, value: bytes, origin: DomainName | None) -> str:
+        digits = value.hex()
+        return self.between.join(
+            [digits[at : at + self.group] for at in range(0, len(digits), self.group)]
+        )
+
+    def check(self, value: Any) -> bytes:
+        if not isinstance(value, bytes) or len(value) != self.size:
+            raise DNSUsageError(f"{self.size} octets are needed, not {value!r:.80}")
+        return value
+
+
+class _Locator(_Fixed):
+    """Four groups, each without the zeros before it."""
+
+    def format(self, value: bytes, origin: DomainName | None) -> str:
+        return ":".join([f"{int.from_bytes(value[at : at + 2], 'big'):x}" for at in range(0, 8, 2)])
+
+
+class _IPv4:
+    """An IPv4 address; its value is text, too."""
+
+    def read(
+        self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
+    ) -> tuple[str, int]:
+        if position + 4 > end:
+            raise cut_off()
+        return "{}.{}.{}.{}".format(*wire[position : position + 4]), position + 4
+
+    def write(self, value: str, writer: Writer) -> None:
+        writer.out += bytes(map(int, value.split(".")))
+
+    def parse(self, tokens: Tokens) -> str:
+        return self.check(tokens.text())
+
+    def format(self, value: str, origin: DomainName | None) -> str:
+        return value
+
+    def check(self, value: Any) -> str:
+        from ipaddress import IPv4Address
+
+        try:
+            return str(IPv4Address(value))
+        except ValueError as error:
+            raise PresentationError(str(error)) from None
+
+
 class _Octets:
     """Octets up to the end of the data, in hex or base64 in text (blanks allowed)."""
 
@@ -433,13 +583,27 @@ Text = Annotated[bytes, _STRING]
 """One character-string."""
 Texts = Annotated[tuple[bytes, ...], _CharacterStrings()]
 """One or more character-strings, to the end of the data."""
+MaybeText = Annotated[bytes | None, _MaybeString()]
+"""One character-string or ``None``, at the end of the data."""
+Tag = Annotated[bytes, _Tag()]
+"""One character-string of letters and digits."""
+RestText = Annotated[bytes, _RestText()]
+"""Octets to the end of the data, one quoted string in text."""
+IPv4 = Annotated[str, _IPv4()]
+"""An IPv4 address."""
+Octets6 = Annotated[bytes, _Fixed(6, 2, "-")]
+"""Six octets, as EUI-48 addresses are written."""
+Octets8 = Annotated[bytes, _Fixed(8, 2, "-")]
+"""Eight octets, as EUI-64 addresses are written."""
+Locator64 = Annotated[bytes, _Locator(8, 4, ":")]
+"""Eight octets, in four groups."""
 Timestamp = Annotated[int, _Timestamp(4)]
 """A time in seconds since 1970, of four octets, a date in text."""
 CountedHex = Annotated[bytes, _Counted("hex")]
 """Up to 255 octets behind their number, hexadecimal in text, ``-`` for none."""
 CountedBase32 = Annotated[bytes, _Counted("base32hex")]
 """Up to 255 octets behind their number, base32hex in text."""
-Algorithm = Annotated[int, _Mnemonic(1, ALGORITHMS)]
+Algorithm = Annotated[int, Mnemonic(1, ALGORITHMS)]
 """The number of an algorithm of DNSSEC; text may give its mnemonic."""
 Hex = Annotated[bytes, _Octets("hex")]
 """Octets to the end of the data, hexadecimal in text."""

@@ -199,6 +199,65 @@ class ExtendedError(IntEnum):
     INVALID_QUERY_TYPE = 30
 
 
+class OptionCode(IntEnum):
+    """Options of EDNS (registry "DNS EDNS0 Option Codes")."""
+
+    LLQ = 1
+    UL = 2
+    NSID = 3
+    DAU = 5
+    DHU = 6
+    N3U = 7
+    ECS = 8
+    EXPIRE = 9
+    COOKIE = 10
+    KEEPALIVE = 11
+    PADDING = 12
+    CHAIN = 13
+    KEY_TAG = 14
+    EDE = 15
+    CLIENT_TAG = 16
+    SERVER_TAG = 17
+    REPORT_CHANNEL = 18
+    ZONEVERSION = 19
+
+
+class EDE(IntEnum):
+    """Reasons of extended errors (RFC 8914 §5.2 and the registry)."""
+
+    OTHER_ERROR = 0
+    UNSUPPORTED_DNSKEY_ALGORITHM = 1
+    UNSUPPORTED_DS_DIGEST_TYPE = 2
+    STALE_ANSWER = 3
+    FORGED_ANSWER = 4
+    DNSSEC_INDETERMINATE = 5
+    DNSSEC_BOGUS = 6
+    SIGNATURE_EXPIRED = 7
+    SIGNATURE_NOT_YET_VALID = 8
+    DNSKEY_MISSING = 9
+    RRSIGS_MISSING = 10
+    NO_ZONE_KEY_BIT_SET = 11
+    NSEC_MISSING = 12
+    CACHED_ERROR = 13
+    NOT_READY = 14
+    BLOCKED = 15
+    CENSORED = 16
+    FILTERED = 17
+    PROHIBITED = 18
+    STALE_NXDOMAIN_ANSWER = 19
+    NOT_AUTHORITATIVE = 20
+    NOT_SUPPORTED = 21
+    NO_REACHABLE_AUTHORITY = 22
+    NETWORK_ERROR = 23
+    INVALID_DATA = 24
+    SIGNATURE_EXPIRED_BEFORE_VALID = 25
+    TOO_EARLY = 26
+    UNSUPPORTED_NSEC3_ITERATIONS_VALUE = 27
+    UNABLE_TO_CONFORM_TO_POLICY = 28
+    SYNTHESIZED = 29
+    INVALID_QUERY_TYPE = 30
+
+
 BADSIG: Final = 16
 """TSIG's error 16 (RFC 8945 §3), which as a response code is BADVERS."""
 

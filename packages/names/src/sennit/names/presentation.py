@@ -18,7 +18,7 @@ from sennit.names.name import Name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Entry", "Token", "Tokens", "quoted", "split", "tokens_of", "unescape"]
+__all__ = ["Entry", "Token", "Tokens", "printable", "quoted", "split", "tokens_of", "unescape"]
 
 T = TypeVar("T")
 
@@ -153,6 +153,11 @@ def unescape(text: str) -> bytes:
 def quoted(octets: bytes) -> str:
     """Octets as a quoted character-string."""
     return '"' + "".join(map(_QUOTED.__getitem__, octets)) + '"'
+
+
+def printable(octets: bytes) -> str:
+    """Octets as text for people: what is not printable ASCII is a dot."""
+    return "".join([chr(each) if 0x20 <= each <= 0x7E else "." for each in octets])
 
 
 _QUOTED = [

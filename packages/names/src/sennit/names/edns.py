@@ -110,6 +110,8 @@ class EDNS:
         options: list[Option] = []
         position, size = 0, len(data)
         while position < size:
+            if position + 4 > size:
+                raise MessageFormatError("an option that is cut off", rule="RFC 6891 §6.1.2")
             code = int.from_bytes(data[position : position + 2], "big")
             length = int.from_bytes(data[position + 2 : position + 4], "big")
             position += 4 + length

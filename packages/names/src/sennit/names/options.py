@@ -263,7 +263,7 @@ class TCPKeepalive(KnownOption):
 
     __slots__ = ("tenths",)
     code = int(OptionCode.KEEPALIVE)
-    label = "TCP-KEEPALIVE"
+    label = "TCP KEEPALIVE"
 
     def __init__(self, tenths: int | None = None) -> None:
         if tenths is not None and not 0 <= tenths <= 0xFFFF:
@@ -302,9 +302,6 @@ class Padding(KnownOption):
 
     def to_text(self) -> str:
         return f"({len(self.octets)} bytes)"
-
-    def __str__(self) -> str:
-        return f"{self.label} {self.to_text()}"
 
 
 class _NameOption(KnownOption):
@@ -410,8 +407,8 @@ class ExtendedError(KnownOption):
         return self.info_code.to_bytes(2, "big") + self.text.encode()
 
     def to_text(self) -> str:
-        # A terminal must not take orders from a server, so what is not printable is escaped.
-        text = "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in self.text)
+        # A terminal must not take orders from a server, so what is not printable is a dot.
+        text = "".join([each if each.isprintable() else "." for each in self.text])
         reason = f" ({self.reason})" if self.reason else ""
         return f"{self.info_code}{reason}" + (f": ({text})" if text else "")
 

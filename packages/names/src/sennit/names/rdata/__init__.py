@@ -39,6 +39,7 @@ _HOMES: Final = {
     "old": "MD MF MB MG MR MINFO RP X25 ISDN GPOS NSAP WKS APL",
     "service": "SRV NAPTR URI KX AFSDB RT PX DSYNC",
     "svcb": "SVCB HTTPS",
+    "tsig": "TSIG",
     "zone": "CSYNC ZONEMD",
 }
 """Types by the module of their class."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from sennit.core.engine import CLOSED, CONNECTION, NEED_DATA, PAUSED, NoEvent, PeerFault, Untimed
+from sennit.core.engine import CLOSED, NEED_DATA, PAUSED, SOLE, NoEvent, PeerFault, Untimed
 from sennit.core.framing.prefix import PrefixDecoder
 from sennit.names.codes import Rcode
 from sennit.names.errors import DNSProtocolError, DNSUsageError
@@ -128,12 +128,13 @@ class StreamServerEngine:
         return StreamQuery(frame, self._count)
 
     def _broken(self, frame: bytes) -> PeerFault:
-        self._end()
+        # What was asked before is answered; then the connection ends.
+        self.close()
         if len(frame) < 12:
             problem, rule = f"a message of {len(frame)} octets", "RFC 1035 §4.1.1"
         else:
             problem, rule = "a response where queries are expected", "RFC 1035 §4.1.1"
-        return PeerFault(DNSProtocolError(problem, rule=rule), CONNECTION)
+        return PeerFault(DNSProtocolError(problem, rule=rule), SOLE)
 
     def _end(self) -> NoEvent:
         self._dead = True
@@ -191,7 +192,7 @@ class StreamServerEngine:
 
     def next_timeout(self) -> float | None:
         """When a message has to be whole, or the connection has idled for long enough."""
-        if self._dead:
+        if self._dead or self._closing:
             return None
         if self._partial_since is not None:
             return self._partial_since + self._limits.message
@@ -211,8 +212,8 @@ class StreamServerEngine:
         if self._partial_since is not None:
             limit = self._limits.message
             problem = f"a message was not whole after {limit:g} s"
-            self._slow = PeerFault(DNSProtocolError(problem, rule="limit:message-time"), CONNECTION)
-            self._end()
+            self._slow = PeerFault(DNSProtocolError(problem, rule="limit:message-time"), SOLE)
+            self.close()
         elif self._answered:
             # It was not idle: the answer came meanwhile, at a time that nobody told.
             self._answered = False
@@ -223,6 +224,7 @@ class StreamServerEngine:
     def close(self) -> None:
         """Take no more queries; `CLOSED` once those under way are answered."""
         self._closing = True
+        self._partial_since = None
 
     def release(self) -> bytes:
         """End, and hand over the octets that were not read."""

@@ -33,25 +33,27 @@ from sennit.core.address import DatagramPath, InternetAddress
 from sennit.core.datagram_driver import DatagramEngineProtocol
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.engine import PeerFault
+from sennit.core.errors import ReactorNotRunningError
 from sennit.core.policy.limits import ConnectionLimits, address_key
 from sennit.core.reactor.base import current_reactor
 from sennit.names.engine import UNWANTED_PORTS, DatagramServerEngine, StreamServerEngine
 from sennit.names.errors import DNSUsageError
 from sennit.names.events import DatagramQuery, StreamQuery
 from sennit.names.limits import ServerLimits
-from sennit.names.serving.answering import Asked, Serving
+from sennit.names.serving.answering import Asked, Serving, give_up
 from sennit.names.serving.cookies import Cookies
 from sennit.names.serving.queries import kind_of, truncated_reply
 from sennit.names.serving.ratelimit import RateLimiter, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from sennit.core._driver import Clock
     from sennit.core.address import Address
     from sennit.core.interfaces import IDelayedCall, IStreamTransport
     from sennit.names.interfaces import IResponder
     from sennit.names.name import Name
+    from sennit.names.serving.answering import Found
     from sennit.names.serving.watching import IQueryWatch
     from sennit.names.tsig import Key
 
@@ -205,18 +207,13 @@ class DNSServer:
         if answer is None or isinstance(answer, bytes):
             self._note(transport, peer, wire, answer)
             return answer
-        return self._wait(answer, wire, peer, transport)
+        return self._wait(asked, answer, transport)
 
-    async def _wait(
-        self,
-        answer: Awaitable[bytes | None] | AsyncIterator[bytes],
-        wire: bytes,
-        peer: Any,
-        transport: str,
-    ) -> bytes | None:
-        found = await only_message(answer)
-        self._note(transport, peer, wire, found)
-        return found
+    async def _wait(self, asked: Asked, found: Found, transport: str) -> bytes | None:
+        answer = await asked.only(found)
+        request = asked.request
+        self._note(transport, request.peer, request.wire, answer)
+        return answer
 
     def _note(self, transport: str, peer: Any, query: bytes, answer: bytes | None) -> None:
         if self.watch is None:
@@ -231,10 +228,11 @@ class DNSServer:
         if self._measured:
             return
         try:
-            reactor = current_reactor()
-        except RuntimeError:
+            reactor: Any = current_reactor()
+        except ReactorNotRunningError:
             return
-        if reactor.meter is not None:
+        # A test's clock measures nothing.
+        if getattr(reactor, "meter", None) is not None:
             from sennit.core.ops.metrics import registry_of
             from sennit.names.serving.watching import QueryMetrics, SeveralWatches
 
@@ -265,18 +263,6 @@ class DNSServer:
             self._per_address.release(connection.peer)
 
 
-async def only_message(answer: Awaitable[bytes | None] | AsyncIterator[bytes]) -> bytes | None:
-    """The one message of an answer that was to be waited for; the first of several."""
-    if isawaitable(answer):
-        return await answer
-    several: Any = answer  # an asynchronous generator, of which there is no type
-    async with aclosing(several) as messages:
-        async for each in messages:
-            first: bytes = each
-            return first
-    return None
-
-
 class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, DatagramQuery]):
     """One UDP socket that is bound to one address.
 
@@ -297,6 +283,8 @@ class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, Datagr
         self._free: set[str] = set()
         self._unwanted = UNWANTED_PORTS | {local.port}
         self._send_to: Callable[[bytes, Any], object] = _nowhere
+        # What responders gave to be waited for, until that is begun.
+        self._unbegun: dict[int, Found] = {}
 
     def connection_made(self, transport: Any) -> None:
         """Queries may be answered."""
@@ -327,10 +315,22 @@ class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, Datagr
         send = self._send_to
         send(answer, peer)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed."""
+        super().connection_lost(exc)
+        _give_all_up(self._unbegun)
+
     def error_received(self, exc: Any) -> None:
         """A client cannot be reached (any more), which is its own affair."""
 
     # ── the long way ──────────────────────────────────────────────────────────
+
+    def _send(self, data: Any, path: DatagramPath) -> None:
+        # There is one address that it can leave from, and nothing to look up.
+        try:
+            self._send_to(data, path.peer)
+        except Exception as error:
+            self._report(error, "sendto")
 
     def _take(self, data: bytes, path: DatagramPath) -> None:
         self._path = path
@@ -351,6 +351,11 @@ class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, Datagr
     def answer_query(self, event: DatagramQuery) -> Any:
         """Answer a query: at once, or in a coroutine of its own (which `Any` stands for)."""
         server = self._server
+        if len(self._open) >= self.max_handlers:
+            # Before anybody begins to work on it.
+            self.overflows += 1
+            self.engine.internal_error(event.exchange)
+            return None
         asked = server.serving.read(event.wire, event.path.peer, "udp", server.wall_clock())
         if not isinstance(asked, Asked):
             self._give(event, asked, proved=False)
@@ -359,15 +364,12 @@ class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, Datagr
         if answer is None or isinstance(answer, bytes):
             self._give(event, answer, proved=asked.proved)
             return None
+        self._unbegun[event.exchange] = answer
         return self._wait(event, asked, answer)
 
-    async def _wait(
-        self,
-        event: DatagramQuery,
-        asked: Asked,
-        answer: Awaitable[bytes | None] | AsyncIterator[bytes],
-    ) -> None:
-        self._give(event, await only_message(answer), proved=asked.proved)
+    async def _wait(self, event: DatagramQuery, asked: Asked, found: Found) -> None:
+        del self._unbegun[event.exchange]
+        self._give(event, await asked.only(found), proved=asked.proved)
 
     def _give(self, event: DatagramQuery, answer: bytes | None, *, proved: bool) -> None:
         peer = event.path.peer
@@ -402,6 +404,12 @@ class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, Datagr
 
 class PathServerProtocol(DatagramServerProtocol):
     """A UDP socket that is bound to every address: answers leave from the one that was asked."""
+
+    def _send(self, data: Any, path: DatagramPath) -> None:
+        try:
+            self.transport.send_on_path(data, path)
+        except Exception as error:
+            self._report(error, "sendto")
 
     # (The base class has taken the name away from its own.)
     def datagram_received_on_path(self, data: bytes, path: DatagramPath) -> None:
@@ -439,6 +447,11 @@ def _nowhere(data: bytes, peer: Any) -> None:
     del data, peer
 
 
+def _give_all_up(unbegun: dict[int, Found]) -> None:
+    while unbegun:
+        give_up(unbegun.popitem()[1])
+
+
 class StreamServerProtocol(EngineProtocol[StreamServerEngine, StreamQuery | PeerFault]):
     """One connection, in clear or over TLS.
 
@@ -459,6 +472,8 @@ class StreamServerProtocol(EngineProtocol[StreamServerEngine, StreamQuery | Peer
         self._kind = "tcp"
         self._alarm: IDelayedCall | None = None
         self._mark: object = None
+        # What responders gave to be waited for, until that is begun.
+        self._unbegun: dict[int, Found] = {}
 
     # ── what the transport calls ──────────────────────────────────────────────
 
@@ -492,6 +507,7 @@ class StreamServerProtocol(EngineProtocol[StreamServerEngine, StreamQuery | Peer
             self._alarm = None
         self._server.release(self)
         super().connection_lost(exc)
+        _give_all_up(self._unbegun)
 
     # ── queries ───────────────────────────────────────────────────────────────
 
@@ -513,16 +529,15 @@ class StreamServerProtocol(EngineProtocol[StreamServerEngine, StreamQuery | Peer
         if answer is None or isinstance(answer, bytes):
             self._give(event, answer)
             return None
-        return self._wait(event, answer)
+        self._unbegun[event.exchange] = answer
+        return self._wait(event, asked, answer)
 
-    async def _wait(
-        self, event: StreamQuery, answer: Awaitable[bytes | None] | AsyncIterator[bytes]
-    ) -> None:
-        if isawaitable(answer):
-            self._give(event, await answer)
+    async def _wait(self, event: StreamQuery, asked: Asked, found: Found) -> None:
+        del self._unbegun[event.exchange]
+        if isawaitable(found):
+            self._give(event, await asked.later(found))
             return
-        several: Any = answer  # an asynchronous generator, of which there is no type
-        async with aclosing(several) as messages:
+        async with aclosing(asked.several(found)) as messages:
             async for each in messages:
                 self.engine.send_part(event.exchange, each)
                 self._tell(event, each)

@@ -2,7 +2,7 @@
 
 `Serving` is what all transports of one server share: the responder, the keys, the cookies, the
 limits. `Serving.read` says what is to be done with a query: the octets of a reply, nothing, or
-an `Asked`, whose `answer` asks the responder, and gives octets, nothing, or something to wait
+an `Asked`, whose `answer` asks the responder, and gives octets, nothing, or what is to be waited
 for. What the responder gives is finished here: OPT where the query had one (RFC 6891 §7),
 with a cookie, the server's name, the connection's idle time and padding as the client asked
 for them; TC where it is too long; the signature where the query had one (RFC 8945 §5.3).
@@ -15,6 +15,7 @@ and 8467 (padding), RFC 7873 §5 (cookies), RFC 8945 §5 (TSIG), RFC 4892 (serve
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -34,7 +35,7 @@ from sennit.names.serving.queries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 
     from sennit.names.interfaces import Answer, IResponder
     from sennit.names.limits import ServerLimits
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
     from sennit.names.tsig import Key, Verified
 
     Octets: TypeAlias = "bytes | None"
+    Found: TypeAlias = "Awaitable[Answer] | AsyncIterator[Message | bytes]"
 
-__all__ = ["BLOCK", "Asked", "Serving"]
+__all__ = ["BLOCK", "Asked", "Serving", "give_up"]
 
 BLOCK: Final = 468
 """Answers are padded to a multiple of so many octets (RFC 8467 §4.1)."""
@@ -246,8 +248,11 @@ class Asked:
 
     # ── the responder ─────────────────────────────────────────────────────────
 
-    def answer(self) -> Octets | Awaitable[Octets] | AsyncIterator[bytes]:
-        """Ask the responder: octets to send, nothing, or what becomes that."""
+    def answer(self) -> Octets | Found:
+        """Ask the responder: octets to send, nothing, or what it gave to be waited for.
+
+        That goes to `later`, or to `several` where it has an ``__aiter__``; or to `give_up`.
+        """
         try:
             # `Any`: one of several, of which each is asked what it is.
             found: Any = self._serving.responder.respond(self.request)
@@ -255,19 +260,27 @@ class Asked:
                 return self.finish(found)
         except Exception as error:
             return self._failed(error)
-        if hasattr(found, "__aiter__"):
-            return self._several(found)
-        if isawaitable(found):
-            return self._later(found)
+        if hasattr(found, "__aiter__") or isawaitable(found):
+            return found  # type: ignore[no-any-return]  # as was just seen
         return self._failed(TypeError(f"a responder gives messages, not {found!r}"))
 
-    async def _later(self, found: Awaitable[Answer]) -> Octets:
+    async def only(self, found: Found) -> Octets:
+        """The one message of an answer; the first where there are several."""
+        if isawaitable(found):
+            return await self.later(found)
+        async with aclosing(self.several(found)) as messages:
+            async for each in messages:
+                return each
+        return None
+
+    async def later(self, found: Awaitable[Answer]) -> Octets:
+        """Wait for an answer that is one message."""
         try:
             return self.finish(await found)
         except Exception as error:
             return self._failed(error)
 
-    async def _several(self, found: AsyncIterator[Message | bytes]) -> AsyncIterator[bytes]:
+    async def several(self, found: AsyncIterator[Message | bytes]) -> AsyncGenerator[bytes]:
         """The messages of an answer, each finished; it ends where one cannot be made."""
         first = True
         signer = None
@@ -347,6 +360,14 @@ class Asked:
         finally:
             # It may be one that the responder keeps.
             answer.edns = given
+
+
+def give_up(found: Found) -> None:
+    """Nobody will wait for what a responder gave."""
+    # A coroutine that was never begun would be missed by Python.
+    end = getattr(found, "close", None) or getattr(found, "cancel", None)
+    if end is not None:
+        end()
 
 
 def _padded(wire: bytes, opt: int, room: int) -> bytes:

@@ -1135,6 +1135,13 @@ def test_an_idle_connection_drains_at_once() -> None:
     assert transport.close_reason == "drained"
 
 
+def test_a_connection_that_drains_before_it_stands_ends_once_it_does() -> None:
+    protocol = Echo()
+    protocol.drain()
+    transport = RecordingTransport(protocol)
+    assert transport.close_reason == "drained"
+
+
 def test_handlers_are_cancelled_when_the_connection_goes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -580,7 +580,9 @@ class Driver(Generic[EngineT]):
         except Exception as error:
             self._engine_failed(error)
         else:
-            self.proceed()
+            # Before the connection stands there is nothing to go on with; `connection_made` does.
+            if self._out is not None:
+                self.proceed()
 
     def timed_out(self, reason: str = "timeout") -> None:
         """A policy around this protocol has run out of patience (idle, or in total).

@@ -409,9 +409,7 @@ async def test_a_zone_transfer_is_several_messages_as_fast_as_they_are_read(cloc
     assert transport.reading
 
 
-def test_whoever_sends_no_message_is_let_go(
-    clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_whoever_sends_no_message_is_let_go(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """HARDENING dns-7: length 0, and a message that is none; one line in the log."""
     caplog.set_level(logging.INFO)
     for octets in (b"\0\0", framed(b"abc"), framed(Message(1, QR).to_wire())):

@@ -773,14 +773,20 @@ def test_clients_that_were_looked_up_are_remembered_up_to_a_bound() -> None:
 # ── several messages ──────────────────────────────────────────────────────────
 
 
+async def all_of(wire: bytes, responder: Fixed) -> list[Message]:
+    asked = Serving(responder, limits=ServerLimits()).read(wire, PEER, "tcp", NOW)
+    assert isinstance(asked, Asked)
+    answer: Any = asked.answer()
+    return [Message.from_wire(each) async for each in asked.several(answer)]
+
+
 async def test_several_messages_are_finished_one_by_one() -> None:
     async def three(request: Request) -> AsyncIterator[Message]:
         for _ in range(3):
             yield request.message.reply()
 
-    answer = ask(with_edns(), Fixed(three), "tcp")
+    found = await all_of(with_edns(), Fixed(three))
 
-    found = [Message.from_wire(each) async for each in answer]
     assert [each.edns is not None for each in found] == [True, False, False]
 
 
@@ -798,9 +804,8 @@ async def test_a_transfer_that_fails_is_servfail_or_ends(
         finally:
             closed.append("closed")
 
-    answer = ask(QUERY.to_wire(), Fixed(some), "tcp")
+    found = [each.rcode for each in await all_of(QUERY.to_wire(), Fixed(some))]
 
-    found = [Message.from_wire(each).rcode async for each in answer]
     assert found == ([Rcode.NOERROR] * after or [Rcode.SERVFAIL])
     assert closed == ["closed"]
 

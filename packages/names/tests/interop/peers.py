@@ -428,11 +428,17 @@ def read_response(text: str) -> Response:
 
 
 def run_tool(
-    name: str, *words: str, stdin: str = "", check: bool = True, timeout: float = 20
+    name: str,
+    *words: str,
+    stdin: str = "",
+    check: bool = True,
+    timeout: float = 20,
+    folder: Path | None = None,
 ) -> str:
-    """Run a program and give what it printed, on both outputs."""
+    """Run a program, in a folder, and give what it printed, on both outputs."""
     done = subprocess.run(
         [program(name), *words],
+        cwd=folder,
         input=stdin.encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

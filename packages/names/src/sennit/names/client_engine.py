@@ -270,7 +270,7 @@ class StreamEngine(Untimed):
         return self._exchange
 
     def cancel(self, exchange: int) -> bool:
-        """Give a question up: its answer is dropped when it comes, and until then its id is taken."""
+        """Give a question up: its answer is dropped when it comes; until then its id is taken."""
         number = self._numbers.pop(exchange, None)
         if number is not None:
             self._open[number].given_up = True

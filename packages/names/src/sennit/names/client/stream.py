@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ClientTLS
     from sennit.names.message import Message
+    from sennit.names.tsig import Key, Verifier
 
 __all__ = ["IDLE", "MAX_IDLE", "StreamClient", "StreamConnection", "TLSProfile"]
 
@@ -198,31 +200,34 @@ class StreamClient:
 
     # ── asking ────────────────────────────────────────────────────────────────
 
-    async def exchange(self, message: Message, *, timeout: float = TIMEOUT) -> Message:
+    async def exchange(
+        self, message: Message, *, timeout: float = TIMEOUT, key: Key | None = None
+    ) -> Message:
         """Send a question, and wait for its answer.
 
         Args:
             message: The question. Its id is not used: each has its own on the wire.
             timeout: Seconds for the answer, connecting included.
+            key: Sign the question with it, and take no answer that is not signed with it.
 
         Raises:
             LookupTimeoutError: None came in time.
             UnreachableError: There is no connection to the server, or it ended first.
-            DNSProtocolError: What came is no answer.
+            DNSProtocolError: What came is no answer (`TSIGError`: is not signed as it should be).
         """
         self._begin()
         try:
             async with asyncio.timeout(timeout):
                 connection, fresh = await self._connected(timeout)
                 try:
-                    return await self._ask(connection, message)
+                    return await self._ask(connection, message, key)
                 except ConnectionLost as error:
                     if fresh:
                         raise self._ended(error) from error
                 # It was closed while the question was under way: RFC 7766 §6.2.4.
                 connection, _ = await self._connected(timeout)
                 try:
-                    return await self._ask(connection, message)
+                    return await self._ask(connection, message, key)
                 except ConnectionLost as error:
                     raise self._ended(error) from error
         except TimeoutError as error:
@@ -236,6 +241,7 @@ class StreamClient:
         *,
         until: Callable[[Message], bool],
         timeout: float = TIMEOUT,
+        key: Key | None = None,
     ) -> AsyncIterator[Message]:
         """Send a question that several messages answer (a zone transfer), and give them in order.
 
@@ -245,11 +251,12 @@ class StreamClient:
             message: The question.
             until: Called with each message before it is given; whether it is the last.
             timeout: Seconds for each of them.
+            key: Sign the question with it, and take no messages that are not vouched for by it.
 
         Raises:
             LookupTimeoutError: The next did not come in time.
             UnreachableError: There is no connection to the server, or it ended first.
-            DNSProtocolError: What came is no answer.
+            DNSProtocolError: What came is no answer (`TSIGError`: is not signed as it should be).
         """
         self._begin()
         connection: StreamConnection | None = None
@@ -258,7 +265,7 @@ class StreamClient:
             try:
                 async with asyncio.timeout(timeout):
                     connection, fresh = await self._connected(timeout)
-                    query = self._query(message, several=True)
+                    query, verifier = self._query(message, key, several=True)
                     try:
                         inbox = connection.converse(query)
                         event = await inbox.get()
@@ -266,12 +273,17 @@ class StreamClient:
                         if fresh:
                             raise self._ended(error) from error
                         connection, _ = await self._connected(timeout)
-                        query = self._query(message, several=True)
+                        query, verifier = self._query(message, key, several=True)
                         inbox = connection.converse(query)
                         event = await inbox.get()
                 while isinstance(event, Part):
-                    done = until(event.message)
-                    if done:
+                    if verifier is not None:
+                        verifier.verify(event.data, event.message, int(time.time()))
+                    last = until(event.message)
+                    if last:
+                        if verifier is not None:
+                            verifier.finish()
+                        done = True
                         connection.finish(query)
                     self._note(event.message)
                     yield event.message
@@ -317,25 +329,39 @@ class StreamClient:
 
     # ── one question ──────────────────────────────────────────────────────────
 
-    def _query(self, message: Message, *, several: bool = False) -> Query:
-        return Query(message, number=secrets.randbelow(0x10000), several=several)
+    def _query(
+        self, message: Message, key: Key | None, *, several: bool = False
+    ) -> tuple[Query, Verifier | None]:
+        """A question with an id that nobody knows, signed where there is a key."""
+        if key is None:
+            return Query(message, number=secrets.randbelow(0x10000), several=several), None
+        from sennit.names.tsig import Verifier, sign
 
-    async def _ask(self, connection: StreamConnection, message: Message) -> Message:
-        reply = connection.request(self._query(message))
+        wire = secrets.token_bytes(2) + message.to_wire()[2:]
+        wire, mac = sign(wire, key, int(time.time()))
+        return Query(message, wire, several=several), Verifier(key, mac)
+
+    async def _ask(
+        self, connection: StreamConnection, message: Message, key: Key | None
+    ) -> Message:
+        query, verifier = self._query(message, key)
+        reply = connection.request(query)
         try:
             answered = await reply
         finally:
             if not reply.called:
                 reply.cancel()
                 reply.add_errback(lambda _: None)
+        if verifier is not None:
+            verifier.verify(answered.data, answered.message, int(time.time()))
         self._note(answered.message)
         return answered.message
 
     def _note(self, message: Message) -> None:
         """The server may say how long it keeps the connection (RFC 7828 §3.2.1)."""
-        if message.edns is not None and (option := message.edns.option(_KEEPALIVE)) is not None:
-            if len(option.data) == 2:
-                self._kept = min(int.from_bytes(option.data, "big") / 10, MAX_IDLE)
+        option = None if message.edns is None else message.edns.option(_KEEPALIVE)
+        if option is not None and len(option.data) == 2:
+            self._kept = min(int.from_bytes(option.data, "big") / 10, MAX_IDLE)
 
     def _late(self, timeout: float) -> LookupTimeoutError:
         return LookupTimeoutError(f"no answer from {self._url} in {timeout:g} s")

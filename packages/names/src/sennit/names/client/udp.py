@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.deferred import Deferred
@@ -28,6 +29,7 @@ from sennit.names.errors import (
     LookupTimeoutError,
     MessageFormatError,
     SpoofedError,
+    TSIGError,
     UnreachableError,
 )
 from sennit.names.message import Message
@@ -35,6 +37,7 @@ from sennit.names.message import Message
 if TYPE_CHECKING:
     from sennit.core.interfaces import IDatagramTransport
     from sennit.core.reactor.base import Reactor
+    from sennit.names.tsig import Key, Verifier
 
 __all__ = ["MAX_BAD", "TIMEOUT", "exchange_udp"]
 
@@ -53,6 +56,7 @@ async def exchange_udp(
     server: tuple[str, int],
     *,
     timeout: float = TIMEOUT,
+    key: Key | None = None,
     match_case: bool = False,
     local_address: str | None = None,
     reactor: Reactor | None = None,
@@ -63,6 +67,7 @@ async def exchange_udp(
         message: The question. Its id is not used: each exchange has its own.
         server: Address in digits (a name would have to be looked up) and port.
         timeout: Seconds until `LookupTimeoutError`; it is sent once.
+        key: Sign the question with it, and take answers alone that are signed with it.
         match_case: Drop answers that do not repeat the letters of the question in the
             case they were sent in (where that was chosen at random).
         local_address: Address to send from; the system's choice when left out.
@@ -75,6 +80,7 @@ async def exchange_udp(
     Raises:
         LookupTimeoutError: None came in time.
         SpoofedError: Too many came that were none.
+        TSIGError: The server does not take the signature, or signs wrongly itself.
         UnreachableError: There is no way to the server, or nobody listens there.
         DNSUsageError: `server` is no address in digits and a port.
     """
@@ -82,12 +88,18 @@ async def exchange_udp(
     if not is_numeric(host):
         raise DNSUsageError(f"{host!r} is no address: a server is asked at an address in digits")
     turns = reactor if reactor is not None else current_reactor()
-    number = secrets.token_bytes(2)
-    asked = _Asked(message, number, match_case)
+    wire = secrets.token_bytes(2) + message.to_wire()[2:]
+    verifier: Verifier | None = None
+    if key is not None:
+        from sennit.names.tsig import Verifier, sign
+
+        wire, mac = sign(wire, key, int(time.time()))
+        verifier = Verifier(key, mac)
+    asked = _Asked(message, wire[:2], match_case, verifier)
     timer = turns.call_later(timeout, asked.time_out, server, timeout)
     try:
         await _open(turns, asked, host, port, local_address)
-        asked.send(number + message.to_wire()[2:])
+        asked.send(wire)
         return await asked.done
     finally:
         timer.cancel()
@@ -121,11 +133,15 @@ class _Asked:
         done: Fires with the answer.
     """
 
-    def __init__(self, message: Message, number: bytes, match_case: bool) -> None:
+    def __init__(
+        self, message: Message, number: bytes, match_case: bool, verifier: Verifier | None
+    ) -> None:
         self.done: Deferred[Message] = Deferred()
         self._message = message
         self._number = number
         self._match_case = match_case
+        self._verifier = verifier
+        self._unverified: TSIGError | None = None
         self._bad = 0
         self._transport: IDatagramTransport | None = None
 
@@ -143,20 +159,36 @@ class _Asked:
         del peer  # the kernel sees to it
         if self.done.called:
             return
-        if data[:2] == self._number:
-            try:
-                answer = Message.from_wire(data)
-            except MessageFormatError:
-                pass
-            else:
-                if is_answer(answer, self._message, match_case=self._match_case):
-                    self.done.callback(answer)
-                    return
+        if data[:2] == self._number and (answer := self._read(data)) is not None:
+            self.done.callback(answer)
+            return
+        if self.done.called:
+            return
         self._bad += 1
         if self._bad >= MAX_BAD:
             self.done.errback(
                 SpoofedError(f"{self._bad} answers came that do not fit the question")
             )
+
+    def _read(self, data: bytes) -> Message | None:
+        """The answer that this is; ``None`` if it is none."""
+        try:
+            answer = Message.from_wire(data)
+        except MessageFormatError:
+            return None
+        if not is_answer(answer, self._message, match_case=self._match_case):
+            return None
+        if self._verifier is not None:
+            try:
+                self._verifier.verify(data, answer, int(time.time()))
+            except TSIGError as error:
+                # Anybody can send one that is wrong: the right one may still come (RFC 8945
+                # §5.3). That the server refuses ours, which it says unsigned, ends the wait.
+                self._unverified = error
+                if answer.rcode and answer.tsig is not None:
+                    self.done.errback(error)
+                return None
+        return answer
 
     def error_received(self, exc: OSError) -> None:
         """Nobody listens there, or there is no way."""
@@ -178,7 +210,10 @@ class _Asked:
         """Nobody answered."""
         if not self.done.called:
             self.done.errback(
-                LookupTimeoutError(f"no answer from {server[0]} port {server[1]} in {timeout:g} s")
+                self._unverified
+                or LookupTimeoutError(
+                    f"no answer from {server[0]} port {server[1]} in {timeout:g} s"
+                )
             )
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ What the server has to do for each:
 `tls_stream_in`    as `stream_in` under TLS
 `tls_stream_out`   as `stream_out` under TLS
 `udp_echo`         send back every datagram to whoever sent it
+`dns_queries`      answer DNS queries over UDP for names that were made with `dns_names`
 =================  ==============================================================
 
 All of them speak to 127.0.0.1 and end by themselves.
@@ -28,6 +29,7 @@ All of them speak to 127.0.0.1 and end by themselves.
 
 from __future__ import annotations
 
+import random
 import re
 import select
 import shutil
@@ -45,6 +47,8 @@ __all__ = [
     "LoadError",
     "accept_echo",
     "accept_one",
+    "dns_names",
+    "dns_queries",
     "echo",
     "http2_requests",
     "idle",
@@ -380,6 +384,48 @@ def requests(
         return int(counted[1])
 
     return _Counted("request", describe + " (wrk)", seconds, work, warm=1)
+
+
+def dns_names(count: int) -> list[str]:
+    """Names that a server of `dns_queries` has: ``h0.example.org`` and so on."""
+    return [f"h{each}.example.org" for each in range(count)]
+
+
+def dns_queries(
+    names: int,
+    *,
+    dnssec: bool = False,
+    seconds: int = 2,
+    rcode: str = "NOERROR",
+    echo: bool = False,
+) -> Load:
+    """Ask for the addresses of `names` names over UDP with dnsperf; an operation is one answer.
+
+    With `dnssec` the queries have EDNS and DO. Where there are many names 50 000 are asked for,
+    spread over all. With `echo` what comes back need not be an answer.
+    """
+    kind = "A with DO" if dnssec else "A"
+    describe = f"{kind} over UDP, {names:,} names, 100 queries under way (dnsperf)"
+
+    def work(port: int, amount: int) -> int:
+        asked = dns_names(names)
+        asked = asked[:: max(1, names // 50_000)]
+        random.Random(1).shuffle(asked)
+        with tempfile.NamedTemporaryFile("w", suffix=".queries") as queries:
+            queries.writelines(f"{each} A\n" for each in asked)
+            queries.flush()
+            command = ["dnsperf", "-s", HOST, "-p", str(port), "-d", queries.name]
+            command += ["-l", str(amount), "-c", "8", "-q", "100"] + (["-D"] if dnssec else [])
+            ran = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=amount + TIMEOUT
+            )
+        completed = re.search(r"Queries completed:\s+(\d+)", ran.stdout)
+        good = re.search(rf"{rcode} \d+ \(100.00%\)", ran.stdout)
+        if completed is None or completed[1] == "0" or not (good or echo):
+            raise LoadError(f"dnsperf did not get the answers:\n{ran.stdout}\n{ran.stderr[-2000:]}")
+        return int(completed[1])
+
+    return _Counted("query", describe, seconds, work, warm=1)
 
 
 def http2_requests(

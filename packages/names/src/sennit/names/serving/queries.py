@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sennit.names.codes import Opcode, Rcode, RRClass, RRType
+from sennit.names.codes import Opcode, OptionCode, Rcode, RRType
 from sennit.names.edns import EDNS, PAYLOAD
 from sennit.names.errors import MessageFormatError
 from sennit.names.message import HEADER, QR, RD, TC, Message
@@ -39,13 +39,13 @@ __all__ = [
     "truncated_reply",
 ]
 
-NSID: Final = 3
+NSID: Final = int(OptionCode.NSID)
 """EDNS option: the server's name (RFC 5001)."""
-COOKIE: Final = 10
+COOKIE: Final = int(OptionCode.COOKIE)
 """EDNS option: cookies (RFC 7873)."""
-KEEPALIVE: Final = 11
+KEEPALIVE: Final = int(OptionCode.KEEPALIVE)
 """EDNS option: how long a connection may idle (RFC 7828)."""
-PADDING: Final = 12
+PADDING: Final = int(OptionCode.PADDING)
 """EDNS option: octets that hide a message's length (RFC 7830)."""
 
 _QUERY: Final = int(Opcode.QUERY)
@@ -58,7 +58,6 @@ _NEVER_ASKED: Final = frozenset({0, int(RRType.OPT), int(RRType.TSIG)})
 _NOT_SERVED: Final = frozenset({int(RRType.TKEY), int(RRType.MAILA), int(RRType.MAILB)})
 """Questions that are obsolete, or about things that this server does not have."""
 _IXFR: Final = int(RRType.IXFR)
-_ANY_CLASS: Final = int(RRClass.ANY)
 _OPT_OF_OURS: Final = b"\0\0\x29" + PAYLOAD.to_bytes(2, "big") + bytes(6)
 
 

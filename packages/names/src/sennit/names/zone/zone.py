@@ -151,6 +151,10 @@ class Zone:
             self._chain = Chain(self.nodes, self.origin.key)
         return self._chain
 
+    def get_node(self, key: bytes) -> Node | None:
+        """The node of a name by its octets in lower case."""
+        return self.nodes.get(key)
+
     def get(self, name: Name) -> Node | None:
         """The node of a name; ``None`` where the zone has no such name."""
         return self.nodes.get(name.key)

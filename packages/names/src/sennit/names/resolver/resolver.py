@@ -1,0 +1,621 @@
+"""`RecursiveResolver`: answers for clients and programs, out of the cache and out of the tree.
+
+A question goes through local zones, the cache, proofs of absence that are known, and then to the
+iteration, link by link where there are aliases. With a validator each link is validated before
+it is given to anybody who did not set CD, and what was found stays with it in the cache. What is
+past its end is given where nobody answers in time (RFC 8767), and what is asked for in the last
+tenth of its time is fetched again.
+
+As a server's responder it answers those it is for, as many questions of each at a time as the
+limits say; what can be answered at once is, without a coroutine, and what was answered before
+is answered from octets (``tails.py``).
+
+Sources: RFC 1034 §5.3, RFC 4035 §3.2 and §4, RFC 5358 (recursion is for local networks),
+RFC 8020, RFC 8198, RFC 8482 (ANY), RFC 8767, RFC 9520. Not here: the way down (``iterate.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from zope.interface import implementer
+
+from sennit.core.endpoint.networks import Networks
+from sennit.core.policy.limits import address_key
+from sennit.names.client.lookups import Lookups
+from sennit.names.codes import ExtendedError, Rcode, RRClass, RRType
+from sennit.names.dnssec.verdict import Security
+from sennit.names.edns import EDNS
+from sennit.names.errors import DNSUsageError
+from sennit.names.interfaces import IResponder
+from sennit.names.message import AD, CD, RA, RD, Message, Question, Record
+from sennit.names.name import Name
+from sennit.names.rdata.basic import HINFO
+from sennit.names.resolver.aggressive import Denials
+from sennit.names.resolver.answering import Found, compose, reason_option
+from sennit.names.resolver.bailiwick import alias_target
+from sennit.names.resolver.cache import Cache
+from sennit.names.resolver.carrying import Carrier
+from sennit.names.resolver.checking import Checker
+from sennit.names.resolver.entries import Entry, Kind
+from sennit.names.resolver.forward import Forwards, read_server
+from sennit.names.resolver.hints import ROOT_HINTS
+from sennit.names.resolver.iterate import Iterator
+from sennit.names.resolver.limits import ResolverLimits
+from sennit.names.resolver.localzones import LocalZones, default_zones
+from sennit.names.resolver.querying import Upstream
+from sennit.names.resolver.servers import Servers
+from sennit.names.resolver.tails import Tails, plain_query
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Iterator as Lines
+
+    from sennit.names.client.answers import Lookup
+    from sennit.names.interfaces import Answer, IValidator
+    from sennit.names.request import Request
+    from sennit.names.resolver.forward import Forward, Forwarder
+    from sennit.names.resolver.localzones import LocalAnswer
+    from sennit.names.resolver.querying import Budget, Exchange
+
+__all__ = ["AVOIDED", "RecursiveResolver"]
+
+AVOIDED: Final = ("loopback", "0.0.0.0/8", "224.0.0.0/4", "ff00::/8", "::/128")
+"""Addresses that no delegation may send the resolver to: its own machine, and nobody's."""
+CLIENTS: Final = ("loopback", "private", "link-local")
+"""Whom it is for by default (RFC 5358)."""
+
+_MOST_CLIENTS: Final = 4096
+"""Addresses of which it is remembered whether it is for them."""
+_IN: Final = int(RRClass.IN)
+_ANY: Final = int(RRType.ANY)
+_RRSIG: Final = int(RRType.RRSIG)
+_HINFO: Final = int(RRType.HINFO)
+_NEVER: Final = frozenset({0, 41, *range(128, 255)})
+"""Types that are no question for a resolver: OPT, meta data, transfers, MAILA and MAILB."""
+_ANY_ANSWER: Final = HINFO(cpu=b"RFC8482", os=b"")
+
+_log = logging.getLogger("sennit.names.resolver")
+
+
+@implementer(IResponder)
+class RecursiveResolver(Lookups):
+    """A caching resolver that asks authorities, or forwarders, itself.
+
+    Args:
+        exchange: Carries questions; sockets when left out.
+        root_hints: Addresses of the root's servers by name; IANA's when left out.
+        forward: Servers that questions of a zone are forwarded to, by zone (``.`` for all):
+            as `sennit.names.resolver.forward.read_server` takes them, or a `Forward`.
+        stub: Servers of zones, by zone, asked in the place of those that their parents name.
+        local_zones: Zones answered here, in the place of `default_zones`.
+        validator: Validates answers; without one nobody is told AD.
+        trust_anchors_off: Zones that count as insecure, with all beneath them (RFC 7646).
+        limits: What clients and servers may use up.
+        allow: Networks of clients that it answers.
+        avoid: Networks that no delegation may send it to.
+        minimise: ``relaxed``, ``strict`` or ``off`` (RFC 9156).
+        mix_case: Whether letters of questions have random case.
+        ipv6: Whether servers are asked at addresses of IPv6.
+        prefetch: Whether what is asked for is fetched again before it ends.
+        port: Where servers of delegations listen.
+        now: The time, in seconds, that only goes forward.
+
+    Raises:
+        DNSUsageError: Something of that cannot be.
+
+    Attributes:
+        cache: What it knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        exchange: Exchange | None = None,
+        root_hints: Mapping[str, Iterable[str]] | None = None,
+        forward: Mapping[str | Name, Iterable[str | Forwarder] | Forward] | None = None,
+        stub: Mapping[str | Name, Iterable[str]] | None = None,
+        local_zones: LocalZones | None = None,
+        validator: IValidator | None = None,
+        trust_anchors_off: Iterable[str | Name] = (),
+        limits: ResolverLimits | None = None,
+        allow: str | Iterable[str] = CLIENTS,
+        avoid: str | Iterable[str] = AVOIDED,
+        minimise: str = "relaxed",
+        mix_case: bool = False,
+        ipv6: bool = True,
+        prefetch: bool = True,
+        port: int = 53,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if minimise not in ("relaxed", "strict", "off"):
+            raise DNSUsageError(f"minimise is relaxed, strict or off, not {minimise!r}")
+        self._limits = limits or ResolverLimits()
+        self._now = now
+        self._carrier = None if exchange is not None else Carrier()
+        self._prefetch = prefetch
+        self.cache = Cache(self._limits)
+        self._denials = Denials(self._limits)
+        self._tails = Tails(self._limits.tails, now)
+        self._servers = Servers(self._limits.servers, _chance)
+        self._upstream = Upstream(
+            exchange or self._carrier,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # one of them is there
+            now,
+            secrets.randbits,
+            mix_case=mix_case,
+            dnssec=validator is not None,
+        )
+        stubs = {
+            _name(zone): tuple(read_server(each).address for each in servers)
+            for zone, servers in (stub or {}).items()
+        }
+        forwards = Forwards(forward)
+        self._iterator = Iterator(
+            self.cache,
+            self._servers,
+            self._upstream,
+            self._limits,
+            now,
+            hints={
+                Name(server): tuple(addresses)
+                for server, addresses in (ROOT_HINTS if root_hints is None else root_hints).items()
+            },
+            forwards=forwards,
+            stubs=stubs,
+            port=port,
+            ipv6=ipv6,
+            minimise=minimise,
+            avoid=Networks(avoid),
+        )
+        if local_zones is None:
+            local_zones = LocalZones(default_zones()).without([*stubs, *forwards.zones])
+        self._local = local_zones
+        self._checker = None
+        if validator is not None:
+            self._checker = Checker(
+                validator,
+                [_name(each) for each in trust_anchors_off],
+                self._limits,
+                now,
+                self._fetch_for_validator,
+            )
+        self._allowed = Networks(allow)
+        self._known_clients: dict[str, bool] = {}
+        self._at_work: dict[str, int] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+        self._closed = False
+        self.asked = 0
+        self.quickly = 0
+        self.prefetched = 0
+        self.gave_stale = 0
+        self.refused = 0
+
+    def __repr__(self) -> str:
+        return f"<RecursiveResolver with {len(self.cache)} entries>"
+
+    # ── for programs ──────────────────────────────────────────────────────────
+
+    async def resolve(
+        self,
+        name: Name | str,
+        rdtype: int,
+        rdclass: int = _IN,
+        *,
+        dnssec_ok: bool = False,
+        checking_disabled: bool = False,
+    ) -> Message:
+        """Answer a question.
+
+        Args:
+            name: What is asked for.
+            rdtype: Its type.
+            rdclass: Its class; others than IN are refused.
+            dnssec_ok: Whether signatures and proofs are wanted.
+            checking_disabled: Whether what is bogus is wanted all the same.
+
+        Returns:
+            The answer, `AD` in its flags where it is secure; SERVFAIL where there is none.
+        """
+        question = Question(_name(name), rdtype, rdclass)
+        flags = CD if checking_disabled else 0
+        local = self._here(question, flags)
+        if local is not None:
+            return local
+        found = await self._find(question.name, rdtype, check=not checking_disabled)
+        return self._compose(found, question, flags, dnssec_ok=dnssec_ok, authentic=True)
+
+    async def lookup(
+        self, name: Name | str, rdtype: int | str = "A", rdclass: int = _IN
+    ) -> Lookup:
+        """The records of a name and type, with all that is known about them."""
+        from sennit.names.client.answers import read_answer
+        from sennit.names.codes import type_from_text
+
+        number = type_from_text(rdtype) if isinstance(rdtype, str) else int(rdtype)
+        message = await self.resolve(name, number, rdclass)
+        secure = bool(message.flags & AD)
+        return read_answer(message, message.question, authenticated=secure)
+
+    # ── for servers ───────────────────────────────────────────────────────────
+
+    def allows(self, peer: Any) -> bool:
+        """Whether it is for this client. (`Any`: as `socket` names it.)"""
+        try:
+            return self._known_clients[peer[0]]
+        except (KeyError, TypeError, IndexError):
+            pass
+        if not isinstance(peer, tuple) or len(peer) < 2:  # pyright: ignore[reportUnknownArgumentType]  # of whatever kind
+            return True  # a Unix socket, whose clients are on this machine
+        host = str(peer[0])  # pyright: ignore[reportUnknownArgumentType]  # likewise
+        if len(self._known_clients) >= _MOST_CLIENTS:
+            self._known_clients.clear()
+        found = self._known_clients[host] = self._allowed.trusts(host)
+        return found
+
+    def quick(self, wire: bytes, size: int, peer: object) -> bytes | None:
+        """The answer to a plain query that was answered before, from its octets."""
+        del size  # what is kept fits what its query takes
+        answer = self._tails.quick(wire)
+        if answer is None or not self.allows(peer):
+            return None
+        self.quickly += 1
+        return answer
+
+    def respond(self, request: Request) -> Answer | Awaitable[Answer]:
+        """The answer; at once where it is at hand."""
+        self.asked += 1
+        query = request.message
+        question = query.question
+        flags = query.flags & CD
+        if not self.allows(request.peer) or not query.flags & RD:
+            self.refused += 1
+            refusal = _error(question, flags, Rcode.REFUSED, ExtendedError.PROHIBITED)
+            return _addressed(refusal, query)
+        local = self._here(question, flags)
+        if local is not None:
+            return None if local.rcode == _DROPPED else _addressed(local, query)
+        check = not flags
+        found = self._at_hand(question.name, question.rdtype, check=check)
+        if found is not None:
+            return self._answer(found, request, flags)
+        return self._work(request, flags)
+
+    async def _work(self, request: Request, flags: int) -> Answer:
+        """The long way, for no more questions of a client at a time than it may have."""
+        question = request.message.question
+        client = _client(request.peer)
+        at_work = self._at_work.get(client, 0)
+        if at_work >= self._limits.client_jobs:
+            self.refused += 1
+            failed = _error(question, flags, Rcode.SERVFAIL, ExtendedError.PROHIBITED)
+            return _addressed(failed, request.message)
+        self._at_work[client] = at_work + 1
+        try:
+            found = await self._find(question.name, question.rdtype, check=not flags)
+        finally:
+            left = self._at_work[client] - 1
+            if left:
+                self._at_work[client] = left
+            else:
+                del self._at_work[client]
+        return self._answer(found, request, flags)
+
+    def _answer(self, found: Found, request: Request, flags: int) -> Message:
+        query = request.message
+        message = self._compose(
+            found,
+            query.question,
+            flags,
+            dnssec_ok=request.dnssec_ok,
+            authentic=request.dnssec_ok or bool(query.flags & AD),
+        )
+        _addressed(message, query)
+        if (
+            not found.stale
+            and found.rcode in (Rcode.NOERROR, Rcode.NXDOMAIN)
+            and found.links
+            and plain_query(request.wire)
+        ):
+            self._keep_tail(message, found, request)
+        return message
+
+    def _keep_tail(self, message: Message, found: Found, request: Request) -> None:
+        """Keep an answer's octets for who asks the same in the same words."""
+        now = self._now()
+        edns = request.message.edns
+        whole = Message(
+            message.id,
+            message.flags,
+            rcode=message.rcode,
+            questions=message.questions,
+            answers=message.answers,
+            authority=message.authority,
+            edns=None if edns is None else EDNS(dnssec_ok=edns.dnssec_ok),
+        )
+        room = 512 if edns is None else min(edns.payload, EDNS().payload)
+        wire = whole.to_wire()
+        if len(wire) <= room:
+            self._tails.keep(request.wire, wire, found.expires - now, now)
+
+    # ── what is answered here ─────────────────────────────────────────────────
+
+    def _here(self, question: Question, flags: int) -> Message | None:
+        """The answer where it takes no looking up."""
+        rdtype = question.rdtype
+        if question.rdclass != _IN:
+            return _error(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
+        if rdtype in _NEVER:
+            return _error(question, flags, Rcode.NOTIMP, ExtendedError.NOT_SUPPORTED)
+        if rdtype == _RRSIG:
+            # Signatures go with what they cover; alone they would be as large as ANY.
+            return _error(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
+        local = self._local.answer(question.name, rdtype)
+        if local is not None:
+            return _local_message(local, question, flags)
+        if rdtype == _ANY:
+            message = _reply(question, flags)
+            message.answers = [Record(question.name, _HINFO, 3600, _ANY_ANSWER)]
+            return message
+        return None
+
+    def _compose(
+        self, found: Found, question: Question, flags: int, *, dnssec_ok: bool, authentic: bool
+    ) -> Message:
+        return compose(
+            found,
+            question,
+            dnssec_ok=dnssec_ok,
+            authentic=authentic and not flags & CD,
+            flags=flags,
+            now=self._now(),
+            stale_ttl=self._limits.stale_ttl,
+        )
+
+    # ── links ─────────────────────────────────────────────────────────────────
+
+    def _at_hand(self, name: Name, rdtype: int, *, check: bool) -> Found | None:
+        """The whole answer where all of it is known, fresh, and validated if it has to be."""
+        found = Found()
+        now = self._now()
+        current = name
+        for _ in range(self._limits.restarts + 1):
+            entry = self._known(current, rdtype, now)
+            if entry is None or entry.kind is Kind.FAILURE:
+                return None
+            if (
+                check
+                and self._checker is not None
+                and (entry.security in (Security.UNCHECKED, Security.BOGUS))
+            ):
+                return None
+            self._consider_prefetch(entry, current, rdtype, now)
+            following = self._add_link(found, entry, current, rdtype)
+            if following is None:
+                return found
+            current = following
+        return None
+
+    def _known(self, name: Name, rdtype: int, now: float) -> Entry | None:
+        entry = self.cache.find(name, rdtype, now)
+        if entry is None and self._checker is not None:
+            entry = self._denials.answer(name, rdtype, now)
+        return entry
+
+    def _add_link(self, found: Found, entry: Entry, name: Name, rdtype: int) -> Name | None:
+        """Add a link; where it leads, ``None`` at the end of the chain."""
+        try:
+            target = alias_target(entry, name, rdtype)
+        except DNSUsageError:
+            found.links.append((entry, name, None))
+            found.rcode = int(Rcode.YXDOMAIN)
+            return None
+        found.links.append((entry, name, target))
+        if target is None and entry.kind is Kind.NXDOMAIN:
+            found.rcode = int(Rcode.NXDOMAIN)
+        return target
+
+    async def _find(
+        self, name: Name, rdtype: int, *, check: bool, budget: Budget | None = None
+    ) -> Found:
+        """Follow a question to its end."""
+        found = Found()
+        if budget is None:
+            budget = self._iterator.budget()
+        current = name
+        seen = {name.key}
+        patience = self._limits.client_wait if self._limits.stale else None
+        for _ in range(self._limits.restarts + 1):
+            entry, stale = await self._link(current, rdtype, budget, patience)
+            found.stale |= stale
+            if entry.kind is Kind.FAILURE:
+                found.links.append((entry, current, None))
+                return found.fail(entry.reason, entry.text)
+            if check and self._checker is not None and not stale:
+                await self._checker.check(entry, current, rdtype, budget)
+                if entry.security is Security.BOGUS:
+                    found.links.append((entry, current, None))
+                    return found.fail(entry.reason, entry.text)
+                if entry.security is Security.UNCHECKED:
+                    return found.fail(int(ExtendedError.OTHER), "validation takes too long")
+                if entry.security is Security.SECURE and entry.zone is not None:
+                    self._denials.learn(entry.zone, entry, self._now())
+            following = self._add_link(found, entry, current, rdtype)
+            if following is None:
+                return found
+            if following.key in seen:
+                return found.fail(int(ExtendedError.OTHER), "aliases that lead in a circle")
+            seen.add(following.key)
+            current = following
+        # Its links are known: to find it out again costs nobody a question.
+        return found.fail(int(ExtendedError.OTHER), "too many aliases")
+
+    async def _link(
+        self, name: Name, rdtype: int, budget: Budget, patience: float | None
+    ) -> tuple[Entry, bool]:
+        """One link, from wherever it comes, and whether it is past its end."""
+        now = self._now()
+        entry = self._known(name, rdtype, now)
+        if entry is not None and entry.kind is not Kind.FAILURE:
+            self._consider_prefetch(entry, name, rdtype, now)
+            return entry, False
+        stale = self.cache.stale(name, rdtype, now) if patience is not None else None
+        if entry is not None:
+            if stale is not None:
+                self.gave_stale += 1
+                return stale, True
+            return entry, False
+        entry = await self._iterator.fetch(
+            name, rdtype, budget, patience=patience if stale is not None else None
+        )
+        if entry.kind is Kind.FAILURE and stale is not None:
+            self.gave_stale += 1
+            return stale, True
+        return entry, False
+
+    def _consider_prefetch(self, entry: Entry, name: Name, rdtype: int, now: float) -> None:
+        """Fetch anew what is asked for in the last tenth of its time."""
+        if (
+            self._prefetch
+            and entry.kind is Kind.RECORDS
+            and entry.ttl >= 10
+            and entry.expires - now < entry.ttl * 0.1
+            and not self._iterator.is_fetching(name, rdtype)
+            and not self._closed
+        ):
+            self.prefetched += 1
+            self._start(self._iterator.fetch(name, rdtype, self._iterator.budget()))
+
+    def _start(self, work: Any) -> None:
+        """Let something run beside the answer. (`Any`: a coroutine of whatever result.)"""
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _fetch_for_validator(
+        self, name: Name, rdtype: int, budget: Budget
+    ) -> Message:
+        """DS and DNSKEY for a validator, unvalidated: it validates them itself."""
+        found = await self._find(name, rdtype, check=False, budget=budget)
+        return self._compose(
+            found, Question(name, rdtype), CD, dnssec_ok=True, authentic=False
+        )
+
+    # ── operators ─────────────────────────────────────────────────────────────
+
+    def flush(self, name: Name | str) -> int:
+        """Forget all about a name; how many entries went."""
+        whole = _name(name)
+        self._tails.clear()
+        self._denials.flush(whole)
+        return self.cache.flush(whole)
+
+    def flush_zone(self, zone: Name | str) -> int:
+        """Forget all about a zone and what is beneath it; how many entries went."""
+        whole = _name(zone)
+        self._tails.clear()
+        self._denials.flush(whole)
+        return self.cache.flush_zone(whole)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._tails.clear()
+        self._denials.clear()
+        self.cache.clear()
+
+    def dump(self) -> Lines[str]:
+        """What is in the cache, line by line."""
+        return self.cache.dump(self._now())
+
+    def statistics(self) -> dict[str, int]:
+        """Counts, by name."""
+        return {
+            **self.cache.statistics(),
+            **self._servers.statistics(self._now()),
+            "asked": self.asked,
+            "quick": self.quickly,
+            "tails": len(self._tails),
+            "refused": self.refused + self._iterator.refused,
+            "joined": self._iterator.joined,
+            "at_work": self._iterator.jobs,
+            "upstream_queries": self._upstream.sent,
+            "upstream_timeouts": self._upstream.timeouts,
+            "upstream_tcp": self._upstream.over_tcp,
+            "upstream_spoofed": self._upstream.spoofed,
+            "prefetched": self.prefetched,
+            "stale": self.gave_stale,
+            "synthesized": self._denials.used,
+        }
+
+    async def aclose(self) -> None:
+        """Give up what is under way, and close connections. Harmless when done."""
+        self._closed = True
+        tasks = list(self._background)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        await self._iterator.aclose()
+        if self._checker is not None:
+            await self._checker.aclose()
+        if self._carrier is not None:
+            await self._carrier.aclose()
+
+    async def __aenter__(self) -> RecursiveResolver:
+        """The resolver itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """`aclose`."""
+        await self.aclose()
+
+
+_DROPPED: Final = -1
+"""In a response code's place: there is no answer."""
+
+
+def _name(name: Name | str) -> Name:
+    return Name(name) if isinstance(name, str) else name
+
+
+def _chance() -> float:
+    return secrets.randbits(32) / (1 << 32)
+
+
+def _client(peer: Any) -> str:
+    """What a client's questions are counted under. (`Any`: as `socket` names it.)"""
+    return address_key(peer, 32, 56) if isinstance(peer, tuple) else ""
+
+
+def _reply(question: Question, flags: int, rcode: int = 0) -> Message:
+    return Message(0, questions=[question]).reply(rcode, RA | RD | flags)
+
+
+def _error(question: Question, flags: int, rcode: int, reason: int) -> Message:
+    message = _reply(question, flags, int(rcode))
+    message.edns = EDNS(options=[reason_option(int(reason), "")])
+    return message
+
+
+def _local_message(local: LocalAnswer, question: Question, flags: int) -> Message:
+    if local.rcode is None:
+        message = _reply(question, flags)
+        message.rcode = _DROPPED
+        return message
+    message = _reply(question, flags, local.rcode)
+    message.answers = local.answers
+    message.authority = local.authority
+    if local.blocked:
+        message.edns = EDNS(options=[reason_option(int(ExtendedError.BLOCKED), "")])
+    return message
+
+
+def _addressed(message: Message, query: Message) -> Message:
+    """The answer under the query's id, its question in the query's letters."""
+    message.id = query.id
+    message.flags = message.flags & ~RD | query.flags & RD
+    message.questions = query.questions
+    return message

@@ -1,0 +1,570 @@
+"""The resolver as a whole, on a tree of four zones: what it asks, what it answers, what it keeps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from packages.names.tests.resolver_upstream import (
+    ORG,
+    ORG_ZONE,
+    OTHER,
+    ROOT,
+    TLD,
+    internet,
+    record,
+    resolver,
+    run,
+    texts,
+    truncated,
+    zone_server,
+)
+from sennit.core.interfaces import adapt
+from sennit.core.testing.clock import Clock
+from sennit.names.codes import Rcode, RRType
+from sennit.names.edns import EDNS
+from sennit.names.errors import DNSUsageError, NoSuchNameError
+from sennit.names.interfaces import IResponder
+from sennit.names.message import AA, AD, QR, RA, RD, Message
+from sennit.names.name import Name
+from sennit.names.request import Request
+from sennit.names.resolver.limits import ResolverLimits
+from sennit.names.resolver.resolver import RecursiveResolver
+
+A = int(RRType.A)
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with Clock() as found:
+        yield found
+
+
+def ask(name: str, rdtype: int = A, flags: int = RD, edns: EDNS | None = None) -> Request:
+    message = Message.query(name, rdtype, id=77, flags=flags, edns=edns)
+    return Request(message, message.to_wire(), ("127.0.0.1", 4000))
+
+
+def answer(clock: Clock, found: RecursiveResolver, request: Request) -> Message:
+    given = found.respond(request)
+    if not isinstance(given, Message):
+        given = run(clock, given)  # type: ignore[arg-type]  # a coroutine
+    assert isinstance(given, Message)
+    return given
+
+
+def test_a_name_is_found_from_the_root_down(clock: Clock) -> None:
+    net = internet()
+    found = run(clock, resolver(net, clock).resolve("www.org.example.", A))
+    assert texts(found.answers) == [
+        "www.org.example. 300 IN A 192.0.2.1",
+        "www.org.example. 300 IN A 192.0.2.2",
+    ]
+    assert found.flags & (QR | RA | RD) == QR | RA | RD
+    assert not found.flags & (AA | AD)
+
+
+def test_servers_are_asked_for_no_more_of_the_name_than_they_need(clock: Clock) -> None:
+    """RFC 9156 §3: the root learns the top label, its child one more."""
+    net = internet()
+    run(clock, resolver(net, clock).resolve("www.org.example.", A))
+    assert [each for each in net.asked if each[2] != ". IN NS"] == [
+        (ROOT, "udp", "example. IN A"),
+        (TLD, "udp", "org.example. IN A"),
+        (ORG, "udp", "www.org.example. IN A"),
+    ]
+
+
+def test_empty_names_on_the_way_are_passed_over(clock: Clock) -> None:
+    net = internet()
+    found = run(clock, resolver(net, clock).resolve("a.b.c.d.org.example.", A))
+    assert texts(found.answers) == ["a.b.c.d.org.example. 300 IN A 192.0.2.9"]
+    assert net.count(ORG) == 4
+
+
+def test_a_server_that_denies_names_on_the_way_is_asked_for_the_whole(clock: Clock) -> None:
+    """RFC 9156 §2.3: NXDOMAIN for an empty name is wrong, and common."""
+    net = internet()
+    right = net.servers[ORG]
+
+    def wrong(query: Message, transport: str) -> Message:
+        if query.question.name == Name("d.org.example."):
+            return query.reply(Rcode.NXDOMAIN, AA)
+        return right(query, transport)  # type: ignore[return-value]  # at once
+
+    net.servers[ORG] = wrong
+    found = run(clock, resolver(net, clock).resolve("a.b.c.d.org.example.", A))
+    assert texts(found.answers) == ["a.b.c.d.org.example. 300 IN A 192.0.2.9"]
+    strict = run(clock, resolver(net, clock, minimise="strict").resolve("a.b.c.d.org.example.", A))
+    assert strict.rcode == Rcode.NXDOMAIN
+
+
+def test_without_minimisation_the_whole_name_is_asked_for_at_once(clock: Clock) -> None:
+    net = internet()
+    run(clock, resolver(net, clock, minimise="off").resolve("www.org.example.", A))
+    assert net.count("", "www.org.example. IN A") == 3
+
+
+def test_what_is_known_is_not_asked_for_again(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    asked = len(net.asked)
+    clock.advance(100)
+    again = run(clock, ours.resolve("WWW.org.example.", A))
+    assert len(net.asked) == asked
+    assert {each.ttl for each in again.answers} <= {199, 200}
+    clock.advance(250)
+    run(clock, ours.resolve("www.org.example.", A))
+    assert len(net.asked) == asked + 1
+
+
+def test_absence_is_kept_as_long_as_the_soa_says(clock: Clock) -> None:
+    """RFC 2308 §5: the lesser of the SOA's TTL and its minimum."""
+    net = internet()
+    ours = resolver(net, clock)
+    for name, rdtype, rcode in (
+        ("no.org.example.", A, Rcode.NXDOMAIN),
+        ("www.org.example.", int(RRType.MX), Rcode.NOERROR),
+    ):
+        found = run(clock, ours.resolve(name, rdtype))
+        assert (found.rcode, found.answers) == (rcode, [])
+        assert [(str(each.name), each.ttl) for each in found.authority] == [("org.example.", 60)]
+        asked = len(net.asked)
+        clock.advance(50)
+        found = run(clock, ours.resolve(name, rdtype))
+        assert found.rcode == rcode
+        assert len(net.asked) == asked
+        clock.advance(15)
+        run(clock, ours.resolve(name, rdtype))
+        assert len(net.asked) == asked + 1
+
+
+def test_an_absent_name_is_absent_for_every_type(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("no.org.example.", A))
+    asked = len(net.asked)
+    assert run(clock, ours.resolve("no.org.example.", RRType.MX)).rcode == Rcode.NXDOMAIN
+    assert len(net.asked) == asked
+
+
+def test_aliases_lead_across_zones(clock: Clock) -> None:
+    net = internet()
+    net.delay = 0
+    found = run(clock, resolver(net, clock).resolve("away.org.example.", A))
+    assert [str(each) for each in found.answers] == [
+        "away.org.example. 300 IN CNAME host.other.example.",
+        "host.other.example. 300 IN A 192.0.2.50",
+    ]
+
+
+def test_a_dname_makes_aliases_of_names_beneath_it(clock: Clock) -> None:
+    """RFC 6672 §3.1; the second name beneath it takes no question to its owner's server."""
+    net = internet()
+    net.delay = 0
+    ours = resolver(net, clock)
+    found = run(clock, ours.resolve("x.old.org.example.", A))
+    assert [str(each) for each in found.answers] == [
+        "old.org.example. 300 IN DNAME new.org.example.",
+        "x.old.org.example. 300 IN CNAME x.new.org.example.",
+        "x.new.org.example. 300 IN A 192.0.2.7",
+    ]
+    before = net.count("", "old.org.example.")
+    other = run(clock, ours.resolve("y.old.org.example.", A))
+    assert other.rcode == Rcode.NXDOMAIN
+    assert net.count("", "old.org.example.") == before
+
+
+def test_a_dname_is_taken_over_tcp_alone(clock: Clock) -> None:
+    """HARDENING dns-9: one forged datagram would take over all that is beneath it."""
+    net = internet()
+    run(clock, resolver(net, clock).resolve("x.old.org.example.", A))
+    assert (ORG, "tcp", "x.old.org.example. IN A") in net.asked
+
+
+def test_the_same_question_is_asked_once_at_a_time(clock: Clock) -> None:
+    """HARDENING dns-8."""
+    net = internet()
+    ours = resolver(net, clock)
+
+    async def many() -> list[Message]:
+        return await asyncio.gather(*(ours.resolve("www.org.example.", A) for _ in range(50)))
+
+    found = run(clock, many())
+    assert all(len(each.answers) == 2 for each in found)
+    assert net.count("", "www.org.example. IN A") == 1
+    assert ours.statistics()["joined"] == 49
+
+
+def test_a_truncated_answer_is_asked_for_over_tcp(clock: Clock) -> None:
+    net = internet()
+    right = net.servers[ORG]
+
+    def cut(query: Message, transport: str) -> Message:
+        whole: Message = right(query, transport)  # type: ignore[assignment]  # at once
+        return truncated(whole) if transport == "udp" else whole
+
+    net.servers[ORG] = cut
+    found = run(clock, resolver(net, clock).resolve("www.org.example.", A))
+    assert len(found.answers) == 2
+    assert net.asked[-1] == (ORG, "tcp", "www.org.example. IN A")
+
+
+def test_a_server_without_edns_is_asked_without_from_then_on(clock: Clock) -> None:
+    """RFC 6891 §7: FORMERR or NOTIMP to what has an OPT."""
+    net = internet()
+    right = net.servers[ORG]
+
+    def old(query: Message, transport: str) -> Message:
+        if query.edns is not None:
+            return query.reply(Rcode.FORMERR)
+        return right(query, transport)  # type: ignore[return-value]  # at once
+
+    net.servers[ORG] = old
+    ours = resolver(net, clock)
+    assert len(run(clock, ours.resolve("www.org.example.", A)).answers) == 2
+    before = net.count(ORG)
+    run(clock, ours.resolve("x.new.org.example.", A))
+    assert net.messages[-1].edns is None
+    assert net.count(ORG) <= before + 2
+
+
+def test_a_silent_server_is_left_for_another_and_asked_again_later(clock: Clock) -> None:
+    net = internet()
+    second = "198.51.100.33"
+    both = ORG_ZONE.replace("ns.org.example. 3600 A", f"ns.org.example. 3600 A {second}\nns.org.example. 3600 A")
+    net.servers[TLD] = zone_server(
+        f"""
+        example. 3600 SOA ns.example. admin.example. 1 1800 900 604800 300
+        org.example. 3600 NS ns.org.example.
+        ns.org.example. 3600 A {ORG}
+        ns.org.example. 3600 A {second}
+        """
+    )
+    net.servers[ORG] = net.servers[second] = zone_server(both)
+    net.down.add(ORG)
+    ours = resolver(net, clock)
+    for index in range(6):
+        found = run(clock, ours.resolve(f"n{index}.org.example.", A))
+        assert found.rcode == Rcode.NXDOMAIN
+    assert net.count(ORG) <= 2  # its pause is respected
+
+
+def test_a_lost_datagram_is_sent_again(clock: Clock) -> None:
+    net = internet()
+    right = net.servers[ORG]
+    lost = [0]
+
+    def lossy(query: Message, transport: str) -> Message | None:
+        lost[0] += 1
+        return None if lost[0] == 1 else right(query, transport)  # type: ignore[return-value]  # at once
+
+    net.servers[ORG] = lossy
+    assert len(run(clock, resolver(net, clock).resolve("www.org.example.", A)).answers) == 2
+
+
+def test_the_root_is_asked_for_its_servers_once(clock: Clock) -> None:
+    """RFC 8109: what it says takes the place of the hints."""
+    net = internet()
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    run(clock, ours.resolve("nowhere.", A))
+    clock.advance(5)
+    run(clock, ours.resolve("elsewhere.", A))
+    assert net.count("", ". IN NS") == 1
+    assert any("a.root." in line for line in ours.dump())
+
+
+def test_stale_data_are_given_when_nobody_answers(clock: Clock) -> None:
+    """RFC 8767 §5: after 1.8 s the client gets them, with a TTL of 30 and an extended error."""
+    net = internet()
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    clock.advance(1000)
+    net.down.update({ROOT, TLD, ORG})
+    began = clock.time()
+    found = run(clock, ours.resolve("www.org.example.", A))
+    assert clock.time() - began == pytest.approx(1.8)
+    assert [each.ttl for each in found.answers] == [30, 30]
+    assert found.edns is not None
+    assert found.edns.options[0].data[:2] == b"\0\x03"
+    clock.advance(12)
+    began = clock.time()
+    run(clock, ours.resolve("www.org.example.", A))
+    assert clock.time() == began  # the failure is known: no wait
+    clock.advance(90000)
+    assert run(clock, ours.resolve("www.org.example.", A)).rcode == Rcode.SERVFAIL
+
+
+def test_a_stale_absence_has_its_own_extended_error(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("no.org.example.", A))
+    clock.advance(1000)
+    net.down.update({ROOT, TLD, ORG})
+    found = run(clock, ours.resolve("no.org.example.", A))
+    assert found.rcode == Rcode.NXDOMAIN
+    assert found.edns is not None
+    assert found.edns.options[0].data[:2] == b"\0\x13"
+
+
+def test_a_failure_is_kept_for_five_seconds(clock: Clock) -> None:
+    """RFC 9520 §3.2."""
+    net = internet()
+    net.servers[ORG] = lambda query, transport: query.reply(Rcode.SERVFAIL)
+    ours = resolver(net, clock)
+    assert run(clock, ours.resolve("www.org.example.", A)).rcode == Rcode.SERVFAIL
+    asked = len(net.asked)
+    clock.advance(4)
+    assert run(clock, ours.resolve("www.org.example.", A)).rcode == Rcode.SERVFAIL
+    assert len(net.asked) == asked
+    clock.advance(60)
+    run(clock, ours.resolve("www.org.example.", A))
+    assert len(net.asked) > asked
+
+
+def test_what_is_asked_for_near_its_end_is_fetched_again_before_it(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    before = net.count("", "www.org.example. IN A")
+    clock.advance(280)
+    found = run(clock, ours.resolve("www.org.example.", A))
+    assert found.answers[0].ttl < 30
+    clock.advance(1)
+    assert net.count("", "www.org.example. IN A") == before + 1
+    found = run(clock, ours.resolve("www.org.example.", A))
+    assert found.answers[0].ttl > 290
+    assert ours.statistics()["prefetched"] == 1
+
+
+def test_a_zone_is_forwarded_and_the_answer_believed_whole(clock: Clock) -> None:
+    net = internet()
+    forwarder = "198.51.100.77"
+
+    def resolve(query: Message, transport: str) -> Message:
+        assert query.flags & RD
+        reply = query.reply(0, RA)
+        reply.answers = [
+            record("a.corp.example. 60 CNAME b.corp.example."),
+            record("b.corp.example. 60 A 192.0.2.3"),
+        ]
+        return reply
+
+    net.servers[forwarder] = resolve
+    ours = resolver(net, clock, forward={"corp.example.": [f"tcp://{forwarder}:5353"]})
+    found = run(clock, ours.resolve("a.corp.example.", A))
+    assert len(found.answers) == 2
+    assert net.asked == [(forwarder, "tcp", "a.corp.example. IN A")]
+    run(clock, ours.resolve("b.corp.example.", A))
+    assert len(net.asked) == 1
+
+
+def test_when_forwarders_fail_the_tree_is_asked_if_that_is_wanted(clock: Clock) -> None:
+    from sennit.names.resolver.forward import Forward, read_server
+
+    net = internet()
+    zone = Name("org.example.")
+    alone = resolver(net, clock, forward={zone: ["198.51.100.99"]})
+    assert run(clock, alone.resolve("www.org.example.", A)).rcode == Rcode.SERVFAIL
+    servers = [read_server("198.51.100.99")]
+    both = resolver(net, clock, forward={zone: Forward(zone, servers, fallback=True)})
+    assert len(run(clock, both.resolve("www.org.example.", A)).answers) == 2
+
+
+def test_a_stub_zone_is_asked_at_the_servers_that_were_named(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock, stub={"org.example.": [ORG]})
+    assert len(run(clock, ours.resolve("www.org.example.", A)).answers) == 2
+    assert {each[0] for each in net.asked} == {ORG}
+
+
+# ── as a server's responder ──────────────────────────────────────────────────
+
+
+def test_it_is_a_responder(clock: Clock) -> None:
+    ours = resolver(internet(), clock)
+    assert adapt(IResponder, ours) is ours
+
+
+def test_clients_get_id_question_and_flags_back(clock: Clock) -> None:
+    ours = resolver(internet(), clock)
+    given = answer(clock, ours, ask("wWw.org.example."))
+    assert given.id == 77
+    assert given.question.name.wire == b"\x03wWw\x03org\x07example\0"
+    assert given.flags & (QR | RD | RA) == QR | RD | RA
+
+
+def test_strangers_and_questions_without_rd_are_refused(clock: Clock) -> None:
+    """HARDENING dns-6: recursion is for local networks."""
+    ours = resolver(internet(), clock)
+    request = ask("www.org.example.")
+    request.peer = ("192.0.2.77", 53)
+    assert answer(clock, ours, request).rcode == Rcode.REFUSED
+    assert answer(clock, ours, ask("www.org.example.", flags=0)).rcode == Rcode.REFUSED
+    run(clock, ours.resolve("www.org.example.", A))
+    answer(clock, ours, ask("www.org.example."))
+    assert ours.quick(ask("www.org.example.").wire, 512, ("192.0.2.77", 53)) is None
+
+
+def test_any_is_answered_with_hinfo(clock: Clock) -> None:
+    """RFC 8482 §4.2."""
+    net = internet()
+    given = answer(clock, resolver(net, clock), ask("www.org.example.", RRType.ANY))
+    assert texts(given.answers) == ['www.org.example. 3600 IN HINFO "RFC8482" ""']
+    assert net.asked == []
+
+
+def test_types_that_are_no_question_are_refused(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock)
+    for rdtype in (RRType.AXFR, RRType.IXFR, RRType.TSIG, RRType.OPT, RRType.MAILB, 0):
+        assert answer(clock, ours, ask("www.org.example.", rdtype)).rcode == Rcode.NOTIMP
+    assert answer(clock, ours, ask("www.org.example.", RRType.RRSIG)).rcode == Rcode.REFUSED
+    assert net.asked == []
+
+
+def test_local_names_go_nowhere(clock: Clock) -> None:
+    """RFC 6761, RFC 6303."""
+    net = internet()
+    ours = resolver(net, clock)
+    assert texts(answer(clock, ours, ask("localhost.")).answers) == [
+        "localhost. 10800 IN A 127.0.0.1"
+    ]
+    for name in ("x.invalid.", "1.1.168.192.in-addr.arpa.", "printer.home.arpa.", "x.onion."):
+        assert answer(clock, ours, ask(name)).rcode == Rcode.NXDOMAIN
+    assert net.asked == []
+
+
+def test_an_answer_that_was_given_comes_from_its_octets(clock: Clock) -> None:
+    ours = resolver(internet(), clock)
+    first = answer(clock, ours, ask("www.org.example."))
+    request = ask("WWW.Org.example.")
+    wire = ours.quick(request.wire, 512, ("127.0.0.1", 1))
+    assert wire is not None
+    again = Message.from_wire(wire)
+    assert again.question.name.wire == request.message.question.name.wire
+    assert again.answers == first.answers
+    assert (again.id, again.rcode) == (77, 0)
+
+
+def test_quick_answers_grow_old_and_end(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock, prefetch=False)
+    answer(clock, ours, ask("www.org.example."))
+    wire = ask("www.org.example.").wire
+    for _ in range(26):
+        clock.advance(10)
+        found = ours.quick(wire, 512, ("127.0.0.1", 1))
+        assert found is not None
+        assert 299 - clock.time() <= Message.from_wire(found).answers[0].ttl <= 300 - clock.time() + 1
+    clock.advance(12)
+    assert ours.quick(wire, 512, ("127.0.0.1", 1)) is None
+
+
+def test_types_whose_numbers_are_letters_are_told_apart(clock: Clock) -> None:
+    """HTTPS is 65, which is ``A``, whose lower case is 97."""
+    ours = resolver(internet(), clock)
+    answer(clock, ours, ask("www.org.example.", 65))
+    assert ours.quick(ask("www.org.example.", 65).wire, 512, ("127.0.0.1", 1)) is not None
+    assert ours.quick(ask("www.org.example.", 97).wire, 512, ("127.0.0.1", 1)) is None
+
+
+def test_a_quick_answer_has_an_opt_where_the_query_has_one(clock: Clock) -> None:
+    ours = resolver(internet(), clock)
+    for edns in (EDNS(), EDNS(dnssec_ok=True), EDNS(4096)):
+        request = ask("www.org.example.", edns=edns)
+        assert ours.quick(request.wire, 512, ("127.0.0.1", 1)) is None
+        answer(clock, ours, request)
+        wire = ours.quick(request.wire, 512, ("127.0.0.1", 1))
+        assert wire is not None
+        found = Message.from_wire(wire)
+        assert found.edns is not None
+        assert found.edns.dnssec_ok == edns.dnssec_ok
+        assert found.edns.payload == 1232
+
+
+def test_flushing_forgets_quick_answers_too(clock: Clock) -> None:
+    net = internet()
+    ours = resolver(net, clock)
+    answer(clock, ours, ask("www.org.example."))
+    assert ours.flush("www.org.example.") >= 1
+    assert ours.quick(ask("www.org.example.").wire, 512, ("127.0.0.1", 1)) is None
+    asked = len(net.asked)
+    answer(clock, ours, ask("www.org.example."))
+    assert len(net.asked) == asked + 1
+    assert ours.flush_zone("example.") >= 3
+    ours.clear()
+    assert ours.statistics()["entries"] == 0
+
+
+def test_a_client_has_so_many_questions_at_work(clock: Clock) -> None:
+    net = internet()
+    net.servers[ORG] = lambda query, transport: None
+    ours = resolver(net, clock, limits=ResolverLimits(client_jobs=3))
+
+    async def many() -> list[int]:
+        given: list[Any] = [ours.respond(ask(f"n{index}.org.example.")) for index in range(5)]
+        return [each.rcode for each in await asyncio.gather(*given)]
+
+    began = clock.time()
+    assert run(clock, many()) == [Rcode.SERVFAIL] * 5
+    assert ours.statistics()["refused"] == 2
+    assert clock.time() - began <= 10.1
+
+
+def test_typed_look_ups_work_on_it(clock: Clock) -> None:
+    ours = resolver(internet(), clock)
+    assert run(clock, ours.a("www.org.example")) == ["192.0.2.1", "192.0.2.2"]
+    with pytest.raises(NoSuchNameError):
+        run(clock, ours.mx("no.org.example"))
+
+
+def test_closing_gives_up_what_is_under_way(clock: Clock) -> None:
+    net = internet()
+    net.servers[ORG] = lambda query, transport: None
+    ours = resolver(net, clock)
+
+    async def close_soon() -> Message:
+        asked = asyncio.ensure_future(ours.resolve("www.org.example.", A))
+        await asyncio.sleep(0.2)
+        await ours.aclose()
+        return await asked
+
+    began = clock.time()
+    assert run(clock, close_soon()).rcode == Rcode.SERVFAIL
+    assert clock.time() - began < 1
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    with pytest.raises(DNSUsageError):
+        RecursiveResolver(minimise="never")
+    for server in ("ns.example", "udp://192.0.2.1:0", "gopher://192.0.2.1", "192.0.2.1\n", "udp://192.0.2.1#x"):
+        with pytest.raises(DNSUsageError):
+            RecursiveResolver(forward={".": [server]})
+
+
+def test_the_hints_of_iana_are_thirteen() -> None:
+    from sennit.names.resolver.hints import ROOT_HINTS
+
+    assert len(ROOT_HINTS) == 13
+    assert all(len(each) == 2 for each in ROOT_HINTS.values())
+
+
+def test_names_of_servers_elsewhere_are_looked_up(clock: Clock) -> None:
+    net = internet()
+    net.servers[TLD] = zone_server(
+        f"""
+        example. 3600 SOA ns.example. admin.example. 1 1800 900 604800 300
+        org.example. 3600 NS host.other.example.
+        other.example. 3600 NS ns.other.example.
+        ns.other.example. 3600 A {OTHER}
+        """
+    )
+    net.servers["192.0.2.50"] = net.servers[ORG]
+    found = run(clock, resolver(net, clock).resolve("www.org.example.", A))
+    assert len(found.answers) == 2

@@ -28,6 +28,9 @@
     │   ├── ProcessFailedError             it ended with something other than 0
     │   ├── ProcessTimeoutError (TimeoutError)   it took too long, and was killed
     │   └── ProcessLimitError              it said more than it may, and was killed
+    ├── NameLookupError                    a name could not be looked up, for now
+    │   ├── UnknownNameError               …for good: it does not exist
+    │   └── NoRecordsError                 …it exists without what was asked for
     └── ProtocolError                      the peer broke a rule of its protocol
 
 Nothing here imports more than the builtins, so engines may use it.
@@ -56,6 +59,8 @@ __all__ = [
     "LoginDenied",
     "LoginUnavailableError",
     "MissingExtraError",
+    "NameLookupError",
+    "NoRecordsError",
     "PoolFullError",
     "ProcessError",
     "ProcessFailedError",
@@ -68,6 +73,7 @@ __all__ = [
     "SpawnError",
     "TLSError",
     "TooManyTriesError",
+    "UnknownNameError",
     "UsageError",
 ]
 
@@ -339,6 +345,18 @@ class ProcessTimeoutError(ProcessError, TimeoutError):
 
 class ProcessLimitError(ProcessError):
     """It said more than there is room for, and was killed."""
+
+
+class NameLookupError(SennitError):
+    """A name could not be looked up; another time it may be (`sennit.core.resolver`)."""
+
+
+class UnknownNameError(NameLookupError):
+    """A name that does not exist."""
+
+
+class NoRecordsError(NameLookupError):
+    """A name that exists, and has no records of the kind asked for."""
 
 
 class ProtocolError(SennitError):

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sennit.core.ops.watch import BlockingWatch
     from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.eventloop import ReactorEventLoop
+    from sennit.core.resolver import IResolver
     from sennit.core.testing.network import MemoryNetwork
     from sennit.core.threads import ThreadPool
     from sennit.core.transport.process import SpawnOptions
@@ -143,6 +144,8 @@ class Reactor(Waking):
     """Who makes listening sockets; ``None``: whoever listens makes its own."""
     network: MemoryNetwork | None = None
     """Where endpoints are, for a test in memory; ``None``: in the kernel."""
+    resolver: IResolver | None = None
+    """Who looks names up for connecting (`sennit.core.resolver`); ``None``: the system."""
 
     def __init__(self, poller: str | None = None, *, threads: int | None = None) -> None:
         super().__init__(poller)
@@ -158,6 +161,7 @@ class Reactor(Waking):
         # Threads that wait for this one; None while it has not begun or has ended.
         self.blocked: set[Blocked] | None = None
         self.resolver_threads: ThreadPool | None = None
+        self.names_awaited = 0  # from `resolver`
 
     def defer_to_thread(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> Deferred[T]:
         """Run `fn` in the thread pool; the Deferred fires in this thread."""

@@ -245,6 +245,8 @@ class NodeTable(Table, kw_only=True, frozen=True):
         start_timeout: Seconds that a worker may take until it serves.
         hang_timeout: Seconds without an answer after which a worker is killed; 0 for never.
         bus: Where services publish and count: "memory:", "unix:PATH", or what a plugin brings.
+        resolver: Who looks names up where services connect to others: "system", or what a
+            plugin brings, such as "names". Left out, the system does.
         log_level: What the log on standard error begins at.
         log_format: Whether its lines are text for people, or JSON.
         watch: Seconds after which a callback that keeps the loop is named in the log; 0 to
@@ -263,6 +265,7 @@ class NodeTable(Table, kw_only=True, frozen=True):
     start_timeout: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     hang_timeout: Annotated[float, Meta(ge=0, le=3600)] = 30.0
     bus: Annotated[str, Meta(pattern="^[a-z][a-z0-9+.-]*:")] | None = None
+    resolver: Annotated[str, Meta(min_length=1)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     watch: Annotated[float, Meta(ge=0, le=3600)] = 0.0

@@ -238,6 +238,7 @@ class NodeRun:
             surroundings = self._surround(reactor)
             if surroundings is not None:
                 stack.push_async_callback(_close_bus, surroundings)
+            await self._look_names_up(stack, reactor)
             node = self.node = Node(
                 config,
                 reactor,
@@ -318,6 +319,18 @@ class NodeRun:
             return Surroundings(*open_bus(url, reactor))
         except SennitError as error:
             raise self._config.origin.error(("node", "bus"), str(error)) from error
+
+    async def _look_names_up(self, stack: AsyncExitStack, reactor: Reactor) -> None:
+        """Give the reactor the resolver that ``[node]`` names."""
+        from sennit.core.resolver import resolver
+
+        name = self._settings.resolver
+        if name is None or name == "system":
+            return
+        try:
+            reactor.resolver = await stack.enter_async_context(resolver(name=name, reactor=reactor))
+        except SennitError as error:
+            raise self._config.origin.error(("node", "resolver"), str(error)) from error
 
     async def _granted(self) -> None:
         """Everything is bound, nothing was accepted: here privileges are given up."""

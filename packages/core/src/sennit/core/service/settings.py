@@ -84,6 +84,7 @@ class Settings:
         start_timeout: Seconds.
         hang_timeout: Seconds; 0 for never.
         bus: A URL, or ``None``.
+        resolver: Name of the plugin that looks names up, or ``None`` for the system.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         log_format: ``text`` or ``json``.
         watch: Seconds; 0 for no watch.
@@ -104,6 +105,7 @@ class Settings:
     start_timeout: float = 60.0
     hang_timeout: float = 30.0
     bus: str | None = None
+    resolver: str | None = None
     log_level: str = "info"
     log_format: str = "text"
     watch: float = 0.0
@@ -135,6 +137,7 @@ class Settings:
             start_timeout=table.start_timeout,
             hang_timeout=table.hang_timeout,
             bus=table.bus,
+            resolver=table.resolver,
             log_level=options.log_level or table.log_level,
             log_format=options.log_format or table.log_format,
             watch=table.watch if options.watch is None else options.watch,

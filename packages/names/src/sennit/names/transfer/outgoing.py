@@ -39,6 +39,8 @@ MESSAGE: Final = 0x4000
 """Octets at which a message is full enough: as far as compression reaches (RFC 1035 §4.1.4)."""
 MAX_TRANSFERS: Final = 10
 """Transfers under way at once; one more is answered SERVFAIL, and the secondary tries again."""
+_FEW: Final = 100
+"""Records of differences that are sent whatever the zone has."""
 _AXFR: Final = int(RRType.AXFR)
 _IXFR: Final = int(RRType.IXFR)
 _SOA_OCTETS: Final = int(RRType.SOA).to_bytes(2, "big")
@@ -243,7 +245,7 @@ class TransferOut:
         entries = None if history is None else history.since(had.serial, zone.serial)
         changed = sum(each.records for each in entries or ())
         # Names are counted first, which is quick, records only where they might matter.
-        if changed > len(zone) and changed > _records(zone):
+        if changed > max(len(zone), _FEW) and changed > _records(zone):
             entries = None  # the zone is shorter than its differences
         if not over_udp:
             return self._several(message, zone.snapshot(), entries)

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zope.interface import implementer
+
 from sennit.names.codes import ExtendedError, Rcode, RRType, type_text
 from sennit.names.dnssec.anchors import TrustAnchors
 from sennit.names.dnssec.canonical import is_expanded, signed_owner, ttl_limit
@@ -28,6 +30,7 @@ from sennit.names.dnssec.numbers import ALGORITHMS, DIGESTS, SHA1_ALGORITHMS, SH
 from sennit.names.dnssec.reading import Answer, Run
 from sennit.names.dnssec.verdict import Link, Security, Verdict
 from sennit.names.errors import DNSError, DNSUsageError, ValidationError
+from sennit.names.interfaces import IValidator
 from sennit.names.rdata.alias import DNAME
 from sennit.names.rdata.basic import CNAME
 
@@ -51,6 +54,7 @@ _RRSIG: Final = int(RRType.RRSIG)
 _ANY: Final = int(RRType.ANY)
 
 
+@implementer(IValidator)
 class Validator:
     """Validates answers, and remembers the keys it found on the way.
 

@@ -1,0 +1,674 @@
+"""What a validator finds of answers, sound, tampered with, and made to cost much."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from zope.interface.verify import verifyObject
+
+from packages.names.tests.signed_tree import NOW, SignedZone, Tree
+from sennit.names.codes import ExtendedError, Rcode, RRType
+from sennit.names.dnssec.algorithms import PublicKey
+from sennit.names.dnssec.anchors import TrustAnchors
+from sennit.names.dnssec.keys import ZoneKey
+from sennit.names.dnssec.limits import ValidationLimits, Work
+from sennit.names.dnssec.numbers import Algorithm
+from sennit.names.dnssec.verdict import Security
+from sennit.names.errors import LookupTimeoutError
+from sennit.names.interfaces import IValidator
+from sennit.names.message import Message, Question, Record
+from sennit.names.name import Name
+from sennit.names.rdata import rdata_from_wire
+from sennit.names.rdata.address import A
+from sennit.names.rdata.basic import CNAME
+from sennit.names.rdata.dnssec import DNSKEY, DS, NSEC, NSEC3, RRSIG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sennit.names.dnssec.verdict import Verdict
+
+WWW = """
+www A 192.0.2.1
+www A 192.0.2.2
+*.wild TXT "x"
+real.wild TXT "y"
+alias CNAME www
+out CNAME www.other.test.
+into CNAME a.plain.test.
+renamed DNAME other.test.
+b.ent A 192.0.2.3
+loop1 CNAME loop2
+loop2 CNAME loop1
+"""
+KINDS = {"nsec": None, "nsec3": (b"\xaa\xbb", 3)}
+
+
+def grow(kind: str = "nsec", **named: object) -> Tree:
+    """``test.``, with zones beneath it that are signed, not signed, and signed without a DS."""
+    nsec3 = KINDS[kind]
+    return Tree(
+        SignedZone("test", WWW, nsec3=nsec3, **named),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # passed through
+        SignedZone("child.test", WWW, nsec3=nsec3),
+        SignedZone("other.test", WWW),
+        SignedZone("plain.test", "a A 192.0.2.9", signed=False),
+        SignedZone("island.test", WWW),
+        SignedZone("deep.child.test", WWW, nsec3=nsec3),
+        missing=["island.test"],
+    )
+
+
+@pytest.fixture(params=list(KINDS))
+def tree(request: pytest.FixtureRequest) -> Tree:
+    return grow(str(request.param))
+
+
+def test_a_validator_provides_its_interface(tree: Tree) -> None:
+    assert verifyObject(IValidator, tree.validator())
+
+
+@pytest.mark.parametrize(
+    ("name", "rdtype", "links"),
+    [
+        ("www.test", "A", 1),
+        ("WWW.Child.TEST", "A", 1),
+        ("www.deep.child.test", "A", 1),
+        ("x.wild.child.test", "TXT", 1),
+        ("x.y.wild.child.test", "TXT", 1),
+        ("x.wild.child.test", "A", 1),
+        ("nothing.child.test", "A", 1),
+        ("no.thing.at.all.test", "A", 1),
+        ("ent.child.test", "A", 1),
+        ("www.child.test", "MX", 1),
+        ("alias.child.test", "A", 2),
+        ("out.child.test", "A", 2),
+        ("www.renamed.child.test", "A", 3),
+        ("nothing.renamed.child.test", "A", 3),
+        ("child.test", "DS", 1),
+        ("plain.test", "DS", 1),
+        ("www.test", "DS", 1),
+        ("child.test", "DNSKEY", 1),
+        ("test", "DNSKEY", 1),
+        ("child.test", "SOA", 1),
+        ("www.child.test", "ANY", 1),
+    ],
+)
+def test_what_is_signed_is_secure(tree: Tree, name: str, rdtype: str, links: int) -> None:
+    verdict = tree.judge(name, rdtype)
+    assert verdict.security is Security.SECURE, verdict
+    assert verdict.info_code is None
+    assert verdict.reason == ""
+    assert len(verdict.links) >= links
+    assert 0 < verdict.ttl <= 3600
+
+
+@pytest.mark.parametrize("name", ["a.plain.test", "nothing.plain.test", "www.island.test"])
+def test_what_lies_beneath_an_unsigned_delegation_is_insecure(tree: Tree, name: str) -> None:
+    verdict = tree.judge(name)
+    assert verdict.security is Security.INSECURE
+    assert verdict.links[0].zone is None
+
+
+def test_an_alias_into_an_unsigned_zone_is_worth_what_that_is(tree: Tree) -> None:
+    verdict = tree.judge("into.child.test")
+    assert verdict.security is Security.INSECURE
+    assert [link.security for link in verdict.links] == [Security.SECURE, Security.INSECURE]
+
+
+def without(rdtypes: set[int]) -> Callable[[Message], Message]:
+    """Leaves records of these types, and their signatures, out of answers."""
+
+    def edit(message: Message) -> Message:
+        for section in (message.answers, message.authority):
+            section[:] = [
+                each
+                for each in section
+                if each.rdtype not in rdtypes
+                and not (isinstance(each.rdata, RRSIG) and each.rdata.type_covered in rdtypes)
+            ]
+        return message
+
+    return edit
+
+
+def unsigned(message: Message) -> Message:
+    """Leaves all signatures out."""
+    return without({RRType.RRSIG})(message)
+
+
+def changed(message: Message) -> Message:
+    """Puts another address in the place of each."""
+    for record in message.answers:
+        if isinstance(record.rdata, A):
+            record.rdata = rdata_from_wire(RRType.A, bytes((203, 0, 113, 66)))
+    return message
+
+
+DENYING = {int(RRType.NSEC), int(RRType.NSEC3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "rdtype", "edit", "code"),
+    [
+        ("www.child.test", "A", unsigned, ExtendedError.RRSIGS_MISSING),
+        ("www.child.test", "A", changed, ExtendedError.DNSSEC_BOGUS),
+        ("out.child.test", "A", changed, ExtendedError.DNSSEC_BOGUS),
+        ("nothing.child.test", "A", without(DENYING), ExtendedError.NSEC_MISSING),
+        ("www.child.test", "MX", without(DENYING), ExtendedError.NSEC_MISSING),
+        ("x.wild.child.test", "TXT", without(DENYING), ExtendedError.NSEC_MISSING),
+        ("nothing.child.test", "A", unsigned, ExtendedError.RRSIGS_MISSING),
+        ("child.test", "DS", without({RRType.DS}), ExtendedError.NSEC_MISSING),
+        ("plain.test", "DS", unsigned, ExtendedError.RRSIGS_MISSING),
+        ("www.child.test", "A", without({RRType.A}), ExtendedError.NSEC_MISSING),
+    ],
+)
+def test_what_was_tampered_with_is_bogus(
+    tree: Tree, name: str, rdtype: str, edit: Callable[[Message], Message], code: int
+) -> None:
+    verdict = tree.judge(name, rdtype, edit=edit)
+    assert verdict.security is Security.BOGUS
+    assert verdict.info_code == code, verdict
+    assert verdict.reason
+
+
+def test_no_delegation_can_be_hidden_by_leaving_its_proof_out(tree: Tree) -> None:
+    tree.change = without(DENYING | {int(RRType.DS)})
+    for name in ("www.child.test", "a.plain.test"):
+        assert tree.judge(name).security is Security.BOGUS
+
+
+def test_a_signed_zone_cannot_be_passed_off_as_an_unsigned_one(tree: Tree) -> None:
+    """An answer without signatures, and a proof about another delegation."""
+    tree.change = lambda message: message
+    other = tree.ask(Name("plain.test"), RRType.DS)
+
+    def swap(message: Message) -> Message:
+        if message.question.rdtype == RRType.DS and message.question.name == Name("child.test"):
+            message.answers, message.authority = [], list(other.authority)
+        return message
+
+    tree.change = swap
+    verdict = tree.judge("www.child.test", edit=unsigned)
+    assert verdict.security is Security.BOGUS
+
+
+def test_nxdomain_and_nodata_are_not_taken_for_each_other(tree: Tree) -> None:
+    def denied(message: Message) -> Message:
+        message.rcode = Rcode.NXDOMAIN
+        return message
+
+    def there(message: Message) -> Message:
+        message.rcode = Rcode.NOERROR
+        return message
+
+    for name, rdtype in (("www.child.test", "MX"), ("ent.child.test", "A"), ("www.test", "A")):
+        assert tree.judge(name, rdtype, edit=denied).security is Security.BOGUS
+    assert tree.judge("nothing.child.test", edit=there).security is Security.BOGUS
+
+
+def test_a_wildcard_answer_is_no_answer_where_the_name_exists(tree: Tree) -> None:
+    """Not even beside all the proofs that the zone has."""
+    zone = tree.zones[Name("child.test")]
+    name = Name("real.wild.child.test")
+    message = Message(0, questions=[Question(name, RRType.TXT)])
+    message.answers = zone.records(zone.sets[Name("*.wild.child.test"), int(RRType.TXT)], name)
+    for (_, rdtype), rrset in zone.sets.items():
+        if rdtype in DENYING:
+            message.authority += zone.records(rrset)
+    verdict = asyncio.run(tree.validator().validate(message, message.question, tree.fetch))
+    assert verdict.security is Security.BOGUS
+    assert verdict.info_code == ExtendedError.NSEC_MISSING
+
+
+def test_the_parents_side_of_a_cut_says_nothing_of_the_childs_types() -> None:
+    """RFC 6840 §4.1: the NSEC of a delegation has no A, and the child may."""
+    tree = grow()
+    parent = tree.zones[Name("test")]
+    message = Message(0, questions=[Question(Name("child.test"), RRType.A)])
+    message.authority = parent.proofs(Name("child.test"), Name("child.test"), None)
+    question = message.question
+    verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
+    assert verdict.security is Security.BOGUS
+    message.rcode = Rcode.NXDOMAIN
+    below = Question(Name("www.child.test"), RRType.A)
+    verdict = asyncio.run(tree.validator().validate(message, below, tree.fetch))
+    assert verdict.security is Security.BOGUS
+
+
+def test_the_childs_side_of_a_cut_says_nothing_of_its_ds(tree: Tree) -> None:
+    """RFC 4035 §5.2: otherwise a child could take itself out of the chain."""
+    child = tree.zones[Name("child.test")]
+    own = child.proofs(child.origin, child.origin, None)
+
+    def lie(message: Message) -> Message:
+        if message.question.rdtype == RRType.DS and message.question.name == child.origin:
+            message.answers, message.authority = [], list(own)
+        return message
+
+    tree.change = lie
+    assert tree.judge("www.child.test").security is Security.BOGUS
+    assert tree.judge("www.child.test", edit=unsigned).security is Security.BOGUS
+
+
+def test_an_opt_out_span_proves_no_absence_and_hides_unsigned_delegations() -> None:
+    """RFC 5155 §9.2: such an answer is not authentic data."""
+    tree = Tree(
+        SignedZone("test", WWW + "zone1 NS ns.zone1\n", nsec3=(b"", 0), opt_out=True),
+        SignedZone("child.test", WWW, nsec3=(b"", 0), opt_out=True),
+        SignedZone("plain.test", "a A 192.0.2.9", signed=False),
+    )
+    assert tree.judge("www.child.test").security is Security.SECURE
+    assert tree.judge("www.child.test", "MX").security is Security.SECURE
+    assert tree.judge("nothing.child.test").security is Security.INSECURE
+    assert tree.judge("x.wild.child.test", "TXT").security is Security.INSECURE
+    assert tree.judge("a.plain.test").security is Security.INSECURE
+    assert tree.judge("plain.test", "DS").security is Security.INSECURE
+
+
+# ── time ──────────────────────────────────────────────────────────────────────
+
+
+def test_signatures_are_good_from_inception_to_expiration_with_some_skew(tree: Tree) -> None:
+    for moment, security, code in (
+        (NOW - 3600 - 299, Security.SECURE, None),
+        (NOW - 3600 - 301, Security.BOGUS, ExtendedError.SIGNATURE_NOT_YET_VALID),
+        (NOW + 86400 + 299, Security.SECURE, None),
+        (NOW + 86400 + 301, Security.BOGUS, ExtendedError.SIGNATURE_EXPIRED),
+    ):
+        tree.now = float(moment)
+        verdict = tree.judge("www.child.test")
+        assert verdict.security is security, moment
+        assert verdict.info_code == code
+
+
+def test_nothing_is_kept_longer_than_its_signature_is_good(tree: Tree) -> None:
+    zone = tree.zones[Name("child.test")]
+    zone.resign(zone.sets[Name("www.child.test"), int(RRType.A)], (-10, 100))
+    assert tree.judge("www.child.test").ttl == 100
+    assert tree.judge("www.child.test", "MX").ttl == 3600
+
+
+def test_a_ttl_is_no_longer_than_the_one_that_was_signed(tree: Tree) -> None:
+    def raised(message: Message) -> Message:
+        for each in message.answers:
+            each.ttl = 86400
+        return message
+
+    assert tree.judge("www.child.test", edit=raised).ttl == 3600
+
+
+def test_keys_are_remembered_as_long_as_they_may_be(tree: Tree) -> None:
+    validator = tree.validator()
+    assert tree.judge("www.child.test", validator=validator).security is Security.SECURE
+    first = len(tree.asked)
+    assert first == 3  # DNSKEY of test., DS and DNSKEY of child.test.
+    for name in ("alias.child.test", "nothing.child.test", "www.test"):
+        assert tree.judge(name, validator=validator).security is Security.SECURE
+    assert len(tree.asked) == first
+    tree.now += 3601
+    assert tree.judge("www.child.test", validator=validator).security is Security.SECURE
+    assert len(tree.asked) == 2 * first
+    validator.forget(Name("child.test"))
+    tree.judge("www.child.test", validator=validator)
+    assert len(tree.asked) == 2 * first + 2
+
+
+def test_a_wall_clock_that_jumps_does_not_end_what_is_remembered(tree: Tree) -> None:
+    """HARDENING fault-12: what is remembered is held to a clock that only goes forward."""
+    validator = tree.validator(clock=lambda: 5.0)
+    tree.judge("www.child.test", validator=validator)
+    asked = len(tree.asked)
+    tree.now += 7200
+    assert tree.judge("www.child.test", validator=validator).security is Security.SECURE
+    assert len(tree.asked) == asked
+
+
+def test_faults_are_remembered_for_seconds(tree: Tree) -> None:
+    """RFC 4035 §4.7: a zone that is broken is not asked again by every question."""
+    validator = tree.validator()
+    sound, tree.change = tree.change, unsigned
+    assert tree.judge("www.child.test", validator=validator).security is Security.BOGUS
+    tree.change = sound
+    verdict = tree.judge("www.child.test", validator=validator)
+    assert verdict.security is Security.BOGUS
+    tree.now += 11
+    assert tree.judge("www.child.test", validator=validator).security is Security.SECURE
+
+
+def test_what_nobody_answers_makes_an_answer_bogus_and_is_not_remembered(tree: Tree) -> None:
+    validator = tree.validator()
+
+    async def fails(name: Name, rdtype: int) -> Message:
+        raise LookupTimeoutError("nobody answers")
+
+    async def refuses(name: Name, rdtype: int) -> Message:
+        return Message(0, rcode=Rcode.SERVFAIL, questions=[Question(name, rdtype)])
+
+    name = Name("www.child.test")
+    for fetch in (fails, refuses):
+        verdict = asyncio.run(validator.validate(tree.resolve(name, 1), Question(name, 1), fetch))
+        assert verdict.security is Security.BOGUS
+        assert verdict.info_code == ExtendedError.NO_REACHABLE_AUTHORITY
+    assert tree.judge("www.child.test", validator=validator).security is Security.SECURE
+
+
+# ── anchors ───────────────────────────────────────────────────────────────────
+
+
+def test_without_an_anchor_above_nothing_can_be_said(tree: Tree) -> None:
+    tree.anchors = TrustAnchors([(Name("example"), tree.zones[Name("test")].key.ds())])
+    for name in ("www.child.test", "nothing.child.test"):
+        verdict = tree.judge(name, edit=unsigned)
+        assert verdict.security is Security.INDETERMINATE
+        assert verdict.info_code == ExtendedError.DNSSEC_INDETERMINATE
+    assert tree.judge("www.child.test").security is Security.INDETERMINATE
+
+
+def test_an_anchor_may_be_a_key_and_stand_at_an_island(tree: Tree) -> None:
+    island = tree.zones[Name("island.test")]
+    tree.anchors.add(island.origin, island.key.dnskey)
+    assert tree.judge("www.island.test").security is Security.SECURE
+
+
+def test_a_wrong_anchor_makes_all_bogus(tree: Tree) -> None:
+    wrong = ZoneKey.generate(Name("test"), Algorithm.ED25519)
+    tree.anchors.replace(Name("test"), [wrong.ds()])
+    verdict = tree.judge("www.test")
+    assert (verdict.security, verdict.info_code) == (Security.BOGUS, ExtendedError.DNSKEY_MISSING)
+
+
+def test_a_negative_anchor_switches_validation_off_for_a_while(tree: Tree) -> None:
+    """RFC 7646: beneath the name, until its time is over."""
+    tree.anchors.distrust(Name("child.test"), NOW + 100)
+    for name in ("www.child.test", "www.deep.child.test", "nothing.child.test"):
+        assert tree.judge(name, edit=changed).security is Security.INSECURE
+    assert tree.judge("www.other.test").security is Security.SECURE
+    tree.now += 101
+    assert tree.judge("www.child.test", edit=changed).security is Security.BOGUS
+    tree.anchors.distrust(Name("child.test"), NOW + 1000)
+    tree.anchors.trust_again(Name("child.test"))
+    assert tree.judge("www.child.test").security is Security.SECURE
+
+
+def test_a_revoked_key_verifies_nothing(tree: Tree) -> None:
+    """RFC 5011 §2.1."""
+    zone = tree.zones[Name("child.test")]
+    key = (zone.origin, int(RRType.DNSKEY))
+    zone.sets[key].rdatas = (zone.key.revoked().dnskey,)
+    zone.key = zone.key.revoked()
+    zone.resign(zone.sets[key])
+    assert tree.judge("www.child.test").security is Security.BOGUS
+
+
+def test_a_key_without_the_zone_flag_is_no_key_of_a_zone(tree: Tree) -> None:
+    zone = tree.zones[Name("child.test")]
+    zone.sets[zone.origin, int(RRType.DNSKEY)].rdatas = (DNSKEY(0, 3, 15, zone.key.private.octets),)
+    verdict = tree.judge("www.child.test")
+    assert verdict.info_code == ExtendedError.NO_ZONE_KEY_BIT_SET
+
+
+# ── algorithms ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("algorithm", [8, 10, 13, 14, 15, 16])
+def test_each_algorithm_makes_a_zone_secure(algorithm: int) -> None:
+    tree = Tree(SignedZone("test", WWW, algorithm=algorithm))
+    assert tree.judge("www.test").security is Security.SECURE
+    assert tree.judge("nothing.test").security is Security.SECURE
+    assert tree.judge("www.test", edit=changed).security is Security.BOGUS
+
+
+@pytest.mark.parametrize("algorithm", [5, 7])
+def test_sha1_counts_only_where_somebody_says_so(algorithm: int) -> None:
+    """RFC 9905 §2: as if it were not supported, hence insecure."""
+    tree = Tree(SignedZone("test", WWW), SignedZone("old.test", WWW, algorithm=algorithm))
+    verdict = tree.judge("www.old.test")
+    assert verdict.security is Security.INSECURE
+    assert verdict.info_code == ExtendedError.UNSUPPORTED_DNSKEY_ALGORITHM
+    validator = tree.validator(sha1=True)
+    assert tree.judge("www.old.test", validator=validator).security is Security.SECURE
+    assert tree.judge("www.old.test", validator=validator, edit=changed).security is Security.BOGUS
+
+
+def test_a_ds_whose_digest_does_not_count_makes_its_zone_insecure() -> None:
+    tree = Tree(SignedZone("test", WWW), SignedZone("child.test", WWW), missing=["child.test"])
+    parent, child = tree.zones[Name("test")], tree.zones[Name("child.test")]
+
+    def delegate(*digests: int) -> Verdict:
+        for key in [(child.origin, int(RRType.DS)), *[k for k in parent.sets if k[1] == 47]]:
+            parent.sets.pop(key, None)
+        parent.sets.pop((parent.origin, int(RRType.DNSKEY)))
+        for digest in digests:
+            parent.put(child.origin, child.key.ds(digest))
+        parent.sign()
+        return tree.judge("www.child.test")
+
+    verdict = delegate(1)
+    assert verdict.security is Security.INSECURE
+    assert verdict.info_code == ExtendedError.UNSUPPORTED_DS_DIGEST_TYPE
+    assert delegate(1, 4).security is Security.SECURE
+    assert delegate(2).security is Security.SECURE
+
+
+def test_a_weak_digest_does_not_stand_in_for_a_strong_one() -> None:
+    """RFC 4509 §3: a SHA-1 DS is passed over where there is a better one."""
+    tree = Tree(SignedZone("test", WWW), SignedZone("child.test", WWW), missing=["child.test"])
+    parent, child = tree.zones[Name("test")], tree.zones[Name("child.test")]
+    good = child.key.ds(2)
+    parent.put(child.origin, child.key.ds(1))
+    parent.put(child.origin, DS(good.key_tag, good.algorithm, 2, bytes(32)))
+    parent.resign(parent.sets[child.origin, int(RRType.DS)])
+    assert tree.judge("www.child.test").security is Security.BOGUS
+    validator = tree.validator(sha1=True)
+    assert tree.judge("www.child.test", validator=validator).security is Security.BOGUS
+
+
+# ── work ──────────────────────────────────────────────────────────────────────
+
+
+def twin(key: DNSKEY, turn: int) -> DNSKEY:
+    """Another key with the same tag: the sum of its words does not mind their order."""
+    octets = key.public_key
+    words = [octets[index : index + 2] for index in range(0, len(octets), 2)]
+    words = words[turn % len(words) :] + words[: turn % len(words)]
+    words[turn // len(words) % 8], words[9] = words[9], words[turn // len(words) % 8]
+    return DNSKEY(key.flags, key.protocol, key.algorithm, b"".join(words))
+
+
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What each verification of a signature found, in order."""
+    found: list[bool] = []
+    verify = PublicKey.verify
+
+    def counted(self: PublicKey, signature: bytes, data: bytes) -> bool:
+        found.append(verify(self, signature, data))
+        return found[-1]
+
+    monkeypatch.setattr(PublicKey, "verify", counted)
+    return found
+
+
+def test_keytrap_costs_a_fixed_number_of_signatures(verified: list[bool]) -> None:
+    """CVE-2023-50387: many keys of one tag, and many signatures that name it."""
+    tree = grow()
+    zone = tree.zones[Name("child.test")]
+    keys = zone.sets[zone.origin, int(RRType.DNSKEY)]
+    keys.rdatas = (*[twin(zone.key.dnskey, turn) for turn in range(1, 26)], zone.key.dnskey)
+    assert len({each.wire for each in keys.rdatas}) == 26
+    zone.resign(keys)
+    www = zone.sets[Name("www.child.test"), int(RRType.A)]
+    good = zone.signatures[www.name, www.rdtype][0]
+    forged: list[RRSIG] = []
+    for turn in range(200):
+        each = zone.key.sign(www, NOW - 3600, NOW + 86400 + turn)
+        each.signature = bytes(64)
+        each._wire = None
+        forged.append(each)
+    zone.signatures[www.name, www.rdtype] = [*forged, good]
+    verdict = tree.judge("www.child.test")
+    assert verdict.security is Security.BOGUS
+    assert "failures" in verdict.reason
+    assert len(verified) <= 3 + 9
+    assert verified.count(False) <= 9
+
+
+def test_keytrap_at_the_keys_and_at_the_delegation_is_bounded_too(verified: list[bool]) -> None:
+    tree = grow()
+    zone, parent = tree.zones[Name("child.test")], tree.zones[Name("test")]
+    keys = zone.sets[zone.origin, int(RRType.DNSKEY)]
+    keys.rdatas = (*[twin(zone.key.dnskey, turn) for turn in range(1, 60)], zone.key.dnskey)
+    zone.resign(keys)
+    verdict = tree.judge("www.child.test")
+    assert verdict.security is Security.BOGUS
+    assert "60 keys" in verdict.reason
+    assert len(verified) <= 3
+    keys.rdatas = (zone.key.dnskey,)
+    zone.resign(keys)
+    for turn in range(40):
+        parent.put(zone.origin, DS(turn, 15, 2, bytes(32)))
+    parent.resign(parent.sets[zone.origin, int(RRType.DS)])
+    verdict = tree.judge("www.child.test")
+    assert verdict.security is Security.BOGUS
+    assert "41 DS" in verdict.reason
+
+
+def test_many_signatures_of_one_rrset_are_not_all_looked_at(verified: list[bool]) -> None:
+    tree = grow()
+    zone = tree.zones[Name("child.test")]
+    www = zone.sets[Name("www.child.test"), int(RRType.A)]
+    expired = [zone.key.sign(www, NOW - 9000 - turn, NOW - 8000) for turn in range(50)]
+    zone.signatures[www.name, www.rdtype][:0] = expired
+    assert tree.judge("www.child.test").security is Security.BOGUS
+    zone.signatures[www.name, www.rdtype][:45] = []
+    assert tree.judge("www.child.test").security is Security.SECURE
+    assert all(verified)
+
+
+def test_nsec3_costs_a_fixed_number_of_hashes() -> None:
+    """CVE-2023-50868: long names, and as many iterations as a zone likes."""
+    tree = Tree(SignedZone("test", WWW, nsec3=(b"salt", 50)))
+    validator = tree.validator(limits=ValidationLimits(hashes=20))
+    long = ".".join("a" * 60) + ".test"
+    work = Work(validator.limits)
+    question = Question(Name(long), RRType.A)
+    message = tree.resolve(question.name, question.rdtype)
+    verdict = asyncio.run(validator.judge(message, question, tree.fetch, work))
+    assert verdict.security is Security.BOGUS
+    assert "hashes" in verdict.reason
+    assert work.hashes == 20
+    assert tree.judge(long).security is Security.SECURE  # the longest name there can be is, too
+
+
+def test_too_many_iterations_make_a_zone_insecure() -> None:
+    """RFC 9276 §3.2."""
+    tree = Tree(SignedZone("test", WWW), SignedZone("hard.test", WWW, nsec3=(b"", 51)))
+    assert tree.judge("www.hard.test").security is Security.SECURE
+    verdict = tree.judge("nothing.hard.test")
+    assert verdict.security is Security.INSECURE
+    assert verdict.info_code == ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS
+    limits = ValidationLimits(iterations=60)
+    validator = tree.validator(limits=limits)
+    assert tree.judge("nothing.hard.test", validator=validator).security is Security.SECURE
+
+
+def test_a_chain_of_zones_without_end_is_bounded() -> None:
+    names = ["test"]
+    for turn in range(20):
+        names.append(f"z{turn}.{names[-1]}")
+    tree = Tree(*[SignedZone(name, WWW) for name in names])
+    assert tree.judge(f"www.{names[-1]}").security is Security.SECURE
+    validator = tree.validator(limits=ValidationLimits(fetches=10))
+    verdict = tree.judge(f"www.{names[-1]}", validator=validator)
+    assert verdict.security is Security.BOGUS
+    assert "fetches" in verdict.reason
+
+
+def test_the_fault_of_one_answers_cost_is_not_its_zones(tree: Tree) -> None:
+    limits = ValidationLimits(fetches=1)
+    validator = tree.validator(limits=limits)
+    assert tree.judge("www.deep.child.test", validator=validator).security is Security.BOGUS
+    validator.limits = ValidationLimits()
+    assert tree.judge("www.deep.child.test", validator=validator).security is Security.SECURE
+
+
+def test_aliases_in_a_circle_end(tree: Tree) -> None:
+    verdict = tree.judge("loop1.child.test")
+    assert verdict.security is Security.SECURE
+    assert len(verdict.links) == 2
+
+
+def test_a_cname_that_its_dname_does_not_make_is_bogus(tree: Tree) -> None:
+    """RFC 6672 §5.3.1: it is not signed, and has to be what the DNAME says."""
+
+    def elsewhere(message: Message) -> Message:
+        for each in message.answers:
+            if isinstance(each.rdata, CNAME):
+                each.rdata = CNAME(Name("www.plain.test"))
+        return message
+
+    assert tree.judge("www.renamed.child.test", edit=elsewhere).security is Security.BOGUS
+    without_cname = tree.judge("www.renamed.child.test", edit=without({RRType.CNAME}))
+    assert without_cname.security is Security.SECURE
+
+
+def test_an_alias_that_was_added_is_bogus(tree: Tree) -> None:
+    def aliased(message: Message) -> Message:
+        cname = CNAME(Name("www.child.test"))
+        message.answers[:0] = [Record(Name("bank.child.test"), RRType.CNAME, 60, cname)]
+        message.rcode = Rcode.NOERROR
+        return message
+
+    message = aliased(tree.resolve(Name("www.child.test"), RRType.A))
+    question = Question(Name("bank.child.test"), RRType.A)
+    verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
+    assert verdict.security is Security.BOGUS
+    assert verdict.info_code == ExtendedError.RRSIGS_MISSING
+
+
+def test_errors_are_nobodys_proof(tree: Tree) -> None:
+    message = Message(0, rcode=Rcode.REFUSED, questions=[Question(Name("www.test"), 1)])
+    verdict = asyncio.run(tree.validator().validate(message, message.question, tree.fetch))
+    assert verdict.security is Security.INDETERMINATE
+    assert verdict.links == ()
+
+
+def test_signatures_by_themselves_are_not_proven(tree: Tree) -> None:
+    zone = tree.zones[Name("test")]
+    message = Message(0, questions=[Question(Name("www.test"), RRType.RRSIG)])
+    www = zone.sets[Name("www.test"), int(RRType.A)]
+    message.answers = [each for each in zone.records(www) if isinstance(each.rdata, RRSIG)]
+    verdict = asyncio.run(tree.validator().validate(message, message.question, tree.fetch))
+    assert verdict.security is Security.INSECURE
+
+
+def test_a_verdict_gives_what_caches_need(tree: Tree) -> None:
+    validator = tree.validator()
+    verdict = tree.judge("nothing.child.test", validator=validator)
+    (link,) = verdict.links
+    assert link.zone == Name("child.test")
+    assert {each.rdtype for each in link.proof} - DENYING == {RRType.SOA}
+    assert all(
+        isinstance(each.rdata, NSEC | NSEC3) or each.rdtype == RRType.SOA
+        for each in verdict.proofs()
+    )
+    assert verdict.of(Name("NOTHING.child.test"), RRType.A) is link
+    wildcard = tree.judge("x.wild.child.test", "TXT").links[0]
+    assert wildcard.encloser == Name("wild.child.test")
+    assert wildcard.proof
+    assert validator.validated[Security.SECURE] == 1
+    assert "SECURE" in repr(verdict)
+    assert "absence" in repr(link)
+
+
+def test_a_forged_proof_beside_a_good_one_is_no_proof(tree: Tree) -> None:
+    """What a cache may conclude from are the records of `Link.proof` alone."""
+
+    def forged(message: Message) -> Message:
+        owner = Name("aaa.child.test")
+        message.authority.append(Record(owner, RRType.NSEC, 60, NSEC(Name("zzz.child.test"), ())))
+        return message
+
+    assert tree.judge("nothing.child.test", edit=forged).security is Security.BOGUS

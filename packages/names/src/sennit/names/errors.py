@@ -9,7 +9,7 @@
     ├── DNSUsageError            the caller asked for what cannot be (is a ValueError)
     │   └── PresentationError    text that is no name, record or zone: file, line, what is allowed
     │       └── ZoneError        records that cannot be a zone, or a change of one
-    └── LookupFailedError        there is no answer, whatever the reason
+    └── LookupFailedError        there is no answer, whatever the reason (is a core NameLookupError)
         ├── NoSuchNameError      NXDOMAIN: the name does not exist
         ├── NoDataError          the name exists, without records of this type
         ├── ResponseError        the server answered with an error: SERVFAIL, REFUSED, NOTAUTH …
@@ -22,7 +22,14 @@
 
 from __future__ import annotations
 
-from sennit.core.errors import ProtocolError, SennitError, UsageError
+from sennit.core.errors import (
+    NameLookupError,
+    NoRecordsError,
+    ProtocolError,
+    SennitError,
+    UnknownNameError,
+    UsageError,
+)
 
 __all__ = [
     "DNSError",
@@ -124,15 +131,15 @@ class ZoneError(PresentationError):
         self.problems = problems or (str(self),)
 
 
-class LookupFailedError(DNSError):
+class LookupFailedError(DNSError, NameLookupError):
     """There is no answer to a question."""
 
 
-class NoSuchNameError(LookupFailedError):
+class NoSuchNameError(LookupFailedError, UnknownNameError):
     """The name does not exist (RFC 2308 §2.1)."""
 
 
-class NoDataError(LookupFailedError):
+class NoDataError(LookupFailedError, NoRecordsError):
     """The name exists, and has no records of the type asked for (RFC 2308 §2.2)."""
 
 

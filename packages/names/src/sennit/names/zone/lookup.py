@@ -206,7 +206,9 @@ class Lookup:
         if met is _Met.DNAME:
             assert node is not None
             self.plain = False
-            return self._rewrite(node, at, name)
+            target = self._rewrite(node, at, name)
+            # Who asks for CNAME has it with that.
+            return None if rdtype in (CNAME, _ANY) else target
         prover = None
         if self._signed and zone.chain is not None:
             prover = Prover(zone.chain, zone.origin.key)

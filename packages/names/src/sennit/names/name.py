@@ -175,16 +175,15 @@ class Name:
         return trusted(wire)
 
     def relative_to(self, origin: Name | None) -> str:
-        """In text, without `origin` at its end where it is beneath it: ``www``, ``@``."""
-        if origin is None or not self.is_below(origin):
+        """In text, without `origin` at its end where it is beneath it: ``www``, ``@``.
+
+        A name that ends in other letters than `origin` is written whole, so that reading it
+        again gives the same octets.
+        """
+        if origin is None or not self.wire.endswith(origin.wire) or not self.is_below(origin):
             return str(self)
-        if len(self.wire) == len(origin.wire):
-            return "@"
-        return (
-            _text(self.wire[: len(self.wire) - len(origin.wire)] + b"\0")[:-1]
-            if (not origin.is_root)
-            else str(self)[:-1]
-        )
+        cut = len(self.wire) - len(origin.wire)
+        return _text(self.wire[:cut] + b"\0")[:-1] if cut else "@"
 
     def __str__(self) -> str:
         """Presentation form, with the dot at its end; octets that are not plain are escaped."""

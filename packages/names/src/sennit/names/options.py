@@ -18,14 +18,13 @@ Not here: what a server or client does with them (``serving/``, ``client/``).
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeVar
 
 from sennit.names.codes import EDE, OptionCode
 from sennit.names.edns import Option
 from sennit.names.errors import DNSUsageError, MessageFormatError
 from sennit.names.name import Name
-from sennit.names.presentation import printable
+from sennit.names.presentation import address_text, packed_address, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -153,17 +152,13 @@ class ClientSubnet(KnownOption):
                 raise DNSUsageError("without an address there are no bits of it")
             self.address: str | None = None
         else:
-            try:
-                family = IPv6Address if ":" in address else IPv4Address
-                packed = family(address).packed
-            except ValueError as error:
-                raise DNSUsageError(str(error)) from None
+            packed = packed_address(address)
             width = len(packed) * 8
             if not 0 <= source <= width or not 0 <= scope <= width:
                 raise DNSUsageError(f"an address of this family has 0 to {width} bits")
             rest = width - source
             number = int.from_bytes(packed, "big") >> rest << rest
-            self.address = str(family(number.to_bytes(len(packed), "big")))
+            self.address = address_text(number.to_bytes(len(packed), "big"))
         self.source = source
         self.scope = scope
 
@@ -185,15 +180,12 @@ class ClientSubnet(KnownOption):
             raise _bad(cls, data, "RFC 7871 §6")
         if family == 0:
             return cls(None, 0)
-        packed = part + bytes(size - len(part))
-        address = IPv4Address(packed) if family == 1 else IPv6Address(packed)
-        return cls(str(address), source, scope)
+        return cls(address_text(part + bytes(size - len(part))), source, scope)
 
     def write(self) -> bytes:
         part = b""
         if self.address is not None:
-            family = IPv6Address if ":" in self.address else IPv4Address
-            part = family(self.address).packed[: (self.source + 7) // 8]
+            part = packed_address(self.address)[: (self.source + 7) // 8]
         return bytes((0, self.family, self.source, self.scope)) + part
 
     def to_text(self) -> str:

@@ -10,6 +10,7 @@ Sources: RFC 1035 §5.1, RFC 3597 §5 (``\#``), RFC 9460 §2.1.
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sennit.names.errors import PresentationError
@@ -18,10 +19,22 @@ from sennit.names.name import Name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Entry", "Token", "Tokens", "printable", "quoted", "split", "tokens_of", "unescape"]
+__all__ = [
+    "Entry",
+    "Token",
+    "Tokens",
+    "address_text",
+    "packed_address",
+    "printable",
+    "quoted",
+    "split",
+    "tokens_of",
+    "unescape",
+]
 
 T = TypeVar("T")
 
+_MAPPED = bytes(10) + b"\xff\xff"
 _KEY = re.compile(r"[A-Za-z0-9-]+=")
 _BLANKS = " \t\r"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -153,6 +166,29 @@ def unescape(text: str) -> bytes:
 def quoted(octets: bytes) -> str:
     """Octets as a quoted character-string."""
     return '"' + "".join(map(_QUOTED.__getitem__, octets)) + '"'
+
+
+def packed_address(text: str) -> bytes:
+    """The octets of an IPv4 or IPv6 address in text.
+
+    Raises:
+        PresentationError: It is none; or one with a zone (``%eth0``), which no record can hold.
+    """
+    try:
+        if "%" not in text:
+            return ip_address(text).packed
+    except ValueError:
+        pass
+    raise PresentationError(f"{text!r:.60} is no address")
+
+
+def address_text(packed: bytes) -> str:
+    """An address of 4 or 16 octets in text (RFC 5952)."""
+    if len(packed) == 4:
+        return "{}.{}.{}.{}".format(*packed)
+    if packed.startswith(_MAPPED):
+        return "::ffff:{}.{}.{}.{}".format(*packed[12:])  # RFC 5952 §5; not so before Python 3.13
+    return str(IPv6Address(packed))
 
 
 def printable(octets: bytes) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GenericRdata",
     "Rdata",
+    "known_types",
     "parse_rdata",
     "rdata_class",
     "rdata_from_wire",
@@ -59,6 +60,11 @@ def rdata_class(rdtype: int) -> type[Rdata] | None:
         module, name = _MODULES[rdtype]
         found = _classes[rdtype] = getattr(import_module(f"{__name__}.{module}"), name)
     return found
+
+
+def known_types() -> list[str]:
+    """Mnemonics of the types that have a class here, those of programs (`register`) left out."""
+    return [mnemonic for mnemonics in _HOMES.values() for mnemonic in mnemonics.split()]
 
 
 def register(kind: type[Rdata]) -> type[Rdata]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
+from sennit.names.errors import MessageFormatError, PresentationError
 from sennit.names.name import Name
+from sennit.names.presentation import address_text, packed_address
 from sennit.names.rdata.base import Rdata
 from sennit.names.wire import Writer
 
@@ -22,19 +22,18 @@ class _Address(Rdata):
     __slots__ = ("packed",)
 
     packed: bytes
-    family: type[Any]
-    size: int
+    size: ClassVar[int]
 
-    def __init__(self, address: str | bytes | IPv4Address | IPv6Address) -> None:
-        try:
-            self.packed = self._wire = self.family(address).packed
-        except ValueError as error:
-            raise DNSUsageError(str(error)) from error
+    def __init__(self, address: str | bytes) -> None:
+        packed = packed_address(address) if isinstance(address, str) else bytes(address)
+        if len(packed) != self.size:
+            raise PresentationError(f"{address!r:.60} is no address of {self.size} octets")
+        self.packed = self._wire = packed
 
     @property
     def address(self) -> str:
         """The address in text."""
-        return str(self.family(self.packed))
+        return address_text(self.packed)
 
     @classmethod
     def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
@@ -56,10 +55,7 @@ class _Address(Rdata):
         """The one token there is, an address in text."""
         text = tokens.text()
         tokens.expect_end()
-        try:
-            return cls(text)
-        except DNSUsageError as error:
-            raise PresentationError(str(error)) from error
+        return cls(text)
 
     def to_text(self, origin: Name | None = None) -> str:
         """The address."""
@@ -70,7 +66,7 @@ class _Address(Rdata):
         return f"{type(self).__name__}({self.address!r})"
 
 
-class A(_Address, rdtype=1):
+class A(_Address, rdtype=1, init=False):
     """An IPv4 address.
 
     Attributes:
@@ -79,16 +75,10 @@ class A(_Address, rdtype=1):
     """
 
     __slots__ = ()
-    family = IPv4Address
     size = 4
 
-    @property
-    def address(self) -> str:
-        """The address in text."""
-        return "{}.{}.{}.{}".format(*self.packed)
 
-
-class AAAA(_Address, rdtype=28):
+class AAAA(_Address, rdtype=28, init=False):
     """An IPv6 address.
 
     Attributes:
@@ -97,5 +87,4 @@ class AAAA(_Address, rdtype=28):
     """
 
     __slots__ = ()
-    family = IPv6Address
     size = 16

@@ -144,8 +144,9 @@ class Rdata(metaclass=RdataMeta):
             self._wire = None
             self._settle()
 
-    def __init_subclass__(cls, rdtype: int | None = None, **options: Any) -> None:
-        super().__init_subclass__(**options)
+    def __init_subclass__(cls, rdtype: int | None = None, *, init: bool = True) -> None:
+        del init  # false tells type checkers that a base's constructor stays
+        super().__init_subclass__()
         if rdtype is not None:
             cls.rdtype = rdtype
         cls.validates = cls.validate is not Rdata.validate

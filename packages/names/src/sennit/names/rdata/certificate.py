@@ -5,11 +5,11 @@ Also IPSECKEY and HIP, whose keys come with the places that they belong to.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
 from sennit.names.name import Name, read_name
+from sennit.names.presentation import address_text, packed_address
 from sennit.names.rdata.base import Rdata, cut_off
 from sennit.names.rdata.fields import (
     ALGORITHMS,
@@ -186,7 +186,9 @@ class IPSECKEY(Rdata, rdtype=45):
             raise DNSUsageError("precedence and algorithm are numbers from 0 to 255")
         self.precedence = precedence
         self.algorithm = algorithm
-        self.gateway = gateway if isinstance(gateway, Name) else _address(gateway)
+        self.gateway = (
+            address_text(packed_address(gateway)) if isinstance(gateway, str) else gateway
+        )
         self.public_key = bytes(public_key)
         self._wire = None
         self._settle()
@@ -212,8 +214,7 @@ class IPSECKEY(Rdata, rdtype=45):
             size = 4 if kind == 1 else 16
             if position + size > end:
                 raise cut_off()
-            packed = wire[position : position + size]
-            gateway = str(IPv4Address(packed) if kind == 1 else IPv6Address(packed))
+            gateway = address_text(wire[position : position + size])
             position += size
         elif kind:
             raise MessageFormatError(f"a gateway of kind {kind}", rule="RFC 4025 §2.3")
@@ -227,7 +228,7 @@ class IPSECKEY(Rdata, rdtype=45):
         if isinstance(self.gateway, Name):
             writer.plain_name(self.gateway)
         elif self.gateway is not None:
-            writer.out += _packed(self.gateway)
+            writer.out += packed_address(self.gateway)
         writer.out += self.public_key
 
     @classmethod
@@ -261,19 +262,6 @@ class IPSECKEY(Rdata, rdtype=45):
 
     def __repr__(self) -> str:
         return f"IPSECKEY({self.to_text()!r})"
-
-
-def _packed(address: str) -> bytes:
-    return (IPv6Address(address) if ":" in address else IPv4Address(address)).packed
-
-
-def _address(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return str(IPv6Address(text) if ":" in text else IPv4Address(text))
-    except ValueError as error:
-        raise DNSUsageError(str(error)) from None
 
 
 class _Servers:

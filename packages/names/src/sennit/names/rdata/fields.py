@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 from sennit.names.errors import DNSUsageError, PresentationError
 from sennit.names.name import Name as DomainName
 from sennit.names.name import read_name
-from sennit.names.presentation import quoted, unescape
+from sennit.names.presentation import address_text, packed_address, quoted, unescape
 from sennit.names.rdata.base import cut_off
 
 if TYPE_CHECKING:
@@ -148,6 +148,9 @@ class _Seconds(_Unsigned):
     """A time in seconds, which zone files may write with units: ``1h30m``."""
 
     def parse(self, tokens: Tokens) -> int:
+        token = tokens.peek()
+        if token is not None and token.text.isdigit():
+            return tokens.number(self.most)
         return tokens.seconds()
 
 
@@ -527,12 +530,10 @@ class _IPv4:
         return value
 
     def check(self, value: Any) -> str:
-        from ipaddress import IPv4Address
-
-        try:
-            return str(IPv4Address(value))
-        except ValueError as error:
-            raise PresentationError(str(error)) from None
+        packed = packed_address(value)
+        if len(packed) != 4:
+            raise PresentationError(f"{value!r:.60} is no IPv4 address")
+        return address_text(packed)
 
 
 class _Octets:

@@ -5,10 +5,10 @@ Sources: RFC 1035 §3.3, §3.4.2, RFC 1183, RFC 1706 (NSAP), RFC 1712 (GPOS), RF
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
+from sennit.names.presentation import address_text, packed_address
 from sennit.names.rdata.base import Rdata, cut_off
 from sennit.names.rdata.fields import (
     CompressedName,
@@ -241,8 +241,7 @@ class _Prefixes:
                 or part[-1:] == b"\0"
             ):
                 raise MessageFormatError("an address prefix that is none", rule="RFC 3123 §4")
-            packed = part + bytes(size - length)
-            address = IPv4Address(packed) if family == 1 else IPv6Address(packed)
+            address = address_text(part + bytes(size - length))
             found.append(f"{negated}{family}:{address}/{prefix}")
         return tuple(found), position
 
@@ -263,7 +262,7 @@ class _Prefixes:
         found: list[str] = []
         for text in value:
             family, prefix, packed = _prefix(str(text))
-            address = IPv4Address(packed) if family == 1 else IPv6Address(packed)
+            address = address_text(packed)
             found.append(f"{'!' if text[0] == '!' else ''}{family}:{address}/{prefix}")
         return tuple(found)
 
@@ -275,11 +274,10 @@ _SIZES: Final = {1: 4, 2: 16}
 def _prefix(text: str) -> tuple[int, int, bytes]:
     family, _, rest = text.removeprefix("!").partition(":")
     address, _, bits = rest.partition("/")
-    try:
-        packed = {"1": IPv4Address, "2": IPv6Address}[family](address).packed
-    except (KeyError, ValueError):
-        raise PresentationError(f"{text!r:.60} is no prefix: write 1:192.0.2.0/24") from None
-    if not (bits.isascii() and bits.isdigit() and len(bits) <= 3 and int(bits) <= len(packed) * 8):
+    packed = packed_address(address)
+    if family != {4: "1", 16: "2"}[len(packed)] or not (
+        bits.isascii() and bits.isdigit() and len(bits) <= 3 and int(bits) <= len(packed) * 8
+    ):
         raise PresentationError(f"{text!r:.60} is no prefix: write 1:192.0.2.0/24")
     return int(family), int(bits), packed
 

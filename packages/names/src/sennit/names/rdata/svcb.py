@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
-from sennit.names.presentation import quoted, unescape
+from sennit.names.presentation import address_text, packed_address, quoted, unescape
 from sennit.names.rdata.base import Rdata, cut_off
 from sennit.names.rdata.fields import PlainName, Uint16
 
@@ -201,21 +200,23 @@ def _show_port(octets: bytes) -> str:
     return str(int.from_bytes(octets, "big"))
 
 
-def _read_hints(family: type[IPv4Address | IPv6Address]) -> Callable[[bytes], bytes]:
+def _read_hints(size: int) -> Callable[[bytes], bytes]:
     def read(text: bytes) -> bytes:
-        try:
-            return b"".join([family(each.decode("ascii")).packed for each in _list(text)])
-        except ValueError as error:
-            raise PresentationError(f"no address: {error}") from None
+        found = [packed_address(each.decode("ascii", "replace")) for each in _list(text)]
+        if any(len(each) != size for each in found):
+            raise PresentationError(f"{text[:60]!r} are not all addresses of {size} octets")
+        return b"".join(found)
 
     return read
 
 
-def _show_hints(family: type[IPv4Address | IPv6Address], size: int) -> Callable[[bytes], str]:
+def _show_hints(size: int) -> Callable[[bytes], str]:
     def show(octets: bytes) -> str:
         if not octets or len(octets) % size:
             raise _bad("hints that are no addresses", "RFC 9460 §7.3")
-        return ",".join([str(family(octets[at : at + size])) for at in range(0, len(octets), size)])
+        return ",".join(
+            [address_text(octets[at : at + size]) for at in range(0, len(octets), size)]
+        )
 
     return show
 
@@ -271,9 +272,9 @@ _FORMS: Final[dict[int, tuple[Callable[[bytes], bytes], Callable[[bytes], str]]]
     ALPN: (_read_alpn, _show_alpn),
     NO_DEFAULT_ALPN: (_read_nothing, _show_nothing),
     PORT: (_read_port, _show_port),
-    IPV4HINT: (_read_hints(IPv4Address), _show_hints(IPv4Address, 4)),
+    IPV4HINT: (_read_hints(4), _show_hints(4)),
     ECH: (_read_ech, _show_ech),
-    IPV6HINT: (_read_hints(IPv6Address), _show_hints(IPv6Address, 16)),
+    IPV6HINT: (_read_hints(16), _show_hints(16)),
     DOHPATH: (_read_octets, _show_path),
     OHTTP: (_read_nothing, _show_nothing),
     9: (_read_groups, _show_groups),

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from http_servers import granian_command, run_aiohttp, run_sennit, run_twisted, run_uvicorn
 
 from tools import loads
 from tools.benchmark import Benchmark, Ready, main
@@ -24,7 +25,6 @@ TEXT = "hello world"
 
 
 def _serve_sennit(ready: Ready, engine: Any) -> None:
-    from sennit.core import Reactor, run, serve
     from sennit.web import Request, Response, Site, text
 
     site = Site() if engine is None else Site(engine=engine)
@@ -33,12 +33,7 @@ def _serve_sennit(ready: Ready, engine: Any) -> None:
     def root(request: Request) -> Response:
         return text(TEXT)
 
-    async def begin(reactor: Reactor) -> None:
-        async with serve("tcp://127.0.0.1:0", site) as server:
-            ready(server.port)
-            await server.wait_closed()
-
-    run(begin)
+    run_sennit(ready, site)
 
 
 @hello.server("sennit")
@@ -62,7 +57,6 @@ def sennit_httptools(ready: Ready) -> None:
 
 @hello.server("sennit-async")
 def sennit_async(ready: Ready) -> None:
-    from sennit.core import Reactor, run, serve
     from sennit.web import Request, Response, Site, text
 
     site = Site()
@@ -71,12 +65,7 @@ def sennit_async(ready: Ready) -> None:
     async def root(request: Request) -> Response:
         return text(TEXT)
 
-    async def begin(reactor: Reactor) -> None:
-        async with serve("tcp://127.0.0.1:0", site) as server:
-            ready(server.port)
-            await server.wait_closed()
-
-    run(begin)
+    run_sennit(ready, site)
 
 
 async def _asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -96,27 +85,14 @@ async def _asgi(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _uvicorn(ready: Ready, http: str, loop: str) -> None:
-    import socket
-
-    import uvicorn
-
-    sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    config = uvicorn.Config(
-        _asgi, http=http, loop=loop, lifespan="off", access_log=False, log_level="error"
-    )
-    ready(sock.getsockname()[1])
-    uvicorn.Server(config).run(sockets=[sock])
-
-
 @hello.server("uvicorn-h11", requires=["uvicorn", "h11"])
 def uvicorn_h11(ready: Ready) -> None:
-    _uvicorn(ready, "h11", "asyncio")
+    run_uvicorn(ready, _asgi, http="h11", loop="asyncio")
 
 
 @hello.server("uvicorn-httptools-uvloop", requires=["uvicorn", "httptools", "uvloop"])
 def uvicorn_httptools(ready: Ready) -> None:
-    _uvicorn(ready, "httptools", "uvloop")
+    run_uvicorn(ready, _asgi, http="httptools", loop="uvloop")
 
 
 @hello.server("aiohttp", requires=["aiohttp"])
@@ -126,25 +102,12 @@ def aiohttp_server(ready: Ready) -> None:
     async def root(request: web.Request) -> web.Response:
         return web.Response(text=TEXT)
 
-    async def begin() -> None:
-        app = web.Application()
-        app.router.add_get("/", root)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        ready(runner.addresses[0][1])
-        await asyncio.Event().wait()
-
-    asyncio.run(begin())
+    run_aiohttp(ready, web.get("/", root))
 
 
 @hello.server("twisted.web", requires=["twisted"])
 def twisted_web(ready: Ready) -> None:
-    from twisted.internet import reactor
-    from twisted.web import resource, server
-
-    reactor_: Any = reactor  # Twisted picks its class at run time
+    from twisted.web import resource
 
     class Root(resource.Resource):
         isLeaf = True  # noqa: N815 - Twisted's name
@@ -153,15 +116,12 @@ def twisted_web(ready: Ready) -> None:
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
             return TEXT.encode()
 
-    port = reactor_.listenTCP(0, server.Site(Root()), interface="127.0.0.1")
-    ready(port.getHost().port)
-    reactor_.run()
+    run_twisted(ready, Root())
 
 
 @hello.program("granian", requires=["granian"])
 def granian(port: int, folder: Path) -> list[str]:
-    app = folder / "hello_asgi.py"
-    app.write_text(
+    source = (
         "async def app(scope, receive, send):\n"
         f"    body = {TEXT.encode()!r}\n"
         "    await send({'type': 'http.response.start', 'status': 200, 'headers': ["
@@ -169,11 +129,7 @@ def granian(port: int, folder: Path) -> list[str]:
         "(b'content-length', str(len(body)).encode())]})\n"
         "    await send({'type': 'http.response.body', 'body': body})\n"
     )
-    return [
-        sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1",
-        "--port", str(port), "--workers", "1", "--no-access-log", "--log-level", "error",
-        "--working-dir", str(folder), "hello_asgi:app",
-    ]  # fmt: skip
+    return granian_command(port, folder, source)
 
 
 @hello.program("nginx", program="nginx")

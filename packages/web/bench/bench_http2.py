@@ -15,6 +15,8 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from http_servers import granian_command
+
 from tools import loads
 from tools.benchmark import Benchmark, Ready, certificate, main
 
@@ -118,7 +120,7 @@ def _nginx(port: int, folder: Path, tls: bool) -> list[str]:
 
 
 def _granian(port: int, folder: Path, tls: bool) -> list[str]:
-    (folder / "app_http2.py").write_text(
+    source = (
         "async def app(scope, receive, send):\n"
         f"    body = {TEXT.encode()!r}\n"
         "    await send({'type': 'http.response.start', 'status': 200, 'headers': ["
@@ -130,11 +132,7 @@ def _granian(port: int, folder: Path, tls: bool) -> list[str]:
     if tls:
         chain, key = certificate()
         more = ["--ssl-certificate", chain, "--ssl-keyfile", key]
-    return [
-        sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1",
-        "--port", str(port), "--workers", "1", "--no-access-log", "--log-level", "error",
-        "--http", "2", "--working-dir", str(folder), *more, "app_http2:app",
-    ]  # fmt: skip
+    return granian_command(port, folder, source, "--http", "2", *more)
 
 
 def _declare(benchmark: Benchmark, *, tls: bool) -> None:

@@ -6,13 +6,14 @@ with a few octets of plain text.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from http_servers import granian_command, run_aiohttp, run_sennit, run_twisted, run_uvicorn
 
 from tools import loads
 from tools.benchmark import Benchmark, Ready, main
@@ -22,7 +23,6 @@ post = Benchmark("post-64k", load=loads.requests(connections=16, seconds=3, post
 
 
 def _serve_sennit(ready: Ready, engine: Any) -> None:
-    from sennit.core import Reactor, run, serve
     from sennit.web import Request, Response, Site, text
 
     site = Site() if engine is None else Site(engine=engine)
@@ -31,12 +31,7 @@ def _serve_sennit(ready: Ready, engine: Any) -> None:
     async def root(request: Request) -> Response:
         return text(str(len(await request.body.read(1 << 20))))
 
-    async def begin(reactor: Reactor) -> None:
-        async with serve("tcp://127.0.0.1:0", site) as server:
-            ready(server.port)
-            await server.wait_closed()
-
-    run(begin)
+    run_sennit(ready, site)
 
 
 @post.server("sennit")
@@ -66,46 +61,23 @@ async def _asgi(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _uvicorn(ready: Ready, http: str, loop: str) -> None:
-    import socket
-
-    import uvicorn
-
-    sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    config = uvicorn.Config(
-        _asgi, http=http, loop=loop, lifespan="off", access_log=False, log_level="error"
-    )
-    ready(sock.getsockname()[1])
-    uvicorn.Server(config).run(sockets=[sock])
-
-
 @post.server("uvicorn-httptools-uvloop", requires=["uvicorn", "httptools", "uvloop"])
 def uvicorn_httptools(ready: Ready) -> None:
-    _uvicorn(ready, "httptools", "uvloop")
+    run_uvicorn(ready, _asgi, http="httptools", loop="uvloop")
 
 
-def _aiohttp(ready: Ready, run: Any) -> None:
+def _aiohttp(ready: Ready, run: Any = None) -> None:
     from aiohttp import web
 
     async def root(request: web.Request) -> web.Response:
         return web.Response(text=str(len(await request.read())))
 
-    async def begin() -> None:
-        app = web.Application()
-        app.router.add_post("/", root)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        ready(runner.addresses[0][1])
-        await asyncio.Event().wait()
-
-    run(begin())
+    run_aiohttp(ready, web.post("/", root), run=run)
 
 
 @post.server("aiohttp", requires=["aiohttp"])
 def aiohttp_server(ready: Ready) -> None:
-    _aiohttp(ready, asyncio.run)
+    _aiohttp(ready)
 
 
 @post.server("aiohttp-uvloop", requires=["aiohttp", "uvloop"])
@@ -117,10 +89,7 @@ def aiohttp_uvloop(ready: Ready) -> None:
 
 @post.server("twisted.web", requires=["twisted"])
 def twisted_web(ready: Ready) -> None:
-    from twisted.internet import reactor
-    from twisted.web import resource, server
-
-    reactor_: Any = reactor  # Twisted picks its class at run time
+    from twisted.web import resource
 
     class Root(resource.Resource):
         isLeaf = True  # noqa: N815 - Twisted's name
@@ -129,15 +98,12 @@ def twisted_web(ready: Ready) -> None:
             request.setHeader(b"content-type", b"text/plain")
             return str(len(request.content.read())).encode()
 
-    port = reactor_.listenTCP(0, server.Site(Root()), interface="127.0.0.1")
-    ready(port.getHost().port)
-    reactor_.run()
+    run_twisted(ready, Root())
 
 
 @post.program("granian", requires=["granian"])
 def granian(port: int, folder: Path) -> list[str]:
-    app = folder / "post_asgi.py"
-    app.write_text(
+    source = (
         "async def app(scope, receive, send):\n"
         "    chunks, more = [], True\n"
         "    while more:\n"
@@ -149,11 +115,7 @@ def granian(port: int, folder: Path) -> list[str]:
         "(b'content-type', b'text/plain'), (b'content-length', str(len(body)).encode())]})\n"
         "    await send({'type': 'http.response.body', 'body': body})\n"
     )
-    return [
-        sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1",
-        "--port", str(port), "--workers", "1", "--no-access-log", "--log-level", "error",
-        "--working-dir", str(folder), "post_asgi:app",
-    ]  # fmt: skip
+    return granian_command(port, folder, source)
 
 
 post.at_most("sennit", 1.0, of="aiohttp-uvloop")

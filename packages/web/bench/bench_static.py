@@ -6,14 +6,14 @@ like to set it, which costs it more on the loopback.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from http_servers import run_aiohttp, run_sennit, run_twisted
 
 from tools import loads
 from tools.benchmark import Benchmark, Ready, main
@@ -34,48 +34,27 @@ def _fill(folder: Path, benchmark: Benchmark) -> None:
 def _declare(benchmark: Benchmark) -> None:
     @benchmark.server("sennit")
     def sennit(ready: Ready) -> None:
-        from sennit.core import Reactor, run, serve
         from sennit.web import Site, StaticFiles
 
         with TemporaryDirectory() as folder:
             _fill(Path(folder), benchmark)
-            site = Site(StaticFiles(folder))
-
-            async def begin(reactor: Reactor) -> None:
-                async with serve("tcp://127.0.0.1:0", site) as server:
-                    ready(server.port)
-                    await server.wait_closed()
-
-            run(begin)
+            run_sennit(ready, Site(StaticFiles(folder)))
 
     @benchmark.server("aiohttp", requires=["aiohttp"])
     def aiohttp_server(ready: Ready) -> None:
         from aiohttp import web
 
-        async def begin(folder: str) -> None:
-            app = web.Application()
-            app.router.add_static("/", folder)
-            runner = web.AppRunner(app, access_log=None)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            ready(runner.addresses[0][1])
-            await asyncio.Event().wait()
-
         with TemporaryDirectory() as folder:
             _fill(Path(folder), benchmark)
-            asyncio.run(begin(folder))
+            run_aiohttp(ready, web.static("/", folder))
 
     @benchmark.server("twisted.web", requires=["twisted"])
     def twisted_web(ready: Ready) -> None:
-        from twisted.internet import reactor
-        from twisted.web import server, static
+        from twisted.web import static
 
-        reactor_: Any = reactor  # Twisted picks its class at run time
         with TemporaryDirectory() as folder:
             _fill(Path(folder), benchmark)
-            site = server.Site(static.File(folder))
-            ready(reactor_.listenTCP(0, site, interface="127.0.0.1").getHost().port)
-            reactor_.run()
+            run_twisted(ready, static.File(folder))
 
     @benchmark.program("nginx", program="nginx")
     def nginx(port: int, folder: Path) -> list[str]:

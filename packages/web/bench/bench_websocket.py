@@ -24,6 +24,8 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from http_servers import granian_command, run_aiohttp, run_sennit, run_uvicorn
+
 from tools.benchmark import Benchmark, Ready, main
 from tools.loads import LoadError
 
@@ -134,18 +136,11 @@ large = Benchmark("echo-64KiB", load=MessageLoad(8, 65536, 6_000))
 
 
 def _serve_sennit(ready: Ready, handler: Any, **options: Any) -> None:
-    from sennit.core import Reactor, run, serve
     from sennit.web import Site
 
     site = Site()
     site.websocket("/echo", **options)(handler)
-
-    async def begin(reactor: Reactor) -> None:
-        async with serve("tcp://127.0.0.1:0", site) as server:
-            ready(server.port)
-            await server.wait_closed()
-
-    run(begin)
+    run_sennit(ready, site)
 
 
 async def _echo(ws: Any) -> None:
@@ -216,17 +211,7 @@ def aiohttp_server(ready: Ready) -> None:
             await ws.send_bytes(message.data)
         return ws
 
-    async def begin() -> None:
-        app = web.Application()
-        app.router.add_get("/echo", echo)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        ready(runner.addresses[0][1])
-        await asyncio.Event().wait()
-
-    asyncio.run(begin())
+    run_aiohttp(ready, web.get("/echo", echo))
 
 
 async def _asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -241,34 +226,22 @@ async def _asgi(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.send", "bytes": event["bytes"]})
 
 
-def _uvicorn(ready: Ready, loop: str) -> None:
-    import uvicorn
-
-    sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    config = uvicorn.Config(
-        _asgi, ws="wsproto", loop=loop, lifespan="off", access_log=False, log_level="error"
-    )
-    ready(sock.getsockname()[1])
-    uvicorn.Server(config).run(sockets=[sock])
-
-
 @small.server("uvicorn-wsproto", requires=["uvicorn", "wsproto"])
 @large.server("uvicorn-wsproto", requires=["uvicorn", "wsproto"])
 def uvicorn_wsproto(ready: Ready) -> None:
-    _uvicorn(ready, "asyncio")
+    run_uvicorn(ready, _asgi, ws="wsproto", loop="asyncio")
 
 
 @small.server("uvicorn-wsproto-uvloop", requires=["uvicorn", "wsproto", "uvloop"])
 @large.server("uvicorn-wsproto-uvloop", requires=["uvicorn", "wsproto", "uvloop"])
 def uvicorn_wsproto_uvloop(ready: Ready) -> None:
-    _uvicorn(ready, "uvloop")
+    run_uvicorn(ready, _asgi, ws="wsproto", loop="uvloop")
 
 
 @small.program("granian", requires=["granian"])
 @large.program("granian", requires=["granian"])
 def granian(port: int, folder: Path) -> list[str]:
-    app = folder / "echo_asgi.py"
-    app.write_text(
+    source = (
         "async def app(scope, receive, send):\n"
         "    if scope['type'] != 'websocket':\n"
         "        return\n"
@@ -280,11 +253,7 @@ def granian(port: int, folder: Path) -> list[str]:
         "            return\n"
         "        await send({'type': 'websocket.send', 'bytes': event['bytes']})\n"
     )
-    return [
-        sys.executable, "-m", "granian", "--interface", "asgi", "--host", "127.0.0.1",
-        "--port", str(port), "--workers", "1", "--no-access-log", "--log-level", "error",
-        "--ws", "--working-dir", str(folder), "echo_asgi:app",
-    ]  # fmt: skip
+    return granian_command(port, folder, source, "--ws")
 
 
 for each in (small, large):

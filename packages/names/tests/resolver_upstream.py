@@ -173,18 +173,14 @@ class Internet:
         if found is None:
             await asyncio.sleep(timeout)
             raise LookupTimeoutError("no answer")
-        answer: Message = Message.from_wire(
-            found.to_wire(1232 if transport == "udp" else 0xFFFF)
-        )
+        answer: Message = Message.from_wire(found.to_wire(1232 if transport == "udp" else 0xFFFF))
         if not is_answer(answer, query, match_case=match_case):
             raise SpoofedError("twenty of these")
         return answer
 
     def count(self, address: str = "", text: str = "") -> int:
         """How many messages went to an address, and asked for something."""
-        return sum(
-            (not address or each[0] == address) and text in each[2] for each in self.asked
-        )
+        return sum((not address or each[0] == address) and text in each[2] for each in self.asked)
 
 
 ROOT_ZONE = f"""
@@ -261,5 +257,4 @@ def texts(found: Iterable[Record]) -> list[str]:
 
 def truncated(answer: Message) -> Message:
     """An answer that was cut to nothing."""
-    cut = Message(answer.id, answer.flags | TC, questions=answer.questions)
-    return cut
+    return Message(answer.id, answer.flags | TC, questions=answer.questions)

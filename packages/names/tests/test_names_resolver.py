@@ -1,4 +1,4 @@
-"""The resolver as a whole, on a tree of four zones: what it asks, what it answers, what it keeps."""
+"""The resolver as a whole, on a tree of four zones: what it asks, answers and keeps."""
 
 from __future__ import annotations
 
@@ -236,7 +236,9 @@ def test_a_server_without_edns_is_asked_without_from_then_on(clock: Clock) -> No
 def test_a_silent_server_is_left_for_another_and_asked_again_later(clock: Clock) -> None:
     net = internet()
     second = "198.51.100.33"
-    both = ORG_ZONE.replace("ns.org.example. 3600 A", f"ns.org.example. 3600 A {second}\nns.org.example. 3600 A")
+    both = ORG_ZONE.replace(
+        "ns.org.example. 3600 A", f"ns.org.example. 3600 A {second}\nns.org.example. 3600 A"
+    )
     net.servers[TLD] = zone_server(
         f"""
         example. 3600 SOA ns.example. admin.example. 1 1800 900 604800 300
@@ -461,7 +463,9 @@ def test_quick_answers_grow_old_and_end(clock: Clock) -> None:
         clock.advance(10)
         found = ours.quick(wire, 512, ("127.0.0.1", 1))
         assert found is not None
-        assert 299 - clock.time() <= Message.from_wire(found).answers[0].ttl <= 300 - clock.time() + 1
+        assert (
+            299 - clock.time() <= Message.from_wire(found).answers[0].ttl <= 300 - clock.time() + 1
+        )
     clock.advance(12)
     assert ours.quick(wire, 512, ("127.0.0.1", 1)) is None
 
@@ -543,7 +547,13 @@ def test_closing_gives_up_what_is_under_way(clock: Clock) -> None:
 def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(DNSUsageError):
         RecursiveResolver(minimise="never")
-    for server in ("ns.example", "udp://192.0.2.1:0", "gopher://192.0.2.1", "192.0.2.1\n", "udp://192.0.2.1#x"):
+    for server in (
+        "ns.example",
+        "udp://192.0.2.1:0",
+        "gopher://192.0.2.1",
+        "192.0.2.1\n",
+        "udp://192.0.2.1#x",
+    ):
         with pytest.raises(DNSUsageError):
             RecursiveResolver(forward={".": [server]})
 

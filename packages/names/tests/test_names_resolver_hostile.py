@@ -206,7 +206,9 @@ def test_glue_reaches_its_servers_and_answers_no_question(clock: Clock) -> None:
     """The parent may lie about the address of a server, and does so for its child alone."""
     net = internet()
     net.servers[TLD] = zone_server(
-        EXAMPLE_ZONE.replace("ns.org.example. 3600 A", "ns.org.example. 3600 A 203.0.113.9\nns.org.example. 3600 A")
+        EXAMPLE_ZONE.replace(
+            "ns.org.example. 3600 A", "ns.org.example. 3600 A 203.0.113.9\nns.org.example. 3600 A"
+        )
     )
     net.servers["203.0.113.9"] = net.servers[ORG]
     ours = resolver(net, clock)
@@ -264,11 +266,15 @@ def test_an_absence_without_soa_is_given_and_not_kept(clock: Clock) -> None:
 def test_a_zone_taken_away_by_its_parent_does_not_live_on(clock: Clock) -> None:
     """A child that renews its own NS is no longer believed when the parent's word has ended."""
     net = internet()
-    net.servers[TLD] = zone_server(EXAMPLE_ZONE.replace("org.example. 3600 NS", "org.example. 60 NS"))
+    net.servers[TLD] = zone_server(
+        EXAMPLE_ZONE.replace("org.example. 3600 NS", "org.example. 60 NS")
+    )
     ours = resolver(net, clock)
     run(clock, ours.resolve("www.org.example.", A))
     run(clock, ours.resolve("org.example.", RRType.NS))
-    net.servers[TLD] = zone_server("example. 3600 SOA ns.example. admin.example. 1 1800 900 604800 300")
+    net.servers[TLD] = zone_server(
+        "example. 3600 SOA ns.example. admin.example. 1 1800 900 604800 300"
+    )
     clock.advance(61)
     assert run(clock, ours.resolve("new.org.example.", A)).rcode == Rcode.NXDOMAIN
 
@@ -431,8 +437,7 @@ def test_a_zone_under_random_names_leaves_others_alone(clock: Clock) -> None:
 
     async def torture() -> None:
         tasks = [
-            asyncio.ensure_future(ours.resolve(f"r{index}.org.example.", A))
-            for index in range(500)
+            asyncio.ensure_future(ours.resolve(f"r{index}.org.example.", A)) for index in range(500)
         ]
         await asyncio.sleep(0.5)
         for _ in range(20):

@@ -168,9 +168,7 @@ class Denials:
                 return self._prove(zone, known, name, rdtype, now)
         return None
 
-    def _prove(
-        self, zone: Name, known: _Zone, name: Name, rdtype: int, now: float
-    ) -> Entry | None:
+    def _prove(self, zone: Name, known: _Zone, name: Name, rdtype: int, now: float) -> Entry | None:
         if known.soa is None or known.soa.expires <= now:
             return None
         if rdtype == int(RRType.DS) and name == zone:

@@ -12,6 +12,7 @@ from sennit.names.codes import ExtendedError, Rcode, RRType
 from sennit.names.dnssec.verdict import Security
 from sennit.names.edns import EDNS, Option
 from sennit.names.message import AD, QR, RA, RD, Message, Question, Record
+from sennit.names.options import ExtendedError as ExtendedErrorOption
 from sennit.names.rdata.basic import CNAME
 from sennit.names.resolver.entries import CNAME_TYPE, DNAME_TYPE, Kind
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "compose", "reason_option", "records_of"]
 
-EXTENDED_ERROR: Final = 15
-"""Number of the option of extended errors (RFC 8914 §2)."""
 _RRSIG: Final = int(RRType.RRSIG)
 _SOA: Final = int(RRType.SOA)
 _LONGEST_REASON: Final = 120
@@ -66,9 +65,9 @@ class Found:
         return min((entry.expires for entry, _, _ in self.links), default=0.0)
 
 
-def reason_option(reason: int, text: str) -> Option:
+def reason_option(reason: int, text: str = "") -> Option:
     """An extended error (RFC 8914 §2)."""
-    return Option(EXTENDED_ERROR, reason.to_bytes(2, "big") + text.encode()[:_LONGEST_REASON])
+    return ExtendedErrorOption(reason, text[:_LONGEST_REASON]).option()
 
 
 def compose(
@@ -92,9 +91,7 @@ def compose(
         now: The time.
         stale_ttl: The TTL of what is past its end.
     """
-    message = Message(
-        0, QR | RA | RD | flags, rcode=found.rcode, questions=[question]
-    )
+    message = Message(0, QR | RA | RD | flags, rcode=found.rcode, questions=[question])
     if found.rcode != Rcode.SERVFAIL:
         for entry, name, target in found.links:
             ttl = stale_ttl if entry.expires <= now else entry.remaining(now)
@@ -104,16 +101,12 @@ def compose(
                     message.authority += [_aged(each, ttl) for each in entry.authority]
             else:
                 message.authority += [
-                    _aged(each, ttl)
-                    for each in entry.authority
-                    if dnssec_ok or each.rdtype == _SOA
+                    _aged(each, ttl) for each in entry.authority if dnssec_ok or each.rdtype == _SOA
                 ]
         if authentic and found.security is Security.SECURE and not found.stale:
             message.flags |= AD
     if found.reason is not None:
-        message.edns = EDNS(
-            dnssec_ok=dnssec_ok, options=[reason_option(found.reason, found.text)]
-        )
+        message.edns = EDNS(dnssec_ok=dnssec_ok, options=[reason_option(found.reason, found.text)])
     elif found.stale:
         absent = found.rcode == Rcode.NXDOMAIN
         code = ExtendedError.STALE_NXDOMAIN_ANSWER if absent else ExtendedError.STALE_ANSWER

@@ -221,9 +221,7 @@ def _link(
     signatures = [
         each.rdata
         for each in answers
-        if each.rdtype == _RRSIG
-        and each.name.key == owner.key
-        and covered_type(each.rdata) == kind
+        if each.rdtype == _RRSIG and each.name.key == owner.key and covered_type(each.rdata) == kind
     ][:MOST_PROOF]
     return Entry(
         Kind.RECORDS,
@@ -247,8 +245,7 @@ def _proof(authority: list[Record], zone: Name, *, soa: bool) -> list[Record]:
         if each.rdclass == _IN
         and each.name.is_below(zone)
         and (
-            each.rdtype in wanted
-            or (each.rdtype == _RRSIG and covered_type(each.rdata) in wanted)
+            each.rdtype in wanted or (each.rdtype == _RRSIG and covered_type(each.rdata) in wanted)
         )
     ][:MOST_PROOF]
 
@@ -372,11 +369,7 @@ def root_servers(message: Message, limits: ResolverLimits) -> Delegation | None:
             ttl = min(ttl, record.ttl)
     glue: dict[Name, tuple[str, ...]] = {}
     for record in message.additional:
-        if (
-            record.rdclass == _IN
-            and isinstance(record.rdata, A | AAAA)
-            and record.name in servers
-        ):
+        if record.rdclass == _IN and isinstance(record.rdata, A | AAAA) and record.name in servers:
             known = glue.get(record.name, ())
             if len(known) < limits.ns_addresses:
                 glue[record.name] = (*known, record.rdata.address)

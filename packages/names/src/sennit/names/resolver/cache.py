@@ -262,9 +262,7 @@ class Cache:
 
         suffix = zone.key
         keys = [
-            key
-            for key in self._kept
-            if key[0].endswith(suffix) and trusted(key[0]).is_below(zone)
+            key for key in self._kept if key[0].endswith(suffix) and trusted(key[0]).is_below(zone)
         ]
         for key in keys:
             self._drop(key)

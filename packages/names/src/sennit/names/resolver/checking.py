@@ -2,8 +2,7 @@
 
 `Checker.check` has a link validated, once for all who wait for it, and writes what was found
 into the entry: it stays with it in the cache, which keeps what is secure no longer than its
-signatures are good, and what is bogus for a minute at most. Zones under a negative trust anchor
-count as insecure without being looked at (RFC 7646).
+signatures are good, and what is bogus for a minute at most.
 
 Work is bounded twice: by the validator for each answer (signatures, hashes), and by the budget
 of the question for the DS and DNSKEY that it has fetched.
@@ -24,7 +23,7 @@ from sennit.names.resolver.answering import records_of
 from sennit.names.resolver.entries import DNAME_TYPE, Entry, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from sennit.names.interfaces import IValidator
     from sennit.names.name import Name
@@ -41,7 +40,6 @@ class Checker:
 
     Args:
         validator: Who does it.
-        insecure: Zones that count as insecure.
         limits: How long what is bogus is kept.
         now: The time, in seconds.
         fetch: Gets what the validator needs, within a budget.
@@ -50,13 +48,11 @@ class Checker:
     def __init__(
         self,
         validator: IValidator,
-        insecure: Iterable[Name],
         limits: ResolverLimits,
         now: Callable[[], float],
         fetch: Callable[[Name, int, Budget], Awaitable[Message]],
     ) -> None:
         self._validator = validator
-        self._insecure = {each.key for each in insecure}
         self._limits = limits
         self._now = now
         self._fetch = fetch
@@ -74,9 +70,6 @@ class Checker:
             budget: What that may cost.
         """
         if entry.security is not Security.UNCHECKED:
-            return
-        if self._insecure and any(each.key in self._insecure for each in entry.name.ancestors()):
-            entry.security = Security.INSECURE
             return
         task = self._under_way.get(id(entry))
         if task is None:

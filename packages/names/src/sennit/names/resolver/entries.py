@@ -172,5 +172,3 @@ class Delegation:
 
     def __repr__(self) -> str:
         return f"<Delegation of {self.zone} to {', '.join(map(str, self.servers))}>"
-
-

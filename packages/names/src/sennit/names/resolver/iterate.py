@@ -245,9 +245,7 @@ class Iterator:
             except StaleDelegationError as again:
                 raise NoAnswerError(str(again)) from again
 
-    async def _forward(
-        self, forward: Forward, name: Name, rdtype: int, budget: Budget
-    ) -> Entry:
+    async def _forward(self, forward: Forward, name: Name, rdtype: int, budget: Budget) -> Entry:
         transports = {each.address: each.transport for each in forward.servers}
         tried: set[Address] = set()
         why = "no forwarder answers"
@@ -502,9 +500,7 @@ class Iterator:
         addresses, _ = self._known_addresses(self._hints)
         tried: set[Address] = set()
         try:
-            while (
-                server := self._servers.choose(addresses, ROOT, self._now(), tried)
-            ) is not None:
+            while (server := self._servers.choose(addresses, ROOT, self._now(), tried)) is not None:
                 tried.add(server.address)
                 try:
                     answer, _ = await self._upstream.ask(ROOT, _NS, server, budget)

@@ -166,9 +166,7 @@ class LocalZone:
         if kind is LocalKind.DENY:
             return LocalAnswer(None, blocked=True)
         exists = name == self.name or name.key in self._above or kind is LocalKind.REDIRECT
-        return LocalAnswer(
-            int(Rcode.NOERROR if exists else Rcode.NXDOMAIN), authority=self._soa
-        )
+        return LocalAnswer(int(Rcode.NOERROR if exists else Rcode.NXDOMAIN), authority=self._soa)
 
 
 class Blocklist:
@@ -259,9 +257,7 @@ class LocalZones:
         return None
 
 
-_EMPTY_SOA: Final = SOA(
-    Name("localhost."), Name("nobody.invalid."), 1, 3600, 1200, 604800, TTL
-)
+_EMPTY_SOA: Final = SOA(Name("localhost."), Name("nobody.invalid."), 1, 3600, 1200, 604800, TTL)
 _NOWHERE: Final = {
     int(each): rdata_from_wire(each, bytes(size))
     for each, size in ((RRType.A, 4), (RRType.AAAA, 16))
@@ -347,9 +343,7 @@ def default_zones() -> list[LocalZone]:
     empty += [f"{each}.100.in-addr.arpa" for each in range(64, 128)]
     zones = [LocalZone(each + ".") for each in empty]
     zones += [
-        LocalZone(
-            "localhost.", LocalKind.REDIRECT, ["@ 10800 A 127.0.0.1", "@ 10800 AAAA ::1"]
-        ),
+        LocalZone("localhost.", LocalKind.REDIRECT, ["@ 10800 A 127.0.0.1", "@ 10800 AAAA ::1"]),
         LocalZone("127.in-addr.arpa.", LocalKind.STATIC, ["1.0.0 10800 PTR localhost."]),
         LocalZone(f"1.{'0.' * 31}ip6.arpa.", LocalKind.STATIC, ["@ 10800 PTR localhost."]),
     ]

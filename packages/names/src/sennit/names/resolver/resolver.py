@@ -93,8 +93,8 @@ class RecursiveResolver(Lookups):
             as `sennit.names.resolver.forward.read_server` takes them, or a `Forward`.
         stub: Servers of zones, by zone, asked in the place of those that their parents name.
         local_zones: Zones answered here, in the place of `default_zones`.
-        validator: Validates answers; without one nobody is told AD.
-        trust_anchors_off: Zones that count as insecure, with all beneath them (RFC 7646).
+        validator: Validates answers; without one nobody is told AD. Negative trust anchors
+            (RFC 7646) are its own.
         limits: What clients and servers may use up.
         allow: Networks of clients that it answers.
         avoid: Networks that no delegation may send it to.
@@ -121,7 +121,6 @@ class RecursiveResolver(Lookups):
         stub: Mapping[str | Name, Iterable[str]] | None = None,
         local_zones: LocalZones | None = None,
         validator: IValidator | None = None,
-        trust_anchors_off: Iterable[str | Name] = (),
         limits: ResolverLimits | None = None,
         allow: str | Iterable[str] = CLIENTS,
         avoid: str | Iterable[str] = AVOIDED,
@@ -178,7 +177,6 @@ class RecursiveResolver(Lookups):
         if validator is not None:
             self._checker = Checker(
                 validator,
-                [_name(each) for each in trust_anchors_off],
                 self._limits,
                 now,
                 self._fetch_for_validator,
@@ -228,9 +226,7 @@ class RecursiveResolver(Lookups):
         found = await self._find(question.name, rdtype, check=not checking_disabled)
         return self._compose(found, question, flags, dnssec_ok=dnssec_ok, authentic=True)
 
-    async def lookup(
-        self, name: Name | str, rdtype: int | str = "A", rdclass: int = _IN
-    ) -> Lookup:
+    async def lookup(self, name: Name | str, rdtype: int | str = "A", rdclass: int = _IN) -> Lookup:
         """The records of a name and type, with all that is known about them."""
         from sennit.names.client.answers import read_answer
         from sennit.names.codes import type_from_text
@@ -495,14 +491,10 @@ class RecursiveResolver(Lookups):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _fetch_for_validator(
-        self, name: Name, rdtype: int, budget: Budget
-    ) -> Message:
+    async def _fetch_for_validator(self, name: Name, rdtype: int, budget: Budget) -> Message:
         """DS and DNSKEY for a validator, unvalidated: it validates them itself."""
         found = await self._find(name, rdtype, check=False, budget=budget)
-        return self._compose(
-            found, Question(name, rdtype), CD, dnssec_ok=True, authentic=False
-        )
+        return self._compose(found, Question(name, rdtype), CD, dnssec_ok=True, authentic=False)
 
     # ── operators ─────────────────────────────────────────────────────────────
 

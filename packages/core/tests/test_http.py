@@ -1,4 +1,4 @@
-"""Finding an HTTP client, whoever brings it."""
+"""Finding an HTTP client, and what answers at a path of a site, whoever brings it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from sennit.core import http
-from sennit.core.http import HTTP_CLIENTS, HTTPAnswer, IHTTPClient, http_client
+from sennit.core.http import (
+    HTTP_CLIENTS,
+    WEB_HANDLERS,
+    HTTPAnswer,
+    HTTPQuestion,
+    IHTTPClient,
+    http_client,
+    web_handler,
+)
 from sennit.core.plugin import UnknownPluginError
 
 
@@ -58,3 +66,32 @@ def test_where_there_is_none_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(http, "installed", installed)
     with pytest.raises(UnknownPluginError, match="pip install sennit-web"):
         http_client()
+
+
+def test_what_answers_at_a_path_is_found_by_name_and_told_its_options(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def find(group: str, name: str) -> object:
+        assert (group, name) == (WEB_HANDLERS, "echo")
+        return make
+
+    made: list[str] = []
+
+    def make(*, word: str = "") -> object:
+        made.append(word)
+        return object()
+
+    monkeypatch.setattr(http, "find", find)
+
+    assert web_handler("echo", word="a") is not None
+    assert made == ["a"]
+    with pytest.raises(ValueError, match="'echo' takes no such options"):
+        web_handler("echo", words="a")
+
+
+def test_a_question_has_fields_by_name() -> None:
+    fields = [(b"accept", b"a"), (b"accept", b"b")]
+    asked = HTTPQuestion("GET", "/a", "b=c", fields, b"", ("192.0.2.1", 1), False)
+
+    assert asked.header(b"accept") == b"a"
+    assert asked.header(b"host") == b""

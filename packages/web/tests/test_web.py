@@ -45,6 +45,7 @@ NAMES = [
     "HTTPError",
     "HTTPServer",
     "HTTPToolsServerEngine",
+    "HandlerResource",
     "HashBy",
     "HealthCheck",
     "HealthRules",

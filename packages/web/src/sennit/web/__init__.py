@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         WebUsageError,
     )
     from sennit.web.forms import Form, FormError, FormLimits, Upload
+    from sennit.web.handlers import HandlerResource
     from sennit.web.hosting.asgi import ASGI
     from sennit.web.hosting.wsgi import WSGI
     from sennit.web.http1.engine import HTTP1ServerEngine
@@ -154,6 +155,7 @@ __all__ = [
     "HTTPError",
     "HTTPServer",
     "HTTPToolsServerEngine",
+    "HandlerResource",
     "HashBy",
     "HealthCheck",
     "HealthRules",
@@ -267,6 +269,7 @@ _ROOMS = {
         "WebUsageError",
     ),
     "forms": ("Form", "FormError", "FormLimits", "Upload"),
+    "handlers": ("HandlerResource",),
     "hosting.asgi": ("ASGI",),
     "hosting.wsgi": ("WSGI",),
     "http1.engine": ("HTTP1ServerEngine",),

@@ -17,6 +17,7 @@ try:
         Meta,
         Path,
         ServiceConfig,
+        Table,
         listen_on,
         refers,
     )
@@ -25,7 +26,7 @@ except ImportError as error:  # pragma: no cover - tested in an environment with
 
 from sennit.web.proxy.config import UpstreamTable
 
-__all__ = ["WebConfig"]
+__all__ = ["HandlerTable", "WebConfig"]
 
 Octets = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -36,10 +37,25 @@ CONTENTS: Final = ("root", "asgi", "wsgi", "app", "proxy")
 """Keys of which a service has exactly one."""
 
 
+class HandlerTable(Table, frozen=True, kw_only=True):
+    """What answers at one path in place of what is served.
+
+    Attributes:
+        path: The path, as /dns-query.
+        handler: Name of its plugin, as dns.
+        options: What the plugin is told.
+    """
+
+    path: str
+    handler: str
+    options: dict[str, str] = {}
+
+
 class WebConfig(ServiceConfig, frozen=True, kw_only=True):
     """Serve files, an application, or what other servers have.
 
-    Exactly one of root, asgi, wsgi, app and proxy says what is served.
+    Exactly one of root, asgi, wsgi, app and proxy says what is served; none where there are
+    handlers.
 
     Attributes:
         root: The folder whose files are served.
@@ -49,6 +65,7 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
         proxy: Servers to which requests are handed on, as http://10.0.0.7:8000, perhaps with
             weight=3, most_open=50 or backup behind it.
         upstream: How they are asked.
+        handlers: Paths that other packages answer, as DNS over HTTPS.
         factory: Whether what is named makes the application; the same as () behind its name.
         app_dir: Folder in which applications are looked for behind what is installed; that of
             the configuration, or the working one, when left out.
@@ -98,6 +115,7 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
     app: str | None = None
     proxy: list[str] | None = None
     upstream: UpstreamTable = UpstreamTable()
+    handlers: list[HandlerTable] = []
     factory: bool = False
     app_dir: Directory | None = None
     root_path: str = ""
@@ -149,7 +167,7 @@ class WebConfig(ServiceConfig, frozen=True, kw_only=True):
         from sennit.web.grammar import field_line
 
         served = [each for each in CONTENTS if getattr(self, each) is not None]
-        if len(served) != 1:
+        if len(served) != 1 and not (self.handlers and not served):
             there = " and ".join(served) or f"none of {', '.join(CONTENTS)}"
             raise ValueError(f"found {there}; exactly one of them says what is served")
         if self.root_path and not self.root_path.startswith("/"):

@@ -12,8 +12,9 @@ from sennit.core.service.privileges import is_root
 from sennit.core.service.server import ServerService
 from sennit.core.service.tree import StartError
 from sennit.web.accesslog import AccessLog, SeveralLogs
+from sennit.web.handlers import mounted
 from sennit.web.hosting.contents import content_of
-from sennit.web.hosting.wrapping import wrappers_of
+from sennit.web.hosting.wrapping import handlers_of, wrappers_of
 from sennit.web.limits import Limits
 from sennit.web.response import Response, error_page
 from sennit.web.server import HTTPServer, Timeouts
@@ -82,6 +83,7 @@ class WebService(ServerService):
         self._config = config
         self._content = content_of(config, context)
         self._wrappers = wrappers_of(config, context)
+        self._handlers = handlers_of(config)
         self._loaded = False
         if config.reload:
             from sennit.web.hosting.reloading import refuse_reload
@@ -159,6 +161,8 @@ class WebService(ServerService):
                 handler = await self._content.start()
         else:
             handler = await self._content.start()
+        if self._handlers:
+            handler = mounted(self._handlers)(handler)
         self.site.handler = wrap(handler, self._wrappers)
         self._loaded = True
 
@@ -168,6 +172,8 @@ class WebService(ServerService):
         self._loaded = False
         try:
             await self._content.stop(limit)
+            for each in self._handlers.values():
+                await each.aclose()
         finally:
             if log is not None:
                 log.close()

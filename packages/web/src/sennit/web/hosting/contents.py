@@ -17,6 +17,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sennit.core.service.tree import StartError
+from sennit.web.response import error_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,7 @@ __all__ = [
     "AppContent",
     "Content",
     "FilesContent",
+    "NoContent",
     "ProxyContent",
     "WSGIContent",
     "content_of",
@@ -248,6 +250,19 @@ class ProxyContent:
         await self._proxy.aclose()
 
 
+class NoContent:
+    """Nothing but the paths that have handlers."""
+
+    runs_code = False
+
+    async def start(self) -> Handler:
+        """There is nothing to be loaded."""
+        return lambda request: error_page(404)
+
+    async def stop(self, limit: float) -> None:
+        """Nothing is held."""
+
+
 KINDS: Final[dict[str, type[Content]]] = {
     "root": FilesContent,
     "asgi": ASGIContent,
@@ -258,9 +273,9 @@ KINDS: Final[dict[str, type[Content]]] = {
 """What can be served, by the key that says it."""
 
 
-def content_of(config: WebConfig, context: ServiceContext) -> Content:
-    """What a configuration says to serve."""
+def content_of(config: WebConfig, context: ServiceContext) -> Content | NoContent:
+    """What a configuration says to serve; `WebConfig` has seen to it that it says something."""
     for key, kind in KINDS.items():
         if getattr(config, key) is not None:
             return kind(config, context)
-    raise ValueError("nothing to serve")  # pragma: no cover - the configuration has seen to that
+    return NoContent()

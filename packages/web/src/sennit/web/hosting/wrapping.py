@@ -1,4 +1,4 @@
-"""What a web service puts around its content, as its configuration says it."""
+"""What a web service puts around its content, and beside it, as its configuration says it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from sennit.core.errors import ConfigError, SennitError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sennit.core.http import IHTTPHandler
     from sennit.core.service.tree import ServiceContext
     from sennit.web.config import WebConfig
     from sennit.web.server import Handler
     from sennit.web.wrappers import Wrapper
 
-__all__ = ["wrappers_of"]
+__all__ = ["handlers_of", "wrappers_of"]
 
 
 def wrappers_of(config: WebConfig, context: ServiceContext) -> list[Wrapper]:
@@ -64,6 +65,29 @@ def wrappers_of(config: WebConfig, context: ServiceContext) -> list[Wrapper]:
         add("users", lambda: _login(config, context))
     if config.compress:
         add("compress", _compress)
+    return found
+
+
+def handlers_of(config: WebConfig) -> dict[str, IHTTPHandler]:
+    """What other packages answer, by path.
+
+    Raises:
+        ConfigError: There is no such plugin, it takes no such options, or the path is none.
+    """
+    if not config.handlers:
+        return {}
+    from sennit.core.http import web_handler
+    from sennit.web.handlers import mounted
+
+    found: dict[str, IHTTPHandler] = {}
+    for each in config.handlers:
+        if each.path in found:
+            raise ConfigError(f"found {each.path!r} twice", key="handlers")
+        try:
+            found[each.path] = web_handler(each.handler, **each.options)
+            mounted(found)
+        except (SennitError, ValueError) as error:
+            raise ConfigError(str(error), key="handlers") from error
     return found
 
 

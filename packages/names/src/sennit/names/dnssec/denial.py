@@ -182,9 +182,8 @@ class NSECDenial:
         if encloser is None or encloser == name:  # it has names beneath it: it exists
             return Proof.NONE
         wildcard = wildcard_of(encloser)
-        if wildcard is not None and self.covering(wildcard) is None:
-            return Proof.NONE
-        return Proof.SECURE
+        # A wildcard that has but names beneath it is there, and matches (RFC 4592 §2.2.2).
+        return _proof(wildcard is None or self.encloser(wildcard) not in (None, wildcard))
 
     def no_data(self, name: Name, rdtype: int) -> Proof:
         """That `name`, or the wildcard that stands for it, has no `rdtype` and no CNAME."""
@@ -197,8 +196,12 @@ class NSECDenial:
         if encloser == name:  # an empty non-terminal has nothing at all
             return Proof.SECURE
         wildcard = wildcard_of(encloser)
-        star = None if wildcard is None else self.matching(wildcard)
-        return _proof(star is not None and _lacks(star.types, rdtype, name))
+        if wildcard is None:
+            return Proof.NONE
+        star = self.matching(wildcard)
+        if star is None:
+            return _proof(self.encloser(wildcard) == wildcard)
+        return _proof(_lacks(star.types, rdtype, name))
 
     def expansion(self, name: Name, encloser: Name) -> Proof:
         """That nothing stood closer to `name` than the wildcard beneath `encloser`."""

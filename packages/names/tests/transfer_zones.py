@@ -11,6 +11,7 @@ from sennit.names.presentation import tokens_of
 from sennit.names.rdata import parse_rdata
 from sennit.names.rdata.basic import SOA
 from sennit.names.request import Request
+from sennit.names.transfer.serial import with_serial
 from sennit.names.zone.zone import Changes, Zone
 
 if TYPE_CHECKING:
@@ -64,6 +65,13 @@ def change(old: int, new: int, removed: Iterable[str] = (), added: Iterable[str]
         [soa(old), *map(record, removed)],
         [soa(new), *map(record, added)],
     )
+
+
+def grow(given: Zone, *added: str) -> None:
+    """Give a zone records, and its next version."""
+    old = given.soa
+    new = with_serial(old, given.serial + 1)
+    given.apply(Changes([old], [new, *map(record, added)]))
 
 
 def request(

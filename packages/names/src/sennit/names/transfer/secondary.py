@@ -43,7 +43,7 @@ from sennit.names.zone.rules import FROM_OTHERS
 from sennit.names.zone.zone import Zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from sennit.core.interfaces import IDelayedCall
     from sennit.core.reactor.base import Reactor
@@ -166,6 +166,7 @@ class SecondaryZone:
         wall_clock: Seconds since 1970, for what is kept in the file.
         reactor: The current one when left out.
         slots: Limits the transfers of several zones together.
+        in_thread: Runs what blocks elsewhere; the reactor's threads when left out.
 
     Attributes:
         origin: As given.
@@ -189,6 +190,7 @@ class SecondaryZone:
         wall_clock: Callable[[], float] = time.time,
         reactor: Reactor | None = None,
         slots: asyncio.Semaphore | None = None,
+        in_thread: Callable[..., Awaitable[Any]] | None = None,
     ) -> None:
         self.origin = origin
         self.primaries = tuple(primaries)
@@ -206,6 +208,7 @@ class SecondaryZone:
         self._wall = wall_clock
         self._given_reactor = reactor
         self._slots = slots or asyncio.Semaphore(MAX_TRANSFERS)
+        self._in_thread = in_thread or self._defer
         self._zone: Zone | None = None
         self._deadline = 0.0  # when it expires, by the reactor's clock
         self._checked: float | None = None
@@ -228,6 +231,9 @@ class SecondaryZone:
             self._given_reactor = current_reactor()
         return self._given_reactor
 
+    def _defer(self, fn: Callable[..., Any], *args: Any, **named: Any) -> Awaitable[Any]:
+        return self._reactor.defer_to_thread(fn, *args, **named)
+
     @property
     def serial(self) -> int | None:
         """Version of the copy; ``None`` for none."""
@@ -239,7 +245,7 @@ class SecondaryZone:
         """Take the copy from its file, if there is one, and look whether it is right."""
         if self._path is not None:
             try:
-                found = await self._reactor.defer_to_thread(load_copy, self._path, self.origin)
+                found = await self._in_thread(load_copy, self._path, self.origin)
             except (DNSError, OSError) as error:
                 found = None
                 self._complain(f"the file of the copy is left aside: {error}")
@@ -482,7 +488,7 @@ class SecondaryZone:
             self._later("write", self._write_delay, self._write_soon)
         else:
             # Long work of the processor: not in the loop's thread.
-            zone = await self._reactor.defer_to_thread(
+            zone = await self._in_thread(
                 Zone.from_records, self.origin, transfer.records, limits=FROM_OTHERS
             )
             self.history.clear()
@@ -508,7 +514,7 @@ class SecondaryZone:
         self._set_deadline(left)
         if self._path is not None and self._written == zone.serial:
             try:
-                await self._reactor.defer_to_thread(
+                await self._in_thread(
                     save_checked, self._path, zone.serial, self._wall(), left
                 )
             except OSError as error:
@@ -542,7 +548,7 @@ class SecondaryZone:
         soa = snapshot.soa.rdata
         assert isinstance(soa, SOA)
         try:
-            await self._reactor.defer_to_thread(
+            await self._in_thread(
                 save_copy, path, snapshot, self._wall() - age, left or float(soa.expire)
             )
         except (OSError, DNSError) as error:

@@ -35,10 +35,10 @@ WWW = "www.example.test"
 class Zone:
     """Has one address for one name."""
 
-    def respond(self, query: Query) -> Message:
-        question = query.message.question
+    def respond(self, request: Query) -> Message:
+        question = request.message.question
         found = question.name == Name(WWW)
-        reply = query.message.reply(0 if found else 3)
+        reply = request.message.reply(0 if found else 3)
         if found and question.rdtype == RRType.A:
             reply.answers.append(Record(question.name, RRType.A, 60, A("127.0.0.1")))
         return reply

@@ -142,14 +142,20 @@ def nsd(port: int, folder: Path) -> list[str]:
 @answers.server("twisted", requires=["twisted"])
 def twisted_peer(ready: Ready) -> None:
     """twisted.names with an authority whose records are made beforehand."""
-    from twisted.internet import reactor
-    from twisted.names import authority, dns, server
+    from importlib import import_module
 
-    class Names(authority.FileAuthority):  # type: ignore[misc]  # it has no types
+    from twisted.internet import reactor
+
+    # Without types.
+    authority: Any = import_module("twisted.names.authority")
+    dns: Any = import_module("twisted.names.dns")
+    server: Any = import_module("twisted.names.server")
+
+    class Names(authority.FileAuthority):  # type: ignore[misc]  # as was said
         def loadFile(self, filename: object) -> None:  # noqa: N802 - their name
             soa = dns.Record_SOA(f"ns.{ORIGIN}", f"hostmaster.{ORIGIN}", 1, 7200, 3600, 86400, 3600)
-            self.soa = (ORIGIN.encode(), soa)
-            self.records = {ORIGIN.encode(): [soa, dns.Record_NS(f"ns.{ORIGIN}", 3600)]}
+            self.soa: Any = (ORIGIN.encode(), soa)
+            self.records: Any = {ORIGIN.encode(): [soa, dns.Record_NS(f"ns.{ORIGIN}", 3600)]}
             for name, address in addresses(10_000):
                 self.records[name.encode()] = [dns.Record_A(address, 3600)]
 

@@ -9,10 +9,15 @@ import sennit.names
 
 NAMES = [
     "EDNS",
+    "Cookies",
     "DNSError",
     "DNSProtocolError",
+    "DNSServer",
     "DNSUsageError",
+    "Dispatcher",
+    "DoHHandler",
     "GenericRdata",
+    "IResponder",
     "LookupFailedError",
     "LookupTimeoutError",
     "Message",
@@ -23,6 +28,7 @@ NAMES = [
     "Opcode",
     "Option",
     "PresentationError",
+    "QueryLog",
     "Question",
     "RRClass",
     "RRType",
@@ -30,12 +36,15 @@ NAMES = [
     "Rcode",
     "Rdata",
     "Record",
+    "Request",
     "ResponseError",
+    "ServerLimits",
     "SpoofedError",
     "TransferError",
     "UnreachableError",
     "ValidationError",
     "__version__",
+    "serve_dns",
 ]
 
 

@@ -296,8 +296,17 @@ def test_dns_goes_over_no_unix_socket_in_datagrams() -> None:
 
 
 def test_what_cannot_answer_is_no_responder() -> None:
-    with pytest.raises(DNSUsageError, match="respond"):
-        DNSServer(object())  # type: ignore[arg-type]  # that is what is wrong with it
+    for wrong in (object(), object, 5):
+        with pytest.raises(DNSUsageError, match="responder"):
+            DNSServer(wrong)  # type: ignore[arg-type]  # that is what is wrong with it
+
+
+def test_a_function_is_a_responder(clock: Clock) -> None:
+    protocol, sock = bound(DNSServer(lambda request: request.message.reply(3)), clock)
+
+    protocol.datagram_received(query(), STRANGER)
+
+    assert Message.from_wire(sock.sent[0][0]).rcode == Rcode.NXDOMAIN
 
 
 class Watch:

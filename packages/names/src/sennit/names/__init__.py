@@ -10,6 +10,7 @@ from sennit.names._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.names.codes import Opcode, Rcode, RRClass, RRType
+    from sennit.names.doh import DoHHandler
     from sennit.names.edns import EDNS, Option
     from sennit.names.errors import (
         DNSError,
@@ -27,16 +28,29 @@ if TYPE_CHECKING:
         UnreachableError,
         ValidationError,
     )
+    from sennit.names.interfaces import IResponder
+    from sennit.names.limits import ServerLimits
     from sennit.names.message import Message, Question, Record, RRset
     from sennit.names.name import Name
     from sennit.names.rdata import GenericRdata, Rdata
+    from sennit.names.request import Request
+    from sennit.names.server import DNSServer
+    from sennit.names.serving.cookies import Cookies
+    from sennit.names.serving.dispatch import Dispatcher
+    from sennit.names.serving.listening import serve_dns
+    from sennit.names.serving.watching import QueryLog
 
 __all__ = [
     "EDNS",
+    "Cookies",
     "DNSError",
     "DNSProtocolError",
+    "DNSServer",
     "DNSUsageError",
+    "Dispatcher",
+    "DoHHandler",
     "GenericRdata",
+    "IResponder",
     "LookupFailedError",
     "LookupTimeoutError",
     "Message",
@@ -47,6 +61,7 @@ __all__ = [
     "Opcode",
     "Option",
     "PresentationError",
+    "QueryLog",
     "Question",
     "RRClass",
     "RRType",
@@ -54,16 +69,20 @@ __all__ = [
     "Rcode",
     "Rdata",
     "Record",
+    "Request",
     "ResponseError",
+    "ServerLimits",
     "SpoofedError",
     "TransferError",
     "UnreachableError",
     "ValidationError",
     "__version__",
+    "serve_dns",
 ]
 
 _ROOMS = {
     "codes": ("Opcode", "RRClass", "RRType", "Rcode"),
+    "doh": ("DoHHandler",),
     "edns": ("EDNS", "Option"),
     "errors": (
         "DNSError",
@@ -81,9 +100,17 @@ _ROOMS = {
         "UnreachableError",
         "ValidationError",
     ),
+    "interfaces": ("IResponder",),
+    "limits": ("ServerLimits",),
     "message": ("Message", "Question", "RRset", "Record"),
     "name": ("Name",),
     "rdata": ("GenericRdata", "Rdata"),
+    "request": ("Request",),
+    "server": ("DNSServer",),
+    "serving.cookies": ("Cookies",),
+    "serving.dispatch": ("Dispatcher",),
+    "serving.listening": ("serve_dns",),
+    "serving.watching": ("QueryLog",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

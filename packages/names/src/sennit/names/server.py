@@ -40,7 +40,7 @@ from sennit.names.engine import UNWANTED_PORTS, DatagramServerEngine, StreamServ
 from sennit.names.errors import DNSUsageError
 from sennit.names.events import DatagramQuery, StreamQuery
 from sennit.names.limits import ServerLimits
-from sennit.names.serving.answering import Asked, Serving, give_up
+from sennit.names.serving.answering import Asked, FunctionResponder, Serving, give_up
 from sennit.names.serving.cookies import Cookies
 from sennit.names.serving.queries import kind_of, truncated_reply
 from sennit.names.serving.ratelimit import RateLimiter, Verdict
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import IDelayedCall, IStreamTransport
     from sennit.names.interfaces import IResponder
     from sennit.names.name import Name
-    from sennit.names.serving.answering import Found
+    from sennit.names.request import Request
+    from sennit.names.serving.answering import Answers, Found
     from sennit.names.serving.watching import IQueryWatch
     from sennit.names.tsig import Key
 
@@ -72,7 +73,8 @@ class DNSServer:
     """Serves one responder over whatever carries DNS; the factory of its protocols.
 
     Args:
-        responder: Knows the answers: an authority, a resolver, a `Dispatcher`, or one's own.
+        responder: Knows the answers: an authority, a resolver, a `Dispatcher`, or one's own; or
+            a function of a `Request` that does what `IResponder.respond` does.
         limits: What clients may do.
         keys: Keys of TSIG by name (a `Keyring`).
         cookies: Makes server cookies: `Cookies` with a secret that other servers share;
@@ -94,7 +96,7 @@ class DNSServer:
 
     def __init__(
         self,
-        responder: IResponder,
+        responder: IResponder | Callable[[Request], Answers],
         *,
         limits: ServerLimits | None = None,
         keys: Mapping[Name, Key] | None = None,
@@ -106,13 +108,17 @@ class DNSServer:
         wall_clock: Callable[[], float] = time.time,
         clock: Clock | None = None,
     ) -> None:
-        if not callable(getattr(responder, "respond", None)):
-            raise DNSUsageError(f"a responder has a method respond, and maybe quick: {responder!r}")
+        made: Any = responder  # one of the two, or neither
+        if not callable(getattr(made, "respond", None)):
+            if not callable(made) or isinstance(made, type):
+                raise DNSUsageError(f"neither a responder nor a function: {responder!r}")
+            function: Any = made
+            made = FunctionResponder(function)
         if cookies is True:
             cookies = Cookies(secrets.token_bytes(16))
         self.limits = limits or ServerLimits()
         self.serving = Serving(
-            responder,
+            made,
             limits=self.limits,
             keys=keys,
             cookies=cookies or None,
@@ -120,7 +126,7 @@ class DNSServer:
             identity=identity,
         )
         self.quick: Callable[[bytes, int, object], bytes | None] | None
-        self.quick = getattr(responder, "quick", None)
+        self.quick = getattr(made, "quick", None)
         self.name = name
         self.watch = watch
         self.wall_clock = wall_clock

@@ -35,7 +35,7 @@ from sennit.names.serving.queries import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 
     from sennit.names.interfaces import Answer, IResponder
     from sennit.names.limits import ServerLimits
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
     Octets: TypeAlias = "bytes | None"
     Found: TypeAlias = "Awaitable[Answer] | AsyncIterator[Message | bytes]"
+    Answers: TypeAlias = "Answer | Found"
 
-__all__ = ["BLOCK", "Asked", "Serving", "give_up"]
+__all__ = ["BLOCK", "Asked", "FunctionResponder", "Serving", "give_up"]
 
 BLOCK: Final = 468
 """Answers are padded to a multiple of so many octets (RFC 8467 §4.1)."""
@@ -360,6 +361,20 @@ class Asked:
         finally:
             # It may be one that the responder keeps.
             answer.edns = given
+
+
+class FunctionResponder:
+    """A function in the place of a responder.
+
+    Args:
+        respond: It.
+    """
+
+    def __init__(self, respond: Callable[[Request], Answers]) -> None:
+        self.respond = respond
+
+    def __repr__(self) -> str:
+        return f"<FunctionResponder of {self.respond!r}>"
 
 
 def give_up(found: Found) -> None:

@@ -13,8 +13,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sennit.names.codes import Rcode, RRType, rcode_text, type_text
-from sennit.names.errors import NoDataError, NoSuchNameError, ResponseError
+from sennit.names.errors import (
+    MessageFormatError,
+    NoDataError,
+    NoSuchNameError,
+    ResponseError,
+)
 from sennit.names.message import Message, Question, RRset
+from sennit.names.options import ExtendedError, found
 from sennit.names.rdata.basic import CNAME, SOA
 
 if TYPE_CHECKING:
@@ -94,10 +100,10 @@ def follow(message: Message, question: Question, most: int = MAX_ALIASES) -> Cha
     aliases = 0
     while True:
         here = records.get(name.key, ())
-        found = [each for each in here if each[0] == wanted or wanted == _ANY]
-        if found:
-            least = min(ttl, *(each[1] for each in found))
-            return Chain(name, tuple(dict.fromkeys(each[2] for each in found)), least, aliases)
+        ends = [each for each in here if each[0] == wanted or wanted == _ANY]
+        if ends:
+            least = min(ttl, *(each[1] for each in ends))
+            return Chain(name, tuple(dict.fromkeys(each[2] for each in ends)), least, aliases)
         alias = next((each for each in here if each[0] == _CNAME), None)
         if alias is None or not isinstance(alias[2], CNAME):
             return Chain(name, (), ttl, aliases)
@@ -144,9 +150,8 @@ def read_answer(message: Message, question: Question, *, authenticated: bool = F
 
 def _reason(message: Message) -> str:
     """What the server says of it besides (RFC 8914)."""
-    option = None if message.edns is None else message.edns.option(15)
-    if option is None or len(option.data) < 2:
+    try:
+        error = found(message.edns, ExtendedError)
+    except MessageFormatError:
         return ""
-    code = int.from_bytes(option.data[:2], "big")
-    text = option.data[2:200].decode("utf-8", "replace")
-    return f" (extended error {code}{': ' + repr(text) if text else ''})"
+    return "" if error is None else f" ({error})"

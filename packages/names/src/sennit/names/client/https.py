@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from sennit.core.errors import SennitError
 from sennit.core.http import http_client
+from sennit.core.resolver import by_system
 from sennit.names.client_engine import is_answer
 from sennit.names.errors import (
     DNSError,
@@ -28,6 +29,7 @@ from sennit.names.errors import (
 from sennit.names.message import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -75,7 +77,12 @@ class HTTPSClient:
         self._own = client is None
 
     async def exchange(
-        self, message: Message, *, timeout: float = TIMEOUT, key: Key | None = None
+        self,
+        message: Message,
+        *,
+        timeout: float = TIMEOUT,
+        key: Key | None = None,
+        received: Callable[[bytes], object] | None = None,
     ) -> Message:
         """Send a question, and wait for its answer.
 
@@ -83,6 +90,7 @@ class HTTPSClient:
             message: The question. Its id is not used.
             timeout: Seconds for the answer, connecting included.
             key: Sign the question with it, and take no answer that is not signed with it.
+            received: Called with the octets of the answer.
 
         Raises:
             UnknownPluginError: No HTTP client is installed; its text says what to install.
@@ -107,9 +115,10 @@ class HTTPSClient:
             url += ("&" if "?" in url else "?") + "dns=" + encoded
         try:
             async with asyncio.timeout(timeout):
-                answer = await self._client.fetch(
-                    self._method, url, headers, content, timeout=timeout, limit=0xFFFF
-                )
+                with by_system():  # the server's own name cannot be asked of it
+                    answer = await self._client.fetch(
+                        self._method, url, headers, content, timeout=timeout, limit=0xFFFF
+                    )
         except TimeoutError as error:
             raise LookupTimeoutError(f"no answer from {self._url} in {timeout:g} s") from error
         except DNSError:
@@ -130,6 +139,8 @@ class HTTPSClient:
             from sennit.names.tsig import Verifier
 
             Verifier(key, mac).verify(answer.content, said, int(time.time()))
+        if received is not None:
+            received(answer.content)
         return said
 
     async def aclose(self) -> None:

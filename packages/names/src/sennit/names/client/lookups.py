@@ -251,4 +251,3 @@ class Lookups:
         """URIs, the lowest priority first (RFC 7553)."""
         found = await self._rdatas(name, RRType.URI)
         return sorted(found, key=lambda each: each.wire[:2])
-

@@ -205,9 +205,7 @@ def usable_services(services: Iterable[ServiceBinding]) -> list[ServiceBinding]:
     found: list[ServiceBinding] = []
     for each in services:
         mandatory = each.parameters.get(MANDATORY, b"")
-        keys = {
-            int.from_bytes(mandatory[at : at + 2], "big") for at in range(0, len(mandatory), 2)
-        }
+        keys = {int.from_bytes(mandatory[at : at + 2], "big") for at in range(0, len(mandatory), 2)}
         if keys <= _UNDERSTOOD and MANDATORY not in keys and keys <= each.parameters.keys():
             found.append(each)
     return found
@@ -229,11 +227,6 @@ def order_services(
     return sorted(mixed, key=lambda each: each.priority)
 
 
-
-
-
 def implicit_mx(name: Name) -> MX:
     """What a domain without MX records has instead: itself, with preference 0 (RFC 5321 §5.1)."""
     return MX(0, name)
-
-

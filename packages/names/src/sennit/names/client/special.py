@@ -29,9 +29,7 @@ _LOOPBACK: Final = {
     int(RRType.A): A("127.0.0.1"),
     int(RRType.AAAA): AAAA("::1"),
 }
-_REVERSE: Final = frozenset(
-    {Name("1.0.0.127.in-addr.arpa."), Name("1." + "0." * 31 + "ip6.arpa.")}
-)
+_REVERSE: Final = frozenset({Name("1.0.0.127.in-addr.arpa."), Name("1." + "0." * 31 + "ip6.arpa.")})
 _REFUSED: Final = {
     Name("invalid."): "never exists (RFC 6761)",
     Name("onion."): "is not looked up in DNS (RFC 7686): it is Tor's",

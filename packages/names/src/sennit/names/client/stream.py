@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.client_driver import ClientEngineProtocol
@@ -201,7 +201,12 @@ class StreamClient:
     # ── asking ────────────────────────────────────────────────────────────────
 
     async def exchange(
-        self, message: Message, *, timeout: float = TIMEOUT, key: Key | None = None
+        self,
+        message: Message,
+        *,
+        timeout: float = TIMEOUT,
+        key: Key | None = None,
+        received: Callable[[bytes], object] | None = None,
     ) -> Message:
         """Send a question, and wait for its answer.
 
@@ -209,6 +214,7 @@ class StreamClient:
             message: The question. Its id is not used: each has its own on the wire.
             timeout: Seconds for the answer, connecting included.
             key: Sign the question with it, and take no answer that is not signed with it.
+            received: Called with the octets of the answer.
 
         Raises:
             LookupTimeoutError: None came in time.
@@ -220,14 +226,14 @@ class StreamClient:
             async with asyncio.timeout(timeout):
                 connection, fresh = await self._connected(timeout)
                 try:
-                    return await self._ask(connection, message, key)
+                    return await self._ask(connection, message, key, received)
                 except ConnectionLost as error:
                     if fresh:
                         raise self._ended(error) from error
                 # It was closed while the question was under way: RFC 7766 §6.2.4.
                 connection, _ = await self._connected(timeout)
                 try:
-                    return await self._ask(connection, message, key)
+                    return await self._ask(connection, message, key, received)
                 except ConnectionLost as error:
                     raise self._ended(error) from error
         except TimeoutError as error:
@@ -242,7 +248,8 @@ class StreamClient:
         until: Callable[[Message], bool],
         timeout: float = TIMEOUT,
         key: Key | None = None,
-    ) -> AsyncIterator[Message]:
+        received: Callable[[bytes], object] | None = None,
+    ) -> AsyncGenerator[Message, None]:
         """Send a question that several messages answer (a zone transfer), and give them in order.
 
         Leaving before the last closes the connection, since more would come.
@@ -252,6 +259,7 @@ class StreamClient:
             until: Called with each message before it is given; whether it is the last.
             timeout: Seconds for each of them.
             key: Sign the question with it, and take no messages that are not vouched for by it.
+            received: Called with the octets of each.
 
         Raises:
             LookupTimeoutError: The next did not come in time.
@@ -279,6 +287,8 @@ class StreamClient:
                 while isinstance(event, Part):
                     if verifier is not None:
                         verifier.verify(event.data, event.message, int(time.time()))
+                    if received is not None:
+                        received(event.data)
                     last = until(event.message)
                     if last:
                         if verifier is not None:
@@ -342,7 +352,11 @@ class StreamClient:
         return Query(message, wire, several=several), Verifier(key, mac)
 
     async def _ask(
-        self, connection: StreamConnection, message: Message, key: Key | None
+        self,
+        connection: StreamConnection,
+        message: Message,
+        key: Key | None,
+        received: Callable[[bytes], object] | None,
     ) -> Message:
         query, verifier = self._query(message, key)
         reply = connection.request(query)
@@ -355,6 +369,8 @@ class StreamClient:
         if verifier is not None:
             verifier.verify(answered.data, answered.message, int(time.time()))
         self._note(answered.message)
+        if received is not None:
+            received(answered.data)
         return answered.message
 
     def _note(self, message: Message) -> None:

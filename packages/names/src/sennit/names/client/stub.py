@@ -398,9 +398,7 @@ class StubResolver(Lookups):
                 self._cache.popitem(last=False)
         return kept
 
-    async def _validated(
-        self, validator: IValidator, message: Message, question: Question
-    ) -> bool:
+    async def _validated(self, validator: IValidator, message: Message, question: Question) -> bool:
         from sennit.names.dnssec.verdict import Security
 
         async def fetch(name: Name, rdtype: int) -> Message:

@@ -35,6 +35,8 @@ from sennit.names.errors import (
 from sennit.names.message import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sennit.core.interfaces import IDatagramTransport
     from sennit.core.reactor.base import Reactor
     from sennit.names.tsig import Key, Verifier
@@ -59,6 +61,7 @@ async def exchange_udp(
     key: Key | None = None,
     match_case: bool = False,
     local_address: str | None = None,
+    received: Callable[[bytes], object] | None = None,
     reactor: Reactor | None = None,
 ) -> Message:
     """Send a question to a server, and wait for its answer.
@@ -71,6 +74,7 @@ async def exchange_udp(
         match_case: Drop answers that do not repeat the letters of the question in the
             case they were sent in (where that was chosen at random).
         local_address: Address to send from; the system's choice when left out.
+        received: Called with the octets of the answer.
         reactor: The current one when left out.
 
     Returns:
@@ -95,7 +99,7 @@ async def exchange_udp(
 
         wire, mac = sign(wire, key, int(time.time()))
         verifier = Verifier(key, mac)
-    asked = _Asked(message, wire[:2], match_case, verifier)
+    asked = _Asked(message, wire[:2], match_case, verifier, received)
     timer = turns.call_later(timeout, asked.time_out, server, timeout)
     try:
         await _open(turns, asked, host, port, local_address)
@@ -134,13 +138,19 @@ class _Asked:
     """
 
     def __init__(
-        self, message: Message, number: bytes, match_case: bool, verifier: Verifier | None
+        self,
+        message: Message,
+        number: bytes,
+        match_case: bool,
+        verifier: Verifier | None,
+        received: Callable[[bytes], object] | None,
     ) -> None:
         self.done: Deferred[Message] = Deferred()
         self._message = message
         self._number = number
         self._match_case = match_case
         self._verifier = verifier
+        self._received = received
         self._unverified: TSIGError | None = None
         self._bad = 0
         self._transport: IDatagramTransport | None = None
@@ -160,6 +170,8 @@ class _Asked:
         if self.done.called:
             return
         if data[:2] == self._number and (answer := self._read(data)) is not None:
+            if self._received is not None:
+                self._received(data)
             self.done.callback(answer)
             return
         if self.done.called:

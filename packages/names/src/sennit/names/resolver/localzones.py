@@ -36,6 +36,7 @@ __all__ = [
     "LocalZones",
     "default_zones",
     "read_blocklist",
+    "read_record",
 ]
 
 TTL: Final = 10800
@@ -120,7 +121,7 @@ class LocalZone:
         self._data: dict[bytes, dict[int, list[Record]]] = {}
         self._above: set[bytes] = set()
         for each in records:
-            self._add(_read_record(each, self.name) if isinstance(each, str) else each)
+            self._add(read_record(each, self.name) if isinstance(each, str) else each)
 
     def _add(self, record: Record) -> None:
         if not record.name.is_below(self.name):
@@ -268,7 +269,7 @@ def _key(name: Name | str) -> bytes:
     return (Name(name) if isinstance(name, str) else name).key
 
 
-def _read_record(text: str, origin: Name) -> Record:
+def read_record(text: str, origin: Name) -> Record:
     """A record written as ``owner [ttl] [class] type data``."""
     if "\r" in text or "\n" in text or "\0" in text:
         raise DNSUsageError(f"{text!r} is no record")

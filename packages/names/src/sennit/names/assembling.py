@@ -1,0 +1,231 @@
+"""Parts of a DNS service out of its configuration: keys, servers that are named, the resolver.
+
+What is wrong is a `ConfigError` with its key. Nothing here opens or asks anything, save that
+files which the configuration names are read.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sennit.core.errors import ConfigError, MissingExtraError, SennitError
+from sennit.names.client.servers import server_from_text
+from sennit.names.errors import DNSUsageError, PresentationError
+from sennit.names.limits import ServerLimits
+from sennit.names.name import ROOT, Name
+from sennit.names.transfer.access import AccessList
+from sennit.names.transfer.notify import Target
+from sennit.names.transfer.secondary import Primary
+from sennit.names.tsig import Key, Keyring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from sennit.core.transport.tls import ClientTLS
+    from sennit.names.config import DNSConfig, ResolverTable, SecondaryTable
+    from sennit.names.resolver.resolver import RecursiveResolver
+    from sennit.names.serving.cookies import Cookies
+
+__all__ = [
+    "access_of",
+    "cookies_of",
+    "keys_of",
+    "limits_of",
+    "name_of",
+    "primaries_of",
+    "resolver_of",
+    "said_at",
+    "targets_of",
+]
+
+T = TypeVar("T")
+
+
+def said_at(key: str, make: Callable[..., T], *args: Any, **named: Any) -> T:
+    """What `make` gives; what it does not like is said to stand at `key` of the configuration.
+
+    Raises:
+        ConfigError: It raised an error of ours, or could not read a file.
+    """
+    try:
+        return make(*args, **named)
+    except (SennitError, ValueError, OSError) as error:
+        raise ConfigError(str(error), key=key) from error
+
+
+def name_of(text: str, key: str) -> Name:
+    """A domain name in a configuration."""
+    return said_at(key, Name, text)
+
+
+def limits_of(config: DNSConfig) -> ServerLimits:
+    """What clients may do."""
+    return ServerLimits(
+        payload=config.payload,
+        idle=config.idle,
+        in_flight=config.in_flight,
+        rate=config.rate,
+        slip=config.slip,
+        connections=config.max_connections,
+        per_address=config.max_per_address,
+        count_loopback=config.count_loopback,
+    )
+
+
+def keys_of(config: DNSConfig) -> Keyring:
+    """The keys of TSIG, by name."""
+    return Keyring(
+        said_at(f"keys.{name}.secret", Key, name, table.secret.reveal(), table.algorithm)
+        for name, table in config.keys.items()
+    )
+
+
+def cookies_of(config: DNSConfig) -> Cookies | bool:
+    """Who makes server cookies."""
+    if not config.cookies or config.cookie_secret is None:
+        return config.cookies
+    from sennit.names.serving.cookies import Cookies
+
+    secret = said_at("cookie_secret", bytes.fromhex, config.cookie_secret.reveal().strip())
+    return said_at("cookie_secret", Cookies, secret)
+
+
+def access_of(rules: Iterable[str], key: str) -> AccessList:
+    """Who may do something."""
+    return said_at(key, AccessList, rules)
+
+
+def _with_key(text: str, keys: Mapping[Name, Key], at: str) -> tuple[str, Key | None]:
+    """A server, and the key behind it: ``192.0.2.1 key:NAME``."""
+    server, *rest = text.split() or [""]
+    if not rest:
+        return server, None
+    if len(rest) > 1 or not rest[0].startswith("key:"):
+        raise ConfigError(f"found {text!r}: write a server, and perhaps key:NAME behind it", key=at)
+    name = name_of(rest[0][4:], at)
+    if name not in keys:
+        known = ", ".join(map(str, keys)) or "none"
+        raise ConfigError(f"there is no key {name}; known are: {known}", key=at)
+    return server, keys[name]
+
+
+def targets_of(texts: Iterable[str], keys: Mapping[Name, Key], at: str) -> list[Target]:
+    """Servers that are told of changes."""
+    found: list[Target] = []
+    for text in texts:
+        place, key = _with_key(text, keys, at)
+        server = said_at(at, server_from_text, place)
+        if server.scheme != "udp":
+            raise ConfigError(f"found {text!r}: word is sent over UDP, to an address", key=at)
+        found.append(Target(server.host, server.port, key))
+    return found
+
+
+def primaries_of(table: SecondaryTable, keys: Mapping[Name, Key], at: str) -> list[Primary]:
+    """Servers that a zone is copied from."""
+    tls: ClientTLS | None = None
+    if table.trust is not None:
+        from sennit.core.transport.tls import ClientTLS
+
+        tls = said_at(f"{at}.trust", ClientTLS, trust=table.trust)
+    found: list[Primary] = []
+    for text in table.primaries:
+        place, key = _with_key(text, keys, f"{at}.primaries")
+        found.append(said_at(f"{at}.primaries", Primary, place, key, tls=tls))
+    return found
+
+
+def resolver_of(table: ResolverTable) -> RecursiveResolver:
+    """The resolver that a table describes."""
+    from sennit.names.resolver.limits import ResolverLimits
+    from sennit.names.resolver.localzones import (
+        Blocklist,
+        LocalZone,
+        LocalZones,
+        default_zones,
+        read_blocklist,
+    )
+    from sennit.names.resolver.resolver import AVOIDED, RecursiveResolver
+
+    zones = [*default_zones()]
+    blocked: list[Name] = []
+    for name, kind in table.local.items():
+        origin = name_of(name, "resolver.local")
+        data = [each for each in table.data if _owner(each).is_below(origin)]
+        zones.append(said_at("resolver.data", LocalZone, origin, kind, data))
+    places = [each.name for each in zones]
+    for text in table.data:
+        owner = _owner(text)
+        if not any(owner.is_below(each) for each in places):
+            # Of its own: what is said of the name is this, the rest is looked up.
+            zones.append(said_at("resolver.data", LocalZone, owner, "transparent", [text]))
+    for path in table.block:
+        with open(path, encoding="utf-8") as lines:
+            blocked += said_at("resolver.block", read_blocklist, lines, str(path))
+    lists = [Blocklist(blocked, table.block_with, table.allow_names)] if blocked else []
+    told = [name_of(each, "resolver.forward") for each in (*table.forward, *table.stub)]
+    options: dict[str, Any] = {}
+    if table.roots is not None:
+        options["root_hints"] = said_at("resolver.roots", _read_roots, table.roots)
+    return said_at(
+        "resolver",
+        RecursiveResolver,
+        forward=table.forward,
+        stub=table.stub,
+        local_zones=LocalZones(zones, lists).without(told),
+        validator=_validator_of(table),
+        limits=ResolverLimits(cache_entries=table.entries, stale=table.stale),
+        allow=table.allow,
+        avoid=AVOIDED if table.avoid is None else table.avoid,
+        minimise=table.minimise,
+        mix_case=table.mix_case,
+        ipv6=table.ipv6,
+        prefetch=table.prefetch,
+        port=table.port,
+        **options,
+    )
+
+
+def _owner(record: str) -> Name:
+    return name_of((record.split() or [""])[0], "resolver.data")
+
+
+def _validator_of(table: ResolverTable) -> Any:  # Any: a Validator, which needs an extra
+    if table.validate is False:
+        return None
+    try:
+        from sennit.names.dnssec.anchors import TrustAnchors
+        from sennit.names.dnssec.validation import Validator
+    except MissingExtraError as error:
+        if table.validate is None:
+            return None
+        raise ConfigError(str(error), key="resolver.validate") from error
+    anchors = None
+    if table.anchors is not None:
+        text = said_at("resolver.anchors", table.anchors.read_text, encoding="utf-8")
+        anchors = said_at("resolver.anchors", TrustAnchors.from_text, text, str(table.anchors))
+    return Validator(anchors, now=time.time, clock=time.monotonic)
+
+
+def _read_roots(path: Path) -> dict[str, list[str]]:
+    """Addresses of the root's servers, out of a file as IANA's ``named.root``."""
+    from sennit.names.rdata.address import AAAA, A
+    from sennit.names.resolver.localzones import read_record
+
+    found: dict[str, list[str]] = {}
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.partition(";")[0].strip()
+            if not text:
+                continue
+            try:
+                record = read_record(text, ROOT)
+            except PresentationError as error:
+                raise error.at(number, str(path)) from error
+            if isinstance(record.rdata, A | AAAA):
+                found.setdefault(str(record.name), []).append(record.rdata.address)
+    if not found:
+        raise DNSUsageError(f"{path} has no address of a server")
+    return found

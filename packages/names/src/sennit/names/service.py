@@ -1,0 +1,368 @@
+"""The DNS service: zones, copies of zones and a resolver, at the endpoints of one configuration.
+
+What is answered from is in place before anything listens: zone files are read, journals
+replayed, copies of other servers' zones taken from their files. On a reload zone files that
+have changed are read anew, and put in the place of the old ones in one step.
+
+Not here: what the keys of a configuration become (``assembling.py``), the server itself
+(``server.py``).
+"""
+
+from __future__ import annotations
+
+import copy
+import glob
+import logging
+import sqlite3
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from sennit.core.errors import ConfigError
+from sennit.core.reactor.base import current_reactor
+from sennit.core.service.server import ServerService
+from sennit.core.service.tree import StartError
+from sennit.names.assembling import (
+    access_of,
+    cookies_of,
+    keys_of,
+    limits_of,
+    name_of,
+    primaries_of,
+    resolver_of,
+    said_at,
+    targets_of,
+)
+from sennit.names.authority import Authority
+from sennit.names.client.stub import StubResolver
+from sennit.names.codes import Rcode
+from sennit.names.config import ResolverTable
+from sennit.names.errors import DNSError
+from sennit.names.server import DNSServer
+from sennit.names.serving.dispatch import Dispatcher
+from sennit.names.serving.running import announce, withdraw
+from sennit.names.serving.watching import QueryLog
+from sennit.names.transfer.access import AccessList
+from sennit.names.transfer.notify import Notifier
+from sennit.names.transfer.outgoing import TransferOut
+from sennit.names.transfer.secondary import Secondaries, SecondaryZone
+from sennit.names.update.policy import Policy
+from sennit.names.update.update import UpdatableZone, Updates
+from sennit.names.zone.files import ZoneFiles, origin_of
+from sennit.names.zone.sqlite import SQLiteZones
+from sennit.names.zone.zoneset import ZoneSet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from sennit.core.interfaces import IReactor
+    from sennit.core.service.tree import ServiceContext
+    from sennit.names.config import DNSConfig, SecondaryTable, ZoneTable
+    from sennit.names.message import Message
+    from sennit.names.name import Name
+    from sennit.names.request import Request
+    from sennit.names.transfer.notify import Target
+    from sennit.names.tsig import Key
+    from sennit.names.zone.files import Reading
+    from sennit.names.zone.sqlite import SQLiteZone
+
+__all__ = ["DNSService", "build_dns", "sample_files", "try_dns"]
+
+_log = logging.getLogger("sennit.names.service")
+
+
+class DNSService(ServerService):
+    """One DNS server at its endpoints.
+
+    Args:
+        config: What it was told.
+        context: Its name and surroundings.
+
+    Attributes:
+        zones: The zones it answers from.
+        server: The server.
+    """
+
+    def __init__(self, config: DNSConfig, context: ServiceContext) -> None:
+        self._config = config
+        self._check_workers(context)
+        self.zones = ZoneSet()
+        self._files = ZoneFiles([str(each) for each in config.zones], folder=context.folder)
+        self._tables = {name_of(name, "zone"): table for name, table in config.zone.items()}
+        keys = keys_of(config)
+        self._secondaries = Secondaries()
+        for name, table in config.secondary.items():
+            self._secondaries.add(self._secondary(name_of(name, "secondary"), table, keys))
+        wanted = config.resolver
+        if wanted is None and config.recursion:
+            wanted = ResolverTable()
+        self.resolver = None if wanted is None else resolver_of(wanted)
+        self._forward_rules = {
+            name_of(name, "secondary"): access_of(
+                each.forward_updates, f"secondary.{name}.forward_updates"
+            )
+            for name, each in config.secondary.items()
+        }
+        self._updates = Updates(
+            forward=self._forward,
+            forward_for=AccessList(["any"]),  # which zone's rules hold is looked up in `_forward`
+            forwarded=self._secondaries.holds,
+        )
+        self._notifier = self._make_notifier(keys)
+        self._stub: StubResolver | None = None
+        self._database: SQLiteZones | None = None
+        self._sources: list[SQLiteZone] = []
+        self._opened = AsyncExitStack()
+        self._authority = Authority(
+            self.zones,
+            any_answer=config.any,
+            rotate=config.rotate,
+            payload=config.payload,
+        )
+        self.server = DNSServer(
+            Dispatcher(
+                self._authority,
+                self.resolver,
+                self._make_transfers(),
+                self._secondaries,
+                self._updates,
+                wanted.allow if wanted is not None else (),
+            ),
+            limits=limits_of(config),
+            keys=keys,
+            cookies=cookies_of(config),
+            nsid=config.nsid.encode(),
+            identity=config.identity,
+            watch=QueryLog() if config.query_log else None,
+            name=context.name,
+        )
+        super().__init__(context.name, self.server, context.endpoints(config, alpn=["dot"]))
+
+    def _check_workers(self, context: ServiceContext) -> None:
+        """See that nothing is changed by one process which others answer from, too."""
+        if not context.worker:
+            return
+        config = self._config
+        changing = next(
+            (f"zone.{name}" for name, table in config.zone.items() if table.update or table.sign),
+            next((f"secondary.{name}" for name in config.secondary), None),
+        )
+        if changing is not None:
+            raise ConfigError(
+                "zones that are copied, updated or signed are kept by one process, and several "
+                "workers would each have their own: run this service without workers",
+                key=changing,
+            )
+
+    def _secondary(
+        self, origin: Name, table: SecondaryTable, keys: Mapping[Name, Key]
+    ) -> SecondaryZone:
+        at = f"secondary.{origin}"
+        return SecondaryZone(
+            origin,
+            primaries_of(table, keys, at),
+            self.zones,
+            path=table.file,
+            allow_notify=access_of(table.allow_notify, f"{at}.allow_notify"),
+        )
+
+    def _make_transfers(self) -> TransferOut:
+        config = self._config
+        single: dict[Name, AccessList] = {}
+        tables: dict[str, Mapping[str, ZoneTable | SecondaryTable]] = {
+            "zone": config.zone,
+            "secondary": config.secondary,
+        }
+        for kind, some in tables.items():
+            for name, table in some.items():
+                if table.transfer is not None:
+                    at = f"{kind}.{name}.transfer"
+                    single[name_of(name, kind)] = access_of(table.transfer, at)
+        return TransferOut(
+            self.zones,
+            access_of(config.transfer, "transfer"),
+            allow_for=single,
+            history=lambda name: self._updates.history(name) or self._secondaries.history(name),
+        )
+
+    def _make_notifier(self, keys: Mapping[Name, Key]) -> Notifier:
+        config = self._config
+        single: dict[Name, list[Target]] = {}
+        tables: dict[str, Mapping[str, ZoneTable | SecondaryTable]] = {
+            "zone": config.zone,
+            "secondary": config.secondary,
+        }
+        for kind, some in tables.items():
+            for name, table in some.items():
+                if table.notify is not None:
+                    at = f"{kind}.{name}.notify"
+                    single[name_of(name, kind)] = targets_of(table.notify, keys, at)
+        return Notifier(
+            self.zones,
+            targets_of(config.notify, keys, "notify"),
+            also_for=single,
+            nameservers=config.notify_nameservers,
+            resolve=self._resolve,
+        )
+
+    async def _resolve(self, name: Name) -> Sequence[str]:
+        """Addresses of a name server that is in no zone of ours."""
+        if self.resolver is not None:
+            return await self.resolver.addresses(name)
+        if self._stub is None:
+            self._stub = StubResolver()
+        return await self._stub.addresses(name)
+
+    async def _forward(self, request: Request) -> Message:
+        """Pass an update on to the primary of a copy, for who may have that."""
+        origin = request.message.questions[0].name
+        if not self._forward_rules[origin].allows(request):
+            return request.message.reply(Rcode.REFUSED)
+        return await self._secondaries.forward(request)
+
+    # ── life ──────────────────────────────────────────────────────────────────
+
+    async def prepare(self, reactor: IReactor) -> None:
+        """Read the zones, then bind every endpoint.
+
+        Raises:
+            StartError: A zone cannot be read, or an address not be listened on.
+        """
+        try:
+            reading = await reactor.defer_to_thread(self._files.read)
+            if reading.errors:
+                raise StartError(self.name, "\n".join(reading.errors), key="zones")
+            await self._take(reading, reactor)
+            self._check_tables()
+            if self._config.sqlite is not None:
+                await self._open_database(self._config.sqlite)
+            await self._secondaries.start()
+            await super().prepare(reactor)
+        except BaseException:
+            await self._close()
+            raise
+
+    async def _take(self, reading: Reading, reactor: IReactor) -> None:
+        """Put zones that were read to use, with what belongs to them."""
+        for zone in reading.zones:
+            table = self._tables.get(zone.origin)
+            if table is not None and table.update:
+                at = f"zone.{zone.origin}.update"
+                policy = said_at(at, Policy, table.update)
+                path = self._files.paths()[zone.origin]
+                try:
+                    made = await reactor.defer_to_thread(UpdatableZone, zone, path, policy=policy)
+                except (DNSError, OSError) as error:
+                    raise StartError(self.name, str(error), key=at) from error
+                self._updates.add(made)
+        reading.put_into(self.zones)
+
+    def _check_tables(self) -> None:
+        for name in self._tables:
+            if name not in self.zones:
+                there = ", ".join(str(each.origin) for each in self.zones) or "none"
+                raise StartError(
+                    self.name, f"there is no zone {name}; there are: {there}", key=f"zone.{name}"
+                )
+
+    async def _open_database(self, path: Path) -> None:
+        try:
+            self._database = await self._opened.enter_async_context(SQLiteZones(path))
+            self._put_sources(await self._database.zones())
+        except (DNSError, sqlite3.Error, OSError) as error:
+            raise StartError(self.name, f"{path}: {error}", key="sqlite") from error
+
+    def _put_sources(self, sources: list[SQLiteZone]) -> None:
+        for each in self._sources:
+            self._authority.remove_source(each)
+        for each in sources:
+            self._authority.add_source(each)
+        self._sources = sources
+
+    async def begin(self) -> None:
+        """Accept, and tell others of our zones."""
+        await super().begin()
+        self._notifier.start()
+        announce(self.server)
+
+    async def prepare_reload(self) -> Callable[[], object] | None:
+        """Read the zone files that have changed, beside the zones in use.
+
+        Zones that are changed by updates are left alone: their files are written by us.
+
+        Raises:
+            StartError: One of them is wrong; all zones stay as they are.
+        """
+        files = copy.deepcopy(self._files)
+        reading = await current_reactor().defer_to_thread(files.read)
+        if reading.errors:
+            raise StartError(self.name, "\n".join(reading.errors), key="zones")
+        sources = [] if self._database is None else await self._database.zones()
+        reading.zones = [each for each in reading.zones if not self._updates.get(each.origin)]
+        reading.removed = [each for each in reading.removed if not self._updates.get(each)]
+
+        def put() -> None:
+            self._files = files
+            reading.put_into(self.zones)
+            self._put_sources(sources)
+            for zone in reading.zones:
+                _log.info("%s: zone %s, serial %d", self.name, zone.origin, zone.serial)
+
+        return put
+
+    async def end(self, drain: float) -> None:
+        """End every connection, then write what is not on the disk yet."""
+        withdraw(self.server)
+        try:
+            await super().end(drain)
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        await self._notifier.aclose()
+        await self._secondaries.aclose()
+        await self._updates.aclose()
+        await self._opened.aclose()
+        if self.resolver is not None:
+            await self.resolver.aclose()
+        if self._stub is not None:
+            await self._stub.aclose()
+
+
+def build_dns(config: DNSConfig, context: ServiceContext) -> DNSService:
+    """Assemble the service; nothing is opened yet."""
+    return DNSService(config, context)
+
+
+def try_dns(config: DNSConfig, urls: Sequence[str]) -> list[str]:
+    """A look-up per endpoint."""
+    name = "localhost"
+    for pattern in config.zones:
+        for path in sorted(glob.glob(str(pattern))):
+            name = str(origin_of(path))
+            break
+    for each in config.secondary:
+        name = each
+    rdtype = "A" if name == "localhost" else "SOA"
+    found: list[str] = []
+    for url in urls:
+        scheme, _, place = url.partition("://")
+        host, _, port = place.rpartition(":")
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
+        how = {"udp": "", "tcp": " +tcp", "tls": " +tls", "dot": " +tls"}.get(scheme)
+        if how is not None:
+            found.append(f"sennit dig @{host.strip('[]')} -p {port} {name} {rdtype}{how}")
+    return found
+
+
+def sample_files() -> dict[str, str]:
+    """A zone for a new configuration to serve."""
+    return {
+        "zones/home.example.zone": """\
+$TTL 1h
+@       SOA     ns1 hostmaster ( 1 1h 15m 2w 5m )
+        NS      ns1
+ns1     A       127.0.0.1
+www     A       192.0.2.80
+"""
+    }

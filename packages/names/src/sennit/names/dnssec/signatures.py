@@ -30,10 +30,10 @@ _NEVER_EXPANDED = frozenset(map(int, (RRType.DS, RRType.DNSKEY, RRType.NSEC, RRT
 """Types that prove what they prove for their own name alone, not out of a wildcard."""
 
 
-def is_zone_key(key: DNSKEY) -> bool:
-    """Whether a DNSKEY may verify the records of its zone."""
+def is_zone_key(key: DNSKEY, *, revoked: bool = False) -> bool:
+    """Whether a DNSKEY may verify the records of its zone; or, revoked, its own revocation."""
     return (
-        key.flags & (ZONE_KEY | REVOKE) == ZONE_KEY
+        key.flags & (ZONE_KEY | REVOKE) == (ZONE_KEY | REVOKE if revoked else ZONE_KEY)
         and key.protocol == DNSKEY_PROTOCOL
         and key.algorithm in SUPPORTED
     )
@@ -45,16 +45,17 @@ class ZoneKeys:
     Args:
         zone: The zone.
         records: Its DNSKEY records; those that may not verify are left out.
+        revoked: Whether they are revoked ones, which verify their revocation (RFC 5011 §2.1).
     """
 
     __slots__ = ("_loaded", "_records", "zone")
 
-    def __init__(self, zone: Name, records: Iterable[DNSKEY]) -> None:
+    def __init__(self, zone: Name, records: Iterable[DNSKEY], *, revoked: bool = False) -> None:
         self.zone = zone
         self._records: dict[tuple[int, int], list[DNSKEY]] = {}
         self._loaded: dict[bytes, PublicKey | None] = {}
         for each in records:
-            if is_zone_key(each):
+            if is_zone_key(each, revoked=revoked):
                 self._records.setdefault((each.key_tag, each.algorithm), []).append(each)
 
     def candidates(self, signature: RRSIG, most: int) -> list[PublicKey]:

@@ -70,6 +70,7 @@ class Validator:
 
     Attributes:
         anchors: What is believed; may be changed, with `forget` afterwards.
+        algorithms: Algorithms that count.
         validated: Answers by what was found of them.
     """
 
@@ -90,7 +91,7 @@ class Validator:
         self._clock = clock or now
         if sha1:
             algorithms, digests = algorithms | SHA1_ALGORITHMS, digests | SHA1_DIGESTS
-        self._algorithms = algorithms
+        self.algorithms = algorithms
         self._chain = Chain(self.anchors, algorithms, digests)
         self.validated = dict.fromkeys(Security, 0)
 
@@ -261,7 +262,7 @@ class Validator:
         if wildcard is None or zone.keys is None:
             raise ValidationError(f"{link.name} is signed for another name")
         link.encloser = wildcard.parent
-        proofs = answer.denials(zone.keys, run, self._algorithms)
+        proofs = answer.denials(zone.keys, run, self.algorithms)
         link.proof = tuple(proofs.rrsets)
         if proofs.unsupported:
             link.security = Security.INSECURE
@@ -288,7 +289,7 @@ class Validator:
             if zone.keys is None:
                 run.note(zone.info_code, zone.reason)
                 return self._unproven(answer, name, rdtype, zone)
-            proofs = answer.denials(zone.keys, run, self._algorithms)
+            proofs = answer.denials(zone.keys, run, self.algorithms)
             link = Link(name, rdtype, Security.INSECURE, proofs.ttl, proof=proofs.rrsets)
             if proofs.unsupported:
                 return link

@@ -16,7 +16,7 @@ from sennit.names.rdata.certificate import CAA, HIP, IPSECKEY
 from sennit.names.rdata.dnssec import DLV, DS
 from sennit.names.rdata.location import LOC
 from sennit.names.rdata.old import APL
-from sennit.names.rdata.svcb import SVCB
+from sennit.names.rdata.svcb import HTTPS, SVCB
 
 _KEY: Final = (
     "AwEAAbdxyhNuSutc5EMzxTs9LBPCIkOFH8cIvM4p9+LrV4e19WzK00+CI6zBCQTdtWsuxKbWIy87UOoJTwkUs7lBu+Up"
@@ -217,7 +217,9 @@ _SVC_VALUES: Final[dict[int, st.SearchStrategy[bytes]]] = {
     667: st.binary(max_size=9),
     65280: st.binary(max_size=9),
 }
-_PARAMS: Final = st.fixed_dictionaries({}, optional=_SVC_VALUES)
+_BOUND: Final = st.tuples(
+    st.integers(0, 65535), NAMES, st.fixed_dictionaries({}, optional=_SVC_VALUES)
+)
 _PREFIXES = st.tuples(
     st.sampled_from(["", "!"]), st.integers(0, 2**32 - 1), st.integers(0, 32)
 ).map(lambda each: f"{each[0]}1:{IPv4Address(each[1])}/{each[2]}") | st.tuples(
@@ -260,14 +262,9 @@ _MADE: Final[dict[str, st.SearchStrategy[Rdata]]] = {
     ),
     **{each.__name__: _digested(each) for each in (DS, DLV)},
     "CDS": st.binary(min_size=32, max_size=32).map(lambda octets: _class("CDS")(1, 8, 2, octets)),
-    **{
-        mnemonic: st.tuples(st.integers(0, 65535), NAMES, _PARAMS).map(
-            lambda each, mnemonic=mnemonic: _class(mnemonic)(*each)
-        )
-        for mnemonic in ("SVCB", "HTTPS")
-    },
+    "SVCB": _BOUND.map(lambda each: SVCB(*each)),
+    "HTTPS": _BOUND.map(lambda each: HTTPS(*each)),
 }
-assert SVCB.fields
 
 
 def _class(mnemonic: str) -> Any:

@@ -174,7 +174,7 @@ def seen(message: Message, *, everything: bool = False) -> dict[str, object]:
 def denied(found: dict[str, object]) -> set[str]:
     rows = found["authority"]
     assert isinstance(rows, list)
-    return set(rows)
+    return {str(each) for each in rows}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # rows of text
 
 
 def differences(

@@ -124,10 +124,20 @@ class Authority:
         self._heads: dict[bytes, tuple[bytes, bytes, bytes, bytes]] = {}
         self.zones.on_change.append(self._forget)
 
+    def add_source(self, source: IZoneData) -> None:
+        """Answer for a zone that is elsewhere, too; it takes the place of one of its name."""
+        self._sources[source.origin.key] = source
+        self._forget()
+
+    def remove_source(self, source: IZoneData) -> None:
+        """Answer for it no more."""
+        self._sources.pop(source.origin.key, None)
+        self._forget()
+
     def __repr__(self) -> str:
         return f"<Authority for {len(self.zones) + len(self._sources)} zones>"
 
-    def _forget(self, zone: Zone) -> None:
+    def _forget(self, zone: Zone | None = None) -> None:
         del zone  # whichever it was: an answer may come out of several
         self._plain.clear()
         for table in self._with_opt.values():
@@ -164,12 +174,12 @@ class Authority:
         )
         steps = lookup.steps()
         try:
-            zone, key = next(steps)
+            zone, key, rdtype = next(steps)
             while True:
-                node = zone.get_node(key)
+                node = zone.get_node(key, rdtype)
                 if isawaitable(node):
                     return self._wait(request, lookup, steps, node)
-                zone, key = steps.send(node)
+                zone, key, rdtype = steps.send(node)
         except StopIteration as end:
             return self._message(request, lookup) if end.value else None
 
@@ -178,10 +188,10 @@ class Authority:
     ) -> Message | None:
         """Go on with a zone that is elsewhere."""
         try:
-            zone, key = steps.send(await waited)
+            zone, key, rdtype = steps.send(await waited)
             while True:
-                node = zone.get_node(key)
-                zone, key = steps.send(await node if isawaitable(node) else node)
+                node = zone.get_node(key, rdtype)
+                zone, key, rdtype = steps.send(await node if isawaitable(node) else node)
         except StopIteration as end:
             return self._message(request, lookup) if end.value else None
 
@@ -328,11 +338,11 @@ class Authority:
         lookup = Lookup(self._find, question, dnssec_ok=opt == _OPT_DO, any_answer=self._any)
         steps = lookup.steps()
         try:
-            zone, wanted = next(steps)
+            zone, wanted, rdtype = next(steps)
             while True:
-                node = zone.get_node(wanted)
+                node = zone.get_node(wanted, rdtype)
                 assert not isawaitable(node), "zones in memory answer at once"
-                zone, wanted = steps.send(node)
+                zone, wanted, rdtype = steps.send(node)
         except StopIteration as end:
             if not end.value or not lookup.plain or lookup.rcode:
                 return None

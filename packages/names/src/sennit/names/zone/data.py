@@ -44,11 +44,13 @@ class IZoneData(Interface):
         """The order of its names, for proofs of absence; ``None`` where it gives none."""
         ...
 
-    def get_node(self, key: bytes) -> Node | Awaitable[Node | None] | None:
+    def get_node(self, key: bytes, rdtype: int = 255) -> Node | Awaitable[Node | None] | None:
         """The records of a name.
 
         Args:
             key: The name's octets in lower case; it is the zone's, or beneath it.
+            rdtype: The type that is wanted of it, ANY for all; the node may have others, and
+                has CNAME, DNAME and NS in any case.
 
         Returns:
             An empty node for a name that has no records, and names beneath it; ``None`` for one

@@ -1,8 +1,8 @@
 """The answer to a question, out of zones: the algorithm of RFC 1034 §4.3.2.
 
-`Lookup.steps` is a generator: it yields which name of which zone it wants to see, is sent that
-name's node, and returns when the sections are filled. So it does not matter to it whether a
-zone is in memory or in a database, and whoever drives it may wait.
+`Lookup.steps` is a generator: it yields which name of which zone it wants to see (and for which
+type), is sent that name's node, and returns when the sections are filled. So it does not matter
+to it whether a zone is in memory or in a database, and whoever drives it may wait.
 
 Sources: RFC 1034 §4.3.2, RFC 4592 (wildcards), RFC 6672 §3 (DNAME), RFC 2308 §3 (negative
 answers), RFC 4035 §3.1 (DNSSEC), RFC 6604 (the response code behind aliases), RFC 8482 (ANY),
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Find: TypeAlias = Callable[[bytes, int], "IZoneData | None"]
     """The zone that answers for a name (its key) and a type."""
-    Steps: TypeAlias = Generator[tuple["IZoneData", bytes], "Node | None", bool]
+    Steps: TypeAlias = Generator[tuple["IZoneData", bytes, int], "Node | None", bool]
 
 __all__ = ["MAX_ADDITIONAL", "MAX_CHAIN", "AnyAnswer", "Lookup"]
 
@@ -166,7 +166,7 @@ class Lookup:
 
     def _walk(
         self, zone: IZoneData, key: bytes, rdtype: int
-    ) -> Generator[tuple[IZoneData, bytes], Node | None, tuple[_Met, Node | None, bytes]]:
+    ) -> Generator[tuple[IZoneData, bytes, int], Node | None, tuple[_Met, Node | None, bytes]]:
         """Go down from the zone's name to `key`; what was met, its node, and its key."""
         own = zone.origin.key
         if type(zone) is Zone and not zone.cuts:
@@ -179,12 +179,12 @@ class Lookup:
             starts.append(position)
             position += 1 + key[position]
         at = own
-        node = yield zone, own
+        node = yield zone, own, rdtype if len(key) == len(own) else NS
         for start in reversed(starts):
             if node is not None and node.packed(DNAME) is not None:
                 return _Met.DNAME, node, at
             below = key[start:]
-            child = yield zone, below
+            child = yield zone, below, NS if start else rdtype
             if child is None:
                 return _Met.MISSING, node, at
             node, at = child, below
@@ -194,7 +194,7 @@ class Lookup:
 
     def _look(
         self, zone: IZoneData, name: Name, rdtype: int, *, first: bool
-    ) -> Generator[tuple[IZoneData, bytes], Node | None, Name | None]:
+    ) -> Generator[tuple[IZoneData, bytes, int], Node | None, Name | None]:
         """Answer for a name out of its zone; the name to go on with, behind an alias."""
         met, node, at = yield from self._walk(zone, name.key, rdtype)
         if met is _Met.CUT:
@@ -218,7 +218,7 @@ class Lookup:
         expanded = met is _Met.MISSING
         if expanded:
             self.plain = False
-            node = yield zone, b"\1*" + at
+            node = yield zone, b"\1*" + at, rdtype
             if node is None:
                 self.rcode = int(Rcode.NXDOMAIN)
                 proof = prover.no_name(name.key, at) if prover else []
@@ -311,9 +311,9 @@ class Lookup:
 
     def _deny(
         self, zone: IZoneData, prover: Prover | None, proof: Iterable[bytes]
-    ) -> Generator[tuple[IZoneData, bytes], Node | None, None]:
+    ) -> Generator[tuple[IZoneData, bytes, int], Node | None, None]:
         """The SOA, which tells for how long (RFC 2308 §3), and the proof."""
-        apex = yield zone, zone.origin.key
+        apex = yield zone, zone.origin.key, SOA
         packed = apex.packed(SOA) if apex is not None else None
         if apex is None or packed is None:
             self.rcode = int(Rcode.SERVFAIL)
@@ -325,9 +325,9 @@ class Lookup:
 
     def _prove(
         self, zone: IZoneData, prover: Prover | None, proof: Iterable[bytes]
-    ) -> Generator[tuple[IZoneData, bytes], Node | None, None]:
+    ) -> Generator[tuple[IZoneData, bytes, int], Node | None, None]:
         for key in proof:
-            node = yield zone, key
+            node = yield zone, key, _ANY
             if node is not None and prover is not None:
                 self._add(self.authority, node, prover.rdtype, node.name)
 
@@ -350,7 +350,7 @@ class Lookup:
 
     def _refer(
         self, zone: IZoneData, node: Node, at: bytes
-    ) -> Generator[tuple[IZoneData, bytes], Node | None, None]:
+    ) -> Generator[tuple[IZoneData, bytes, int], Node | None, None]:
         """Name the servers of a zone beneath (RFC 1034 §4.3.2, 3b)."""
         packed = node.packed(NS)
         assert packed is not None
@@ -366,7 +366,7 @@ class Lookup:
         hosts.sort(key=lambda host: not host.is_below(cut))
         for host in hosts:
             if host.is_below(own):
-                glue = yield zone, host.key
+                glue = yield zone, host.key, _ANY
                 if glue is not None:
                     for rdtype in _ADDRESSES:
                         self._add(self.additional, glue, rdtype, host)
@@ -375,7 +375,7 @@ class Lookup:
 
     def _lead(
         self, packed: bytes, owner: Name
-    ) -> Generator[tuple[IZoneData, bytes], Node | None, None]:
+    ) -> Generator[tuple[IZoneData, bytes, int], Node | None, None]:
         """Add the addresses of the hosts that a set leads to."""
         rdtype = packed[4] << 8 | packed[5]
         start = _TARGETS.get(rdtype)
@@ -395,7 +395,7 @@ class Lookup:
             zone = self._find(host.key, 1)
             if zone is None or zone.expired:
                 continue
-            met, node, _ = yield from self._walk(zone, host.key, 1)
+            met, node, _ = yield from self._walk(zone, host.key, _ANY)
             if type(zone) is not Zone:
                 self.plain = False
             if met is _Met.FOUND and node is not None:

@@ -13,11 +13,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from zope.interface import implementer
+
 from sennit.names.codes import class_text
 from sennit.names.errors import ZoneError
 from sennit.names.message import Record
 from sennit.names.name import Name, trusted
 from sennit.names.zone.chain import Chain, sort_key
+from sennit.names.zone.data import IZoneData
 from sennit.names.zone.node import Node, unpack
 from sennit.names.zone.rules import DNAME, NS, SOA, Draft, ZoneLimits, may_hold
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from sennit.names.message import RRset
 
-__all__ = ["Changes", "Zone"]
+__all__ = ["Changes", "Zone", "type_order"]
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class Changes:
         return bool(self.removed or self.added)
 
 
+@implementer(IZoneData)
 class Zone:
     """A zone: all records of a name and of what is beneath it, up to the delegations.
 
@@ -151,8 +155,9 @@ class Zone:
             self._chain = Chain(self.nodes, self.origin.key)
         return self._chain
 
-    def get_node(self, key: bytes) -> Node | None:
-        """The node of a name by its octets in lower case."""
+    def get_node(self, key: bytes, rdtype: int = 255) -> Node | None:
+        """The node of a name by its octets in lower case, whatever the type."""
+        del rdtype
         return self.nodes.get(key)
 
     def get(self, name: Name) -> Node | None:
@@ -173,7 +178,7 @@ class Zone:
         yield self.soa
         for node in self.sorted_nodes() if canonical else self.stored_nodes():
             name = node.name
-            sets = sorted(node.sets, key=_type_order) if canonical else node.sets
+            sets = sorted(node.sets, key=type_order) if canonical else node.sets
             for packed in sets:
                 if packed[4:6] != b"\0\6":
                     yield from unpack(name, packed).records()
@@ -364,8 +369,8 @@ class Zone:
             call(self)
 
 
-def _type_order(packed: bytes) -> tuple[bytes, bytes]:
-    """SOA and NS first, the others by number, signatures behind what they cover."""
+def type_order(packed: bytes) -> tuple[bytes, bytes]:
+    """SOA first, the others by number, signatures behind what they cover."""
     if packed[4:6] == b"\0\x2e":
-        return packed[14:16], b"\1"
-    return packed[4:6], b""
+        return packed[14:16].replace(b"\0\6", b""), b"\1"
+    return packed[4:6].replace(b"\0\6", b""), b""

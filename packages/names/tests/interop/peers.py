@@ -233,6 +233,7 @@ class Peers:
     ) -> Daemon:
         """Knot DNS; arguments as in `named`."""
         folder = self._folder("knotd")
+        (folder / "db").mkdir()  # where journals are: it makes none by itself
         blocks = "".join(
             f'  - domain: "{origin}"\n    file: "{path}"\n    acl: open\n'
             f"    semantic-checks: off\n{zone_options}"

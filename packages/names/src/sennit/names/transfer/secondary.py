@@ -469,7 +469,7 @@ class SecondaryZone:
                 async for _ in messages:
                     pass
             finally:
-                await messages.aclose()  # type: ignore[attr-defined]  # it is a generator  # pyright: ignore[reportAttributeAccessIssue]
+                await messages.aclose()
         transfer.receive_eof()
         return transfer
 

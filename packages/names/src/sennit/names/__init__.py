@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ResponseError,
         SpoofedError,
         TransferError,
+        TSIGError,
         UnreachableError,
         ValidationError,
     )
@@ -39,9 +40,18 @@ if TYPE_CHECKING:
     from sennit.names.serving.dispatch import Dispatcher
     from sennit.names.serving.listening import serve_dns
     from sennit.names.serving.watching import QueryLog
+    from sennit.names.transfer.access import AccessList
+    from sennit.names.transfer.notify import Notifier, Target
+    from sennit.names.transfer.outgoing import TransferOut
+    from sennit.names.transfer.secondary import Primary, Secondaries, SecondaryZone
+    from sennit.names.tsig import Key, Keyring
+    from sennit.names.update.message import Update
+    from sennit.names.update.policy import Policy
+    from sennit.names.update.update import UpdatableZone, Updates
 
 __all__ = [
     "EDNS",
+    "AccessList",
     "Cookies",
     "DNSError",
     "DNSProtocolError",
@@ -51,6 +61,8 @@ __all__ = [
     "DoHHandler",
     "GenericRdata",
     "IResponder",
+    "Key",
+    "Keyring",
     "LookupFailedError",
     "LookupTimeoutError",
     "Message",
@@ -58,9 +70,12 @@ __all__ = [
     "Name",
     "NoDataError",
     "NoSuchNameError",
+    "Notifier",
     "Opcode",
     "Option",
+    "Policy",
     "PresentationError",
+    "Primary",
     "QueryLog",
     "Question",
     "RRClass",
@@ -71,10 +86,18 @@ __all__ = [
     "Record",
     "Request",
     "ResponseError",
+    "Secondaries",
+    "SecondaryZone",
     "ServerLimits",
     "SpoofedError",
+    "TSIGError",
+    "Target",
     "TransferError",
+    "TransferOut",
     "UnreachableError",
+    "UpdatableZone",
+    "Update",
+    "Updates",
     "ValidationError",
     "__version__",
     "serve_dns",
@@ -96,6 +119,7 @@ _ROOMS = {
         "PresentationError",
         "ResponseError",
         "SpoofedError",
+        "TSIGError",
         "TransferError",
         "UnreachableError",
         "ValidationError",
@@ -111,6 +135,14 @@ _ROOMS = {
     "serving.dispatch": ("Dispatcher",),
     "serving.listening": ("serve_dns",),
     "serving.watching": ("QueryLog",),
+    "transfer.access": ("AccessList",),
+    "transfer.notify": ("Notifier", "Target"),
+    "transfer.outgoing": ("TransferOut",),
+    "transfer.secondary": ("Primary", "Secondaries", "SecondaryZone"),
+    "tsig": ("Key", "Keyring"),
+    "update.message": ("Update",),
+    "update.policy": ("Policy",),
+    "update.update": ("UpdatableZone", "Updates"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packages.names.tests.transfer_zones import ORIGIN, SOME, change, record, soa, zone
+from packages.names.tests.transfer_zones import ORIGIN, SOME, anything, change, record, soa, zone
 from sennit.names.codes import Rcode
 from sennit.names.errors import MessageFormatError
 from sennit.names.name import Name
@@ -74,9 +74,13 @@ def test_a_journal_cut_at_any_octet_has_a_beginning_of_what_was_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a crash cuts off was not acknowledged; all before it is there."""
+
     # A thousand times; whether the disk has it is not what is looked at here.
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+    def at_once(descriptor: int) -> None:
+        del descriptor
+
+    monkeypatch.setattr(os, "fsync", at_once)
+    monkeypatch.setattr(os, "fdatasync", at_once)
     path = tmp_path / "j"
     ends: list[int] = []
     journal, _ = Journal.open(path, ORIGIN, 1)
@@ -279,7 +283,7 @@ def adding(name: str) -> Any:
 
 
 async def make(holder: UpdatableZone, *names: str) -> list[int]:
-    return await asyncio.gather(*(holder.update(adding(name), lambda *_: True) for name in names))
+    return await asyncio.gather(*(holder.update(adding(name), anything) for name in names))
 
 
 async def test_updates_are_there_after_a_restart_without_an_end(tmp_path: Path) -> None:
@@ -302,7 +306,8 @@ async def test_updates_that_wait_share_one_fsync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holder = opened(put(tmp_path / "z"))
-    real, calls = os.fdatasync, []
+    real = os.fdatasync
+    calls: list[int] = []
 
     def count(descriptor: int) -> None:
         calls.append(descriptor)

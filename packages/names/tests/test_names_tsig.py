@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 
 import dns.message
-import dns.name
-import dns.query
-import dns.rcode
 import dns.tsig
 import pytest
 from hypothesis import given
@@ -296,6 +293,7 @@ def test_messages_between_signed_ones_may_be_unsigned_up_to_a_number() -> None:
     first.request_mac = mac
     whole = sign_at(first, None)
     context = first.tsig_ctx
+    assert context is not None
     context.update(plain)
     last.use_tsig(key)
     end = sign_at(last, context)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from packages.names.tests.transfer_zones import (
     ORIGIN,
+    anything,
     change,
     messages_of,
     record,
@@ -48,7 +49,7 @@ def applied(update: Update | Message, given: Zone | None = None) -> tuple[int, Z
     message = update.message() if isinstance(update, Update) else update
     message = Message.from_wire(message.to_wire())
     view = View(given)
-    rcode = work_out(view, message, lambda name, rdtype: True)
+    rcode = work_out(view, message, anything)
     if changes := view.changes():
         given.apply(changes)
     return rcode, given
@@ -176,19 +177,22 @@ def test_another_ttl_is_that_of_the_whole_set() -> None:
     assert changed.serial == 2
 
 
+NOTHING: set[str] = set()
+
+
 @pytest.mark.parametrize(
     ("change", "gone"),
     [
         (update().delete("www"), {"www 300 IN A 192.0.2.80", "www 300 IN AAAA 2001:db8::80"}),
         (update().delete("www", "A"), {"www 300 IN A 192.0.2.80"}),
         (update().delete("www", "A", "192.0.2.80"), {"www 300 IN A 192.0.2.80"}),
-        (update().delete("www", "A", "192.0.2.99"), set()),
-        (update().delete("nothing"), set()),
-        (update().delete("www", "MX"), set()),
+        (update().delete("www", "A", "192.0.2.99"), NOTHING),
+        (update().delete("nothing"), NOTHING),
+        (update().delete("www", "MX"), NOTHING),
         # The apex keeps its SOA and NS (§3.4.2.3), and its last NS (§3.4.2.4).
-        (update().delete("@"), set()),
-        (update().delete("@", "NS"), set()),
-        (update().delete("@", "SOA"), set()),
+        (update().delete("@"), NOTHING),
+        (update().delete("@", "NS"), NOTHING),
+        (update().delete("@", "SOA"), NOTHING),
         (update().delete("@", "NS", "ns1.example.org."), {"@ 3600 IN NS ns1"}),
         (
             update().delete("@", "NS", "ns1.example.org.").delete("@", "NS", "ns2.example.org."),
@@ -400,7 +404,8 @@ async def test_deleting_a_name_needs_a_right_to_all_that_it_has() -> None:
     both = await answered(update().delete("www").message(), policy, key="k.example")
     one = await answered(update().delete("ns1").message(), policy, key="k.example")
 
-    assert (both[0], one[0]) == (Rcode.REFUSED, Rcode.NOERROR)
+    assert both[0] == Rcode.REFUSED
+    assert one[0] == Rcode.NOERROR
 
 
 @pytest.mark.parametrize(
@@ -444,7 +449,7 @@ async def test_updates_that_wait_see_those_before_them() -> None:
     holder = UpdatableZone(zone(), policy=ALL)
     first = update().require_absent("new").add("new", 60, "A", "192.0.2.1").message()
 
-    codes = await asyncio.gather(*(holder.update(first, lambda *_: True) for _ in range(3)))
+    codes = await asyncio.gather(*(holder.update(first, anything) for _ in range(3)))
 
     assert codes == [Rcode.NOERROR, Rcode.YXDOMAIN, Rcode.YXDOMAIN]
     assert holder.zone.serial == 2
@@ -456,9 +461,7 @@ async def test_every_update_is_a_version_that_ixfr_can_tell() -> None:
 
     await asyncio.gather(
         *(
-            holder.update(
-                update().add(f"h{number}", 60, "A", "192.0.2.1").message(), lambda *_: True
-            )
+            holder.update(update().add(f"h{number}", 60, "A", "192.0.2.1").message(), anything)
             for number in range(5)
         )
     )
@@ -471,9 +474,7 @@ async def test_who_goes_away_before_the_answer_harms_nobody_else() -> None:
     holder = UpdatableZone(zone(), policy=ALL)
 
     async def one(name: str) -> int:
-        return await holder.update(
-            update().add(name, 60, "A", "192.0.2.1").message(), lambda *_: True
-        )
+        return await holder.update(update().add(name, 60, "A", "192.0.2.1").message(), anything)
 
     first, second = asyncio.create_task(one("a")), asyncio.create_task(one("b"))
     await asyncio.sleep(0)
@@ -500,7 +501,7 @@ async def test_a_change_by_a_program_that_fails_changes_nothing(
 
     codes = await asyncio.gather(holder.edit(fail), holder.edit(work))
 
-    assert codes == [Rcode.SERVFAIL, Rcode.NOERROR]
+    assert list(codes) == [Rcode.SERVFAIL, Rcode.NOERROR]
     assert texts(holder.zone) - texts(zone()) == {"b 60 IN A 192.0.2.1"}
     assert "boom" in caplog.text
     await holder.aclose()
@@ -511,7 +512,7 @@ async def test_more_updates_than_may_wait_are_servfail(monkeypatch: pytest.Monke
     holder = UpdatableZone(zone(), policy=ALL)
     message = update().add("a", 60, "A", "192.0.2.1").message()
 
-    codes = await asyncio.gather(*(holder.update(message, lambda *_: True) for _ in range(4)))
+    codes = await asyncio.gather(*(holder.update(message, anything) for _ in range(4)))
 
     assert codes.count(Rcode.SERVFAIL) == 2
     await holder.aclose()

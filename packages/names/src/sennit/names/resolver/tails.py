@@ -1,10 +1,10 @@
 """Answers kept as octets: what a cached answer costs when it is asked for again.
 
 A `Tail` is an answer without its id and question, found by the octets of the query behind the
-id, in lower case: flags, counts, question, OPT. `Tails.quick` puts id and question before it as
+id, in lower case: flags, counts, question, OPT. ``resolver.py`` puts id and question before it as
 the client wrote them. Once a second the TTLs in it are brought down, in place; when the first of
-them is nearly over it is dropped, so that the long way looks at it (and fetches what is asked
-for often before it ends).
+them is nearly over it is dropped, so that the long way looks at it (and fetches what is asked for
+often before it ends).
 
 Bounded in number and octets: what was least asked for in the last seconds goes first.
 
@@ -14,10 +14,7 @@ Sources: RFC 1035 §4.1, RFC 2181 §8, RFC 6891 §6.1.2.
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Final
 
 __all__ = ["Tail", "Tails", "plain_query"]
 
@@ -84,36 +81,31 @@ class Tails:
 
     Args:
         most: How many.
-        now: The time, in seconds.
+
+    Attributes:
+        table: They, by what the query has behind its id, in lower case. Who takes one looks
+            whether the query ends as `Tail.exact` has it, since numbers of types and sizes
+            have octets that are letters, too, and calls `renew` at `Tail.until`.
+        octets: What they take, estimated.
     """
 
-    def __init__(self, most: int, now: Callable[[], float]) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._now = now
-        self._kept: dict[bytes, Tail] = {}
+        self.table: dict[bytes, Tail] = {}
         self.octets = 0
-        self.aged = 0
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._kept)
+        return len(self.table)
 
-    def quick(self, wire: bytes) -> bytes | None:
-        """The answer to a query, if it is kept."""
-        key = wire[2:].lower()
-        found = self._kept.get(key)
-        # Numbers of types and sizes have octets that are letters, too.
-        if found is None or not wire.endswith(found.exact):
-            return None
-        now = self._now()
-        if now >= found.until:
-            if now >= found.end:
-                self._drop(key)
-                return None
-            found.age(now)
-            self.aged += 1
-            self._kept[key] = self._kept.pop(key)  # asked for lately
-        return wire[:2] + found.head + wire[_HEAD : found.cut] + found.tail
+    def renew(self, key: bytes, found: Tail, now: float) -> bool:
+        """Bring an answer's TTLs down; whether it is still one."""
+        if now >= found.end:
+            self._drop(key)
+            return False
+        found.age(now)
+        self.table[key] = self.table.pop(key)  # asked for lately
+        return True
 
     def keep(self, query: bytes, answer: bytes, ttl: float, now: float) -> None:
         """Keep an answer to a plain query.
@@ -141,19 +133,19 @@ class Tails:
         key = query[2:].lower()
         self._drop(key)
         tail.size = len(key) + 2 * len(tail.base) + _EACH
-        self._kept[key] = tail
+        self.table[key] = tail
         self.octets += tail.size
-        while len(self._kept) > self._most or self.octets > MOST_OCTETS:
-            self._drop(next(iter(self._kept)))
+        while len(self.table) > self._most or self.octets > MOST_OCTETS:
+            self._drop(next(iter(self.table)))
 
     def _drop(self, key: bytes) -> None:
-        found = self._kept.pop(key, None)
+        found = self.table.pop(key, None)
         if found is not None:
             self.octets -= found.size
 
     def clear(self) -> None:
         """Forget all."""
-        self._kept.clear()
+        self.table.clear()
         self.octets = 0
 
 

@@ -75,7 +75,16 @@ _MOST_ADDRESSES: Final = 64
 class UDPTransport(DatagramTransport):
     """One UDP socket (arguments as for `DatagramTransport`)."""
 
-    __slots__ = ("_addresses", "_broadcast", "_dual", "_errors_kept", "_on_path", "_port")
+    __slots__ = (
+        "_addresses",
+        "_broadcast",
+        "_dual",
+        "_errors_kept",
+        "_leaving",
+        "_on_path",
+        "_port",
+        "_ways",
+    )
 
     def __init__(
         self,
@@ -94,6 +103,10 @@ class UDPTransport(DatagramTransport):
         )
         self._on_path: Callable[[bytes, DatagramPath], object] | None = None
         self._addresses: dict[bytes, InternetAddress] = {}
+        # What was made of ancillary data, and ancillary data that were made, for the few
+        # addresses that a host has: either costs more than a system call.
+        self._ways: dict[bytes, tuple[Any, Any, int]] = {}
+        self._leaving: dict[tuple[Any, int], Any] = {}
         self._port = 0
         super().__init__(
             reactor,
@@ -217,13 +230,27 @@ class UDPTransport(DatagramTransport):
             self._batch = batch * 2
 
     def _path(self, peer: Any, ancillary: Any) -> DatagramPath:
+        if len(ancillary) == 1:
+            # Both families' data are of their own length, and nothing else was asked for.
+            said = ancillary[0][2]
+            way = self._ways.get(said)
+            if way is not None:
+                return DatagramPath(peer, *way)
+            if len(self._ways) >= _MOST_ADDRESSES:
+                self._ways.clear()
+            way = self._ways[said] = self._way(ancillary)
+            return DatagramPath(peer, *way)
+        return DatagramPath(peer, *self._way(ancillary))
+
+    def _way(self, ancillary: Any) -> tuple[Any, Any, int]:
+        """Local address, destination where that is another one, and interface."""
         asked = destination_of(ancillary)
         if asked is None:
-            return DatagramPath(peer)
+            return None, None, 0
         local = None if asked.packed is None else self._address(asked.packed)
         if asked.packed == asked.destination:
-            return DatagramPath(peer, local, None, asked.interface)
-        return DatagramPath(peer, local, self._address(asked.destination), asked.interface)
+            return local, None, asked.interface
+        return local, self._address(asked.destination), asked.interface
 
     def _address(self, packed: bytes) -> InternetAddress:
         """This host's address in its text form, which is seldom a new one."""
@@ -258,10 +285,22 @@ class UDPTransport(DatagramTransport):
     def _ancillary(self, path: DatagramPath) -> Any:
         if self._connected or (not self._port and self._bound_to_one()):
             return None
-        family = self._sock.family
-        local = path.local
+        local, interface = path.local, path.interface
         if local is None:
-            return leave_from(family, None, path.interface) if path.interface else None
+            return leave_from(self._sock.family, None, interface) if interface else None
+        try:
+            return self._leaving[local, interface]
+        except (KeyError, TypeError):
+            pass
+        made = self._leave_from(local, interface)
+        if len(self._leaving) >= _MOST_ADDRESSES:
+            self._leaving.clear()
+        self._leaving[local, interface] = made
+        return made
+
+    def _leave_from(self, local: Any, interface: int) -> Any:
+        """Ancillary data for a datagram that leaves from `local`."""
+        family = self._sock.family
         if not isinstance(local, InternetAddress):
             raise UsageError(f"UDP leaves from no {local!r}")
         host = local.host
@@ -272,7 +311,7 @@ class UDPTransport(DatagramTransport):
         except OSError as error:
             raise UsageError(f"{local} is no address of this socket's family") from error
         # An address of one link needs to be told which (RFC 4007 §6).
-        scope = path.interface if host.startswith("fe80:") else 0
+        scope = interface if host.startswith("fe80:") else 0
         return leave_from(family, packed, scope)
 
     def _bound_to_one(self) -> bool:

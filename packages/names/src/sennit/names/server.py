@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from sennit.names.serving.watching import IQueryWatch
     from sennit.names.tsig import Key
 
-__all__ = ["DNSServer", "DatagramServerProtocol", "StreamServerProtocol"]
+__all__ = ["DNSServer", "DatagramServerProtocol", "PathServerProtocol", "StreamServerProtocol"]
 
 _PLAIN: Final = 512
 """Octets of an answer over UDP to a client that says nothing else (RFC 1035 §2.3.4)."""

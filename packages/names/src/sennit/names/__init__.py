@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from sennit.names.name import Name
     from sennit.names.rdata import GenericRdata, Rdata
     from sennit.names.request import Request
+    from sennit.names.resolver.forward import Forward
+    from sennit.names.resolver.limits import ResolverLimits
+    from sennit.names.resolver.localzones import Blocklist, LocalZone, LocalZones
+    from sennit.names.resolver.resolver import RecursiveResolver
     from sennit.names.server import DNSServer
     from sennit.names.serving.cookies import Cookies
     from sennit.names.serving.dispatch import Dispatcher
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EDNS",
     "AccessList",
+    "Blocklist",
     "Cookies",
     "DNSError",
     "DNSProtocolError",
@@ -59,10 +64,13 @@ __all__ = [
     "DNSUsageError",
     "Dispatcher",
     "DoHHandler",
+    "Forward",
     "GenericRdata",
     "IResponder",
     "Key",
     "Keyring",
+    "LocalZone",
+    "LocalZones",
     "LookupFailedError",
     "LookupTimeoutError",
     "Message",
@@ -84,7 +92,9 @@ __all__ = [
     "Rcode",
     "Rdata",
     "Record",
+    "RecursiveResolver",
     "Request",
+    "ResolverLimits",
     "ResponseError",
     "Secondaries",
     "SecondaryZone",
@@ -130,6 +140,10 @@ _ROOMS = {
     "name": ("Name",),
     "rdata": ("GenericRdata", "Rdata"),
     "request": ("Request",),
+    "resolver.forward": ("Forward",),
+    "resolver.limits": ("ResolverLimits",),
+    "resolver.localzones": ("Blocklist", "LocalZone", "LocalZones"),
+    "resolver.resolver": ("RecursiveResolver",),
     "server": ("DNSServer",),
     "serving.cookies": ("Cookies",),
     "serving.dispatch": ("Dispatcher",),

@@ -24,6 +24,10 @@ from sennit.names.rdata import rdata_from_wire
 from sennit.names.rdata.address import A
 from sennit.names.rdata.basic import CNAME
 from sennit.names.rdata.dnssec import DNSKEY, DS, NSEC, NSEC3, RRSIG
+from sennit.names.resolver.checking import Checker
+from sennit.names.resolver.entries import Entry, Kind
+from sennit.names.resolver.limits import ResolverLimits
+from sennit.names.resolver.querying import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -672,3 +676,39 @@ def test_a_forged_proof_beside_a_good_one_is_no_proof(tree: Tree) -> None:
         return message
 
     assert tree.judge("nothing.child.test", edit=forged).security is Security.BOGUS
+
+
+def test_a_resolver_concludes_from_verified_proofs_alone(tree: Tree) -> None:
+    """RFC 8198: a forged NSEC beside a true one, said to be another zone's, is not kept."""
+    zone = tree.zones[Name("child.test")]
+    message = zone.answer(Name("nothing.child.test"), RRType.A)
+    forged = NSEC(Name("zzz.child.test"), ())
+    owner = Name("aaa.child.test")
+    signature = RRSIG(RRType.NSEC, 15, 3, 60, NOW + 60, NOW - 60, 1, Name("test"), bytes(64))
+    message.authority.append(Record(owner, RRType.NSEC, 60, forged))
+    message.authority.append(Record(owner, RRType.RRSIG, 60, signature))
+    entry = Entry(
+        Kind.NXDOMAIN,
+        Name("nothing.child.test"),
+        int(RRType.A),
+        300,
+        authority=message.authority,
+        zone=zone.origin,
+    )
+
+    async def check() -> None:
+        limits = ResolverLimits()
+
+        async def fetch(name: Name, rdtype: int, budget: Budget) -> Message:
+            return tree.ask(name, rdtype)
+
+        checker = Checker(tree.validator(), limits, lambda: tree.now, fetch)
+        budget = Budget(10, tree.now + 10)
+        await checker.check(entry, entry.name, entry.rdtype, budget)
+        await checker.aclose()
+
+    asyncio.run(check())
+    assert entry.security is Security.SECURE
+    assert entry.zone == zone.origin
+    assert owner not in {each.name for each in entry.authority}
+    assert {each.rdtype for each in entry.authority} >= {int(RRType.SOA), int(RRType.RRSIG)}

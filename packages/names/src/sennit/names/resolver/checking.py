@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sennit.names.codes import ExtendedError, Rcode
+from sennit.names.codes import ExtendedError, Rcode, RRType
 from sennit.names.dnssec.verdict import Security
 from sennit.names.message import QR, Message, Question, Record
 from sennit.names.resolver.answering import records_of
-from sennit.names.resolver.entries import DNAME_TYPE, Entry, Kind
+from sennit.names.resolver.entries import DNAME_TYPE, Entry, Kind, covered_type
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
+    from sennit.names.dnssec.verdict import Link
     from sennit.names.interfaces import IValidator
     from sennit.names.name import Name
     from sennit.names.resolver.limits import ResolverLimits
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Checker"]
 
 _log = logging.getLogger("sennit.names.resolver")
+_RRSIG: Final = int(RRType.RRSIG)
 
 
 class Checker:
@@ -107,8 +109,11 @@ class Checker:
             most = self._limits.failure_ttl if failed else self._limits.bogus_ttl
             self._found(entry, Security.BOGUS, most)
             return
-        if verdict.links and verdict.links[-1].zone is not None:
-            entry.zone = verdict.links[-1].zone
+        link = verdict.links[-1] if verdict.links else None
+        if link is not None and link.zone is not None:
+            entry.zone = link.zone
+            if verdict.security is Security.SECURE:
+                entry.authority = _proven(entry.authority, link)
         self._found(entry, verdict.security, verdict.ttl)
 
     def _found(self, entry: Entry, security: Security, most: float) -> None:
@@ -123,6 +128,20 @@ class Checker:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+def _proven(records: Iterable[Record], link: Link) -> tuple[Record, ...]:
+    """The records of a proof whose signatures were verified, with these.
+
+    Others may stand beside them, said to be signed by another zone: the validator passes them
+    over, and what is concluded from proofs (RFC 8198) must not lean on them.
+    """
+    proven = {(each.name, each.rdtype) for each in link.proof}
+    return tuple(
+        each
+        for each in records
+        if (each.name, covered_type(each.rdata) if each.rdtype == _RRSIG else each.rdtype) in proven
+    )
 
 
 def as_message(entry: Entry, name: Name, rdtype: int) -> tuple[Message, Question]:

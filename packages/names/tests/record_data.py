@@ -153,7 +153,7 @@ NAMES: Final = st.one_of(
 
 _STRINGS = st.binary(max_size=20) | st.binary(min_size=255, max_size=255)
 _OCTETS = st.binary(min_size=1, max_size=40)
-_TYPES = st.frozensets(st.integers(1, 300) | st.integers(0, 65535), max_size=12).map(
+_TYPES = st.frozensets(st.integers(1, 300) | st.integers(1, 65535), max_size=12).map(
     lambda types: tuple(sorted(types))
 )
 _TAGS = st.text("abcdefXYZ019", min_size=1, max_size=15).map(str.encode)

@@ -55,6 +55,7 @@ class RRType(IntEnum):
     ISDN = 20
     RT = 21
     NSAP = 22
+    NSAP_PTR = 23
     SIG = 24
     KEY = 25
     PX = 26
@@ -62,12 +63,16 @@ class RRType(IntEnum):
     AAAA = 28
     LOC = 29
     NXT = 30
+    EID = 31
+    NIMLOC = 32
     SRV = 33
+    ATMA = 34
     NAPTR = 35
     KX = 36
     CERT = 37
     A6 = 38
     DNAME = 39
+    SINK = 40
     OPT = 41
     APL = 42
     DS = 43
@@ -83,6 +88,8 @@ class RRType(IntEnum):
     SMIMEA = 53
     HIP = 55
     NINFO = 56
+    RKEY = 57
+    TALINK = 58
     CDS = 59
     CDNSKEY = 60
     OPENPGPKEY = 61
@@ -91,13 +98,20 @@ class RRType(IntEnum):
     SVCB = 64
     HTTPS = 65
     DSYNC = 66
+    HHIT = 67
+    BRID = 68
     SPF = 99
+    UINFO = 100
+    UID = 101
+    GID = 102
+    UNSPEC = 103
     NID = 104
     L32 = 105
     L64 = 106
     LP = 107
     EUI48 = 108
     EUI64 = 109
+    NXNAME = 128
     TKEY = 249
     TSIG = 250
     IXFR = 251
@@ -108,8 +122,13 @@ class RRType(IntEnum):
     URI = 256
     CAA = 257
     AVC = 258
+    DOA = 259
+    AMTRELAY = 260
     RESINFO = 261
     WALLET = 262
+    CLA = 263
+    IPN = 264
+    TA = 32768
     DLV = 32769
 
 
@@ -261,7 +280,8 @@ class EDE(IntEnum):
 BADSIG: Final = 16
 """TSIG's error 16 (RFC 8945 §3), which as a response code is BADVERS."""
 
-_TYPE_TEXT: Final = {int(each): each.name for each in RRType}
+_TYPE_TEXT: Final = {int(each): each.name.replace("_", "-") for each in RRType}
+_TYPE_NUMBER: Final = {text: number for number, text in _TYPE_TEXT.items()}
 _CLASS_TEXT: Final = {int(each): each.name for each in RRClass}
 
 
@@ -277,8 +297,8 @@ def type_from_text(text: str) -> int:
         PresentationError: There is no such type.
     """
     word = text.upper()
-    member = RRType.__members__.get(word)
-    return int(member) if member is not None else _numbered(word, "TYPE", text, "type")
+    number = _TYPE_NUMBER.get(word)
+    return number if number is not None else _numbered(word, "TYPE", text, "type")
 
 
 def class_text(rdclass: int) -> str:

@@ -137,6 +137,7 @@ def test_prerequisites_that_are_none_are_formerr_or_notzone(bad: Record, rcode: 
         (empty("www", 252, 255), Rcode.FORMERR),
         (empty("www", 255, 254), Rcode.FORMERR),
         (Record(Name("www", ORIGIN), 255, 60, GenericRdata(255, b"x")), Rcode.FORMERR),
+        (Record(Name("www", ORIGIN), 0, 60, GenericRdata(0, b"x")), Rcode.FORMERR),
     ],
 )
 def test_changes_that_are_none_refuse_the_whole_update(bad: Record, rcode: int) -> None:

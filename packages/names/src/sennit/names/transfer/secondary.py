@@ -221,6 +221,7 @@ class SecondaryZone:
         self._task: asyncio.Task[None] | None = None
         self._clients: dict[Primary, StreamClient] = {}
         self._written: int | None = None
+        self._there = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<SecondaryZone {self.origin} {'-' if self._zone is None else self._zone.serial}>"
@@ -261,6 +262,7 @@ class SecondaryZone:
         self._checked = self._reactor.time() - age
         self._set_deadline(found.expire - age)
         self._zones.replace(zone)
+        self._there.set()
 
     async def aclose(self) -> None:
         """Stop looking; write what is not in the file yet."""
@@ -275,6 +277,12 @@ class SecondaryZone:
             await client.aclose()
         self._clients.clear()
         await self._write()
+
+    async def wait(self) -> Zone:
+        """The copy, as soon as there is one."""
+        await self._there.wait()
+        assert self._zone is not None
+        return self._zone
 
     def status(self) -> ZoneStatus:
         """How it stands with the copy."""
@@ -496,6 +504,7 @@ class SecondaryZone:
                 zone.on_change.extend(old.on_change)
             self._zone = zone
             self._zones.replace(zone)
+            self._there.set()
             await self._write()
         _log.info("%s: serial %d", self.origin, self.serial or 0)
 

@@ -115,7 +115,7 @@ def _scan(view: View, records: list[Record]) -> None:
     for record in records:
         if not record.name.is_below(view.origin):
             raise _Refusal(Rcode.NOTZONE)
-        meta = record.rdtype in META_TYPES
+        meta = record.rdtype in META_TYPES or not record.rdtype
         if record.rdclass == view.rdclass:
             wrong = meta
         elif record.rdclass == _ANY_CLASS:

@@ -411,11 +411,18 @@ class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, Datagr
 class PathServerProtocol(DatagramServerProtocol):
     """A UDP socket that is bound to every address: answers leave from the one that was asked."""
 
+    _send_by: Callable[[bytes, DatagramPath], object]
+
     def _send(self, data: Any, path: DatagramPath) -> None:
         try:
             self.transport.send_on_path(data, path)
         except Exception as error:
             self._report(error, "sendto")
+
+    def connection_made(self, transport: Any) -> None:
+        """Queries may be answered."""
+        self._send_by = transport.send_on_path
+        super().connection_made(transport)
 
     # (The base class has taken the name away from its own.)
     def datagram_received_on_path(self, data: bytes, path: DatagramPath) -> None:
@@ -425,7 +432,8 @@ class PathServerProtocol(DatagramServerProtocol):
             self._drop(peer, "port")
             return
         try:
-            answer = self._quick(data, _PLAIN, peer)
+            quick = self._quick
+            answer = quick(data, _PLAIN, peer)
         except Exception as error:
             self._report(error, "quick")
             answer = None
@@ -439,7 +447,8 @@ class PathServerProtocol(DatagramServerProtocol):
         watch = self._server.watch
         if watch is not None:
             watch.answered("udp", peer, data, answer)
-        self._send(answer, path)
+        send = self._send_by
+        send(answer, path)
 
 
 def _nothing(wire: bytes, size: int, peer: object) -> bytes | None:

@@ -67,6 +67,8 @@ _UNREACHABLE = frozenset(
     }
 )
 """What an ICMP error becomes on a connected socket (RFC 1122 §4.1.3.3, udp(7))."""
+# Past a named tuple's own, which is a function in Python.
+_new_tuple: Any = tuple.__new__  # pyright: ignore[reportUnknownMemberType]  # it is generic
 _MOST_ADDRESSES: Final = 64
 """Addresses of this host that are remembered in their text form."""
 
@@ -199,7 +201,7 @@ class UDPTransport(DatagramTransport):
             self._park()
             return
         receive, deliver, most = self._sock.recvmsg, self._on_path, self._max_size
-        batch, octets = self._batch, 0
+        batch, octets, ways = self._batch, 0, self._ways
         for taken in range(batch):
             try:
                 data, ancillary, flags, peer = receive(most, ANCILLARY_SIZE)
@@ -219,7 +221,13 @@ class UDPTransport(DatagramTransport):
             self._known = peer
             try:
                 if deliver is not None:
-                    deliver(data, self._path(peer, ancillary))
+                    # Nothing but where it was sent to was asked for, so one piece has it all.
+                    way = ways.get(ancillary[0][2]) if len(ancillary) == 1 else None
+                    if way is None:
+                        path = self._path(peer, ancillary)
+                    else:
+                        path = _new_tuple(DatagramPath, (peer, *way))
+                    deliver(data, path)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:
@@ -230,17 +238,12 @@ class UDPTransport(DatagramTransport):
             self._batch = batch * 2
 
     def _path(self, peer: Any, ancillary: Any) -> DatagramPath:
+        way = self._way(ancillary)
         if len(ancillary) == 1:
-            # Both families' data are of their own length, and nothing else was asked for.
-            said = ancillary[0][2]
-            way = self._ways.get(said)
-            if way is not None:
-                return DatagramPath(peer, *way)
             if len(self._ways) >= _MOST_ADDRESSES:
                 self._ways.clear()
-            way = self._ways[said] = self._way(ancillary)
-            return DatagramPath(peer, *way)
-        return DatagramPath(peer, *self._way(ancillary))
+            self._ways[ancillary[0][2]] = way
+        return DatagramPath(peer, *way)
 
     def _way(self, ancillary: Any) -> tuple[Any, Any, int]:
         """Local address, destination where that is another one, and interface."""
@@ -273,14 +276,24 @@ class UDPTransport(DatagramTransport):
 
         Where `local` is ``None`` and `interface` is not 0 it leaves through that one.
         """
-        ancillary = self._ancillary(path)
-        if ancillary is None:
-            self.sendto(data, path.peer)
+        addr, local, _, interface = path
+        try:
+            ancillary = self._leaving[local, interface]
+        except (KeyError, TypeError):
+            ancillary = self._ancillary(path)
+            if ancillary is None:
+                self.sendto(data, addr)
+                return
+        if addr is self._known:
+            if type(data) is bytes and not self._out and not self._state:
+                try:
+                    self._sock.sendmsg((data,), ancillary, 0, addr)
+                    return
+                except OSError:
+                    pass  # tried again below, where all is seen to that can be wrong
         else:
-            addr = path.peer
-            if addr is not self._known:
-                addr = self._destination(addr)
-            self._send_with(data, addr, ancillary)
+            addr = self._destination(addr)
+        self._send_with(data, addr, ancillary)
 
     def _ancillary(self, path: DatagramPath) -> Any:
         if self._connected or (not self._port and self._bound_to_one()):
@@ -288,10 +301,6 @@ class UDPTransport(DatagramTransport):
         local, interface = path.local, path.interface
         if local is None:
             return leave_from(self._sock.family, None, interface) if interface else None
-        try:
-            return self._leaving[local, interface]
-        except (KeyError, TypeError):
-            pass
         made = self._leave_from(local, interface)
         if len(self._leaving) >= _MOST_ADDRESSES:
             self._leaving.clear()

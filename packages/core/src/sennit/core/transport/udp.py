@@ -68,7 +68,7 @@ _UNREACHABLE = frozenset(
 )
 """What an ICMP error becomes on a connected socket (RFC 1122 §4.1.3.3, udp(7))."""
 # Past a named tuple's own, which is a function in Python.
-_new_tuple: Any = tuple.__new__  # pyright: ignore[reportUnknownMemberType]  # it is generic
+_new_tuple: Any = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # generic
 _MOST_ADDRESSES: Final = 64
 """Addresses of this host that are remembered in their text form."""
 

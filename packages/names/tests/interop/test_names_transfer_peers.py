@@ -6,8 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
-from packages.names.tests.interop.peers import dig, kdig, nsupdate, program, run_tool
+from packages.names.tests.interop.peers import dig, free_port, kdig, nsupdate, program, run_tool
 from packages.names.tests.interop.transfer_ours import (
     HOST,
     KEY,
@@ -18,11 +19,15 @@ from packages.names.tests.interop.transfer_ours import (
     tool,
     until,
 )
+from sennit.core import serve
+from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.names.codes import Rcode
 from sennit.names.errors import TSIGError
+from sennit.names.transfer.secondary import Primary, SecondaryZone
 from sennit.names.tsig import Key, keys_from_text
 from sennit.names.update.message import Update
 from sennit.names.zone.zonefile import read_zone
+from sennit.names.zone.zoneset import ZoneSet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -293,3 +298,54 @@ async def test_a_clock_that_is_wrong_is_told_by_bind(peers: Peers) -> None:
 
     assert caught.value.error == Rcode.BADTIME
     assert caught.value.server_time == pytest.approx(real(), abs=5)
+
+
+# ── over TLS (RFC 9103) ───────────────────────────────────────────────────────
+
+
+async def test_a_zone_is_transferred_over_tls(peers: Peers, tmp_path: Path) -> None:
+    """To kdig, to a copy of ours, and from BIND: who serves is known by its certificate."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("ns.example", HOST)
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(str(chain))
+    issued.private_key_pem.write_to_path(str(key))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    believed = ClientTLS(trust=str(tmp_path / "ca.pem"))
+    async with Ours(tmp_path / "zone").running() as ours:
+        tls = ServerTLS(str(chain))
+        async with serve(f"tls://{HOST}:0", ours.server, tls=tls) as listening:
+            where = (HOST, listening.port)
+            signed = ["-y", f"hmac-sha256:{KEY.name}:{SECRET}"]
+            theirs = await tool(kdig, where, "example.org", "AXFR", "+tls", *signed)
+            assert len(theirs.text.splitlines()) > len(ZONE.splitlines())
+            copy = SecondaryZone(
+                ORIGIN,
+                [Primary(f"tls://{HOST}:{listening.port}#ns.example", KEY, tls=believed)],
+                ZoneSet(),
+            )
+            await copy.start()
+            assert await copy.wait() == ours.zone
+            await copy.aclose()
+            stranger = SecondaryZone(
+                ORIGIN, [Primary(f"tls://{HOST}:{listening.port}#ns.example", KEY)], ZoneSet()
+            )
+            await stranger.start()
+            await until(lambda: stranger.error, "a complaint")
+            assert stranger.serial is None
+            await stranger.aclose()
+
+    port = free_port()
+    await tool(
+        peers.named,
+        {"example.org": ZONE},
+        options=f"listen-on port {port} tls ours {{ {HOST}; }};",
+        zone_options="allow-transfer transport tls { any; };",
+        extra=f'tls ours {{ key-file "{key}"; cert-file "{chain}"; }};',
+    )
+    copy = SecondaryZone(
+        ORIGIN, [Primary(f"tls://{HOST}:{port}#ns.example", tls=believed)], ZoneSet()
+    )
+    await copy.start()
+    assert text_of(await copy.wait()) >= {"www.example.org. 300 IN A 192.0.2.80"}
+    await copy.aclose()

@@ -107,8 +107,11 @@ class Primary:
     def client(self, reactor: Reactor | None) -> StreamClient:
         """A connection to it, made when it is used."""
         profile = self.server.profile()
-        if profile is not None and self.tls is not None:
-            profile.tls = self.tls
+        if profile is not None:
+            if self.tls is not None:
+                profile.tls = self.tls
+            # Zones are given to those alone who agree on it (RFC 9103 §7.1).
+            profile.tls = profile.context().offering(["dot"])
         return StreamClient((self.server.host, self.server.port), profile, reactor=reactor)
 
 
@@ -523,9 +526,7 @@ class SecondaryZone:
         self._set_deadline(left)
         if self._path is not None and self._written == zone.serial:
             try:
-                await self._in_thread(
-                    save_checked, self._path, zone.serial, self._wall(), left
-                )
+                await self._in_thread(save_checked, self._path, zone.serial, self._wall(), left)
             except OSError as error:
                 self._complain(f"not kept on disk: {error}")
 

@@ -115,19 +115,21 @@ class ZoneKey:
             raise DNSUsageError(f"{rrset.name} is not in {self.zone}")
         if rrset.rdtype == RRType.RRSIG:
             raise DNSUsageError("signatures are not signed (RFC 4035 §2.2)")
-        unsigned = RRSIG(
-            rrset.rdtype,
-            self.algorithm,
-            label_count(rrset.name),
-            rrset.ttl,
-            expiration % (1 << 32),
-            inception % (1 << 32),
-            self.tag,
-            self.zone,
-            b"\0",
-        )
-        unsigned.signature = self.private.sign(SignedSet(rrset).octets(unsigned))
-        return unsigned
+
+        def signature(octets: bytes) -> RRSIG:
+            return RRSIG(
+                rrset.rdtype,
+                self.algorithm,
+                label_count(rrset.name),
+                rrset.ttl,
+                expiration % (1 << 32),
+                inception % (1 << 32),
+                self.tag,
+                self.zone,
+                octets,
+            )
+
+        return signature(self.private.sign(SignedSet(rrset).octets(signature(b"\0"))))
 
     def __repr__(self) -> str:
         return f"<ZoneKey {self.zone} {algorithm_text(self.algorithm)} {self.tag}>"

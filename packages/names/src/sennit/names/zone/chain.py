@@ -15,7 +15,7 @@ from sennit.names.zone.node import raw_rdatas
 from sennit.names.zone.rules import NSEC, NSEC3
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from sennit.names.zone.node import Node
 
@@ -123,6 +123,23 @@ class Chain:
         """Whether an NSEC3 owner has this hash."""
         place = bisect_left(self._hashes, hashed)
         return place < len(self._hashes) and self._hashes[place] == hashed
+
+    def has_place(self, place: bytes) -> bool:
+        """Whether a name with NSEC sorts by these octets (`sort_key`)."""
+        index = bisect_left(self._names, place)
+        return index < len(self._names) and self._names[index] == place
+
+    def key_at(self, place: bytes) -> bytes:
+        """Key of the name with NSEC that sorts by these octets, which there is."""
+        return self._keys[bisect_left(self._names, place)]
+
+    def neighbours(self, place: bytes, *, forward: bool, nsec3: bool) -> Iterator[bytes]:
+        """What sorts behind a place (or before it), around the end, up to the place itself."""
+        places = self._hashes if nsec3 else self._names
+        size = len(places)
+        start = bisect_right(places, place) if forward else bisect_left(places, place) - 1
+        for step in range(size):
+            yield places[(start + step if forward else start - step) % size]
 
     def change(self, key: bytes, old: Node | None, new: Node | None) -> bool:
         """Take a node's change in; false where the chain has to be made anew."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from packages.names.tests.client_servers import serve, zone_answers
 from packages.names.tests.resolver_upstream import (
+    HINTS,
     ORG,
     ORG_ZONE,
     OTHER,
@@ -24,9 +25,10 @@ from packages.names.tests.resolver_upstream import (
 )
 from sennit.core.interfaces import adapt
 from sennit.core.testing.clock import Clock
+from sennit.core.testing.network import MemoryNetwork
 from sennit.names.codes import Rcode, RRType
 from sennit.names.edns import EDNS
-from sennit.names.errors import DNSUsageError, NoSuchNameError
+from sennit.names.errors import DNSUsageError, NoSuchNameError, UnreachableError
 from sennit.names.interfaces import IResponder
 from sennit.names.message import AA, AD, QR, RA, RD, Message
 from sennit.names.name import Name
@@ -35,12 +37,6 @@ from sennit.names.resolver.limits import ResolverLimits
 from sennit.names.resolver.resolver import RecursiveResolver
 
 A = int(RRType.A)
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with Clock() as found:
-        yield found
 
 
 def ask(name: str, rdtype: int = A, flags: int = RD, edns: EDNS | None = None) -> Request:
@@ -578,3 +574,85 @@ def test_names_of_servers_elsewhere_are_looked_up(clock: Clock) -> None:
     net.servers["192.0.2.50"] = net.servers[ORG]
     found = run(clock, resolver(net, clock).resolve("www.org.example.", A))
     assert len(found.answers) == 2
+
+
+def test_what_may_not_be_kept_has_a_ttl_of_nothing(clock: Clock) -> None:
+    net = internet()
+    net.servers[ORG] = zone_server(ORG_ZONE + "now.org.example. 0 A 192.0.2.8\n")
+    ours = resolver(net, clock)
+    for _ in range(2):
+        found = run(clock, ours.resolve("now.org.example.", A))
+        assert [each.ttl for each in found.answers] == [0]
+    assert net.count("", "now.org.example.") == 2
+
+
+def test_ipv6_is_tried_after_ipv4_where_neither_is_known(clock: Clock) -> None:
+    net = internet()
+    net.servers[TLD] = zone_server(
+        f"""
+        example. 3600 SOA ns.example. admin.example. 1 1800 900 604800 300
+        org.example. 3600 NS ns.org.example.
+        ns.org.example. 3600 AAAA 2001:db8::1
+        ns.org.example. 3600 A {ORG}
+        """
+    )
+    net.servers["2001:db8::1"] = net.servers[ORG]
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    net.down.add(ORG)
+    assert len(run(clock, ours.resolve("alias.org.example.", A)).answers) == 3
+    assert net.count("2001:db8::1") >= 1
+
+
+# ── over a network ───────────────────────────────────────────────────────────
+
+
+def test_forwarders_are_reached_over_udp_and_tcp(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """The carrier that a resolver has by default."""
+    serve(memory_network, zone_answers("www.example.org 600 A 192.0.2.7"))
+    for scheme, over_tcp in (("udp", 0), ("tcp", 1)):
+        ours = RecursiveResolver(forward={".": [f"{scheme}://10.0.0.53"]}, now=clock.time)
+
+        async def ask_and_close(ours: RecursiveResolver = ours) -> Message:
+            async with ours:
+                return await ours.resolve("www.example.org.", A)
+
+        found = run(clock, ask_and_close())
+        assert texts(found.answers) == ["www.example.org. 600 IN A 192.0.2.7"]
+        assert ours.statistics()["upstream_tcp"] == over_tcp
+
+
+def test_the_tree_is_walked_over_a_network_too(clock: Clock, memory_network: MemoryNetwork) -> None:
+    def whole(address: str) -> None:
+        answering = internet().servers[address]
+        serve(memory_network, lambda query: answering(query, "udp"), address)  # type: ignore[arg-type]  # at once
+
+    for address in (ROOT, TLD, ORG, OTHER):
+        whole(address)
+    ours = RecursiveResolver(root_hints=HINTS, now=clock.time)
+
+    async def ask_and_close() -> Message:
+        async with ours:
+            return await ours.resolve("away.org.example.", A)
+
+    assert len(run(clock, ask_and_close()).answers) == 2
+
+
+def test_connections_are_kept_to_so_many_servers(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    from sennit.names.resolver import carrying
+
+    carrier = carrying.Carrier()
+
+    async def many() -> None:
+        for index in range(carrying.MOST + 20):
+            server = (f"10.1.{index // 250}.{index % 250 + 1}", 53)
+            with pytest.raises(UnreachableError):
+                await carrier(Message.query("x.example."), server, "tcp", timeout=1)
+        assert len(carrier._streams) == carrying.MOST
+        await carrier.aclose()
+
+    run(clock, many())

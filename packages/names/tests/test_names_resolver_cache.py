@@ -142,6 +142,8 @@ def test_a_name_has_so_many_types() -> None:
         cache.put(Entry(Kind.NODATA, WWW, rdtype, 300), 0)
     assert len(cache) == 100
     assert cache.refused == 2900
+    cache.put(address(), 0)
+    assert cache.find(WWW, TYPE_A, 1) is not None
 
 
 def test_the_deepest_delegation_is_found() -> None:

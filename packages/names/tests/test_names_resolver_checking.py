@@ -20,7 +20,7 @@ from sennit.core.testing.clock import Clock
 from sennit.names.codes import ExtendedError, Rcode, RRType
 from sennit.names.dnssec.verdict import Link, Security, Verdict
 from sennit.names.edns import EDNS
-from sennit.names.message import AD, CD, RD, Message, Question, Record
+from sennit.names.message import AD, CD, RD, Message, Question, Record, rrsets
 from sennit.names.name import Name
 from sennit.names.request import Request
 from sennit.names.resolver.aggressive import Denials
@@ -53,7 +53,14 @@ class Says:
         self.seen.append(str(question))
         for _ in range(self.fetches):
             await fetch(ZONE, RRType.DNSKEY)
-        link = Link(question.name, question.rdtype, self.security, self.ttl, zone=ZONE)
+        link = Link(
+            question.name,
+            question.rdtype,
+            self.security,
+            self.ttl,
+            proof=rrsets(message.authority),
+            zone=ZONE,
+        )
         return Verdict(self.security, [link], info_code=7 if not self.security else None)
 
 

@@ -94,7 +94,8 @@ def compose(
     message = Message(0, QR | RA | RD | flags, rcode=found.rcode, questions=[question])
     if found.rcode != Rcode.SERVFAIL:
         for entry, name, target in found.links:
-            ttl = stale_ttl if entry.expires <= now else entry.remaining(now)
+            over = found.stale and entry.expires <= now
+            ttl = stale_ttl if over else entry.remaining(now)
             if entry.kind is Kind.RECORDS:
                 message.answers += records_of(entry, name, target, ttl, signed=dnssec_ok)
                 if dnssec_ok and entry.authority:

@@ -46,6 +46,13 @@ class Cache:
 
     Args:
         limits: How much is kept, and how long.
+
+    Attributes:
+        octets: What it takes, estimated.
+        hits: How often something was found.
+        misses: How often somebody else had to be asked; counted by who asks.
+        evicted: Entries that went for want of room.
+        refused: Entries that were too large, or one type too many of their name.
     """
 
     def __init__(self, limits: ResolverLimits | None = None) -> None:
@@ -120,10 +127,15 @@ class Cache:
         name, place = key
         limits = self._limits
         self._drop(key)
-        types = self._types.get(name, ())
-        if len(types) >= limits.types or entry.size > limits.cache_octets:
+        if entry.size > limits.cache_octets:
             self.refused += 1
             return False
+        types = self._types.get(name, ())
+        if len(types) >= limits.types:
+            # Whoever asks for odd types of a name keeps nobody from its addresses.
+            self.refused += 1
+            self._drop((name, types[0]))
+            types = types[1:]
         self._kept[key] = entry
         self._types[name] = (*types, place)
         self.octets += entry.size
@@ -164,9 +176,7 @@ class Cache:
             now: The time.
         """
         entry = self._find(name, rdtype, now)
-        if entry is None:
-            self.misses += 1
-        else:
+        if entry is not None:
             self.hits += 1
             entry.hits += 1
         return entry

@@ -437,6 +437,8 @@ class RecursiveResolver(Lookups):
             if entry.kind is Kind.FAILURE:
                 found.links.append((entry, current, None))
                 return found.fail(entry.reason, entry.text)
+            if stale and check and self._checker and entry.security is Security.UNCHECKED:
+                return found.fail(int(ExtendedError.OTHER), "stale, and never validated")
             if check and self._checker is not None and not stale:
                 await self._checker.check(entry, current, rdtype, budget)
                 if entry.security is Security.BOGUS:
@@ -471,6 +473,7 @@ class RecursiveResolver(Lookups):
                 self.gave_stale += 1
                 return stale, True
             return entry, False
+        self.cache.misses += 1
         entry = await self._iterator.fetch(
             name, rdtype, budget, patience=patience if stale is not None else None
         )

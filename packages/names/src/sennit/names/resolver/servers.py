@@ -45,7 +45,7 @@ class Server:
     """One server, by address and port.
 
     Attributes:
-        time: Seconds that its answers take, smoothed; `UNKNOWN_TIME` before the first.
+        time: Seconds that its answers take, smoothed; a guess before the first.
         deviation: How far they are from that.
         failures: Times in a row that it did not answer.
         pause: When it may be asked again.
@@ -69,7 +69,8 @@ class Server:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.known = False
-        self.time = UNKNOWN_TIME
+        # Where there is no way over IPv6 it is not found out with each new server.
+        self.time = UNKNOWN_TIME + 2 * BAND if ":" in address[0] else UNKNOWN_TIME
         self.deviation = 0.0
         self.failures = 0
         self.pause = 0.0

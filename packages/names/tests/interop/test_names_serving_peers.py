@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,6 +193,24 @@ async def test_dns_over_tls_is_answered_and_padded(
     size = re.search(r"(?:MSG SIZE  rcvd:|Received) (\d+)", found.text)
     assert size is not None
     assert int(size[1]) % 468 == 0
+
+
+async def test_dot_is_agreed_on(encrypted: tuple[Where, Path]) -> None:
+    """RFC 7858 §3.1: the port says so, and ALPN where a client offers it."""
+    (host, port), ca = encrypted
+    for offered, agreed in ((["dot"], "dot"), ([], None)):
+        context = ssl.create_default_context(cafile=str(ca))
+        if offered:
+            context.set_alpn_protocols(offered)
+        reader, writer = await asyncio.open_connection(
+            host, port, ssl=context, server_hostname="dns.test"
+        )
+        assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == agreed
+        writer.write(b"\0\x1d" + Message.query("www.example", id=5).to_wire())
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        assert Message.from_wire(await reader.readexactly(size)).id == 5
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_dnsperf_loses_nothing_over_udp_and_tcp(server: Where) -> None:

@@ -75,11 +75,11 @@ def message_lines(message: Message, style: Style) -> list[str]:
     if style.question and message.questions:
         if style.comments:
             lines.append(f";; {names[0]} SECTION:")
-        for each in message.questions:
-            rdclass = class_text(each.rdclass) if style.rdclass else ""
+        for asked in message.questions:
+            rdclass = class_text(asked.rdclass) if style.rdclass else ""
             # The semicolon does not count among the columns.
             lines.append(
-                ";" + _columns(style, str(each.name), "", rdclass, type_text(each.rdtype), "")
+                ";" + _columns(style, str(asked.name), "", rdclass, type_text(asked.rdtype), "")
             )
         lines.append("")
     wanted = (style.answer, style.authority, style.additional)

@@ -96,7 +96,10 @@ def server_from_text(text: str, *, port: int | None = None) -> Server:
         raise DNSUsageError(
             f"{text!r:.200} is no server: there are udp://, tcp://, tls:// and https://"
         )
-    if any(mark.isspace() or not mark.isprintable() for mark in text) or parts.username is not None:
+    if parts.username is not None:
+        # What stands there may be a password: it is not repeated.
+        raise DNSUsageError(f"a server has no login: write {scheme}://ADDRESS")
+    if any(mark.isspace() or not mark.isprintable() for mark in text):
         raise DNSUsageError(f"{text!r:.200} is no server: write {scheme}://ADDRESS")
     number = given if given is not None else port or PORTS[scheme]
     if not host or not 0 < number < 65536:

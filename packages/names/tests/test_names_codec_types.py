@@ -329,7 +329,7 @@ def test_data_that_would_not_fit_a_record_is_refused() -> None:
 
 @pytest.fixture
 def private() -> Iterator[type[Rdata]]:
-    from sennit.names.rdata import _classes
+    from sennit.names.rdata import _classes, readers
 
     @register
     class Place(Rdata, rdtype=65281):
@@ -339,7 +339,7 @@ def private() -> Iterator[type[Rdata]]:
         host: PlainName
 
     yield Place
-    del _classes[65281]
+    del _classes[65281], readers[65281]
 
 
 def test_a_program_may_add_a_type(private: type[Rdata]) -> None:

@@ -120,14 +120,13 @@ class EDNS:
             if len(options) >= MAX_OPTIONS:
                 raise MessageFormatError(f"more than {MAX_OPTIONS} options", rule="RFC 6891 §6.1.2")
             options.append(Option(code, data[position - length : position]))
-        flags = ttl & 0xFFFF
-        return cls(
-            max(payload, 512),
-            dnssec_ok=bool(flags & DO),
-            options=options,
-            version=ttl >> 16 & 0xFF,
-            flags=flags & ~DO,
-        )
+        self = cls.__new__(cls)
+        self.payload = payload if payload > 512 else 512
+        self.dnssec_ok = ttl & DO != 0
+        self.options = tuple(options)
+        self.version = ttl >> 16 & 0xFF
+        self.flags = ttl & 0x7FFF
+        return self
 
     def write(self, rcode: int) -> bytes:
         """The record's octets, with the upper bits of the response code."""

@@ -26,6 +26,7 @@ from sennit.names.edns import EDNS
 from sennit.names.errors import DNSUsageError, MessageFormatError
 from sennit.names.name import Name, read_name
 from sennit.names.rdata import GenericRdata, Rdata, read_rdata
+from sennit.names.rdata import readers as _readers
 from sennit.names.wire import Writer
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ _FLAGS: Final = QR | AA | TC | RD | RA | AD | CD
 HEADER: Final = Struct(">6H")
 """Id, flags, and the four counts."""
 _FIXED: Final = Struct(">HHIH")
+_POINTED: Final = Struct(">HHHIH")
+_new: Final = object.__new__
 _TWO: Final = Struct(">HH")
 _IN: Final = int(RRClass.IN)
 _OPT: Final = int(RRType.OPT)
@@ -369,11 +372,20 @@ class Message:
                 raise MessageFormatError("a question that is cut off", rule="RFC 1035 §4.1.2")
             rdtype, rdclass = _TWO.unpack_from(wire, position)
             position += 4
-            questions.append(Question(name, rdtype, rdclass))
+            question: Question = _new(Question)
+            question.name = name
+            question.rdtype = rdtype
+            question.rdclass = rdclass
+            questions.append(question)
         self.questions = questions
-        self.answers, position = self._read(wire, position, answers, names)
-        self.authority, position = self._read(wire, position, authority, names)
-        self.additional, position = self._read(wire, position, additional, names, last=True)
+        sections: list[list[Record]] = [[], [], []]
+        if answers:
+            position = self._read(wire, position, answers, names, sections[0])
+        if authority:
+            position = self._read(wire, position, authority, names, sections[1])
+        if additional:
+            position = self._read(wire, position, additional, names, sections[2], last=True)
+        self.answers, self.authority, self.additional = sections
         if position != size:
             raise MessageFormatError(
                 f"{size - position} octets behind the last record", rule="RFC 1035 §4.1"
@@ -386,14 +398,23 @@ class Message:
         position: int,
         count: int,
         names: dict[int, Name],
+        found: list[Record],
         *,
         last: bool = False,
-    ) -> tuple[list[Record], int]:
-        found: list[Record] = []
+    ) -> int:
+        """Append the records of a section to `found`; return the position behind them."""
         size = len(wire)
         for left in range(count, 0, -1):
             begin = position
-            name, position = read_name(wire, position, names)
+            if position + 11 > size:
+                raise MessageFormatError("a record that is cut off", rule="RFC 1035 §4.1.3")
+            # Most owners are a pointer to a name that was read before; no call for those.
+            first = wire[position]
+            name = names.get((first & 0x3F) << 8 | wire[position + 1]) if first >= 0xC0 else None
+            if name is None:
+                name, position = read_name(wire, position, names)
+            else:
+                position += 2
             behind = position + 10
             if behind > size:
                 raise MessageFormatError("a record that is cut off", rule="RFC 1035 §4.1.3")
@@ -401,17 +422,23 @@ class Message:
             position = behind + length
             if position > size:
                 raise MessageFormatError("a record that is cut off", rule="RFC 1035 §4.1.3")
-            if rdtype == _OPT:
+            rdata: Rdata
+            reader = _readers.get(rdtype)
+            if reader is not None and length:
+                rdata = reader(wire, behind, position, names)
+            elif rdtype == _OPT:
                 self._take_edns(name, rdclass, ttl, wire[behind:position], last)
                 continue
-            rdata: Rdata
-            if length == 0 and rdclass >= 254:
+            elif length == 0 and rdclass >= 254:
                 rdata = GenericRdata(rdtype, b"")  # RFC 2136 §2.4, §2.5
             else:
                 rdata = read_rdata(rdtype, wire, behind, position, names)
-            if ttl > 0x7FFFFFFF:
-                ttl = 0  # RFC 2181 §8
-            record = Record(name, rdtype, ttl, rdata, rdclass)
+            record: Record = _new(Record)
+            record.name = name
+            record.rdtype = rdtype
+            record.rdclass = rdclass
+            record.ttl = ttl if ttl <= 0x7FFFFFFF else 0  # RFC 2181 §8
+            record.rdata = rdata
             if rdtype == _TSIG:
                 if not last or left != 1:
                     raise MessageFormatError(
@@ -421,7 +448,7 @@ class Message:
                 self.tsig_start = begin
             else:
                 found.append(record)
-        return found, position
+        return position
 
     def _take_edns(self, name: Name, payload: int, ttl: int, data: bytes, last: bool) -> None:
         if self.edns is not None or not last or not name.is_root:
@@ -472,25 +499,39 @@ class Message:
 
 def _write(writer: Writer, records: list[Record], room: int) -> tuple[int, bool]:
     """Append records while whole RRsets fit; how many did, and whether all."""
-    out = writer.out
+    out, names = writer.out, writer.names
     written = 0
     kept = 0  # records of RRsets that are whole
     kept_end = len(out)
-    last: Record | None = None
+    last_type, last_key = -1, b""
     for record in records:
-        if last is None or (record.rdtype != last.rdtype or record.name.key != last.name.key):
+        name, rdtype, rdata = record.name, record.rdtype, record.rdata
+        key = name.key
+        if rdtype != last_type or key != last_key:
             kept, kept_end = written, len(out)
-        last = record
-        writer.name(record.name)
-        at = len(out) + 8
-        out += _FIXED.pack(record.rdtype, record.rdclass, record.ttl, 0)
-        record.rdata.write(writer)
-        length = len(out) - at - 2
+            last_type, last_key = rdtype, key
+        place = names.get(key)
+        if rdata.compresses:
+            if place is None:
+                writer.name(name)
+                out += _FIXED.pack(rdtype, record.rdclass, record.ttl, 0)
+            else:
+                out += _POINTED.pack(0xC000 | place, rdtype, record.rdclass, record.ttl, 0)
+            at = len(out)
+            rdata.write(writer)
+            out[at - 2 : at] = (len(out) - at).to_bytes(2, "big")
+        else:
+            data = rdata.wire
+            if place is None:
+                writer.name(name)
+                out += _FIXED.pack(rdtype, record.rdclass, record.ttl, len(data))
+            else:
+                out += _POINTED.pack(0xC000 | place, rdtype, record.rdclass, record.ttl, len(data))
+            out += data
         if len(out) > room:
             del out[kept_end:]
-            for key in [key for key, place in writer.names.items() if place >= kept_end]:
-                del writer.names[key]
+            for key in [key for key, place in names.items() if place >= kept_end]:
+                del names[key]
             return kept, False
-        out[at : at + 2] = length.to_bytes(2, "big")
         written += 1
     return written, True

@@ -37,20 +37,23 @@ class Writer:
 
     def name(self, name: Name) -> None:
         """Append a name, as a pointer where it can be one."""
-        key, wire, names, out = name.key, name.wire, self.names, self.out
-        position = 0
-        while length := key[position]:
+        key, names, out = name.key, self.names, self.out
+        known = names.get(key)
+        if known is not None:
+            out += (0xC000 | known).to_bytes(2, "big")
+            return
+        here, position, suffix = len(out), 0, key
+        while length := suffix[0]:
+            if here + position < _REACH:
+                names[suffix] = here + position
+            position += 1 + length
             suffix = key[position:]
             known = names.get(suffix)
             if known is not None:
-                out += wire[:position]
+                out += name.wire[:position]
                 out += (0xC000 | known).to_bytes(2, "big")
                 return
-            here = len(out) + position
-            if here < _REACH:
-                names[suffix] = here
-            position += 1 + length
-        out += wire
+        out += name.wire
 
     def plain_name(self, name: Name) -> None:
         """Append a name in full, which later ones do not point to."""

@@ -15,6 +15,8 @@ from sennit.names.errors import MessageFormatError, PresentationError
 from sennit.names.rdata.base import GenericRdata, Rdata
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sennit.names.name import Name
     from sennit.names.presentation import Tokens
 
@@ -51,6 +53,8 @@ _MODULES: Final = {
     for mnemonic in mnemonics.split()
 }
 _classes: Final[dict[int, type[Rdata]]] = {}
+readers: Final[dict[int, Callable[[bytes, int, int, dict[int, Name]], Rdata]]] = {}
+"""`Rdata.read` of the types that turned up so far, for who reads many."""
 
 
 def rdata_class(rdtype: int) -> type[Rdata] | None:
@@ -58,7 +62,7 @@ def rdata_class(rdtype: int) -> type[Rdata] | None:
     found = _classes.get(rdtype)
     if found is None and rdtype in _MODULES:
         module, name = _MODULES[rdtype]
-        found = _classes[rdtype] = getattr(import_module(f"{__name__}.{module}"), name)
+        found = register(getattr(import_module(f"{__name__}.{module}"), name))
     return found
 
 
@@ -70,6 +74,7 @@ def known_types() -> list[str]:
 def register(kind: type[Rdata]) -> type[Rdata]:
     """Make a type's class known, in the place of one that is; usable as a decorator."""
     _classes[kind.rdtype] = kind
+    readers[kind.rdtype] = kind.read
     return kind
 
 

@@ -20,6 +20,7 @@ class _Address(Rdata):
     """What both have in common; kept as octets, which is what is looked up and sent."""
 
     __slots__ = ("packed",)
+    compresses = False
 
     packed: bytes
     size: ClassVar[int]

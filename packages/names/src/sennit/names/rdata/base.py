@@ -98,6 +98,10 @@ class RdataMeta(type):
             namespace["fields"] = fields
             namespace["steps"] = _steps(fields)
             namespace["folds"] = any(getattr(codec, "lower", False) for _, codec in fields)
+            namespace["compresses"] = any(
+                getattr(codec, "compressed", False) for _, codec in fields
+            )
+            namespace["named"] = any(getattr(codec, "named", True) for _, codec in fields)
         return super().__new__(cls, name, bases, namespace, **options)
 
 
@@ -109,6 +113,9 @@ class Rdata(metaclass=RdataMeta):
         fields: Names of its fields with their codecs, in the order of the wire.
         steps: The same as it is read.
         folds: Whether it has names that canonical form lower-cases.
+        compresses: Whether it has names that may be compressed; what has none is written as
+            the octets of `wire`.
+        named: Whether it has names at all; what has none is the octets that it was read from.
     """
 
     __slots__ = ("_wire",)
@@ -117,6 +124,8 @@ class Rdata(metaclass=RdataMeta):
     fields: ClassVar[tuple[tuple[str, Field[Any]], ...]] = ()
     steps: ClassVar[tuple[tuple[Any, Any], ...]] = ()
     folds: ClassVar[bool] = False
+    compresses: ClassVar[bool] = True
+    named: ClassVar[bool] = True
     validates: ClassVar[bool] = False
     rule: ClassVar[str] = "RFC 1035 §3.2.1"
     """Where the standards say what `validate` looks for."""
@@ -183,6 +192,7 @@ class Rdata(metaclass=RdataMeta):
             MessageFormatError: It is no data of this type, all of it.
         """
         self: Self = _new(cls)
+        begin = position
         for codec, name in cls.steps:
             if type(name) is str:
                 value, position = codec.read(wire, position, end, names)
@@ -199,7 +209,7 @@ class Rdata(metaclass=RdataMeta):
                 f"{cls.__name__} data that does not end where its length says",
                 rule="RFC 1035 §3.2.1",
             )
-        self._wire = None
+        self._wire = None if cls.named else wire[begin:end]
         if cls.validates:
             try:
                 self.validate()
@@ -345,6 +355,7 @@ class GenericRdata(Rdata):
     """
 
     __slots__ = ("data", "rdtype")
+    compresses = False
 
     rdtype: int  # type: ignore[misc]  # others: a class variable
     data: bytes

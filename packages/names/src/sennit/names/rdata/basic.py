@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from sennit.names.rdata.base import Rdata
+from struct import Struct
+from typing import TYPE_CHECKING, Final, Self
+
+from sennit.names.errors import MessageFormatError
+from sennit.names.name import read_name
+from sennit.names.rdata.base import Rdata, cut_off
 from sennit.names.rdata.fields import CompressedName, Seconds, Text, Texts, Uint16, Uint32
+
+if TYPE_CHECKING:
+    from sennit.names.name import Name
+    from sennit.names.wire import Writer
 
 __all__ = [
     "AVC",
@@ -20,17 +29,36 @@ __all__ = [
     "WALLET",
 ]
 
+_TIMERS: Final = Struct(">5I")
 
-class NS(Rdata, rdtype=2):
+
+class _Target(Rdata):
+    """Data that are one name, which most messages have many of."""
+
+    target: CompressedName
+
+    @classmethod
+    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
+        """The name, which must end where the data do."""
+        name, behind = read_name(wire, position, names)
+        if behind != end:
+            raise MessageFormatError("data that are more than a name", rule="RFC 1035 §3.2.1")
+        self: Self = object.__new__(cls)
+        self.target = name
+        self._wire = None
+        return self
+
+    def write(self, writer: Writer) -> None:
+        """Append the name."""
+        writer.name(self.target)
+
+
+class NS(_Target, rdtype=2):
     """A name server of the zone (RFC 1035 §3.3.11)."""
 
-    target: CompressedName
 
-
-class CNAME(Rdata, rdtype=5):
+class CNAME(_Target, rdtype=5):
     """The canonical name of an alias (RFC 1035 §3.3.1)."""
-
-    target: CompressedName
 
 
 class SOA(Rdata, rdtype=6):
@@ -54,11 +82,25 @@ class SOA(Rdata, rdtype=6):
     expire: Seconds
     minimum: Seconds
 
+    @classmethod
+    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
+        """By hand what the declaration says: negative answers have one each."""
+        mname, position = read_name(wire, position, names)
+        rname, position = read_name(wire, position, names)
+        if position + 20 != end:
+            raise MessageFormatError("SOA data of another length", rule="RFC 1035 §3.3.13")
+        self: Self = object.__new__(cls)
+        self.mname = mname
+        self.rname = rname
+        self.serial, self.refresh, self.retry, self.expire, self.minimum = _TIMERS.unpack_from(
+            wire, position
+        )
+        self._wire = None
+        return self
 
-class PTR(Rdata, rdtype=12):
+
+class PTR(_Target, rdtype=12):
     """A pointer to another name (RFC 1035 §3.3.12)."""
-
-    target: CompressedName
 
 
 class HINFO(Rdata, rdtype=13):
@@ -73,6 +115,25 @@ class MX(Rdata, rdtype=15):
 
     preference: Uint16
     exchange: CompressedName
+
+    @classmethod
+    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
+        """By hand what the declaration says, since most messages of mail have several."""
+        if position + 2 >= end:
+            raise cut_off()
+        name, behind = read_name(wire, position + 2, names)
+        if behind != end:
+            raise MessageFormatError("MX data of another length", rule="RFC 1035 §3.3.9")
+        self: Self = object.__new__(cls)
+        self.preference = wire[position] << 8 | wire[position + 1]
+        self.exchange = name
+        self._wire = None
+        return self
+
+    def write(self, writer: Writer) -> None:
+        """Append preference and name."""
+        writer.out += self.preference.to_bytes(2, "big")
+        writer.name(self.exchange)
 
 
 class TXT(Rdata, rdtype=16):

@@ -77,6 +77,8 @@ def bitmap_of(types: tuple[int, ...]) -> bytes:
 class _Types:
     """A bitmap, up to the end of the data; mnemonics in text, up to the end of the entry."""
 
+    named = False
+
     def read(
         self, wire: bytes, position: int, end: int, names: dict[int, Name]
     ) -> tuple[tuple[int, ...], int]:

@@ -8,11 +8,13 @@ RFC 2535 and RFC 2931 (KEY and SIG, which SIG(0) uses), RFC 3755.
 
 from __future__ import annotations
 
-from typing import Final
+from struct import Struct
+from typing import TYPE_CHECKING, Final, Self
 
-from sennit.names.errors import DNSUsageError
-from sennit.names.rdata.base import Rdata
-from sennit.names.rdata.bitmap import Types
+from sennit.names.errors import DNSUsageError, MessageFormatError
+from sennit.names.name import read_name
+from sennit.names.rdata.base import Rdata, cut_off
+from sennit.names.rdata.bitmap import Types, types_of
 from sennit.names.rdata.fields import (
     Algorithm,
     Base64,
@@ -27,6 +29,9 @@ from sennit.names.rdata.fields import (
     Uint16,
     Uint32,
 )
+
+if TYPE_CHECKING:
+    from sennit.names.name import Name
 
 __all__ = [
     "CDNSKEY",
@@ -44,6 +49,7 @@ __all__ = [
 
 _DIGEST_SIZES: Final = {1: 20, 2: 32, 3: 32, 4: 48}
 """Octets of a digest, by its type (RFC 4034 §A.2, RFC 4509, RFC 5933, RFC 6605)."""
+_SIGNED: Final = Struct(">HBBIIIH")
 _NO_KEY: Final = 0xC000
 """The flags of a KEY that holds none (RFC 2535 §3.1.2)."""
 
@@ -150,6 +156,29 @@ class RRSIG(Rdata, rdtype=46):
     signer: LowerName
     signature: Base64
 
+    @classmethod
+    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
+        """By hand what the declaration says: signed answers are half signatures."""
+        if position + 18 > end:
+            raise cut_off()
+        signer, behind = read_name(wire, position + 18, names)
+        if behind >= end:
+            raise MessageFormatError("there is no signature in it", rule=cls.rule)
+        self: Self = object.__new__(cls)
+        (
+            self.type_covered,
+            self.algorithm,
+            self.labels,
+            self.original_ttl,
+            self.expiration,
+            self.inception,
+            self.key_tag,
+        ) = _SIGNED.unpack_from(wire, position)
+        self.signer = signer
+        self.signature = wire[behind:end]
+        self._wire = None
+        return self
+
     def validate(self) -> None:
         """There is a signature."""
         if not self.signature:
@@ -192,6 +221,28 @@ class NSEC3(Rdata, rdtype=50):
     salt: CountedHex
     next_hashed: CountedBase32
     types: Types
+
+    @classmethod
+    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
+        """By hand what the declaration says: a signed NXDOMAIN has three of them."""
+        salt = position + 5
+        if salt > end:
+            raise cut_off()
+        behind_salt = salt + wire[position + 4]
+        if behind_salt >= end:
+            raise cut_off()
+        behind = behind_salt + 1 + wire[behind_salt]
+        if behind > end or behind == behind_salt + 1:
+            raise MessageFormatError("there is no hash in it", rule=cls.rule)
+        self: Self = object.__new__(cls)
+        self.hash_algorithm = wire[position]
+        self.flags = wire[position + 1]
+        self.iterations = wire[position + 2] << 8 | wire[position + 3]
+        self.salt = wire[salt:behind_salt]
+        self.next_hashed = wire[behind_salt + 1 : behind]
+        self.types = types_of(wire[behind:end])
+        self._wire = wire[position:end]
+        return self
 
     def validate(self) -> None:
         """There is a hash."""

@@ -116,6 +116,8 @@ class Field(Protocol[T]):
 class _Unsigned:
     """A number of `size` octets."""
 
+    named = False
+
     def __init__(self, size: int) -> None:
         self.size = size
         self.packing = {1: "B", 2: "H", 4: "I", 8: "Q"}[size]
@@ -213,6 +215,8 @@ class _Name:
 class _CharacterString:
     """One character-string: a length octet and up to 255 octets (RFC 1035 §3.3)."""
 
+    named = False
+
     def read(
         self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
     ) -> tuple[bytes, int]:
@@ -242,6 +246,8 @@ class _CharacterString:
 
 class _MaybeString:
     """One character-string, or none at all (``None``), at the end of the data."""
+
+    named = False
 
     def read(
         self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
@@ -278,6 +284,8 @@ class _Tag(_CharacterString):
 class _RestText:
     """Octets to the end of the data; one quoted string in text, however long."""
 
+    named = False
+
     def read(
         self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
     ) -> tuple[bytes, int]:
@@ -301,6 +309,8 @@ class _RestText:
 
 class _CharacterStrings:
     """One or more character-strings, up to the end of the data."""
+
+    named = False
 
     def read(
         self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
@@ -397,6 +407,8 @@ class _Counted:
         coding: ``hex``, where ``-`` stands for none, or ``base32hex``.
     """
 
+    named = False
+
     def __init__(self, coding: str) -> None:
         self.coding = coding
 
@@ -464,6 +476,8 @@ class _Fixed:
         between: What stands between groups.
     """
 
+    named = False
+
     def __init__(self, size: int, group: int, between: str) -> None:
         self.size = size
         self.group = group
@@ -513,6 +527,8 @@ class _Locator(_Fixed):
 class _IPv4:
     """An IPv4 address; its value is text, too."""
 
+    named = False
+
     def read(
         self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
     ) -> tuple[str, int]:
@@ -538,6 +554,8 @@ class _IPv4:
 
 class _Octets:
     """Octets up to the end of the data, in hex or base64 in text (blanks allowed)."""
+
+    named = False
 
     def __init__(self, coding: str) -> None:
         self.coding = coding

@@ -31,9 +31,11 @@ from sennit.names.update.message import Update
 from sennit.names.update.policy import Policy
 from sennit.names.update.update import UpdatableZone, Updates
 from sennit.names.update.view import View
-from sennit.names.zone.zone import Zone
+from sennit.names.zone.zone import Changes, Zone
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sennit.names.request import Request
 
 ALL = Policy(["grant loopback zonesub ANY"])
@@ -578,3 +580,102 @@ def test_changes_of_a_zone_are_told_by_their_soas() -> None:
     assert view.changes() == change(1, 2, [], ["new 60 A 192.0.2.1"])
     with pytest.raises(DNSUsageError):
         view.commit()
+
+
+# ── changes that others make or complete ──────────────────────────────────────
+
+
+def counted(found: Zone, changes: Changes) -> Changes:
+    """What a signer does: something of its own for all that changes."""
+    names = sorted({each.name for each in changes.added if each.rdtype != RRType.SOA})
+    more = [Record(each, 65280, 60, GenericRdata(65280, b"s")) for each in names]
+    return Changes(changes.removed, changes.added + more)
+
+
+async def test_a_change_is_completed_before_anybody_sees_it() -> None:
+    holder = UpdatableZone(zone(), policy=ALL)
+    holder.complete = counted
+    seen: list[int] = []
+    holder.zone.on_change.append(lambda found, changes: seen.append(len(changes.added)))
+
+    codes = await asyncio.gather(
+        *(
+            holder.update(update().add(name, 60, "A", "192.0.2.1").message(), anything)
+            for name in ("a", "b")
+        ),
+        holder.update(update().require("nothing").message(), anything),
+    )
+
+    assert list(codes) == [Rcode.NOERROR, Rcode.NOERROR, Rcode.NXDOMAIN]
+    assert {"a 60 IN TYPE65280 \\# 1 73", "b 60 IN A 192.0.2.1"} <= texts(holder.zone)
+    assert seen == [5]  # both in one: the SOA, two addresses, two of what was added to them
+    assert len(holder.history) == 1
+    await holder.aclose()
+
+
+async def test_a_change_that_cannot_be_completed_is_servfail(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(found: Zone, changes: Changes) -> Changes:
+        raise LookupError("no key")
+
+    holder = UpdatableZone(zone(), policy=ALL)
+    holder.complete = fail
+    new = update().add("a", 60, "A", "192.0.2.1").message()
+    nothing = update().delete("nothing").message()
+
+    codes = await asyncio.gather(holder.update(new, anything), holder.update(nothing, anything))
+
+    assert list(codes) == [Rcode.SERVFAIL, Rcode.NOERROR]
+    assert holder.zone == zone()
+    assert "no key" in caplog.text
+    await holder.aclose()
+
+
+async def test_a_change_given_as_a_whole_has_its_place_in_the_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    holder = UpdatableZone(zone(), policy=ALL)
+
+    def make(found: Zone) -> Changes:
+        return change(found.serial, found.serial + 10, [], ["x 60 A 192.0.2.1"])
+
+    first = update().add("a", 60, "A", "192.0.2.1").message()
+    last = update().require("x").add("b", 60, "A", "192.0.2.1").message()
+    codes = await asyncio.gather(
+        holder.update(first, anything), holder.change(make), holder.update(last, anything)
+    )
+
+    assert list(codes) == [Rcode.NOERROR, True, Rcode.NOERROR]
+    assert holder.zone.serial == 13
+    assert await holder.change(lambda _: Changes()) is True
+    assert await holder.change(lambda _: Changes([], [record("y 60 A 192.0.2.1")])) is False
+    assert "without a new serial" in caplog.text
+
+    def fail(found: Zone) -> Changes:
+        raise LookupError("boom")
+
+    assert await holder.change(fail) is False
+    await holder.aclose()
+
+
+async def test_what_the_zone_does_not_take_is_not_in_its_journal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However it fails: the next change goes on from what there is."""
+    (tmp_path / "z").write_text("")
+    holder = UpdatableZone(zone(), tmp_path / "z", policy=ALL)
+
+    def broken(found: Zone) -> Changes:
+        bad = Record(Name("x", ORIGIN), 99, 60, GenericRdata(99, b"s"))  # an SPF cut short
+        return Changes([found.soa], [soa(9), bad])
+
+    good = update().add("a", 60, "A", "192.0.2.1").message()
+    codes = await asyncio.gather(holder.change(broken), holder.update(good, anything))
+    await holder.aclose(write=False)
+
+    assert list(codes) == [False, Rcode.NOERROR]
+    again = UpdatableZone(zone(), tmp_path / "z", policy=ALL)
+    assert again.zone == holder.zone
+    assert again.zone.serial == 2
+    await again.aclose(write=False)

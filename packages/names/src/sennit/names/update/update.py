@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sennit.names.zone.rules import ZoneLimits
     from sennit.names.zone.zone import Changes, Zone
 
+    Complete = Callable[[Zone, Changes], Changes]
     Forward = Callable[[Request], Awaitable[Message | bytes | None]]
 
 __all__ = ["MAX_WAITING", "UpdatableZone", "Updates"]
@@ -58,14 +59,26 @@ _PIECE: Final = 300
 
 
 class _Job:
-    """What waits in line: a change of the zone, and who wants to know how it went."""
+    """What waits in line: a change of the zone, and who wants to know how it went.
 
-    __slots__ = ("done", "edit", "size")
+    Attributes:
+        edit: Changes a view; ``None`` where `make` makes the whole change.
+        make: Makes a change out of the zone as it is; has a version of its own.
+        size: About how many records are looked at.
+    """
 
-    def __init__(self, edit: Callable[[View], int], size: int, done: asyncio.Future[int]) -> None:
+    __slots__ = ("done", "edit", "make", "size")
+
+    def __init__(
+        self,
+        edit: Callable[[View], int] | None,
+        make: Callable[[Zone], Changes] | None,
+        size: int,
+    ) -> None:
         self.edit = edit
+        self.make = make
         self.size = size
-        self.done = done
+        self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     def answer(self, rcode: int) -> None:
         if not self.done.done():
@@ -86,6 +99,9 @@ class UpdatableZone:
         compact_at: Octets of the journal at which the zone file is written anew.
 
     Attributes:
+        complete: Makes of a change what is to be made with it, such as signatures; ``None``
+            where that is nothing. Updates that share an fsync are one change, and one version,
+            where there is one.
         zone: The zone.
         policy: As given.
         history: As given.
@@ -103,6 +119,7 @@ class UpdatableZone:
         compact_at: int = COMPACT_AT,
     ) -> None:
         self.zone = zone
+        self.complete: Complete | None = None
         self.policy = policy or Policy()
         self.history = history or History()
         self._limits = limits
@@ -177,9 +194,23 @@ class UpdatableZone:
         Returns:
             What `edit` returned, or SERVFAIL: the disk failed, or too many wait.
         """
+        return await self._wait_for(_Job(edit, None, size))
+
+    async def change(self, make: Callable[[Zone], Changes]) -> bool:
+        """Make one change that is given as a whole, such as new signatures.
+
+        Args:
+            make: Is given the zone as it is, and tells the change, the SOA's too; one without
+                records changes nothing.
+
+        Returns:
+            Whether it is made, and on the disk.
+        """
+        return await self._wait_for(_Job(None, make, 1)) == Rcode.NOERROR
+
+    async def _wait_for(self, job: _Job) -> int:
         if self._closed or len(self._waiting) >= MAX_WAITING:
             return Rcode.SERVFAIL
-        job = _Job(edit, size, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
         if self._task is None:
             # Its own Task, not that of who asks first, whose connection may go: others wait too.
@@ -189,10 +220,12 @@ class UpdatableZone:
     async def _work(self) -> None:
         try:
             while self._waiting:
-                batch = self._waiting[:MAX_BATCH]
-                del self._waiting[:MAX_BATCH]
+                batch = self._next_batch()
                 try:
-                    await self._commit(batch)
+                    if batch[0].make is not None:
+                        await self._change(batch[0], batch[0].make)
+                    else:
+                        await self._commit(batch)
                 finally:
                     for job in batch:
                         job.answer(Rcode.SERVFAIL)  # no effect on those that are answered
@@ -200,6 +233,32 @@ class UpdatableZone:
                     await self._compact()
         finally:
             self._task = None
+
+    def _next_batch(self) -> list[_Job]:
+        """Those at the head of the line that go together."""
+        count = 1
+        if self._waiting[0].make is None:
+            most = min(len(self._waiting), MAX_BATCH)
+            while count < most and self._waiting[count].make is None:
+                count += 1
+        batch = self._waiting[:count]
+        del self._waiting[:count]
+        return batch
+
+    async def _change(self, job: _Job, make: Callable[[Zone], Changes]) -> None:
+        if job.done.done():
+            return
+        version = self.zone.version
+        try:
+            changes = make(self.zone)
+        except Exception:
+            _log.exception("%s: a change failed", self.zone.origin)
+            return
+        entry = Entry.of(changes)
+        if changes and entry is None:
+            _log.error("%s: a change without a new serial is none", self.zone.origin)
+        elif entry is None or await self._make([entry], version):
+            job.answer(Rcode.NOERROR)
 
     async def _commit(self, batch: list[_Job]) -> None:
         """Work updates out, write them, make them, answer them."""
@@ -222,16 +281,33 @@ class UpdatableZone:
             if worked >= _PIECE:
                 worked = 0
                 await asyncio.sleep(0)
+        if self.complete is not None and entries:
+            # What completes a change knows the zone as it is, so that all of them are one.
+            completed = self._completed(whole, self.complete)
+            entries = completed or []
+            made = dict.fromkeys(made, -1 if completed == [] else 0)
         done = await self._make(entries, version) if entries else 0
         self.counts["updates"] += len(codes)
         self.counts["failures"] += len(entries) - done
         for job, rcode in codes:
-            # What changed nothing is answered as it was found too: by what stood before it.
             lost = made.get(job, -1) >= done
             job.answer(Rcode.SERVFAIL if lost else rcode)
 
+    def _completed(self, whole: View, complete: Complete) -> list[Entry] | None:
+        """All that was worked out as one change, completed; ``None`` where that fails."""
+        changes = whole.changes()
+        if not changes:
+            return []
+        try:
+            entry = Entry.of(complete(self.zone, changes))
+        except Exception:
+            _log.exception("%s: a change could not be completed", self.zone.origin)
+            return None
+        return None if entry is None else [entry]
+
     def _work_out(self, whole: View, job: _Job) -> tuple[int, Changes | None]:
         view = View(whole)
+        assert job.edit is not None
         try:
             rcode = job.edit(view)
         except Exception:
@@ -264,8 +340,10 @@ class UpdatableZone:
             for entry in entries:
                 zone.apply(entry.changes)
                 done += 1
-        except ZoneError as error:
-            _log.error("%s: not changed: %s", zone.origin, error)
+        except Exception as error:
+            # Whatever it was: the journal must not have what the zone has not.
+            bug = not isinstance(error, ZoneError)
+            _log.error("%s: not changed: %s", zone.origin, error, exc_info=bug)
             if journal is not None:
                 await current_reactor().defer_to_thread(journal.take_back, places[done])
         return done

@@ -10,6 +10,12 @@ from sennit.names._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.names.codes import Opcode, Rcode, RRClass, RRType
+    from sennit.names.dnssec.anchors import TrustAnchors
+    from sennit.names.dnssec.keeper import AnchorKeeper
+    from sennit.names.dnssec.keys import ZoneKey
+    from sennit.names.dnssec.limits import ValidationLimits
+    from sennit.names.dnssec.validation import Validator
+    from sennit.names.dnssec.verdict import Security, Verdict
     from sennit.names.doh import DoHHandler
     from sennit.names.edns import EDNS, Option
     from sennit.names.errors import (
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EDNS",
     "AccessList",
+    "AnchorKeeper",
     "Blocklist",
     "Cookies",
     "DNSError",
@@ -98,17 +105,23 @@ __all__ = [
     "ResponseError",
     "Secondaries",
     "SecondaryZone",
+    "Security",
     "ServerLimits",
     "SpoofedError",
     "TSIGError",
     "Target",
     "TransferError",
     "TransferOut",
+    "TrustAnchors",
     "UnreachableError",
     "UpdatableZone",
     "Update",
     "Updates",
     "ValidationError",
+    "ValidationLimits",
+    "Validator",
+    "Verdict",
+    "ZoneKey",
     "__version__",
     "serve_dns",
 ]
@@ -116,6 +129,12 @@ __all__ = [
 _ROOMS = {
     "codes": ("Opcode", "RRClass", "RRType", "Rcode"),
     "doh": ("DoHHandler",),
+    "dnssec.anchors": ("TrustAnchors",),
+    "dnssec.keeper": ("AnchorKeeper",),
+    "dnssec.keys": ("ZoneKey",),
+    "dnssec.limits": ("ValidationLimits",),
+    "dnssec.validation": ("Validator",),
+    "dnssec.verdict": ("Security", "Verdict"),
     "edns": ("EDNS", "Option"),
     "errors": (
         "DNSError",

@@ -61,7 +61,9 @@ _KINDS: Final = _kinds()
 _OPT: Final = b"\0\0\x29"
 _OPT_PLAIN: Final = bytes(6)
 _OPT_DO: Final = b"\0\0\x80\0\0\0"
-_CNAME: Final = b"\0\5"
+_NS: Final = int(RRType.NS)
+_MOST_HEADS: Final = 10_000
+"""Combinations of counts that are remembered."""
 _DIRECT: Final = frozenset(
     each.to_bytes(2, "big")
     for each in (
@@ -121,6 +123,10 @@ class Authority:
         self._class = self.zones.rdclass.to_bytes(2, "big")
         self._plain: dict[bytes, Entry] = {}
         self._with_opt: dict[bytes, dict[bytes, Entry]] = {_OPT_PLAIN: {}, _OPT_DO: {}}
+        # OPT of an answer: our payload, and what else was in the query's.
+        self._opt_tails = {
+            each: _OPT + payload.to_bytes(2, "big") + each for each in (_OPT_PLAIN, _OPT_DO)
+        }
         self._heads: dict[bytes, tuple[bytes, bytes, bytes, bytes]] = {}
         self.zones.on_change.append(self._forget)
 
@@ -262,67 +268,50 @@ class Authority:
         """The entry for a query that the table does not have, if it is one for the short way."""
         if key[-2:] != self._class or len(key) < 5:
             return None
-        zone, node = self._stored(key[:-4])
-        if zone is None or node is None:
+        name = rest = key[:-4]
+        zones = self.zones.zones
+        while (zone := zones.get(rest)) is None:
+            if len(rest) < 2:
+                return None
+            rest = rest[1 + rest[0] :]
+        # Whatever the zone has is a name, and so is what was asked for if it is there.
+        node = zone.nodes.get(name)
+        if node is None or zone.expired or (self._sources and self._find(name, 1) is not zone):
             return None
         rdtype = key[-4:-2]
-        if rdtype in _DIRECT:
-            found = self._copied(zone, node, key, dnssec_ok=opt == _OPT_DO)
-            if found is not None:
-                packed, signatures = found
-                records = packed[:2]
-                turned = self._turned(packed)
-                tail = self._turn_on(packed) if turned else packed[2:]
-                if signatures:
-                    records = (_number(packed) + _number(signatures)).to_bytes(2, "big")
-                    tail += signatures[2:]
-                entry = self._entry(QR | AA, records + b"\0\0\0\0", tail, opt)
-                return entry if turned else self._keep(table, key, entry)
+        if rdtype in _DIRECT and (not zone.cuts or not _is_hidden(zone, node, name)):
+            for packed in node.sets:
+                if packed[4:6] == rdtype:
+                    return self._copied(table, key, opt, node, packed)
         if int.from_bytes(rdtype, "big") not in _REMEMBERED or self._rotate or self._sources:
             return None
         return self._made(table, key, opt)
 
-    def _stored(self, name: bytes) -> tuple[Zone | None, Node | None]:
-        """The zone in memory that holds a name, and its node there; octets may be no name."""
-        zones = self.zones.zones
-        rest = name
-        while (zone := zones.get(rest)) is None:
-            if len(rest) < 2:
-                return None, None
-            rest = rest[1 + rest[0] :]
-        if self._sources and self._find(name, 1) is not zone:
-            return None, None
-        # Whatever the zone has is a name, and so is what was asked for if it is there.
-        return (None, None) if zone.expired else (zone, zone.nodes.get(name))
-
-    @staticmethod
     def _copied(
-        zone: Zone, node: Node, key: bytes, *, dnssec_ok: bool
-    ) -> tuple[bytes, bytes | None] | None:
-        """The set asked for and its signatures, where nothing stands above or beside it."""
-        if zone.cuts:
-            rest, size, cuts = key[:-4], len(zone.origin.key), zone.cuts
-            first = True
-            while len(rest) > size:
-                if rest in cuts and not (first and node.packed(int(RRType.NS)) is None):
-                    return None
-                rest = rest[1 + rest[0] :]
-                first = False
-            if not first and rest in cuts:
-                return None
-        rdtype = key[-4:-2]
-        for packed in node.sets:
-            if packed[4:6] == rdtype:
-                break
+        self, table: dict[bytes, Entry], key: bytes, opt: bytes, node: Node, packed: bytes
+    ) -> Entry:
+        """The entry of a set that leads nowhere: the set as it is kept."""
+        tail = packed[2:]
+        count = packed[:2]
+        turned = self._rotate and count != b"\0\1" and key[-4:-2] in (b"\0\1", b"\0\x1c")
+        if turned:
+            tail = self._turn_on(packed)
+        if opt:
+            if opt == _OPT_DO:
+                signatures = node.packed_signatures(_number(key[-4:-2]))
+                if signatures is not None:
+                    tail += signatures[2:]
+                    count = (_number(count) + _number(signatures)).to_bytes(2, "big")
+            tail += self._opt_tails[opt]
+            counts = count + b"\0\0\0\1"
         else:
-            return None
-        if not dnssec_ok:
-            return packed, None
-        return packed, node.packed_signatures(rdtype[0] << 8 | rdtype[1])
-
-    def _turned(self, packed: bytes) -> bool:
-        """Whether the set is given in another order each time."""
-        return self._rotate and packed[:2] != b"\0\1" and packed[4:6] in (b"\0\1", b"\0\x1c")
+            counts = count + b"\0\0\0\0"
+        entry = (self._heads.get(counts) or self._head(counts), tail)
+        if not turned:
+            if len(table) >= self._most:
+                table.clear()
+            table[key] = entry
+        return entry
 
     def _turn_on(self, packed: bytes) -> bytes:
         """The records of a set of addresses, from another one on each time."""
@@ -351,29 +340,38 @@ class Authority:
             authority=lookup.authority, additional=lookup.additional,
         )  # fmt: skip
         octets = message.to_wire()
-        return self._keep(
-            table, key, self._entry(QR | AA, octets[6:12], octets[12 + len(key) :], opt)
-        )
-
-    def _keep(self, table: dict[bytes, Entry], key: bytes, entry: Entry) -> Entry:
+        counts, tail = octets[6:12], octets[12 + len(key) :]
+        if opt:
+            tail += self._opt_tails[opt]
+            counts = counts[:4] + (_number(counts[4:]) + 1).to_bytes(2, "big")
         if len(table) >= self._most:
             table.clear()
-        table[key] = entry
+        entry = table[key] = (self._head(counts), tail)
         return entry
 
-    def _entry(self, flags: int, counts: bytes, tail: bytes, opt: bytes) -> Entry:
-        """What is kept of an answer: `counts` are those of its three sections."""
-        if opt:
-            tail += _OPT + self._payload.to_bytes(2, "big") + opt
-            counts = counts[:4] + (_number(counts[4:]) + 1).to_bytes(2, "big")
-        which = flags.to_bytes(2, "big") + counts
-        heads = self._heads.get(which)
+    def _head(self, counts: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+        """Flags and counts, by what of the query's flags is repeated; shared by many entries."""
+        heads = self._heads.get(counts)
         if heads is None:
-            several = [(flags | kept).to_bytes(2, "big") + b"\0\1" + counts for kept in _KEPT_FLAGS]
-            heads = self._heads[which] = (several[0], several[1], several[2], several[3])
-            if len(self._heads) > 10_000:
+            if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
-        return heads, tail
+            several = [
+                (QR | AA | kept).to_bytes(2, "big") + b"\0\1" + counts for kept in _KEPT_FLAGS
+            ]
+            heads = self._heads[counts] = (several[0], several[1], several[2], several[3])
+        return heads
+
+
+def _is_hidden(zone: Zone, node: Node, name: bytes) -> bool:
+    """Whether a delegation or a DNAME stands above the name, or it is a delegation itself."""
+    cuts, size = zone.cuts, len(zone.origin.key)
+    if name in cuts and len(name) > size and node.packed(_NS) is not None:
+        return True
+    while len(name) > size:
+        name = name[1 + name[0] :]
+        if name in cuts:
+            return True
+    return False
 
 
 def _number(octets: bytes) -> int:

@@ -1,8 +1,8 @@
 """A zone put together from records, one by one, in any order.
 
-Records of one owner usually come one after the other; they are gathered in a `Draft`, which is
-packed into a node when another owner turns up. An owner that turns up again gets a draft that
-stays until the end, so that no order makes this slow.
+Records of one owner usually come one after the other; they are gathered, in a `Draft` if there
+are several, and packed into a node when another owner turns up. An owner that turns up again
+gets a draft that stays until the end, so that no order makes this slow.
 
 Sources: RFC 1035 §5.2 (what is looked at when a zone is loaded), RFC 4592 §2.2.2 (empty
 non-terminals).
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from sennit.names.codes import META_TYPES, type_text
 from sennit.names.errors import ZoneError
 from sennit.names.name import trusted
-from sennit.names.zone.node import Node
+from sennit.names.zone.node import Node, pack_one
 from sennit.names.zone.rules import DNAME, NS, SOA, Draft, Problem, ZoneLimits, is_within
 from sennit.names.zone.zone import Zone
 
@@ -63,6 +63,8 @@ class Builder:
         self._drafts: dict[bytes, Draft] = {}
         self._cuts: set[bytes] = set()
         self._key = b""
+        # An owner's first record, which mostly is its only one; a draft from the second on.
+        self._one: tuple[bytes, int, int, bytes] | None = None
         self._draft: Draft | None = None
         self._line = 0
         self._count = 0
@@ -91,63 +93,67 @@ class Builder:
             rdata: The data, names in full.
             line: Number of the line where it stands.
         """
-        draft = self._draft
-        if draft is None or key != self._key:
-            if draft is not None:
-                self._flush()
-            draft = self._begin(wire, key)
-            if draft is None:
-                self.fault(f"{trusted(wire)} is outside the zone {self.origin}", line)
-                return
         if rdtype in META_TYPES or not rdtype:
             self.fault(f"{type_text(rdtype)} is no type that a zone holds", line)
             return
+        if key != self._key:
+            if self._key:
+                self._flush()
+            known = self._nodes.get(key)
+            if known is None:
+                origin = self.origin.key
+                if key[1 + key[0] :] != origin and not is_within(key, origin):
+                    self.fault(f"{trusted(wire)} is outside the zone {self.origin}", line)
+                    return
+            elif key in self._drafts:
+                self._draft = self._drafts[key]
+            else:
+                self._draft = self._drafts[key] = Draft(known.wire, known)
+            self._key = key
         if rdtype in (NS, DNAME) and (key != self.origin.key or rdtype == DNAME):
             self._cuts.add(key)
         self._line = line
+        draft = self._draft
+        if draft is None:
+            if self._one is None:
+                self._one = (wire, rdtype, ttl, rdata)
+                self._counted()
+                return
+            draft = self._draft = Draft(self._one[0])
+            draft.add(*self._one[1:])
+            self._one = None
         if draft.add(rdtype, ttl, rdata):
-            self._count += 1
+            self._counted()
             limits = self.limits
             if limits is not None:
-                if self._count > limits.records:
-                    raise ZoneError(f"more than {limits.records} records are too many for a zone")
-                if len(draft.sets) > 1 or self._many(draft, limits):
-                    problem = draft.check(apex=key == self.origin.key, limits=limits)
-                    if problem is not None:
-                        self.fault(f"{trusted(wire)}: {problem}", line)
-                        raise_problems(self.problems)
+                problem = draft.check(apex=key == self.origin.key, limits=limits)
+                if problem is not None:
+                    self.fault(f"{trusted(wire)}: {problem}", line)
+                    raise_problems(self.problems)
 
-    @staticmethod
-    def _many(draft: Draft, limits: ZoneLimits) -> bool:
-        return any(len(rdatas) > limits.rrset for _, rdatas in draft.sets.values())
-
-    def _begin(self, wire: bytes, key: bytes) -> Draft | None:
-        draft = self._drafts.get(key)
-        if draft is None:
-            known = self._nodes.get(key)
-            if known is not None:
-                draft = self._drafts[key] = Draft(known.wire, known)
-            else:
-                if not is_within(key, self.origin.key):
-                    self._draft = None
-                    return None
-                draft = Draft(key if wire == key else wire)
-        self._key = key
-        self._draft = draft
-        return draft
+    def _counted(self) -> None:
+        self._count += 1
+        if self.limits is not None and self._count > self.limits.records:
+            raise ZoneError(f"more than {self.limits.records} records are too many for a zone")
 
     def _flush(self) -> None:
-        draft, key = self._draft, self._key
-        self._draft = None
-        if draft is None or not draft.sets:
-            return
-        problem = draft.check(apex=key == self.origin.key, limits=self.limits)
-        if problem is not None:
-            self.fault(f"{trusted(draft.wire)}: {problem}", self._line)
-        if key in self._drafts:
-            self._nodes[key] = _PENDING
-        else:
-            self._nodes[key] = draft.node(self.rdclass)
+        """Pack what was gathered of an owner."""
+        key, one, draft = self._key, self._one, self._draft
+        self._key, self._one, self._draft = b"", None, None
+        if one is not None:
+            wire, rdtype, ttl, rdata = one
+            if rdtype == SOA and key != self.origin.key:
+                self.fault(f"{trusted(wire)}: SOA at another name than the zone's", self._line)
+            wire = key if wire == key else wire
+            self._nodes[key] = Node(wire, (pack_one(rdtype, self.rdclass, ttl, rdata),))
+        elif draft is not None and draft.sets:
+            problem = draft.check(apex=key == self.origin.key, limits=self.limits)
+            if problem is not None:
+                self.fault(f"{trusted(draft.wire)}: {problem}", self._line)
+            if key in self._drafts:
+                self._nodes[key] = _PENDING
+            else:
+                self._nodes[key] = draft.node(self.rdclass)
 
     def finish(self) -> Zone:
         """The zone.
@@ -155,7 +161,8 @@ class Builder:
         Raises:
             ZoneError: Something is wrong with it: all of `problems`.
         """
-        self._flush()
+        if self._key:
+            self._flush()
         nodes = self._nodes
         for key, draft in self._drafts.items():
             nodes[key] = draft.node(self.rdclass)

@@ -24,7 +24,7 @@ from sennit.names.rdata import rdata_from_wire
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Node", "pack", "raw_rdatas", "set_id", "set_ttl", "unpack"]
+__all__ = ["Node", "pack", "pack_one", "raw_rdatas", "set_id", "set_ttl", "unpack"]
 
 POINTER: Final = b"\xc0\x0c"
 """A name that is the question's."""
@@ -42,6 +42,11 @@ def pack(rdtype: int, rdclass: int, ttl: int, rdatas: Iterable[bytes]) -> bytes:
         parts += (head, len(rdata).to_bytes(2, "big"), rdata)
     parts[0] = _COUNT.pack((len(parts) - 1) // 3)
     return b"".join(parts)
+
+
+def pack_one(rdtype: int, rdclass: int, ttl: int, rdata: bytes) -> bytes:
+    """A packed set of one record."""
+    return b"\0\1" + _FIXED.pack(0xC00C, rdtype, rdclass, ttl, len(rdata)) + rdata
 
 
 def set_id(packed: bytes) -> int:

@@ -48,6 +48,9 @@ _WORDS: Final = re.compile(
     r'|(["\\])',  # what does not end
     re.DOTALL,
 )
+_ODD: Final = re.compile(r"[^ \t\r\n!#%-'*-:<-\[\]-~]")
+"""What takes more than splitting at blanks: all but printing ASCII without quotes, parentheses,
+semicolons, backslashes and dollar signs."""
 _TYPES: Final = {each.name: int(each) for each in RRType} | {
     each.name.lower(): int(each) for each in RRType
 }
@@ -60,6 +63,7 @@ _SOA: Final = int(RRType.SOA)
 _ONE_NAME: Final = frozenset(
     int(each) for each in (RRType.NS, RRType.CNAME, RRType.PTR, RRType.DNAME)
 )
+_OCTETS: Final = {str(each): each for each in range(256)}
 _PLAIN_LABEL: Final = re.compile(rb"[A-Za-z0-9_*-]{1,63}").fullmatch
 
 
@@ -165,7 +169,7 @@ class ZoneReader:
                 self.read_lines(lines, path)
             finally:
                 self._open.pop()
-                self._file = before
+                self._set_file(before)
 
     def read_lines(self, lines: Iterable[str], file: str = "") -> None:
         """Read lines.
@@ -173,44 +177,38 @@ class ZoneReader:
         Raises:
             ZoneError: There is too much that is wrong.
         """
-        self._file = file
+        self._set_file(file)
         rest = iter(lines)
         number = 0
-        find = _WORDS.findall
+        odd = _ODD.search
         for line in rest:
             number += 1
             self._line = number
-            if self._builder is not None:
-                self._builder.file = file
             try:
-                found = find(line.rstrip("\n"))
-                words: list[Token] = []
-                simple = True
-                for quoted, word, parenthesis, broken in found:
-                    if word:
-                        words.append(Token(word))
-                    elif parenthesis or broken:
-                        simple = False
-                        break
-                    elif quoted:
-                        words.append(Token(quoted, True))
-                    elif '""' in line:
-                        # An empty string and a comment look alike here.
-                        simple = False
-                        break
-                if not simple:
+                if odd(line) is None:
+                    words = line.split()
+                    if words:
+                        self._entry(words, None, line[0] in " \t")
+                    continue
+                tokens = _simple_tokens(line)
+                if tokens is None:
                     counted = _Counted(line, rest)
                     try:
                         entry = next(split(counted), None)
                     finally:
                         number += counted.more
-                    words = [] if entry is None else entry.tokens
-                if words:
-                    self._entry(words, line[0] in " \t")
+                    tokens = [] if entry is None else entry.tokens
+                if tokens:
+                    self._entry([each.text for each in tokens], tokens, line[0] in " \t")
             except ZoneError:
                 raise
             except (DNSError, UnicodeError, OSError, ValueError) as error:
                 self._fault(error)
+
+    def _set_file(self, file: str) -> None:
+        self._file = file
+        if self._builder is not None:
+            self._builder.file = file
 
     def _fault(self, error: Exception) -> None:
         builder = self._builder
@@ -227,20 +225,21 @@ class ZoneReader:
 
     # ── entries ───────────────────────────────────────────────────────────────
 
-    def _entry(self, words: list[Token], blank: bool) -> None:
-        first = words[0]
-        if not blank and first.text.startswith("$") and not first.quoted:
-            self._directive(words)
+    def _entry(self, words: list[str], tokens: list[Token] | None, blank: bool) -> None:
+        """One entry: its words, and the same with what is known of quotes where there are any."""
+        if blank:
+            if self._owner is None:
+                raise PresentationError("the first record has no owner")
+            self._record(words, tokens, 0)
             return
-        position = 0
-        if not blank:
-            self._owner = self._name(first.text)
-            position = 1
-        elif self._owner is None:
-            raise PresentationError("the first record has no owner")
-        self._record(words, position)
+        first = words[0]
+        if first[:1] == "$" and tokens is not None and not tokens[0].quoted:
+            self._directive(words, tokens)
+            return
+        self._owner = self._names.get(first) or self._read_name(first)
+        self._record(words, tokens, 1)
 
-    def _record(self, words: list[Token], position: int) -> None:
+    def _record(self, words: list[str], tokens: list[Token] | None, position: int) -> None:
         """A record whose owner is known: TTL and class in either order, type, data."""
         ttl: int | None = None
         rdclass: int | None = None
@@ -248,14 +247,14 @@ class ZoneReader:
         while True:
             if position >= size:
                 raise PresentationError("a record without a type")
-            text = words[position].text
+            text = words[position]
             position += 1
             rdtype = _TYPES.get(text)
             if rdtype is not None:
                 break
             if rdclass is None and text in _CLASSES:
                 rdclass = _CLASSES[text]
-            elif ttl is None and text[0].isdigit():
+            elif ttl is None and text[:1].isdigit():
                 ttl = seconds_from_text(text)
                 if ttl is None:
                     raise PresentationError(
@@ -271,7 +270,7 @@ class ZoneReader:
                 f"a record of class {class_text(rdclass)} in a zone of class "
                 f"{class_text(self._rdclass)}"
             )
-        rdata = self._data(rdtype, words, position)
+        rdata = self._data(rdtype, words, tokens, position)
         if ttl is None:
             ttl = self._default_ttl if self._default_ttl is not None else self._last_ttl
             if ttl is None:
@@ -290,34 +289,39 @@ class ZoneReader:
             builder.file = self._file
         builder.add(wire, key, rdtype, ttl, rdata, self._line)
 
-    def _data(self, rdtype: int, words: list[Token], position: int) -> bytes:
+    def _data(
+        self, rdtype: int, words: list[str], tokens: list[Token] | None, position: int
+    ) -> bytes:
         left = len(words) - position
         if left == 1:
-            text = words[position].text
+            text = words[position]
             if rdtype == _A:
                 parts = text.split(".")
                 if len(parts) == 4:
+                    a, b, c, d = parts
                     try:
-                        packed = bytes(map(int, parts))
-                    except ValueError:
-                        packed = b"\0"
-                    # The text comes out of them again only if it was plain.
-                    if len(packed) == 4 and "{}.{}.{}.{}".format(*packed) == text:
-                        return packed
+                        return bytes((_OCTETS[a], _OCTETS[b], _OCTETS[c], _OCTETS[d]))
+                    except KeyError:
+                        pass  # no plain address: the type's own reader says what is wrong
             elif rdtype in _ONE_NAME:
                 return self._name(text)[0]
         elif left == 2 and rdtype == _MX:
-            text = words[position].text
+            text = words[position]
             if len(text) <= 5 and text.isascii() and text.isdigit() and int(text) <= 0xFFFF:
-                return int(text).to_bytes(2, "big") + self._name(words[position + 1].text)[0]
-        tokens = Tokens(words[position:], self._origin)
-        return parse_rdata(rdtype, tokens).wire
+                return int(text).to_bytes(2, "big") + self._name(words[position + 1])[0]
+        left_over = tokens[position:] if tokens else [Token(each) for each in words[position:]]
+        return parse_rdata(rdtype, Tokens(left_over, self._origin)).wire
 
     def _name(self, text: str) -> tuple[bytes, bytes]:
-        """A name's octets, as written and in lower case."""
+        """A name's octets, as written and in lower case; names in data are often the same."""
         found = self._names.get(text)
-        if found is not None:
-            return found
+        if found is None:
+            if len(self._names) >= _NAMES_KEPT:
+                self._names.clear()
+            found = self._names[text] = self._read_name(text)
+        return found
+
+    def _read_name(self, text: str) -> tuple[bytes, bytes]:
         origin = self._origin
         wire = b""
         if origin is not None and text.isascii():
@@ -329,17 +333,13 @@ class ZoneReader:
                 raise PresentationError(f"{text!r:.80} is relative, and there is no origin yet")
             wire = Name(text, origin).wire
         key = wire.lower()
-        found = (wire, wire if key == wire else key)
-        if len(self._names) >= _NAMES_KEPT:
-            self._names.clear()
-        self._names[text] = found
-        return found
+        return wire, wire if key == wire else key
 
     # ── directives ────────────────────────────────────────────────────────────
 
-    def _directive(self, words: list[Token]) -> None:
-        what = words[0].text.upper()
-        given = [each.text for each in words[1:]]
+    def _directive(self, words: list[str], tokens: list[Token]) -> None:
+        what = words[0].upper()
+        given = words[1:]
         if what == "$ORIGIN":
             self._expect(what, given, 1, 1)
             self._set_origin(Name.from_wire(self._name(given[0])[0]))
@@ -357,7 +357,7 @@ class ZoneReader:
         elif what == "$GENERATE":
             if len(given) < 4:
                 raise PresentationError("$GENERATE needs a range, an owner, a type and data")
-            self._generate(words[1:])
+            self._generate(tokens[1:])
         else:
             raise PresentationError(f"{what:.40} is none of $ORIGIN, $TTL, $INCLUDE and $GENERATE")
 
@@ -384,7 +384,8 @@ class ZoneReader:
         try:
             self.read_file(path)
         finally:
-            origin, self._owner, self._line, self._file = kept
+            origin, self._owner, self._line, file = kept
+            self._set_file(file)
             self._set_origin(origin)
 
     def _generate(self, words: list[Token]) -> None:
@@ -393,8 +394,23 @@ class ZoneReader:
         for number in whole:
             filled = [Token(expand(each.text, number), each.quoted) for each in words[1:]]
             self._owner = self._name(filled[0].text)
-            self._record(filled, 1)
+            self._record([each.text for each in filled], filled, 1)
         self._owner = owner
+
+
+def _simple_tokens(line: str) -> list[Token] | None:
+    """The words of a line that is an entry of its own; ``None`` where it takes another reader."""
+    found: list[Token] = []
+    for quoted, word, parenthesis, broken in _WORDS.findall(line.rstrip("\n")):
+        if word:
+            found.append(Token(word))
+        elif parenthesis or broken:
+            return None
+        elif quoted:
+            found.append(Token(quoted, True))
+        elif '""' in line:
+            return None  # an empty string and a comment look alike here
+    return found
 
 
 class _Counted:

@@ -22,10 +22,12 @@ from sennit.names.message import AA, QR, TC, Message, Record
 from sennit.names.name import Name
 from sennit.names.rdata.address import A
 from sennit.names.request import Request
-from sennit.names.server import DatagramServerProtocol, DNSServer, StreamServerProtocol
+from sennit.names.server import DNSServer
 from sennit.names.serving.cookies import Cookies
+from sennit.names.serving.datagrams import DatagramServerProtocol
 from sennit.names.serving.listening import serve_dns
 from sennit.names.serving.queries import COOKIE
+from sennit.names.serving.streams import StreamServerProtocol
 from sennit.names.tsig import Key, Keyring, sign, verify
 
 if TYPE_CHECKING:
@@ -573,6 +575,49 @@ async def test_a_connection_that_is_lost_takes_its_queries_with_it(clock: Clock)
         transport.lose(ConnectionResetError())
         await protocol.finished()
         assert not server.connections
+
+
+async def test_an_answer_that_was_not_begun_when_its_client_went_is_given_up(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """On older Pythons a coroutine begins a turn later than its query came."""
+    del memory_network
+    server = DNSServer(Zone())
+    protocol, transport = connected(server, clock)
+    transport.receive(framed(query("late.a"), query("several.a")))
+    transport.lose()
+    await protocol.finished()
+    assert not protocol._unbegun
+    udp, _ = bound(server, clock)
+    udp.datagram_received(query("late.a"), STRANGER)
+    udp.connection_lost(None)
+    await asyncio.sleep(0)
+    assert not udp._unbegun
+
+
+def test_a_transport_that_fails_costs_one_answer(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """HARDENING fault-2: what cannot be sent is logged, and others are answered."""
+    server = DNSServer(Zone(), clock=clock)
+
+    class Broken(Socket):
+        def sendto(self, data: bytes, peer: Any) -> None:
+            raise OSError("no way")
+
+        def send_on_path(self, data: bytes, path: DatagramPath) -> None:
+            raise OSError("no way")
+
+    for host in ("192.0.2.53", "0.0.0.0"):
+        protocol: Any = server.build_datagram_protocol(InternetAddress(host, 53))
+        protocol.connection_made(Broken())
+        path = DatagramPath(STRANGER, LOCAL)
+        if host == "0.0.0.0":
+            protocol.datagram_received_on_path(query(), path)
+        else:
+            protocol.datagram_received(query(), STRANGER)
+        assert not protocol.engine._open
+    assert "sendto failed for" in caplog.text
 
 
 def test_draining_answers_what_is_under_way(clock: Clock) -> None:

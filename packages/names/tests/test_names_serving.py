@@ -770,6 +770,29 @@ def test_clients_that_were_looked_up_are_remembered_up_to_a_bound() -> None:
     assert len(found._clients) <= 4096
 
 
+async def test_a_responder_that_fails_later_is_servfail_too() -> None:
+    async def fails(request: Request) -> Message:
+        raise LookupError("later")
+
+    serving = Serving(Fixed(fails), limits=ServerLimits())
+    asked = serving.read(QUERY.to_wire(), PEER, "tcp", NOW)
+    assert isinstance(asked, Asked)
+    found: Any = asked.answer()
+    assert read(await asked.only(found)).rcode == Rcode.SERVFAIL
+
+
+async def test_an_answer_of_no_messages_is_none() -> None:
+    async def nothing(request: Request) -> AsyncIterator[Message]:
+        return
+        yield request.message.reply()
+
+    serving = Serving(Fixed(nothing), limits=ServerLimits())
+    asked = serving.read(QUERY.to_wire(), PEER, "udp", NOW)
+    assert isinstance(asked, Asked)
+    found: Any = asked.answer()
+    assert await asked.only(found) is None
+
+
 # ── several messages ──────────────────────────────────────────────────────────
 
 

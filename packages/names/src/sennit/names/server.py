@@ -9,48 +9,37 @@
 `serve` asks it for a protocol per socket (UDP) and per connection (TCP; TLS, where it agrees on
 ``dot``, RFC 7858). `serve_dns` serves UDP and TCP on one port, whichever is free.
 
-**The way of a plain query** over UDP is short: the transport receives it, `quick` of the
-responder makes the answer's octets of its octets, the transport sends them. The engine, the
-driver and the codec see only what `quick` does not answer.
-
 **Who may what.** Rates of answers hold over UDP for clients that have proved nothing
 (``serving/ratelimit.py``). Over connections there are limits on their number: one more than
 allowed takes the place of the one that has been idle for longest.
 
-Sources: RFC 1035 §4.2, RFC 7766, RFC 7858, RFC 9210. Not here: engines (``engine.py``), what is
-done with a query (``serving/``), DNS over HTTPS (``doh.py``).
+Sources: RFC 1035 §4.2, RFC 7766, RFC 7858, RFC 9210. Not here: engines (``engine.py``),
+sockets and connections, and what is done with a query (``serving/``), DNS over HTTPS (``doh.py``).
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from contextlib import aclosing
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
-from sennit.core.address import DatagramPath, InternetAddress
-from sennit.core.datagram_driver import DatagramEngineProtocol
-from sennit.core.driver import EngineProtocol, handles
-from sennit.core.engine import PeerFault
+from sennit.core.address import InternetAddress
 from sennit.core.errors import ReactorNotRunningError
-from sennit.core.policy.limits import ConnectionLimits, address_key
+from sennit.core.policy.limits import ConnectionLimits
 from sennit.core.reactor.base import current_reactor
-from sennit.names.engine import UNWANTED_PORTS, DatagramServerEngine, StreamServerEngine
 from sennit.names.errors import DNSUsageError
-from sennit.names.events import DatagramQuery, StreamQuery
 from sennit.names.limits import ServerLimits
-from sennit.names.serving.answering import Asked, FunctionResponder, Serving, give_up
+from sennit.names.serving.answering import Asked, FunctionResponder, Serving
 from sennit.names.serving.cookies import Cookies
-from sennit.names.serving.queries import kind_of, truncated_reply
-from sennit.names.serving.ratelimit import RateLimiter, Verdict
+from sennit.names.serving.datagrams import DatagramServerProtocol, PathServerProtocol
+from sennit.names.serving.ratelimit import RateLimiter
+from sennit.names.serving.streams import StreamServerProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from sennit.core._driver import Clock
     from sennit.core.address import Address
-    from sennit.core.interfaces import IDelayedCall, IStreamTransport
     from sennit.names.interfaces import IResponder
     from sennit.names.name import Name
     from sennit.names.request import Request
@@ -58,15 +47,9 @@ if TYPE_CHECKING:
     from sennit.names.serving.watching import IQueryWatch
     from sennit.names.tsig import Key
 
-__all__ = ["DNSServer", "DatagramServerProtocol", "PathServerProtocol", "StreamServerProtocol"]
+__all__ = ["DNSServer"]
 
-_PLAIN: Final = 512
-"""Octets of an answer over UDP to a client that says nothing else (RFC 1035 §2.3.4)."""
-_MOST_FREE: Final = 1024
-"""Addresses of this machine that are remembered to be free of rates."""
 _EVERYWHERE: Final = ("0.0.0.0", "::")
-_SEND: Final = Verdict.SEND
-_SLIP: Final = Verdict.SLIP
 
 
 class DNSServer:
@@ -267,344 +250,3 @@ class DNSServer:
         if connection in self.connections:
             self.connections.discard(connection)
             self._per_address.release(connection.peer)
-
-
-class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, DatagramQuery]):
-    """One UDP socket that is bound to one address.
-
-    Args:
-        server: Whose it is.
-        local: The address.
-    """
-
-    # Such a socket need not be told by which address a datagram came, which costs.
-    datagram_received_on_path: Any = None
-
-    def __init__(self, server: DNSServer, local: InternetAddress) -> None:
-        super().__init__(DatagramServerEngine(local.port), clock=server.clock)
-        self.max_handlers = server.limits.datagrams_in_flight
-        self._server = server
-        self._quick = server.quick or _nothing
-        self._rates = server.rates
-        self._free: set[str] = set()
-        self._unwanted = UNWANTED_PORTS | {local.port}
-        self._send_to: Callable[[bytes, Any], object] = _nowhere
-        # What responders gave to be waited for, until that is begun.
-        self._unbegun: dict[int, Found] = {}
-
-    def connection_made(self, transport: Any) -> None:
-        """Queries may be answered."""
-        self._send_to = transport.sendto
-        super().connection_made(transport)
-
-    def datagram_received(self, data: bytes, peer: Any) -> None:
-        """A datagram has come: answer it from the responder's table, or go the long way."""
-        if peer[1] in self._unwanted:
-            self._drop(peer, "port")
-            return
-        try:
-            quick = self._quick
-            answer = quick(data, _PLAIN, peer)
-        except Exception as error:
-            self._report(error, "quick")
-            answer = None
-        if answer is None:
-            self._take(data, DatagramPath(peer))
-            return
-        if peer[0] not in self._free and self._rates is not None:
-            answer = self._within_rate(answer, data, peer)
-            if answer is None:
-                return
-        watch = self._server.watch
-        if watch is not None:
-            watch.answered("udp", peer, data, answer)
-        send = self._send_to
-        send(answer, peer)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed."""
-        super().connection_lost(exc)
-        _give_all_up(self._unbegun)
-
-    def error_received(self, exc: Any) -> None:
-        """A client cannot be reached (any more), which is its own affair."""
-
-    # ── the long way ──────────────────────────────────────────────────────────
-
-    def _send(self, data: Any, path: DatagramPath) -> None:
-        # There is one address that it can leave from, and nothing to look up.
-        try:
-            self._send_to(data, path.peer)
-        except Exception as error:
-            self._report(error, "sendto")
-
-    def _take(self, data: bytes, path: DatagramPath) -> None:
-        self._path = path
-        engine = self.engine
-        before = engine.drops
-        counted = sum(before.values()) if self._server.watch is not None else 0
-        engine.receive_datagram(data, path)
-        if self._server.watch is not None and sum(before.values()) > counted:
-            self._server.watch.dropped("udp", path.peer, "no query")
-        self.proceed()
-
-    def _drop(self, peer: Any, reason: str) -> None:
-        self.engine.drop_for(reason)
-        if self._server.watch is not None:
-            self._server.watch.dropped("udp", peer, reason)
-
-    @handles(DatagramQuery)
-    def answer_query(self, event: DatagramQuery) -> Any:
-        """Answer a query: at once, or in a coroutine of its own (which `Any` stands for)."""
-        server = self._server
-        if len(self._open) >= self.max_handlers:
-            # Before anybody begins to work on it.
-            self.overflows += 1
-            self.engine.internal_error(event.exchange)
-            return None
-        asked = server.serving.read(event.wire, event.path.peer, "udp", server.wall_clock())
-        if not isinstance(asked, Asked):
-            self._give(event, asked, proved=False)
-            return None
-        answer = asked.answer()
-        if answer is None or isinstance(answer, bytes):
-            self._give(event, answer, proved=asked.proved)
-            return None
-        self._unbegun[event.exchange] = answer
-        return self._wait(event, asked, answer)
-
-    async def _wait(self, event: DatagramQuery, asked: Asked, found: Found) -> None:
-        del self._unbegun[event.exchange]
-        self._give(event, await asked.only(found), proved=asked.proved)
-
-    def _give(self, event: DatagramQuery, answer: bytes | None, *, proved: bool) -> None:
-        peer = event.path.peer
-        if answer is None:
-            self._drop(peer, "no answer")
-        elif not proved and self._rates is not None and peer[0] not in self._free:
-            answer = self._within_rate(answer, event.wire, peer)
-        if answer is None:
-            self.engine.drop(event.exchange)
-            return
-        if self._server.watch is not None:
-            self._server.watch.answered("udp", peer, event.wire, answer)
-        self.engine.send_answer(event.exchange, answer)
-
-    def _within_rate(self, answer: bytes, query: bytes, peer: Any) -> bytes | None:
-        """The answer, one without its records, or none, as the rates have it."""
-        rates = self._rates
-        if rates is None:
-            return answer
-        if not self._server.limits.count_loopback and address_key(peer) == "local":
-            if len(self._free) >= _MOST_FREE:
-                self._free.clear()
-            self._free.add(peer[0])
-            return answer
-        verdict = rates.judge(peer, kind_of(answer), self._now())
-        if verdict is _SEND:
-            return answer
-        if self._server.watch is not None:
-            self._server.watch.dropped("udp", peer, f"rate:{verdict.value}")
-        return truncated_reply(query) if verdict is _SLIP else None
-
-
-class PathServerProtocol(DatagramServerProtocol):
-    """A UDP socket that is bound to every address: answers leave from the one that was asked."""
-
-    _send_by: Callable[[bytes, DatagramPath], object]
-
-    def _send(self, data: Any, path: DatagramPath) -> None:
-        try:
-            self.transport.send_on_path(data, path)
-        except Exception as error:
-            self._report(error, "sendto")
-
-    def connection_made(self, transport: Any) -> None:
-        """Queries may be answered."""
-        self._send_by = transport.send_on_path
-        super().connection_made(transport)
-
-    # (The base class has taken the name away from its own.)
-    def datagram_received_on_path(self, data: bytes, path: DatagramPath) -> None:
-        """A datagram has come, as to `datagram_received`."""
-        peer = path.peer
-        if peer[1] in self._unwanted:
-            self._drop(peer, "port")
-            return
-        try:
-            quick = self._quick
-            answer = quick(data, _PLAIN, peer)
-        except Exception as error:
-            self._report(error, "quick")
-            answer = None
-        if answer is None:
-            self._take(data, path)
-            return
-        if peer[0] not in self._free and self._rates is not None:
-            answer = self._within_rate(answer, data, peer)
-            if answer is None:
-                return
-        watch = self._server.watch
-        if watch is not None:
-            watch.answered("udp", peer, data, answer)
-        send = self._send_by
-        send(answer, path)
-
-
-def _nothing(wire: bytes, size: int, peer: object) -> bytes | None:
-    """Stands for a responder that answers nothing quickly."""
-    del wire, size, peer
-    return None
-
-
-def _nowhere(data: bytes, peer: Any) -> None:
-    """Stands for a transport that is not there yet."""
-    del data, peer
-
-
-def _give_all_up(unbegun: dict[int, Found]) -> None:
-    while unbegun:
-        give_up(unbegun.popitem()[1])
-
-
-class StreamServerProtocol(EngineProtocol[StreamServerEngine, StreamQuery | PeerFault]):
-    """One connection, in clear or over TLS.
-
-    Args:
-        server: Whose it is.
-
-    Attributes:
-        peer: Who is connected, as `socket` names it.
-        last_used: When octets came last, in monotonic seconds.
-    """
-
-    def __init__(self, server: DNSServer) -> None:
-        super().__init__(StreamServerEngine(server.limits), clock=server.clock)
-        self.max_handlers = server.limits.in_flight
-        self.peer: Any = None
-        self.last_used = 0.0
-        self._server = server
-        self._kind = "tcp"
-        self._alarm: IDelayedCall | None = None
-        self._mark: object = None
-        # What responders gave to be waited for, until that is begun.
-        self._unbegun: dict[int, Found] = {}
-
-    # ── what the transport calls ──────────────────────────────────────────────
-
-    def connection_made(self, transport: Any) -> None:
-        """The connection stands, unless there are too many."""
-        self.peer = transport.get_extra_info("peername")
-        if transport.get_extra_info("cipher"):
-            self._kind = "tls"
-        super().connection_made(transport)
-        self.last_used = self._time()
-        reason = self._server.admit(self)
-        if reason is not None:
-            self._abort(reason)
-            if self._server.watch is not None:
-                self._server.watch.dropped(self._kind, self.peer, reason)
-
-    def data_received(self, data: bytes) -> None:
-        """Octets have come."""
-        self.last_used = self._time()
-        super().data_received(data)
-
-    def pause_writing(self) -> None:
-        """The client does not read: nothing more is taken from it, and it has so much time."""
-        super().pause_writing()
-        self._watch_output()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection has gone."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        self._server.release(self)
-        super().connection_lost(exc)
-        _give_all_up(self._unbegun)
-
-    # ── queries ───────────────────────────────────────────────────────────────
-
-    @handles(StreamQuery)
-    def answer_query(self, event: StreamQuery) -> Any:
-        """Answer a query: at once, or in a coroutine of its own (which `Any` stands for)."""
-        server = self._server
-        wire = event.wire
-        if server.quick is not None:
-            found = server.quick(wire, 0xFFFF, self.peer)
-            if found is not None:
-                self._give(event, found)
-                return None
-        asked = server.serving.read(wire, self.peer, self._kind, server.wall_clock())
-        if not isinstance(asked, Asked):
-            self._give(event, asked)
-            return None
-        answer = asked.answer()
-        if answer is None or isinstance(answer, bytes):
-            self._give(event, answer)
-            return None
-        self._unbegun[event.exchange] = answer
-        return self._wait(event, asked, answer)
-
-    async def _wait(self, event: StreamQuery, asked: Asked, found: Found) -> None:
-        del self._unbegun[event.exchange]
-        if isawaitable(found):
-            self._give(event, await asked.later(found))
-            return
-        async with aclosing(asked.several(found)) as messages:
-            async for each in messages:
-                self.engine.send_part(event.exchange, each)
-                self._tell(event, each)
-                # As fast as the client reads, however long it is.
-                await self.writable()
-        self.engine.drop(event.exchange)
-
-    def _give(self, event: StreamQuery, answer: bytes | None) -> None:
-        if answer is None:
-            self.engine.drop(event.exchange)
-            if self._server.watch is not None:
-                self._server.watch.dropped(self._kind, self.peer, "no answer")
-            return
-        self.engine.send_answer(event.exchange, answer)
-        self._tell(event, answer)
-
-    def _tell(self, event: StreamQuery, answer: bytes) -> None:
-        if self._server.watch is not None:
-            self._server.watch.answered(self._kind, self.peer, event.wire, answer)
-
-    # ── the end ───────────────────────────────────────────────────────────────
-
-    def make_room(self) -> None:
-        """End an idle connection, whose place another one takes."""
-        if self._server.watch is not None:
-            self._server.watch.dropped(self._kind, self.peer, "limit:connections")
-        self._server.release(self)
-        self._abort("limit:connections")
-
-    def _finish(self) -> None:
-        super()._finish()
-        self._watch_output()
-
-    def _watch_output(self) -> None:
-        """Look in a while whether the client has taken anything of what it is sent."""
-        if self._alarm is None and self.transport.get_write_buffer_size():
-            self._mark = _output_mark(self.transport)
-            self._alarm = self._find_clock().call_at(
-                self._time() + self._server.limits.write, self._look_at_output
-            )
-
-    def _look_at_output(self) -> None:
-        self._alarm = None
-        if not self.transport.get_write_buffer_size():
-            return
-        if _output_mark(self.transport) == self._mark:
-            self._abort("limit:write")
-        else:
-            self._watch_output()
-
-
-def _output_mark(transport: IStreamTransport) -> object:
-    """A value that changes while what waits to be sent makes progress."""
-    mark: Callable[[], object] | None = getattr(transport, "output_mark", None)
-    return transport.get_write_buffer_size() if mark is None else mark()

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     Found: TypeAlias = "Awaitable[Answer] | AsyncIterator[Message | bytes]"
     Answers: TypeAlias = "Answer | Found"
 
-__all__ = ["BLOCK", "Asked", "FunctionResponder", "Serving", "give_up"]
+__all__ = ["BLOCK", "Asked", "FunctionResponder", "Serving", "give_all_up", "give_up"]
 
 BLOCK: Final = 468
 """Answers are padded to a multiple of so many octets (RFC 8467 §4.1)."""
@@ -383,6 +383,12 @@ def give_up(found: Found) -> None:
     end = getattr(found, "close", None) or getattr(found, "cancel", None)
     if end is not None:
         end()
+
+
+def give_all_up(unbegun: dict[int, Found]) -> None:
+    """Likewise, of all that was not begun."""
+    while unbegun:
+        give_up(unbegun.popitem()[1])
 
 
 def _padded(wire: bytes, opt: int, room: int) -> bytes:

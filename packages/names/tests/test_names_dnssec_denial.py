@@ -263,7 +263,7 @@ TYPES = st.sampled_from(["A", "TXT"])
 DATA = {"A": "192.0.2.1", "TXT": "x", "NS": "ns.example."}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(NAMES, TYPES), max_size=8),
     st.lists(st.sampled_from(["d", "e.a", "f"]), max_size=2, unique=True),

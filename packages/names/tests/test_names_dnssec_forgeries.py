@@ -116,7 +116,7 @@ def is_true(tree: Tree, link: Link, rcode: int) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["nsec", "nsec3"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_whatever_is_secure_is_true(kind: str, data: st.DataObject) -> None:
     tree = grown(kind)

@@ -154,6 +154,33 @@ def test_the_examples_of_rfc_6605(secret: str, key: str, ds: str, signature: str
     assert not verifier.verify(bytes(len(signed.signature)), octets)
 
 
+def test_the_examples_of_rfc_5702() -> None:
+    """§6.2; the key of §6.1 has 512 bits, which anybody can break today."""
+    key = dnskey(
+        "256 3 10 AwEAAdHoNTOW+et86KuJOWRDp1pndvwb6Y83nSVXXyLA3DLroROUkN6X0O6pnWnjJQujX/AyhqFD"
+        "xj13tOnD9u/1kTg7cV6rklMrZDtJCQ5PCl/D7QNPsgVsMu1J2Q8g"
+        "pMpztNFLpPBz1bWXjDtaR7ZQBlZ3PFY12ZTSncorffcGmhOL"
+    )
+    signature = rrsig(
+        "A 10 3 3600 20300101000000 20000101000000 3740 example.net. "
+        "tsb4wnjRUDnB1BUi+t6TMTXThjVnG+eCkWqjvvjhzQL1d0YRoOe0CbxrVDYd0xDtsuJRa"
+        "eUw1ep94PzEWzr0iGYgZBWm/zpq+9fOuagYJRfDqfReKBzMweOL"
+        "DiNa8iP5g9vMhpuv6OPlvpXwm9Sa9ZXIbNl1MBGk0fthPgxdDLw="
+    )
+    assert key.key_tag == 3740
+    octets = SignedSet(rrset("www.example.net", "A", "192.0.2.91")).octets(signature)
+    public = PublicKey(key.algorithm, key.public_key)
+    assert public.verify(signature.signature, octets)
+    assert not public.verify(signature.signature, octets[:-1] + b"x")
+    short = dnskey(
+        "256 3 8 AwEAAcFcGsaxxdgiuuGmCkVImy4h99CqT7jwY3pexPGcnUFtR2Fh36Bponcw"
+        "tkZ4cAgtvd4Qs8PkxUdp6p/DlUmObdk="
+    )
+    assert short.key_tag == 9033
+    with pytest.raises(MessageFormatError, match="512 bits"):
+        PublicKey(short.algorithm, short.public_key)
+
+
 def test_the_digest_of_rfc_4034_and_4509() -> None:
     key = dnskey(
         "256 3 5 AQOeiiR0GOMYkDshWoSKz9XzfwJr1AYtsmx3TGkJaNXVbfi/2pHm822aJ5iI9BMzNXxeYCmZ"

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cut",
+    "Encloser",
     "NSEC3Denial",
     "NSECDenial",
     "Proof",
+    "hash_of_label",
     "nsec3_hash",
     "nsec3_label",
     "nsec_covers",

@@ -112,7 +112,10 @@ async def test_whichever_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch) 
         return found
 
     monkeypatch.setattr(resolving, "installed", installed)
-    monkeypatch.setattr(resolving, "find", lambda group, name: installed(group)[name])
+    def find(group: str, name: str) -> object:
+        return installed(group)[name]
+
+    monkeypatch.setattr(resolving, "find", find)
 
     chosen: IResolver
     async with resolver(servers=["192.0.2.1"]) as chosen:
@@ -125,7 +128,10 @@ async def test_whichever_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch) 
 async def test_without_any_addresses_come_from_the_system(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(resolving, "installed", lambda group: {})
+    def installed(group: str) -> dict[str, Any]:
+        return {}
+
+    monkeypatch.setattr(resolving, "installed", installed)
     chosen: IResolver
     async with resolver() as chosen:
         assert isinstance(chosen, SystemResolver)

@@ -246,7 +246,11 @@ def test_an_answer_signed_wrongly_is_dropped_and_the_right_one_awaited(
     clock: Clock, memory_network: MemoryNetwork
 ) -> None:
     """RFC 8945 §5.3: it may be somebody else's."""
-    serve(memory_network, lambda asked: [signed(asked, OTHER), ANSWERS(asked), signed(asked)])
+
+    def three(asked: Message) -> list[Message | bytes]:
+        return [signed(asked, OTHER), ANSWERS(asked), signed(asked)]
+
+    serve(memory_network, three)
     assert address(clock.run(lambda _: exchange_udp(query(), WHERE, key=KEY))) == "192.0.2.7"
 
 

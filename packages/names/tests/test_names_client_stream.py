@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -211,8 +211,8 @@ class Server(PrefixProtocol):
 
     width = 2
     max_length = 0xFFFF
-    made: list[Server]
-    answers: Callable[[Server, Message], None]
+    made: ClassVar[list[Server]]
+    behaviour: ClassVar[Callable[[Server, Message], None]]
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -226,7 +226,7 @@ class Server(PrefixProtocol):
     def frame_received(self, frame: bytes) -> None:
         message = Message.from_wire(frame)
         self.asked.append(message)
-        self.answers(message)
+        type(self).behaviour(self, message)
 
     def say(self, *messages: Message) -> None:
         self.transport.write(framed(*messages))
@@ -235,7 +235,7 @@ class Server(PrefixProtocol):
 def start(network: MemoryNetwork, behaviour: Callable[[Server, Message], None]) -> list[Server]:
     connections: list[Server] = []
     host = network.host(SERVER[0])
-    kind = type("Here", (Server,), {"made": connections, "answers": behaviour})
+    kind = type("Here", (Server,), {"made": connections, "behaviour": staticmethod(behaviour)})
     host.run(network.listen_tcp, kind, SERVER[1], SERVER[0])
     return connections
 
@@ -430,7 +430,7 @@ def test_a_conversation_gives_each_message_and_leaves_the_connection_good(
 ) -> None:
     servers = start(memory_network, parted)
 
-    async def main(_: Clock) -> None:
+    async def main(clock: Clock) -> None:
         async with StreamClient(SERVER) as client:
             for _ in range(2):
                 found = [
@@ -450,12 +450,12 @@ def test_leaving_a_conversation_before_its_end_closes_the_connection(
 ) -> None:
     servers = start(memory_network, parted)
 
-    async def main(_: Clock) -> None:
+    async def main(clock: Clock) -> None:
         async with StreamClient(SERVER) as client:
             talk = client.converse(Message.query("example.org", RRType.AXFR), until=last)
             async for _ in talk:
                 break
-            await talk.aclose()  # type: ignore[attr-defined]  # a generator, whatever its type says
+            await talk.aclose()
             await asyncio.sleep(0.1)
             assert servers[0].gone
 
@@ -467,7 +467,7 @@ def test_a_conversation_whose_end_does_not_come_ends_in_time(
 ) -> None:
     start(memory_network, plain)
 
-    async def main(_: Clock) -> None:
+    async def main(clock: Clock) -> None:
         async with StreamClient(SERVER) as client:
             talk = client.converse(Message.query("example.org", RRType.AXFR), until=last, timeout=3)
             with pytest.raises(LookupTimeoutError):

@@ -275,7 +275,7 @@ def _flag(bit: int) -> Callable[[Dig, bool, str | None], None]:
 def _all(here: Dig, on: bool, value: str | None) -> None:
     for each in _OFF_BY_ALL:
         setattr(here.style, each, on)
-    here.stats = on
+    here.stats = here.command = on
 
 
 def _short(here: Dig, on: bool, value: str | None) -> None:
@@ -435,6 +435,7 @@ _PLUS: Final[dict[str, Callable[[Dig, bool, str | None], None]]] = {
     "aaflag": _flag(AA),
     "aaonly": _flag(AA),
     "additional": _style("additional"),
+    "ad": _flag(AD),
     "adflag": _flag(AD),
     "all": _all,
     "anchor": _anchor,

@@ -53,6 +53,7 @@ def flags_text(flags: int) -> str:
 def message_lines(message: Message, style: Style) -> list[str]:
     """The lines of a message."""
     lines: list[str] = []
+    blank = [""] if style.comments else []
     names = _UPDATE_SECTIONS if message.opcode == UPDATE else _SECTIONS
     sections = (message.answers, message.authority, message.additional)
     if style.comments:
@@ -76,12 +77,12 @@ def message_lines(message: Message, style: Style) -> list[str]:
         if style.comments:
             lines.append(f";; {names[0]} SECTION:")
         for asked in message.questions:
-            rdclass = class_text(asked.rdclass) if style.rdclass else ""
+            rdclass = class_text(asked.rdclass)
             # The semicolon does not count among the columns.
             lines.append(
                 ";" + _columns(style, str(asked.name), "", rdclass, type_text(asked.rdtype), "")
             )
-        lines.append("")
+        lines += blank
     wanted = (style.answer, style.authority, style.additional)
     for name, records, shown_too in zip(names[1:], sections, wanted, strict=True):
         if records and shown_too:
@@ -89,11 +90,11 @@ def message_lines(message: Message, style: Style) -> list[str]:
                 lines.append(f";; {name} SECTION:")
             for each in records:
                 lines += record_line(each, style).split("\n")
-            lines.append("")
+            lines += blank
     if message.tsig is not None and style.additional:
         if style.comments:
             lines.append(";; TSIG PSEUDOSECTION:")
-        lines += [record_line(message.tsig, style), ""]
+        lines += [record_line(message.tsig, style), *blank]
     return lines
 
 
@@ -183,11 +184,13 @@ def _span(seconds: int) -> str:
 
 def _columns(style: Style, owner: str, ttl: str, rdclass: str, rdtype: str, data: str) -> str:
     """Owner, TTL, class, type and data at the columns 0, 24, 32, 40 and 48, by tabs of eight."""
-    if style.multiline:
+    if style.multiline or not (style.ttl or style.rdclass):
         # There dig takes less room.
         middle = f"{ttl} {rdclass}".strip()
         between = "\t" if ttl else " "
         cells = [(middle + between + rdtype + (f" {data}" if data else ""), 24)]
+    elif not (style.ttl and style.rdclass):
+        cells = [(ttl, 24), (rdclass, 24), (rdtype, 32), (data, 40)]
     else:
         cells = [(ttl, 24), (rdclass, 32), (rdtype, 40), (data, 48)]
     out, column = owner, len(owner)

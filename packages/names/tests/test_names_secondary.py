@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,7 @@ from sennit.names.server import DNSServer
 from sennit.names.serving.dispatch import Dispatcher
 from sennit.names.serving.listening import serve_dns
 from sennit.names.transfer.access import AccessList
+from sennit.names.transfer.copyfile import load_copy, save_copy
 from sennit.names.transfer.incoming import TransferLimits
 from sennit.names.transfer.notify import TRIES, Notifier, Target, notify_message
 from sennit.names.transfer.outgoing import TransferOut
@@ -493,6 +495,49 @@ def test_a_broken_file_is_left_aside_and_the_zone_had_anew(
             assert copy.serial == 1
 
     clock.run(main)
+
+
+def test_a_crash_at_any_step_of_keeping_a_copy_leaves_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one or the new one, whichever fsync or rename is the last (HARDENING dns-14)."""
+    steps = 0
+    while True:
+        path = tmp_path / str(steps)
+        save_copy(path, zone(1), 1000.0, 86400.0)
+        left = steps
+        done = False
+
+        def crash(real: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any, **named: Any) -> Any:
+                nonlocal left
+                if left == 0:
+                    raise KeyboardInterrupt  # nothing below looks for it
+                left -= 1
+                return real(*arguments, **named)
+
+            return call
+
+        with monkeypatch.context() as patched:
+            for name in ("fsync", "replace"):
+                patched.setattr(os, name, crash(getattr(os, name)))
+            try:
+                save_copy(path, zone(2), 5000.0, 86400.0)
+                done = True
+            except KeyboardInterrupt:
+                pass
+        found = load_copy(path, ORIGIN)
+        assert found is not None
+        assert found.zone in (zone(1), zone(2))
+        assert found.expire == 86400
+        if found.zone.serial == 1:
+            assert found.checked == 1000
+        if done:
+            assert (found.zone.serial, found.checked) == (2, 5000)
+            break
+        steps += 1
+    assert steps >= 4
+    assert load_copy(tmp_path / "none", ORIGIN) is None
 
 
 # ── NOTIFY ────────────────────────────────────────────────────────────────────

@@ -59,7 +59,7 @@ _RULE: Final = "RFC 8945 §5.2"
 _CLASS_ANY: Final = int(RRClass.ANY)
 
 
-class Algorithm(NamedTuple):
+class _Algorithm(NamedTuple):
     """An algorithm of the registry.
 
     Attributes:
@@ -74,12 +74,12 @@ class Algorithm(NamedTuple):
 
 
 _ALGORITHMS: Final = {
-    "hmac-md5": Algorithm(Name("hmac-md5.sig-alg.reg.int."), "md5", 16),
-    "hmac-sha1": Algorithm(Name("hmac-sha1."), "sha1", 20),
-    "hmac-sha224": Algorithm(Name("hmac-sha224."), "sha224", 28),
-    "hmac-sha256": Algorithm(Name("hmac-sha256."), "sha256", 32),
-    "hmac-sha384": Algorithm(Name("hmac-sha384."), "sha384", 48),
-    "hmac-sha512": Algorithm(Name("hmac-sha512."), "sha512", 64),
+    "hmac-md5": _Algorithm(Name("hmac-md5.sig-alg.reg.int."), "md5", 16),
+    "hmac-sha1": _Algorithm(Name("hmac-sha1."), "sha1", 20),
+    "hmac-sha224": _Algorithm(Name("hmac-sha224."), "sha224", 28),
+    "hmac-sha256": _Algorithm(Name("hmac-sha256."), "sha256", 32),
+    "hmac-sha384": _Algorithm(Name("hmac-sha384."), "sha384", 48),
+    "hmac-sha512": _Algorithm(Name("hmac-sha512."), "sha512", 64),
 }
 
 

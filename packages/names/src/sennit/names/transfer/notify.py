@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Resolve = Callable[[Name], Awaitable[Iterable[str]]]
     Exchange = Callable[..., Awaitable[Message]]
 
-__all__ = ["Notifier", "Target", "notify_message"]
+__all__ = ["Notifier", "Target", "is_news", "notify_message"]
 
 _log = logging.getLogger("sennit.names.notify")
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from sennit.names.name import Name
     from sennit.names.request import Request
     from sennit.names.tsig import Key
+    from sennit.names.zone.rules import ZoneLimits
     from sennit.names.zone.zoneset import ZoneSet
 
 __all__ = ["Primary", "Secondaries", "SecondaryZone", "ZoneStatus"]
@@ -162,6 +163,7 @@ class SecondaryZone:
         path: File that it is kept in; ``None`` for memory alone.
         history: What IXFR of others is answered from.
         limits: How much a transfer may bring.
+        zone_limits: How many records may stand together in the zone.
         allow_notify: Who may send word, beside the primaries.
         least: Seconds between two looks at least.
         write_delay: Seconds between differences that came in and the file.
@@ -186,6 +188,7 @@ class SecondaryZone:
         path: Path | str | None = None,
         history: History | None = None,
         limits: TransferLimits | None = None,
+        zone_limits: ZoneLimits = FROM_OTHERS,
         allow_notify: AccessList | None = None,
         least: float = LEAST,
         write_delay: float = WRITE_DELAY,
@@ -204,6 +207,7 @@ class SecondaryZone:
         self._zones = zones
         self._path = None if path is None else Path(path)
         self._limits = limits or TransferLimits()
+        self._zone_limits = zone_limits
         self._allow_notify = allow_notify or AccessList()
         self._least = least
         self._write_delay = write_delay
@@ -491,7 +495,7 @@ class SecondaryZone:
         old = self._zone
         if transfer.outcome is Outcome.CHANGES and old is not None:
             for changes in transfer.changes:
-                old.apply(changes, limits=FROM_OTHERS)
+                old.apply(changes, limits=self._zone_limits)
                 entry = Entry.of(changes)
                 if entry is not None:
                     self.history.append(entry)
@@ -500,7 +504,7 @@ class SecondaryZone:
         else:
             # Long work of the processor: not in the loop's thread.
             zone = await self._in_thread(
-                Zone.from_records, self.origin, transfer.records, limits=FROM_OTHERS
+                Zone.from_records, self.origin, transfer.records, limits=self._zone_limits
             )
             self.history.clear()
             if old is not None:

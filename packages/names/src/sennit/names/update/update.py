@@ -31,6 +31,7 @@ from sennit.names.update.journal import Journal, JournalError, replay
 from sennit.names.update.policy import Policy
 from sennit.names.update.view import View
 from sennit.names.zone.rules import FROM_OTHERS
+from sennit.names.zone.zone import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from sennit.names.name import Name
     from sennit.names.request import Request
     from sennit.names.zone.rules import ZoneLimits
-    from sennit.names.zone.zone import Changes, Zone
+    from sennit.names.zone.zone import Zone
 
     Complete = Callable[[Zone, Changes], Changes]
     Forward = Callable[[Request], Awaitable[Message | bytes | None]]
@@ -150,6 +151,8 @@ class UpdatableZone:
         zone = self.zone
         journal, entries = Journal.open(path, zone.origin, zone.serial)
         try:
+            # What a zone's first change has to count is counted here, where nobody waits for it.
+            zone.apply(Changes())
             applied = replay(zone, entries, journal.base)
             if applied is None:
                 journal.set_aside()

@@ -43,6 +43,7 @@ __all__ = [
     "PresentationError",
     "ResponseError",
     "SpoofedError",
+    "TSIGError",
     "TransferError",
     "UnreachableError",
     "ValidationError",

@@ -376,6 +376,38 @@ def test_an_anchor_may_be_a_key_and_stand_at_an_island(tree: Tree) -> None:
     assert tree.judge("www.island.test").security is Security.SECURE
 
 
+@pytest.mark.parametrize("above", ["test", "plain.test"])
+@pytest.mark.parametrize("name", ["www.own.plain.test", "nothing.own.plain.test"])
+def test_nobody_above_an_anchor_speaks_for_what_is_beneath_it(above: str, name: str) -> None:
+    """Signatures that claim to be of an insecure zone do not make insecure what has an anchor."""
+    tree = Tree(
+        SignedZone("test", WWW),
+        SignedZone("plain.test", WWW, signed=False),
+        SignedZone("own.plain.test", WWW),
+    )
+    own = tree.zones[Name("own.plain.test")]
+    assert tree.judge(name).security is Security.INSECURE
+    tree.anchors.add(own.origin, own.key.ds())
+    assert tree.judge(name).security is Security.SECURE
+
+    def claimed(message: Message) -> Message:
+        for record in (*message.answers, *message.authority):
+            if isinstance(record.rdata, RRSIG):
+                record.rdata = rdata_from_wire(RRType.RRSIG, record.rdata.wire)
+                assert isinstance(record.rdata, RRSIG)
+                record.rdata.signer = Name(above)
+        return message
+
+    assert tree.judge(name, edit=claimed).security is Security.BOGUS
+
+
+def test_a_class_without_anchors_cannot_be_validated(tree: Tree) -> None:
+    question = Question(Name("www.test"), RRType.A, 3)
+    message = tree.resolve(question.name, RRType.A)
+    verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
+    assert verdict.security is Security.INDETERMINATE
+
+
 def test_a_wrong_anchor_makes_all_bogus(tree: Tree) -> None:
     wrong = ZoneKey.generate(Name("test"), Algorithm.ED25519)
     tree.anchors.replace(Name("test"), [wrong.ds()])
@@ -431,6 +463,9 @@ def test_sha1_counts_only_where_somebody_says_so(algorithm: int) -> None:
     verdict = tree.judge("www.old.test")
     assert verdict.security is Security.INSECURE
     assert verdict.info_code == ExtendedError.UNSUPPORTED_DNSKEY_ALGORITHM
+    validator = tree.validator()
+    reasons = {tree.judge("www.old.test", validator=validator).reason for _ in range(2)}
+    assert reasons == {verdict.reason}  # what is remembered says why, too
     validator = tree.validator(sha1=True)
     assert tree.judge("www.old.test", validator=validator).security is Security.SECURE
     assert tree.judge("www.old.test", validator=validator, edit=changed).security is Security.BOGUS

@@ -100,13 +100,24 @@ class _At(Enum):
 class _Step:
     """One answer to a question for DS, judged."""
 
-    __slots__ = ("at", "ds", "expires", "parent")
+    __slots__ = ("at", "ds", "expires", "info_code", "parent", "reason")
 
-    def __init__(self, at: _At, expires: float, parent: Zone, ds: Sequence[DS] = ()) -> None:
+    def __init__(
+        self,
+        at: _At,
+        expires: float,
+        parent: Zone,
+        ds: Sequence[DS] = (),
+        *,
+        info_code: int | None = None,
+        reason: str = "",
+    ) -> None:
         self.at = at
         self.expires = expires
         self.parent = parent
         self.ds = ds
+        self.info_code = info_code
+        self.reason = reason
 
 
 class Chain:
@@ -189,7 +200,13 @@ class Chain:
         if step.at is _At.SIGNED:
             return await self._with_keys(name, step.ds, step.expires, run)
         if step.at is _At.UNSIGNED:
-            return Zone(name, Security.INSECURE, step.expires)
+            return Zone(
+                name,
+                Security.INSECURE,
+                step.expires,
+                info_code=step.info_code,
+                reason=step.reason,
+            )
         raise ValidationError(f"no zone begins at {name}, which is said to sign", 6)
 
     async def enclosing(self, name: Name, run: Run) -> Zone:
@@ -258,7 +275,7 @@ class Chain:
                 return _Step(at, expires, zone)
             if len(rrset) > run.work.limits.ds:
                 raise TooMuchWorkError(f"{name} has {len(rrset)} DS records")
-            return self._signed(name, rrset, expires, zone, run)
+            return self._signed(name, rrset, expires, zone)
         dname = answer.dname(name)
         if dname is not None:
             proven = await self.prove(dname, answer.signatures(dname), run)
@@ -267,7 +284,7 @@ class Chain:
                 return _Step(_At.NOTHING_BELOW, run.clock + kept(ttl), proven[0])
         return await self._absent_ds(name, answer, run)
 
-    def _signed(self, name: Name, rrset: RRset, expires: float, parent: Zone, run: Run) -> _Step:
+    def _signed(self, name: Name, rrset: RRset, expires: float, parent: Zone) -> _Step:
         """A delegation with DS records, if any of them counts (RFC 4035 §5.2, RFC 4509 §3)."""
         records = [each for each in rrset.rdatas if isinstance(each, DS)]
         spoken = [each for each in records if each.algorithm in self.algorithms]
@@ -277,28 +294,29 @@ class Chain:
         if counted:
             return _Step(_At.SIGNED, expires, parent, counted)
         if spoken:
-            run.note(
-                ExtendedError.UNSUPPORTED_DS_DIGEST_TYPE,
-                f"the digests of {name}'s DS records do not count here: "
-                + ", ".join(sorted({str(each.digest_type) for each in spoken})),
-            )
+            code = ExtendedError.UNSUPPORTED_DS_DIGEST_TYPE
+            what = "digests", {str(each.digest_type) for each in spoken}
         else:
-            run.note(
-                ExtendedError.UNSUPPORTED_DNSKEY_ALGORITHM,
-                f"the algorithms of {name} do not count here: "
-                + ", ".join(sorted({algorithm_text(each.algorithm) for each in records})),
-            )
-        return _Step(_At.UNSIGNED, expires, parent)
+            code = ExtendedError.UNSUPPORTED_DNSKEY_ALGORITHM
+            what = "algorithms", {algorithm_text(each.algorithm) for each in records}
+        reason = f"the {what[0]} of {name} do not count here: {', '.join(sorted(what[1]))}"
+        return _Step(_At.UNSIGNED, expires, parent, info_code=code, reason=reason)
 
     async def _absent_ds(self, name: Name, answer: Answer, run: Run) -> _Step | None:
-        for signer in answer.denying_zones(name, above=True):
+        for signer in self.within(name, answer.denying_zones(name, above=True), above=True):
             zone = await self.zone(signer, run)
             if zone.keys is None:
                 return _Step(_At.UNSIGNED, zone.expires, zone)
             proofs = answer.denials(zone.keys, run, self.algorithms)
             expires = run.clock + kept(proofs.ttl)
             if proofs.unsupported:
-                return _Step(_At.UNSIGNED, expires, zone)
+                return _Step(
+                    _At.UNSIGNED,
+                    expires,
+                    zone,
+                    info_code=ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS,
+                    reason=run.reason,
+                )
             for denial in proofs.denials:
                 cut = denial.no_ds(name)
                 if cut is Cut.INSECURE:
@@ -375,7 +393,9 @@ class Chain:
         """
         run.work.rrset()
         fault: ValidationError | None = None
-        for signer in signers(rrset.name, signatures, above=above):
+        for signer in self.within(
+            rrset.name, signers(rrset.name, signatures, above=above), above=above
+        ):
             try:
                 zone = await self.zone(signer, run)
                 if zone.keys is None:
@@ -395,6 +415,15 @@ class Chain:
         if fault is not None:
             raise fault
         return None
+
+    def within(self, name: Name, found: Sequence[Name], *, above: bool = False) -> list[Name]:
+        """Those zones that may speak for `name`: none above the closest anchor.
+
+        Otherwise whoever signs, or only claims to, outside of what is believed could pass a zone
+        with an anchor of its own off as insecure.
+        """
+        anchor = self.anchors.above(name.parent if above and not name.is_root else name)
+        return [each for each in found if anchor is None or each.is_below(anchor)]
 
     async def _ask(self, name: Name, rdtype: int, run: Run) -> Answer:
         run.work.fetch()

@@ -31,6 +31,7 @@ __all__ = ["Answer", "Proofs", "Run"]
 MAX_DENYING_ZONES: Final = 2
 """Zones whose proofs of one absence are looked at."""
 
+_IN: Final = int(RRClass.IN)
 _RRSIG: Final = int(RRType.RRSIG)
 _NSEC: Final = int(RRType.NSEC)
 _NSEC3: Final = int(RRType.NSEC3)
@@ -98,16 +99,16 @@ class Answer:
 
     __slots__ = ("_signatures", "answers", "authority", "message")
 
-    def __init__(self, message: Message, rdclass: int = RRClass.IN) -> None:
+    def __init__(self, message: Message) -> None:
         self.message = message
         self._signatures: dict[tuple[Name, int], list[RRSIG]] = {}
-        self.answers = self._sets(message.answers, rdclass)
-        self.authority = self._sets(message.authority, rdclass)
+        self.answers = self._sets(message.answers)
+        self.authority = self._sets(message.authority)
 
-    def _sets(self, records: Iterable[Record], rdclass: int) -> dict[tuple[Name, int], RRset]:
+    def _sets(self, records: Iterable[Record]) -> dict[tuple[Name, int], RRset]:
         kept: list[Record] = []
         for record in records:
-            if record.rdclass != rdclass:
+            if record.rdclass != _IN:
                 continue
             if record.rdtype != _RRSIG:
                 kept.append(record)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
-from sennit.names.codes import ExtendedError, Rcode, RRType, type_text
+from sennit.names.codes import ExtendedError, Rcode, RRClass, RRType, type_text
 from sennit.names.dnssec.anchors import TrustAnchors
 from sennit.names.dnssec.canonical import is_expanded, signed_owner, ttl_limit
 from sennit.names.dnssec.chain import Chain
@@ -118,10 +118,12 @@ class Validator:
         """The same, counting on a `Work` that the caller can look at."""
         if message.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
             return Verdict(Security.INDETERMINATE, reason="an error, which nobody signs")
+        if question.rdclass != RRClass.IN:
+            return Verdict(Security.INDETERMINATE, reason="only class IN has trust anchors")
         run = Run(self._now(), self._clock(), fetch, work)
         links: list[Link] = []
         try:
-            await self._follow(Answer(message, question.rdclass), question, run, links)
+            await self._follow(Answer(message), question, run, links)
         except ValidationError as error:
             return Verdict(Security.BOGUS, links, info_code=error.info_code, reason=str(error))
         except DNSError as error:
@@ -284,7 +286,8 @@ class Validator:
         """Validate that there is no such name, or that it has no such type."""
         above = rdtype == _DS and not name.is_root
         fault: ValidationError | None = None
-        for signer in answer.denying_zones(name, above=above):
+        found = answer.denying_zones(name, above=above)
+        for signer in self._chain.within(name, found, above=above):
             zone = await self._chain.zone(signer, run)
             if zone.keys is None:
                 run.note(zone.info_code, zone.reason)
@@ -293,17 +296,17 @@ class Validator:
             link = Link(name, rdtype, Security.INSECURE, proofs.ttl, proof=proofs.rrsets)
             if proofs.unsupported:
                 return link
-            found = [
+            proven = [
                 each.absent(name)
                 if answer.message.rcode == Rcode.NXDOMAIN
                 else each.no_data(name, rdtype)
                 for each in proofs.denials
             ]
-            if Proof.SECURE in found:
+            if Proof.SECURE in proven:
                 link.security = Security.SECURE
                 link.zone = signer
                 return link
-            if Proof.INSECURE in found:
+            if Proof.INSECURE in proven:
                 run.note(None, f"{signer} leaves room for unsigned delegations (opt-out)")
                 return link
             fault = fault or ValidationError(

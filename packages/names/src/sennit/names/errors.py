@@ -15,7 +15,7 @@
         ├── ResponseError        the server answered with an error: SERVFAIL, REFUSED, NOTAUTH …
         ├── ValidationError      the answer is bogus (DNSSEC, RFC 4033 §5)
         ├── LookupTimeoutError   nobody answered in time
-        ├── UnreachableError     there is no way to the server, or no connection: core's error is its cause
+        ├── UnreachableError     no way to the server: the error of core is its cause
         ├── SpoofedError         somebody sends answers that are none (RFC 5452); ask over TCP
         └── TransferError        a zone transfer that broke off; what it brought is thrown away
 """

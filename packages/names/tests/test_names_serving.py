@@ -347,7 +347,8 @@ def test_a_secret_has_sixteen_octets() -> None:
 
 def verdicts(limiter: RateLimiter, count: int, kind: str = "a", **more: Any) -> list[str]:
     peer = (more.get("host", "192.0.2.1"), 53)
-    return [limiter.judge(peer, kind, more.get("now", 0.0)).value for _ in range(count)]
+    network = limiter.network(peer)
+    return [limiter.judge(network, kind, more.get("now", 0.0)).value for _ in range(count)]
 
 
 def test_twenty_answers_of_a_kind_a_second_then_every_second_one_is_cut() -> None:
@@ -380,7 +381,7 @@ def test_a_network_has_a_rate_in_all_too() -> None:
     """Names under a wildcard can be made up without end."""
     limiter = RateLimiter(ServerLimits(network_rate=50))
 
-    found = [limiter.judge(PEER, ("name", n), 0.0) for n in range(60)]
+    found = [limiter.judge(limiter.network(PEER), ("name", n), 0.0) for n in range(60)]
 
     assert found.count(Verdict.SEND) == 50
 
@@ -393,7 +394,7 @@ def test_without_slip_all_is_dropped_and_with_one_all_is_cut() -> None:
 def test_rates_of_made_up_networks_take_no_more_than_their_bound() -> None:
     limiter = RateLimiter(ServerLimits(rates=100))
     for n in range(5000):
-        limiter.judge((f"10.{n >> 8}.{n & 255}.1", 53), "a", 0.0)
+        limiter.judge(limiter.network((f"10.{n >> 8}.{n & 255}.1", 53)), "a", 0.0)
 
     assert len(limiter) == 100
 

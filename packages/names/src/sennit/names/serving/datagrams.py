@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from sennit.core.address import DatagramPath
 from sennit.core.datagram_driver import DatagramEngineProtocol
 from sennit.core.driver import handles
-from sennit.core.policy.limits import address_key
 from sennit.names.engine import UNWANTED_PORTS, DatagramServerEngine
 from sennit.names.events import DatagramQuery
 from sennit.names.serving.answering import Asked, give_all_up
@@ -167,12 +166,13 @@ class DatagramServerProtocol(DatagramEngineProtocol[DatagramServerEngine, Datagr
         rates = self._rates
         if rates is None:
             return answer
-        if not self._server.limits.count_loopback and address_key(peer) == "local":
+        network = rates.network(peer)
+        if network == "local" and not self._server.limits.count_loopback:
             if len(self._free) >= _MOST_FREE:
                 self._free.clear()
             self._free.add(peer[0])
             return answer
-        verdict = rates.judge(peer, kind_of(answer), self._now())
+        verdict = rates.judge(network, kind_of(answer), self._now())
         if verdict is _SEND:
             return answer
         if self._server.watch is not None:

@@ -77,7 +77,7 @@ class RateLimiter:
         return len(self._buckets)
 
     def network(self, peer: Any) -> str:
-        """What a peer is counted under. (`Any`: as `socket` names it.)"""
+        """What a peer is counted under; ``local`` for loopback. (`Any`: as `socket` names it.)"""
         host: str = peer[0]
         found = self._networks.get(host)
         if found is None:
@@ -88,10 +88,9 @@ class RateLimiter:
             self._networks[host] = found
         return found
 
-    def judge(self, peer: Any, kind: Hashable, now: float) -> Verdict:
-        """Whether an answer of some kind may be sent to a peer at the time `now`."""
+    def judge(self, network: str, kind: Hashable, now: float) -> Verdict:
+        """Whether an answer of some kind may be sent to a network at the time `now`."""
         limits = self._limits
-        network = self.network(peer)
         verdict = SEND
         if limits.rate:
             verdict = self._take((network, kind), limits.rate, now)

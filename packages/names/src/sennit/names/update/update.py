@@ -53,6 +53,8 @@ MAX_WAITING: Final = 1000
 """Updates of one zone that may wait; one more is answered SERVFAIL."""
 MAX_BATCH: Final = 100
 """Updates that share one fsync."""
+MAX_RECORDS: Final = 1500
+"""Records in those together: they are put into the zone in one go, which keeps the loop."""
 COMPACT_AT: Final = 4 << 20
 """Octets of a journal at which the zone file is written anew."""
 _PIECE: Final = 300
@@ -239,10 +241,11 @@ class UpdatableZone:
 
     def _next_batch(self) -> list[_Job]:
         """Those at the head of the line that go together."""
-        count = 1
+        count, size = 1, self._waiting[0].size
         if self._waiting[0].make is None:
             most = min(len(self._waiting), MAX_BATCH)
-            while count < most and self._waiting[count].make is None:
+            while count < most and size < MAX_RECORDS and self._waiting[count].make is None:
+                size += self._waiting[count].size
                 count += 1
         batch = self._waiting[:count]
         del self._waiting[:count]

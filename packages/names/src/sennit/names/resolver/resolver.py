@@ -258,15 +258,20 @@ class RecursiveResolver(Lookups):
         del size  # what is kept fits what its query takes
         key = wire[2:].lower()
         found = self._table.get(key)
-        if found is None or not wire.endswith(found.exact):
+        if found is None or not wire.endswith(found[0]):
             return None
+        tails = self._tails
         now = self._now()
-        if now >= found.until and not self._tails.renew(key, found, now):
-            return None
+        if now >= tails.until:
+            tails.turn(now)
+        if found[4] is not tails.second:
+            found = tails.renew(key, found, now)
+            if found is None:
+                return None
         if not self.allows(peer):
             return None
         self.quickly += 1
-        return wire[:2] + found.head + wire[12 : found.cut] + found.tail
+        return wire[:2] + found[1] + wire[12 : found[2]] + found[3]
 
     def respond(self, request: Request) -> Answer | Awaitable[Answer]:
         """The answer; at once where it is at hand."""

@@ -1,10 +1,10 @@
 """Answers kept as octets: what a cached answer costs when it is asked for again.
 
-A `Tail` is an answer without its id and question, found by the octets of the query behind the
+A tail is an answer without its id and question, found by the octets of the query behind the
 id, in lower case: flags, counts, question, OPT. ``resolver.py`` puts id and question before it as
-the client wrote them. Once a second the TTLs in it are brought down, in place; when the first of
-them is nearly over it is dropped, so that the long way looks at it (and fetches what is asked for
-often before it ends).
+the client wrote them. In each second in which it is asked for its TTLs are brought down once;
+when the first of them is nearly over it is dropped, so that the long way looks at it (and fetches
+what is asked for often before it ends).
 
 Bounded in number and octets: what was least asked for in the last seconds goes first.
 
@@ -13,10 +13,11 @@ Sources: RFC 1035 §4.1, RFC 2181 §8, RFC 6891 §6.1.2.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from struct import Struct
 from typing import Final
 
-__all__ = ["Tail", "Tails", "plain_query"]
+__all__ = ["Source", "Tail", "Tails", "plain_query"]
 
 _TTL: Final = Struct(">I")
 _HEAD: Final = 12
@@ -29,51 +30,56 @@ LAST: Final = 0.1
 MOST_OCTETS: Final = 64 * 1024 * 1024
 """Octets of all of them, with what the interpreter takes for each."""
 _EACH: Final = 500
+_MOST_SHARED: Final = 1000
 
 
-class Tail:
-    """An answer ready to be sent.
+class Source:
+    """What an answer is made of anew each second.
 
     Attributes:
-        head: Flags and counts.
-        exact: The end of the query, from its type on.
-        tail: All behind the question.
-        cut: Octets of the query behind its question, as a negative number; ``None`` for none.
-        until: When its TTLs are to be brought down, or it is over.
+        octets: All behind the question, as it was when it came.
+        ttls: Where its TTLs stand.
+        born: When it came.
+        end: When it is over.
+        size: Octets that the whole takes, estimated.
     """
 
-    __slots__ = ("base", "born", "cut", "end", "exact", "head", "size", "tail", "ttls", "until")
+    __slots__ = ("born", "end", "octets", "size", "ttls")
 
     def __init__(
-        self,
-        head: bytes,
-        exact: bytes,
-        tail: bytes,
-        cut: int | None,
-        ttls: tuple[int, ...],
-        born: float,
-        end: float,
+        self, octets: bytes, ttls: tuple[int, ...], born: float, end: float, size: int
     ) -> None:
-        self.head = head
-        self.exact = exact
-        self.tail = tail
-        self.base = tail
-        self.cut = cut
+        self.octets = octets
         self.ttls = ttls
         self.born = born
         self.end = end
-        self.until = min(born + 1.0, end)
-        self.size = 0
+        self.size = size
 
-    def age(self, now: float) -> None:
-        """Bring the TTLs down to what is left."""
+    def aged(self, now: float) -> bytes:
+        """The octets with the TTLs that are left."""
         elapsed = int(now - self.born)
-        octets = bytearray(self.base)
+        if not elapsed:
+            return self.octets
+        octets = bytearray(self.octets)
         for place in self.ttls:
             (ttl,) = _TTL.unpack_from(octets, place)
             _TTL.pack_into(octets, place, max(0, ttl - elapsed))
-        self.tail = bytes(octets)
-        self.until = min(self.born + elapsed + 1.0, self.end)
+        return bytes(octets)
+
+
+class Second:
+    """One second, in which TTLs stay as they are; told from another by identity."""
+
+    __slots__ = ()
+
+
+Tail = tuple[bytes, bytes, int | None, bytes, Second, Source]
+"""An answer ready to be sent: the end of its query, from the type on; flags and counts; where the
+question of the query ends, from behind; all behind the question; the second it is right for.
+
+A tuple, its first three shared by most: each object more is a miss of the processor's caches,
+which is what a look-up among many costs (with objects of their own it took three times as long).
+"""
 
 
 class Tails:
@@ -84,28 +90,43 @@ class Tails:
 
     Attributes:
         table: They, by what the query has behind its id, in lower case. Who takes one looks
-            whether the query ends as `Tail.exact` has it, since numbers of types and sizes
-            have octets that are letters, too, and calls `renew` at `Tail.until`.
+            whether the query ends as it has to, since numbers of types and sizes have octets
+            that are letters, too; whether it is of this `second`, else calls `renew`.
+        second: The present one, until `until`; `turn` begins the next.
         octets: What they take, estimated.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.table: dict[bytes, Tail] = {}
+        self._shared: dict[bytes, bytes] = {}
+        self.table: OrderedDict[bytes, Tail] = OrderedDict()
+        self.second = Second()
+        self.until = 0.0
         self.octets = 0
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self.table)
 
-    def renew(self, key: bytes, found: Tail, now: float) -> bool:
-        """Bring an answer's TTLs down; whether it is still one."""
-        if now >= found.end:
+    def turn(self, now: float) -> None:
+        """Begin a second."""
+        self.second = Second()
+        self.until = now + 1.0
+
+    def renew(self, key: bytes, found: Tail, now: float) -> Tail | None:
+        """An answer with the TTLs of this second; ``None`` where it is over."""
+        source = found[5]
+        if now >= source.end:
             self._drop(key)
-            return False
-        found.age(now)
-        self.table[key] = self.table.pop(key)  # asked for lately
-        return True
+            return None
+        # What ends within the second is looked at each time.
+        second = self.second if source.end >= self.until else _NEVER
+        tail = (found[0], found[1], found[2], source.aged(now), second, source)
+        # Asked for lately, so to the end; and with the key anew, so that what is asked for at
+        # one time lies together in memory.
+        del self.table[key]
+        self.table[key] = tail
+        return tail
 
     def keep(self, query: bytes, answer: bytes, ttl: float, now: float) -> None:
         """Keep an answer to a plain query.
@@ -121,32 +142,40 @@ class Tails:
         opt = query[11] == 1
         cut = -_OPT if opt else None
         behind = len(query) - (_OPT if opt else 0)
-        tail = Tail(
-            answer[2:_HEAD],
-            query[behind - 4 :],
-            answer[behind:],
-            cut,
+        key = query[2:].lower()
+        octets = answer[behind:]
+        source = Source(
+            octets,
             _ttl_places(answer, behind),
             now,
             now + ttl - max(1.0, ttl * LAST) if ttl > 2 else now + ttl,
+            len(key) + 2 * len(octets) + _EACH,
         )
-        key = query[2:].lower()
         self._drop(key)
-        tail.size = len(key) + 2 * len(tail.base) + _EACH
-        self.table[key] = tail
-        self.octets += tail.size
+        exact = self._share(query[behind - 4 :])
+        self.table[key] = (exact, self._share(answer[2:_HEAD]), cut, octets, _NEVER, source)
+        self.octets += source.size
         while len(self.table) > self._most or self.octets > MOST_OCTETS:
             self._drop(next(iter(self.table)))
+
+    def _share(self, octets: bytes) -> bytes:
+        """The same octets, of which there is one object."""
+        if len(self._shared) >= _MOST_SHARED:
+            self._shared.clear()
+        return self._shared.setdefault(octets, octets)
 
     def _drop(self, key: bytes) -> None:
         found = self.table.pop(key, None)
         if found is not None:
-            self.octets -= found.size
+            self.octets -= found[5].size
 
     def clear(self) -> None:
         """Forget all."""
         self.table.clear()
         self.octets = 0
+
+
+_NEVER: Final = Second()
 
 
 def plain_query(wire: bytes) -> bool:

@@ -34,7 +34,8 @@ from sennit.names.transfer.copyfile import load_copy, save_copy
 from sennit.names.transfer.incoming import TransferLimits
 from sennit.names.transfer.notify import TRIES, Notifier, Target, notify_message
 from sennit.names.transfer.outgoing import TransferOut
-from sennit.names.transfer.secondary import Primary, Secondaries, SecondaryZone
+from sennit.names.transfer.primary import Primary
+from sennit.names.transfer.secondary import Secondaries, SecondaryZone
 from sennit.names.tsig import Key, Keyring
 from sennit.names.update.history import History
 from sennit.names.update.message import Update

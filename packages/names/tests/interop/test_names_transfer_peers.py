@@ -23,7 +23,8 @@ from sennit.core import serve
 from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.names.codes import Rcode
 from sennit.names.errors import TSIGError
-from sennit.names.transfer.secondary import Primary, SecondaryZone
+from sennit.names.transfer.primary import Primary
+from sennit.names.transfer.secondary import SecondaryZone
 from sennit.names.tsig import Key, keys_from_text
 from sennit.names.update.message import Update
 from sennit.names.zone.zonefile import read_zone

@@ -14,7 +14,8 @@ from sennit.names.serving.listening import serve_dns
 from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.notify import Notifier, Target
 from sennit.names.transfer.outgoing import TransferOut
-from sennit.names.transfer.secondary import Primary, Secondaries, SecondaryZone
+from sennit.names.transfer.primary import Primary
+from sennit.names.transfer.secondary import Secondaries, SecondaryZone
 from sennit.names.tsig import Key, Keyring
 from sennit.names.update.policy import Policy
 from sennit.names.update.update import UpdatableZone, Updates

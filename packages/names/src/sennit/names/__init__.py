@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from sennit.names.transfer.access import AccessList
     from sennit.names.transfer.notify import Notifier, Target
     from sennit.names.transfer.outgoing import TransferOut
-    from sennit.names.transfer.secondary import Primary, Secondaries, SecondaryZone
+    from sennit.names.transfer.primary import Primary
+    from sennit.names.transfer.secondary import Secondaries, SecondaryZone
     from sennit.names.tsig import Key, Keyring
     from sennit.names.update.message import Update
     from sennit.names.update.policy import Policy
@@ -171,7 +172,8 @@ _ROOMS = {
     "transfer.access": ("AccessList",),
     "transfer.notify": ("Notifier", "Target"),
     "transfer.outgoing": ("TransferOut",),
-    "transfer.secondary": ("Primary", "Secondaries", "SecondaryZone"),
+    "transfer.primary": ("Primary",),
+    "transfer.secondary": ("Secondaries", "SecondaryZone"),
     "tsig": ("Key", "Keyring"),
     "update.message": ("Update",),
     "update.policy": ("Policy",),

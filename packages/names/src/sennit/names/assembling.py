@@ -16,7 +16,7 @@ from sennit.names.limits import ServerLimits
 from sennit.names.name import ROOT, Name
 from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.notify import Target
-from sennit.names.transfer.secondary import Primary
+from sennit.names.transfer.primary import Primary
 from sennit.names.tsig import Key, Keyring
 
 if TYPE_CHECKING:

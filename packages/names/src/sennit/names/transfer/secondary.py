@@ -25,8 +25,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.endpoint.networks import host_of
 from sennit.core.reactor.base import current_reactor
-from sennit.names.client.servers import server_from_text
-from sennit.names.client.stream import StreamClient
 from sennit.names.client.udp import exchange_udp
 from sennit.names.codes import Opcode, Rcode, RRType, rcode_text
 from sennit.names.edns import EDNS, Option
@@ -37,6 +35,7 @@ from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.copyfile import Copy, load_copy, save_checked, save_copy
 from sennit.names.transfer.incoming import Outcome, TransferIn, TransferLimits
 from sennit.names.transfer.notify import is_news
+from sennit.names.transfer.primary import ZoneStatus
 from sennit.names.transfer.serial import newer, serial_of
 from sennit.names.update.history import Entry, History
 from sennit.names.zone.rules import FROM_OTHERS
@@ -47,15 +46,14 @@ if TYPE_CHECKING:
 
     from sennit.core.interfaces import IDelayedCall
     from sennit.core.reactor.base import Reactor
-    from sennit.core.transport.tls import ClientTLS
-    from sennit.names.client.servers import Server
+    from sennit.names.client.stream import StreamClient
     from sennit.names.name import Name
     from sennit.names.request import Request
-    from sennit.names.tsig import Key
+    from sennit.names.transfer.primary import Primary
     from sennit.names.zone.rules import ZoneLimits
     from sennit.names.zone.zoneset import ZoneSet
 
-__all__ = ["Primary", "Secondaries", "SecondaryZone", "ZoneStatus"]
+__all__ = ["Secondaries", "SecondaryZone"]
 
 _log = logging.getLogger("sennit.names.secondary")
 
@@ -76,81 +74,6 @@ WRITE_DELAY: Final = 5.0
 """Seconds between differences that came in and the file."""
 MAX_TRANSFERS: Final = 10
 """Transfers under way at once."""
-
-
-class Primary:
-    """A server that has a zone first.
-
-    Args:
-        server: As `sennit.names.client.servers` has it: an address, ``udp://…`` (SOA over UDP,
-            transfers over TCP), ``tcp://…``, or ``tls://…`` (all of it over TLS, RFC 9103).
-        key: Signs what is asked, and must sign what is answered.
-        tls: What to believe; the system's trust when left out.
-
-    Raises:
-        DNSUsageError: It is no server that zones come from.
-    """
-
-    __slots__ = ("key", "server", "tls")
-
-    def __init__(
-        self, server: Server | str, key: Key | None = None, *, tls: ClientTLS | None = None
-    ) -> None:
-        self.server = server_from_text(server) if isinstance(server, str) else server
-        if self.server.scheme == "https":
-            raise DNSUsageError("zones are not transferred over HTTPS")
-        self.key = key
-        self.tls = tls
-
-    def __repr__(self) -> str:
-        return f"<Primary {self.server}{'' if self.key is None else f' {self.key.name}'}>"
-
-    def client(self, reactor: Reactor | None) -> StreamClient:
-        """A connection to it, made when it is used."""
-        profile = self.server.profile()
-        if profile is not None:
-            if self.tls is not None:
-                profile.tls = self.tls
-            # Zones are given to those alone who agree on it (RFC 9103 §7.1).
-            profile.tls = profile.context().offering(["dot"])
-        return StreamClient((self.server.host, self.server.port), profile, reactor=reactor)
-
-
-class ZoneStatus:
-    """How it stands with a copy, for people.
-
-    Attributes:
-        zone: The zone.
-        serial: Version of the copy; ``None`` for none.
-        state: ``missing``, ``current`` or ``expired``.
-        checked: Seconds since a primary confirmed it; ``None`` for never.
-        next_check: Seconds until the next look.
-        expires: Seconds until it may not be used any more.
-        error: What went wrong last, empty when all is well.
-    """
-
-    __slots__ = ("checked", "error", "expires", "next_check", "serial", "state", "zone")
-
-    def __init__(
-        self,
-        zone: Name,
-        serial: int | None,
-        state: str,
-        checked: float | None,
-        next_check: float,
-        expires: float | None,
-        error: str,
-    ) -> None:
-        self.zone = zone
-        self.serial = serial
-        self.state = state
-        self.checked = checked
-        self.next_check = next_check
-        self.expires = expires
-        self.error = error
-
-    def __repr__(self) -> str:
-        return f"<ZoneStatus {self.zone} {self.state} {self.serial}: {self.error or 'well'}>"
 
 
 class SecondaryZone:

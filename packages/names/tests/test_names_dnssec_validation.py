@@ -747,3 +747,95 @@ def test_a_resolver_concludes_from_verified_proofs_alone(tree: Tree) -> None:
     assert entry.zone == zone.origin
     assert owner not in {each.name for each in entry.authority}
     assert {each.rdtype for each in entry.authority} >= {int(RRType.SOA), int(RRType.RRSIG)}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_chain_begins_at_the_root(kind: str) -> None:
+    tree = Tree(SignedZone(".", "plain A 192.0.2.1", nsec3=KINDS[kind]), SignedZone("test", WWW))
+    for name, rdtype in (
+        ("www.test", "A"), ("plain", "A"), ("nothing", "A"), ("test", "DS"),
+        (".", "DNSKEY"), (".", "DS"), (".", "A"),
+    ):  # fmt: skip
+        assert tree.judge(name, rdtype).security is Security.SECURE, name
+    assert tree.judge(".", "DNSKEY", edit=unsigned).security is Security.BOGUS
+
+
+@pytest.mark.parametrize("name", ["x.alias.child.test", "x.y.renamed.child.test", "x.www.test"])
+def test_no_zone_begins_at_an_alias_or_beneath_it(tree: Tree, name: str) -> None:
+    """So that what is unsigned there is not excused by a delegation."""
+    question = Question(Name(name), RRType.A)
+    message = Message(0, questions=[question])
+    address = rdata_from_wire(RRType.A, bytes((203, 0, 113, 66)))
+    message.answers = [Record(question.name, RRType.A, 60, address)]
+    verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
+    assert verdict.security is Security.BOGUS
+    assert verdict.info_code == ExtendedError.RRSIGS_MISSING
+    tree.change = unsigned
+    verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
+    assert verdict.security is Security.BOGUS
+
+
+def test_more_aliases_than_are_followed_are_bogus() -> None:
+    text = "".join(f"a{number} CNAME a{number + 1}\n" for number in range(18)) + "a18 A 192.0.2.1"
+    tree = Tree(SignedZone("test", text))
+    assert tree.judge("a4.test").security is Security.SECURE
+    verdict = tree.judge("a0.test")
+    assert verdict.security is Security.BOGUS
+    assert "aliases" in verdict.reason
+
+
+def test_a_dname_that_leads_to_a_name_too_long_is_bogus() -> None:
+    long = ".".join("x" * 60 for _ in range(4))
+    tree = Tree(SignedZone("test", f"short DNAME {long}."))
+    zone = tree.zones[Name("test")]
+    question = Question(Name("a-label-of-some-length.short.test"), RRType.A)
+    message = Message(0, questions=[question])
+    message.answers = zone.records(zone.sets[Name("short.test"), int(RRType.DNAME)])
+    verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
+    assert verdict.security is Security.BOGUS
+    assert "too long" in verdict.reason
+
+
+def test_a_wildcard_of_a_zone_that_hashes_too_often_is_insecure() -> None:
+    tree = Tree(SignedZone("test", WWW, nsec3=(b"", 51)), SignedZone("plain.test", signed=False))
+    assert tree.judge("x.wild.test", "TXT").security is Security.INSECURE
+    verdict = tree.judge("www.plain.test")
+    assert verdict.security is Security.INSECURE
+    assert verdict.info_code == ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS
+
+
+def test_a_signature_with_more_labels_than_the_name_is_none(tree: Tree) -> None:
+    zone = tree.zones[Name("child.test")]
+    www = zone.sets[Name("www.child.test"), int(RRType.A)]
+    for labels in (4, 255):
+        odd = zone.key.sign(www, NOW - 3600, NOW + 86400)
+        odd.labels = labels
+        zone.signatures[www.name, www.rdtype] = [odd]
+        verdict = tree.judge("www.child.test")
+        assert verdict.security is Security.BOGUS
+        assert "another name" in verdict.reason
+
+
+def test_a_key_that_cannot_be_loaded_signs_nothing(tree: Tree) -> None:
+    zone = tree.zones[Name("child.test")]
+    keys = zone.sets[zone.origin, int(RRType.DNSKEY)]
+    broken = DNSKEY(256, 3, 13, b"no point of the curve")
+    keys.rdatas = (*keys.rdatas, broken)
+    zone.resign(keys)
+    www = zone.sets[Name("www.child.test"), int(RRType.A)]
+    good = zone.signatures[www.name, www.rdtype][0]
+    odd = RRSIG(1, 13, 3, 3600, NOW + 60, NOW - 60, broken.key_tag, zone.origin, bytes(64))
+    zone.signatures[www.name, www.rdtype] = [odd, good]
+    assert tree.judge("www.child.test").security is Security.SECURE
+    zone.signatures[www.name, www.rdtype] = [odd]
+    verdict = tree.judge("www.child.test")
+    assert (verdict.security, verdict.info_code) == (Security.BOGUS, ExtendedError.DNSKEY_MISSING)
+
+
+def test_what_is_remembered_has_a_bound(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sennit.names.dnssec.chain.MAX_ZONES", 2)
+    validator = tree.validator()
+    for _ in range(2):
+        for name in ("www.deep.child.test", "www.other.test", "a.plain.test"):
+            assert tree.judge(name, validator=validator).security is not Security.BOGUS
+    assert len(validator._chain._zones) <= 2

@@ -77,9 +77,7 @@ def test_absence_is_told_from_a_name_that_is_not_there(
 # ── search list ───────────────────────────────────────────────────────────────
 
 
-def test_the_search_list_completes_short_names(
-    clock: Clock, memory_network: MemoryNetwork
-) -> None:
+def test_the_search_list_completes_short_names(clock: Clock, memory_network: MemoryNetwork) -> None:
     """resolv.conf(5): below ``ndots`` dots the list comes first, then the name as it is."""
     server = serve(memory_network, zone_answers(*ZONE, soa=SOA))
     stub = resolver(search=["nowhere.example", "example.org"])
@@ -165,9 +163,7 @@ def test_the_hosts_file_answers_before_any_server(
     assert not server.asked
 
 
-def test_special_names_never_leave_this_host(
-    clock: Clock, memory_network: MemoryNetwork
-) -> None:
+def test_special_names_never_leave_this_host(clock: Clock, memory_network: MemoryNetwork) -> None:
     """RFC 6761 §6.3, §6.4; RFC 7686 §2; RFC 6762 §3."""
     server = serve(memory_network, zone_answers(*ZONE))
     stub = resolver()
@@ -220,9 +216,7 @@ def test_the_next_server_is_asked_when_one_fails(
     assert len(bad.asked) == 1
 
 
-def test_an_error_of_all_servers_is_the_answer(
-    clock: Clock, memory_network: MemoryNetwork
-) -> None:
+def test_an_error_of_all_servers_is_the_answer(clock: Clock, memory_network: MemoryNetwork) -> None:
     servers = [serve(memory_network, lambda query: query.reply(2), f"10.0.0.5{n}") for n in (3, 4)]
     stub = resolver(["10.0.0.53", "10.0.0.54"])
     with pytest.raises(ResponseError, match="SERVFAIL") as caught:
@@ -324,9 +318,7 @@ def test_absence_is_kept_by_what_the_soa_says(clock: Clock, memory_network: Memo
     assert len(server.asked) == 4
 
 
-def test_no_more_answers_are_kept_than_allowed(
-    clock: Clock, memory_network: MemoryNetwork
-) -> None:
+def test_no_more_answers_are_kept_than_allowed(clock: Clock, memory_network: MemoryNetwork) -> None:
     names = [f"n{number}.example 600 A 192.0.2.1" for number in range(9)]
     server = serve(memory_network, zone_answers(*names))
     stub = resolver(cache_size=3)

@@ -9,6 +9,13 @@ from sennit.names._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sennit.names.client.answers import Lookup
+    from sennit.names.client.exchange import Upstream
+    from sennit.names.client.reverse import reverse_name
+    from sennit.names.client.stream import StreamClient, TLSProfile
+    from sennit.names.client.stub import StubResolver
+    from sennit.names.client.transfers import axfr, ixfr
+    from sennit.names.client.udp import exchange_udp
     from sennit.names.codes import Opcode, Rcode, RRClass, RRType
     from sennit.names.dnssec.anchors import TrustAnchors
     from sennit.names.dnssec.keeper import AnchorKeeper
@@ -79,6 +86,7 @@ __all__ = [
     "Keyring",
     "LocalZone",
     "LocalZones",
+    "Lookup",
     "LookupFailedError",
     "LookupTimeoutError",
     "Message",
@@ -109,6 +117,9 @@ __all__ = [
     "Security",
     "ServerLimits",
     "SpoofedError",
+    "StreamClient",
+    "StubResolver",
+    "TLSProfile",
     "TSIGError",
     "Target",
     "TransferError",
@@ -118,16 +129,34 @@ __all__ = [
     "UpdatableZone",
     "Update",
     "Updates",
+    "Upstream",
     "ValidationError",
     "ValidationLimits",
     "Validator",
     "Verdict",
     "ZoneKey",
     "__version__",
+    "axfr",
+    "exchange_udp",
+    "ixfr",
+    "reverse_name",
     "serve_dns",
 ]
 
 _ROOMS = {
+    "client.answers": ("Lookup",),
+    "client.exchange": ("Upstream",),
+    "client.reverse": ("reverse_name",),
+    "client.stream": (
+        "StreamClient",
+        "TLSProfile",
+    ),
+    "client.stub": ("StubResolver",),
+    "client.transfers": (
+        "axfr",
+        "ixfr",
+    ),
+    "client.udp": ("exchange_udp",),
     "codes": ("Opcode", "RRClass", "RRType", "Rcode"),
     "doh": ("DoHHandler",),
     "dnssec.anchors": ("TrustAnchors",),

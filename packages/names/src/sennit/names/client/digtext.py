@@ -187,8 +187,9 @@ def _columns(style: Style, owner: str, ttl: str, rdclass: str, rdtype: str, data
     if style.multiline or not (style.ttl or style.rdclass):
         # There dig takes less room.
         middle = f"{ttl} {rdclass}".strip()
-        between = "\t" if ttl else " "
-        cells = [(middle + between + rdtype + (f" {data}" if data else ""), 24)]
+        between = "" if not middle else "\t" if ttl else " "
+        behind = f"\t{data}" if data and not middle else f" {data}" if data else ""
+        cells = [(middle + between + rdtype + behind, 24)]
     elif not (style.ttl and style.rdclass):
         cells = [(ttl, 24), (rdclass, 24), (rdtype, 32), (data, 40)]
     else:

@@ -3,7 +3,7 @@
 `StreamClient` asks one server. It connects when it is first asked, sends questions as they
 come without waiting for answers (RFC 7766 §6.2.1.1), closes a connection that nothing is asked
 over for a while, and opens another when that is needed. A question whose connection ended
-before its answer is asked once more over a new one, if the old one had been used before: the
+before its answer is asked again over a new one, if something was answered over the old one: the
 server may have closed it while the question was on its way (RFC 7766 §6.2.4).
 
 Over TLS the server is authenticated, by the name or address that its certificate has, or by
@@ -56,6 +56,8 @@ IDLE: Final = 5.0
 """Seconds that a connection is kept without questions, where the server says nothing."""
 MAX_IDLE: Final = 120.0
 """Seconds at most, whatever the server says (RFC 7828 §3.2.2)."""
+_AGAIN: Final = 3
+"""Times that a question is asked again whose connection ended: servers close those used long."""
 _KEEPALIVE: Final = 11
 """The option edns-tcp-keepalive (RFC 7828 §3.1)."""
 
@@ -224,18 +226,15 @@ class StreamClient:
         self._begin()
         try:
             async with asyncio.timeout(timeout):
-                connection, fresh = await self._connected(timeout)
-                try:
-                    return await self._ask(connection, message, key, received)
-                except ConnectionLost as error:
-                    if fresh:
-                        raise self._ended(error) from error
-                # It was closed while the question was under way: RFC 7766 §6.2.4.
-                connection, _ = await self._connected(timeout)
-                try:
-                    return await self._ask(connection, message, key, received)
-                except ConnectionLost as error:
-                    raise self._ended(error) from error
+                for left in range(_AGAIN, -1, -1):
+                    connection = await self._connected(timeout)
+                    try:
+                        return await self._ask(connection, message, key, received)
+                    except ConnectionLost as error:
+                        # It was closed while the question was under way: RFC 7766 §6.2.4.
+                        if not left or not connection.used:
+                            raise self._ended(error) from error
+            raise AssertionError("the last time returns or raises")
         except TimeoutError as error:
             raise self._late(timeout) from error
         finally:
@@ -272,15 +271,16 @@ class StreamClient:
         try:
             try:
                 async with asyncio.timeout(timeout):
-                    connection, fresh = await self._connected(timeout)
+                    connection = await self._connected(timeout)
+                    used = connection.used
                     query, verifier = self._query(message, key, several=True)
                     try:
                         inbox = connection.converse(query)
                         event = await inbox.get()
                     except ConnectionLost as error:
-                        if fresh:
+                        if not used:
                             raise self._ended(error) from error
-                        connection, _ = await self._connected(timeout)
+                        connection = await self._connected(timeout)
                         query, verifier = self._query(message, key, several=True)
                         inbox = connection.converse(query)
                         event = await inbox.get()
@@ -414,12 +414,12 @@ class StreamClient:
         if self._connection is connection:
             self._connection = None
 
-    async def _connected(self, timeout: float) -> tuple[StreamConnection, bool]:
-        """The connection, and whether nothing has been answered over it yet."""
+    async def _connected(self, timeout: float) -> StreamConnection:
+        """The connection, opened where there is none."""
         connection = self._connection
         if connection is not None:
             if connection.usable:
-                return connection, not connection.used
+                return connection
             self._connection = None
         if self._opening is None:
             self._kept = self._idle
@@ -437,7 +437,7 @@ class StreamClient:
                 self._opening = None
                 opening.cancel()
                 opening.add_errback(lambda _: None)
-        return connection, not connection.used
+        return connection
 
     async def _connect(self, timeout: float) -> StreamConnection:
         profile = self._profile

@@ -683,6 +683,27 @@ async def test_each_message_of_a_transfer_is_signed(clock: Clock) -> None:
     verifier.finish()
 
 
+async def test_the_messages_of_a_long_transfer_are_signed_when_they_are_made(
+    clock: Clock,
+) -> None:
+    """They are good for 300 s from then, however long ago the question was."""
+    from sennit.names.rdata.tsig import TSIG
+
+    key = Key("k.example.", b"s" * 32)
+    times = iter(range(1_000_000, 2_000_000, 250))
+    server = DNSServer(Zone(), keys=Keyring([key]), wall_clock=lambda: next(times))
+    _, transport = connected(server, clock)
+
+    transport.receive(framed(sign(query("several.a"), key, 1_000_000)[0]))
+    while len(unframed(transport.written)) < 3:
+        await asyncio.sleep(0)
+
+    signed = [each.tsig.rdata for each in unframed(transport.written) if each.tsig]
+    assert [each.time_signed - 1_000_000 for each in signed if isinstance(each, TSIG)] == [
+        250, 500, 750,
+    ]  # fmt: skip
+
+
 def test_a_signature_fits_into_what_may_be_sent(clock: Clock) -> None:
     key = Key("k.example.", b"s" * 32)
 

@@ -107,6 +107,7 @@ class DNSServer:
             cookies=cookies or None,
             nsid=nsid,
             identity=identity,
+            wall_clock=wall_clock,
         )
         self.quick: Callable[[bytes, int, object], bytes | None] | None
         self.quick = getattr(made, "quick", None)

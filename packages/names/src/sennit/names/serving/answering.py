@@ -74,6 +74,8 @@ class Serving:
         nsid: The server's name, for clients that ask for it.
         identity: Text that is told of the server in class CH, by the name that is asked, such
             as ``version.bind``; all else there is refused.
+        wall_clock: Seconds since the epoch, for the signatures of long answers; when left out
+            the time of the query is that of all of them.
     """
 
     def __init__(
@@ -85,9 +87,11 @@ class Serving:
         cookies: Cookies | None = None,
         nsid: bytes = b"",
         identity: Mapping[str, str] | None = None,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self.responder = responder
         self.limits = limits
+        self.wall_clock = wall_clock
         self.keys: Mapping[Name, Key] = keys if keys is not None else {}
         self.cookies = cookies
         self.nsid = nsid
@@ -294,7 +298,8 @@ class Asked:
             async for each in found:
                 wire = self._finished(each, more=not first)
                 first = False
-                yield wire if signer is None else signer.sign(wire, int(self._now))
+                # A transfer may last longer than signatures are good for (RFC 8945 §5.2.3).
+                yield wire if signer is None else signer.sign(wire, int(self._time()))
         except Exception as error:
             self._report(error)
             if first:
@@ -304,6 +309,10 @@ class Asked:
             close = getattr(found, "aclose", None)
             if close is not None:
                 await close()
+
+    def _time(self) -> float:
+        clock = self._serving.wall_clock
+        return self._now if clock is None else clock()
 
     def _failed(self, error: Exception) -> bytes:
         self._report(error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from packages.names.tests.interop.peers import Daemon, Peers, delv, dig
+from packages.names.tests.interop.peers import Daemon, Peers, delv, dig, run_tool
 from packages.names.tests.interop.signed_zones import Child, Hierarchy, Line
 from sennit.names.codes import ExtendedError, RRType, type_from_text
 from sennit.names.dnssec.validation import Validator
@@ -259,3 +259,19 @@ def test_unbound_and_delv_come_to_the_same_verdicts(
             else Security.BOGUS
         )
         assert ours.security is found, (name, ours, text)
+
+
+def test_sennit_dig_says_what_it_found(setting: Setting) -> None:
+    """``+validate``, with an anchor of one's own, straight from the servers."""
+    anchors = setting.hierarchy.folder / "anchors"
+    for name, said in (
+        ("a.p256.test", "secure"),
+        ("nothing.ed25519.test", "secure"),
+        ("a.plain.test", "insecure"),
+        ("a.expired.test", "bogus (the signature of expired.test. DNSKEY has expired)"),
+    ):
+        text = run_tool(
+            *("sennit", "dig", f"@{setting.server.host}", "-p", str(setting.server.port)),
+            *(name, "+validate", f"+anchor={anchors}", "+tcp"),
+        )
+        assert f"VALIDATION: {said}" in text, text

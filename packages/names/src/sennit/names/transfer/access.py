@@ -59,6 +59,11 @@ class AccessList:
         """Whether anybody is allowed."""
         return bool(self._rules)
 
+    @property
+    def keys(self) -> frozenset[Name]:
+        """The keys that rules name."""
+        return frozenset(key for _, key in self._rules if key is not None)
+
     def allows(self, request: Request) -> bool:
         """Whether who sent this request is allowed."""
         host = host_of(request.peer)

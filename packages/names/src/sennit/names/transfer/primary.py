@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sennit.core.endpoint.networks import Networks, host_of
 from sennit.names.client.servers import server_from_text
 from sennit.names.client.stream import StreamClient
 from sennit.names.errors import DNSUsageError
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sennit.core.transport.tls import ClientTLS
     from sennit.names.client.servers import Server
     from sennit.names.name import Name
+    from sennit.names.request import Request
     from sennit.names.tsig import Key
 
 __all__ = ["Primary", "ZoneStatus"]
@@ -31,7 +33,7 @@ class Primary:
         DNSUsageError: It is no server that zones come from.
     """
 
-    __slots__ = ("key", "server", "tls")
+    __slots__ = ("_networks", "key", "server", "tls")
 
     def __init__(
         self, server: Server | str, key: Key | None = None, *, tls: ClientTLS | None = None
@@ -41,6 +43,17 @@ class Primary:
             raise DNSUsageError("zones are not transferred over HTTPS")
         self.key = key
         self.tls = tls
+        self._networks = Networks(self.server.host)
+
+    def sent(self, request: Request) -> bool:
+        """Whether a request came from it, signed as agreed."""
+        host = host_of(request.peer)
+        return (
+            host is not None
+            # An IPv4 address may be written as IPv6 where a socket takes both.
+            and self._networks.trusts(host)
+            and (self.key is None or self.key.name == request.key)
+        )
 
     def __repr__(self) -> str:
         return f"<Primary {self.server}{'' if self.key is None else f' {self.key.name}'}>"

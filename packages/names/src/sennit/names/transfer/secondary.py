@@ -23,7 +23,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sennit.core.endpoint.networks import host_of
 from sennit.core.reactor.base import current_reactor
 from sennit.names.client.udp import exchange_udp
 from sennit.names.codes import Opcode, Rcode, RRType, rcode_text
@@ -497,20 +496,7 @@ class SecondaryZone:
 
     def notified(self, request: Request) -> int:
         """Word has come; the response code that it is answered with."""
-        host = host_of(request.peer)
-        sender = next(
-            (
-                each
-                for each in self.primaries
-                if (each.server.host == host and each.key is None)
-                or (
-                    each.server.host == host
-                    and each.key is not None
-                    and each.key.name == request.key
-                )
-            ),
-            None,
-        )
+        sender = next((each for each in self.primaries if each.sent(request)), None)
         if sender is None and not self._allow_notify.allows(request):
             return Rcode.REFUSED
         hint = next(

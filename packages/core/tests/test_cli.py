@@ -174,7 +174,7 @@ def test_a_module_that_needs_the_extra_says_so(module: str) -> None:
     ("arguments", "words"),
     [
         (["serivces"], "did you mean 'services'?"),
-        (["dns"], "pip install 'sennit-names[service]'"),
+        (["ftp"], "pip install 'sennit-ftp[service]'"),
         (["node.toml"], "Did you mean `sennit up node.toml`?"),
         (["up", "nowhere/sennit.toml"], "nowhere/sennit.toml: there is no such file"),
         (["check", "nowhere.toml"], "nowhere.toml: there is no such file"),
@@ -184,7 +184,7 @@ def test_a_module_that_needs_the_extra_says_so(module: str) -> None:
         (["echo", "--certificate", "no.pem", "--key", "no.key"], "--certificate: expected a file"),
         (["echo", "extra"], "unexpected extra argument"),
         (["up", "--no-such-option"], "No such option"),
-        (["new", "--service", "dns"], "pip install 'sennit-names[service]'"),
+        (["new", "--service", "ftp"], "pip install 'sennit-ftp[service]'"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_or_two_and_ends_with_2(
@@ -262,7 +262,7 @@ def test_services_lists_what_is_there_and_what_could_be(
 
     shown = capsys.readouterr().out
     assert re.search(r"^echo +sennit-core \S+ +Send back", shown, re.MULTILINE)
-    assert re.search(r"^dns +not installed +.*pip install 'sennit-names", shown, re.MULTILINE)
+    assert re.search(r"^ftp +not installed +.*pip install 'sennit-ftp", shown, re.MULTILINE)
 
 
 def test_new_writes_a_node_that_checks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

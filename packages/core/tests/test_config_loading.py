@@ -23,7 +23,14 @@ from sennit.core.service.config import (
     refers,
 )
 from sennit.core.service.filling import World, fill
-from sennit.core.service.loading import NodeConfig, SeveralConfigError, from_options, load
+from sennit.core.service.lines import locate
+from sennit.core.service.loading import (
+    NodeConfig,
+    Origin,
+    SeveralConfigError,
+    from_options,
+    load,
+)
 from sennit.core.service.tree import Service, ServiceContext, StartError
 
 if TYPE_CHECKING:
@@ -137,9 +144,9 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
             id="unknown key inside a list",
         ),
         pytest.param(
-            '[service.names]\ntype = "dns"\n',
-            'sennit.toml:2: [service.names] type: found "dns", which is not installed: '
-            "pip install 'sennit-names[service]'",
+            '[service.files]\ntype = "ftp"\n',
+            'sennit.toml:2: [service.files] type: found "ftp", which is not installed: '
+            "pip install 'sennit-ftp[service]'",
             id="missing strand",
         ),
         pytest.param(
@@ -227,7 +234,7 @@ def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, message: s
 
 
 def test_several_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = ECHO + 'idel = 1\nlisten = ["x"]\n[service.d]\ntype = "dns"\n[tsl.main]\n'
+    text = ECHO + 'idel = 1\nlisten = ["x"]\n[service.d]\ntype = "ftp"\n[tsl.main]\n'
 
     with pytest.raises(SeveralConfigError) as caught:
         load(write(tmp_path, text))
@@ -274,6 +281,25 @@ def test_where_a_service_was_refused_is_found_again(tmp_path: Path) -> None:
     error = config.located(StartError("echo", "found a port in use", key="listen", index=1))
 
     assert (error.line, error.table, error.key) == (5, "service.echo", "listen[1]")
+
+
+def test_a_key_of_a_table_within_is_found_too_and_names_may_have_dots(tmp_path: Path) -> None:
+    config = load(write(tmp_path, ECHO))
+    more = (
+        '[service.zones.zone."example.org"]\ntransfer = ["any"]\n'
+        '[service.zones.zone."www.example.org"]\nupdate = []\n'
+    )
+    text = ECHO + more
+    config.origin = Origin("sennit.toml", locate(text))
+
+    def line(key: str, index: int | None = None) -> tuple[int | None, str | None]:
+        error = config.located(StartError("zones", "found odd", key=key, index=index))
+        return error.line, error.key
+
+    assert line("zone.example.org.transfer", 0) == (4, "zone.example.org.transfer[0]")
+    assert line("zone.www.example.org.update") == (6, "zone.www.example.org.update")
+    assert line("zone.example.org.notify") == (3, "zone.example.org.notify")
+    assert line("zone.example") == (3, "zone.example")
 
 
 # ── certificates ──────────────────────────────────────────────────────────────

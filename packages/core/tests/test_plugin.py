@@ -122,11 +122,11 @@ def test_an_unknown_name_lists_what_is_installed() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("dns", "pip install 'sennit-names[service]'"),
+        ("nntp", "pip install 'sennit-news-nntp[service]'"),
         ("smtp", "pip install 'sennit-mail[service]'"),
         ("ftp", "pip install 'sennit-ftp[service]'"),
         ("jabber", "its type is 'xmpp'"),
-        ("DNS", "its type is 'dns'"),
+        ("FTP", "its type is 'ftp'"),
     ],
 )
 def test_a_known_strand_that_is_missing_says_what_to_install(name: str, words: str) -> None:

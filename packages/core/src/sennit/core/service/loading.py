@@ -102,6 +102,31 @@ class Origin:
             path = path[:-1]
         return None
 
+    def within(self, table: TablePath, key: str) -> TablePath:
+        """The path of a key in a table, which may be one of a table within: ``upstream.check``.
+
+        Keys have dots of their own (``zone."example.org".update``), so that what is in the file
+        tells where the steps are; of a key that is not there, its deepest table does.
+        """
+        found = table
+        left = key
+        while True:
+            length = len(found)
+            steps = {
+                path[length]
+                for path in self._lines
+                if len(path) > length and path[:length] == found
+            }
+            names = [each for each in steps if isinstance(each, str)]
+            fitting = [each for each in names if f"{left}.".startswith(f"{each}.")]
+            if not fitting:
+                return (*found, left)
+            step = max(fitting, key=len)
+            found = (*found, step)
+            if left == step:
+                return found
+            left = left[len(step) + 1 :]
+
     def error(self, path: TablePath, problem: str) -> ConfigError:
         """A `ConfigError` at `path`."""
         if self.file is None:
@@ -338,7 +363,7 @@ class NodeConfig:
         """What a service said while it started, with the place in the file."""
         path: TablePath = ("service", error.service)
         if error.key is not None:
-            path = (*path, error.key)
+            path = self.origin.within(path, error.key)
             if error.index is not None:
                 path = (*path, error.index)
         return self.origin.error(path, error.problem)
@@ -348,7 +373,9 @@ class NodeConfig:
         if error.file is not None or error.table is not None:
             return error
         path: TablePath = ("service", name)
-        return self.origin.error(path if error.key is None else (*path, error.key), error.problem)
+        if error.key is not None:
+            path = self.origin.within(path, error.key)
+        return self.origin.error(path, error.problem)
 
 
 def load(file: str | Path, *, environ: Mapping[str, str] | None = None) -> NodeConfig:

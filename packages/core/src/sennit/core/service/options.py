@@ -226,7 +226,7 @@ def _key(
     default = _default(field)
     if argument:
         name = path[0]
-        text = name.upper().replace("_", "-")
+        text = name.upper().replace("_", "-") + ("…" if many else "")
         return _Key(
             path,
             click.Argument(

@@ -505,6 +505,7 @@ async def test_no_more_than_32_queries_are_under_way(clock: Clock) -> None:
     assert len(zone.asked) == 32
     zone.gates["late"].set()
     while not transport.reading:
+        clock.pump()
         await asyncio.sleep(0)
     assert protocol.open_exchanges <= 32
 

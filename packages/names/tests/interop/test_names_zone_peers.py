@@ -15,6 +15,7 @@ from sennit.names.authority import Authority
 from sennit.names.codes import type_text
 from sennit.names.message import AA, QR
 from sennit.names.request import Request
+from sennit.names.zone.writer import write_zone, zone_lines
 from sennit.names.zone.zonefile import read_zone
 from sennit.names.zone.zoneset import ZoneSet
 
@@ -251,3 +252,99 @@ def test_signed_zones_are_answered_as_others_answer_them(
 
     ask.close()
     assert not wrong, f"{len(wrong)}\n" + "\n\n".join(wrong[:4])
+
+
+RICH = """\
+$ORIGIN rich.example.
+$TTL 1h
+@ IN SOA ns hostmaster.rich.example. ( 2024010101 2h 10m 2w 5m )
+@ IN NS ns
+@ IN NS ns2.example.net.
+@ 300 IN MX 10 mail
+ns A 192.0.2.1
+mail A 192.0.2.2
+ AAAA 2001:db8::2
+txt TXT "a \\"quoted\\" word" \\200 "semi;colon" plain
+_sip._tcp SRV 1 2 5060 mail
+*.wild CNAME mail
+a\\.b A 192.0.2.3
+sub NS ns.sub
+ns.sub A 192.0.2.4
+dn DNAME other.example.
+caa CAA 0 issue "ca.example"
+unknown TYPE65400 \\# 3 010203
+ptr PTR mail
+$GENERATE 1-3 host-${0,2,d} A 192.0.2.$
+$ORIGIN deep.rich.example.
+x.y TXT z
+"""
+
+
+def checkers(path: Path) -> list[tuple[str, ...]]:
+    return [
+        ("named-checkzone", "-k", "ignore", "-i", "none", "rich.example", str(path)),
+        ("nsd-checkzone", "rich.example", str(path)),
+        ("ldns-read-zone", "-c", str(path)),
+    ]
+
+
+def test_others_read_what_we_write(tmp_path: Path) -> None:
+    zone = read_zone(RICH.splitlines())
+    path = tmp_path / "written.zone"
+    write_zone(zone, path)
+
+    for command in checkers(path):
+        run_tool(*command)
+
+
+def test_we_read_what_others_write(tmp_path: Path) -> None:
+    """named-checkzone and ldns-read-zone write a zone in forms of their own."""
+    zone = read_zone(RICH.splitlines())
+    path = tmp_path / "rich.zone"
+    path.write_text(RICH)
+    for style in ("full", "relative"):
+        out = tmp_path / style
+        run_tool(
+            "named-checkzone", "-k", "ignore", "-i", "none", "-D", "-o", str(out), "-s", style,
+            "rich.example", str(path),
+        )  # fmt: skip
+        assert read_zone(out, "rich.example") == zone
+    write_zone(zone, path)
+    canonical = run_tool("ldns-read-zone", "-c", str(path))
+    assert read_zone(canonical.splitlines()) == zone
+
+
+def test_a_zone_that_others_transfer_is_the_one_that_we_read(peers: Peers) -> None:
+    """NSD reads what we write, and gives it as AXFR to dig, whose text we read."""
+    zone = read_zone(RICH.splitlines())
+    daemon = peers.nsd({"rich.example.": "".join(zone_lines(zone))})
+    text = run_tool(
+        "dig", "-p", str(daemon.port), f"@{daemon.host}", "rich.example.", "AXFR", "+noall",
+        "+answer", "+onesoa",
+    )  # fmt: skip
+    assert read_zone(text.splitlines()) == zone
+
+
+def test_generate_makes_what_bind_makes(tmp_path: Path) -> None:
+    text = (
+        "$TTL 5\n@ SOA a b 1 2 3 4 5\n@ NS a\na A 192.0.2.1\n"
+        "$GENERATE 0-40/3 h${1,3,x} A 192.0.2.${200}\n"
+        "$GENERATE 9-30 ${0,7,n}.x CNAME ${-9,2,o}.y${3,0,X}\n"
+        "$GENERATE 1-2 $ TXT \\$$\n"
+    )
+    path = tmp_path / "zone"
+    path.write_text(text)
+    out = tmp_path / "out"
+    run_tool(
+        "named-checkzone",
+        "-k",
+        "ignore",
+        "-i",
+        "none",
+        "-D",
+        "-o",
+        str(out),
+        "g.example",
+        str(path),
+    )
+    assert read_zone(out, "g.example") == read_zone(path, "g.example")

@@ -9,6 +9,7 @@ from sennit.names._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sennit.names.authority import Authority
     from sennit.names.client.answers import Lookup
     from sennit.names.client.exchange import Upstream
     from sennit.names.client.reverse import reverse_name
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         TSIGError,
         UnreachableError,
         ValidationError,
+        ZoneError,
     )
     from sennit.names.interfaces import IResponder
     from sennit.names.limits import ServerLimits
@@ -66,12 +68,24 @@ if TYPE_CHECKING:
     from sennit.names.update.message import Update
     from sennit.names.update.policy import Policy
     from sennit.names.update.update import UpdatableZone, Updates
+    from sennit.names.zone.callable import CallableZone
+    from sennit.names.zone.check import check_file, check_zone
+    from sennit.names.zone.files import ZoneFiles
+    from sennit.names.zone.rules import ZoneLimits
+    from sennit.names.zone.sqlite import SQLiteZones
+    from sennit.names.zone.writer import write_zone
+    from sennit.names.zone.zone import Changes, Zone
+    from sennit.names.zone.zonefile import read_zone
+    from sennit.names.zone.zoneset import ZoneSet
 
 __all__ = [
     "EDNS",
     "AccessList",
     "AnchorKeeper",
+    "Authority",
     "Blocklist",
+    "CallableZone",
+    "Changes",
     "Cookies",
     "DNSError",
     "DNSProtocolError",
@@ -112,6 +126,7 @@ __all__ = [
     "Request",
     "ResolverLimits",
     "ResponseError",
+    "SQLiteZones",
     "Secondaries",
     "SecondaryZone",
     "Security",
@@ -134,16 +149,26 @@ __all__ = [
     "ValidationLimits",
     "Validator",
     "Verdict",
+    "Zone",
+    "ZoneError",
+    "ZoneFiles",
     "ZoneKey",
+    "ZoneLimits",
+    "ZoneSet",
     "__version__",
     "axfr",
+    "check_file",
+    "check_zone",
     "exchange_udp",
     "ixfr",
+    "read_zone",
     "reverse_name",
     "serve_dns",
+    "write_zone",
 ]
 
 _ROOMS = {
+    "authority": ("Authority",),
     "client.answers": ("Lookup",),
     "client.exchange": ("Upstream",),
     "client.reverse": ("reverse_name",),
@@ -182,6 +207,7 @@ _ROOMS = {
         "TransferError",
         "UnreachableError",
         "ValidationError",
+        "ZoneError",
     ),
     "interfaces": ("IResponder",),
     "limits": ("ServerLimits",),
@@ -207,6 +233,21 @@ _ROOMS = {
     "update.message": ("Update",),
     "update.policy": ("Policy",),
     "update.update": ("UpdatableZone", "Updates"),
+    "zone.callable": ("CallableZone",),
+    "zone.check": (
+        "check_file",
+        "check_zone",
+    ),
+    "zone.files": ("ZoneFiles",),
+    "zone.rules": ("ZoneLimits",),
+    "zone.sqlite": ("SQLiteZones",),
+    "zone.writer": ("write_zone",),
+    "zone.zone": (
+        "Changes",
+        "Zone",
+    ),
+    "zone.zonefile": ("read_zone",),
+    "zone.zoneset": ("ZoneSet",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -446,7 +446,8 @@ def test_an_answer_that_was_given_comes_from_its_octets(clock: Clock) -> None:
     assert wire is not None
     again = Message.from_wire(wire)
     assert again.question.name.wire == request.message.question.name.wire
-    assert again.answers == first.answers
+    assert [each.rdata for each in again.answers] == [each.rdata for each in first.answers]
+    assert {each.ttl for each in again.answers} <= {297, 298, 299, 300}
     assert (again.id, again.rcode) == (77, 0)
 
 
@@ -459,9 +460,8 @@ def test_quick_answers_grow_old_and_end(clock: Clock) -> None:
         clock.advance(10)
         found = ours.quick(wire, 512, ("127.0.0.1", 1))
         assert found is not None
-        assert (
-            299 - clock.time() <= Message.from_wire(found).answers[0].ttl <= 300 - clock.time() + 1
-        )
+        left = 300 - clock.time()
+        assert left - 4 <= Message.from_wire(found).answers[0].ttl <= left
     clock.advance(12)
     assert ours.quick(wire, 512, ("127.0.0.1", 1)) is None
 

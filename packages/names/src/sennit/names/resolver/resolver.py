@@ -260,12 +260,9 @@ class RecursiveResolver(Lookups):
         found = self._table.get(key)
         if found is None or not wire.endswith(found[0]):
             return None
-        tails = self._tails
         now = self._now()
-        if now >= tails.until:
-            tails.turn(now)
-        if found[4] is not tails.second:
-            found = tails.renew(key, found, now)
+        if now >= found[4].until:
+            found = self._tails.renew(key, found, now)
             if found is None:
                 return None
         if not self.allows(peer):

@@ -2,7 +2,7 @@
 
 A tail is an answer without its id and question, found by the octets of the query behind the
 id, in lower case: flags, counts, question, OPT. ``resolver.py`` puts id and question before it as
-the client wrote them. In each second in which it is asked for its TTLs are brought down once;
+the client wrote them. Its TTLs are brought down once a second, or less often where they are long;
 when the first of them is nearly over it is dropped, so that the long way looks at it (and fetches
 what is asked for often before it ends).
 
@@ -31,6 +31,8 @@ MOST_OCTETS: Final = 64 * 1024 * 1024
 """Octets of all of them, with what the interpreter takes for each."""
 _EACH: Final = 500
 _MOST_SHARED: Final = 1000
+_LONGEST_WINDOW: Final = 10
+"""Seconds for which an answer's TTLs are left as they are at most."""
 
 
 class Source:
@@ -55,9 +57,9 @@ class Source:
         self.end = end
         self.size = size
 
-    def aged(self, now: float) -> bytes:
-        """The octets with the TTLs that are left."""
-        elapsed = int(now - self.born)
+    def aged(self, when: float) -> bytes:
+        """The octets with the TTLs that are left at a time."""
+        elapsed = int(when - self.born)
         if not elapsed:
             return self.octets
         octets = bytearray(self.octets)
@@ -67,18 +69,26 @@ class Source:
         return bytes(octets)
 
 
-class Second:
-    """One second, in which TTLs stay as they are; told from another by identity."""
+class Window:
+    """A time in which TTLs stay as they are at its end: less than is left, never more.
 
-    __slots__ = ()
+    Attributes:
+        until: That end.
+    """
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: float) -> None:
+        self.until = until
 
 
-Tail = tuple[bytes, bytes, int | None, bytes, Second, Source]
+Tail = tuple[bytes, bytes, int | None, bytes, Window, Source]
 """An answer ready to be sent: the end of its query, from the type on; flags and counts; where the
-question of the query ends, from behind; all behind the question; the second it is right for.
+question of the query ends, from behind; all behind the question; the window it is right in.
 
-A tuple, its first three shared by most: each object more is a miss of the processor's caches,
-which is what a look-up among many costs (with objects of their own it took three times as long).
+A tuple, its first three and the window shared by most: each object more is a miss of the
+processor's caches, which is what a look-up among many costs (with objects of their own it took
+three times as long).
 """
 
 
@@ -91,8 +101,7 @@ class Tails:
     Attributes:
         table: They, by what the query has behind its id, in lower case. Who takes one looks
             whether the query ends as it has to, since numbers of types and sizes have octets
-            that are letters, too; whether it is of this `second`, else calls `renew`.
-        second: The present one, until `until`; `turn` begins the next.
+            that are letters, too; and calls `renew` where its window has ended.
         octets: What they take, estimated.
     """
 
@@ -100,28 +109,27 @@ class Tails:
         self._most = most
         self._shared: dict[bytes, bytes] = {}
         self.table: OrderedDict[bytes, Tail] = OrderedDict()
-        self.second = Second()
-        self.until = 0.0
+        self._windows: dict[int, Window] = {}
         self.octets = 0
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self.table)
 
-    def turn(self, now: float) -> None:
-        """Begin a second."""
-        self.second = Second()
-        self.until = now + 1.0
-
     def renew(self, key: bytes, found: Tail, now: float) -> Tail | None:
-        """An answer with the TTLs of this second; ``None`` where it is over."""
+        """An answer with the TTLs of the present window; ``None`` where it is over."""
         source = found[5]
         if now >= source.end:
             self._drop(key)
             return None
-        # What ends within the second is looked at each time.
-        second = self.second if source.end >= self.until else _NEVER
-        tail = (found[0], found[1], found[2], source.aged(now), second, source)
+        # A hundredth of its time, so that little is lost of it.
+        length = max(1, min(_LONGEST_WINDOW, int((source.end - source.born) / 100)))
+        window = self._windows.get(length)
+        if window is None or window.until <= now:
+            window = self._windows[length] = Window(now + length)
+        if source.end < window.until:
+            window = Window(min(source.end, now + 1.0))
+        tail = (found[0], found[1], found[2], source.aged(window.until), window, source)
         # Asked for lately, so to the end; and with the key anew, so that what is asked for at
         # one time lies together in memory.
         del self.table[key]
@@ -175,7 +183,7 @@ class Tails:
         self.octets = 0
 
 
-_NEVER: Final = Second()
+_NEVER: Final = Window(float("-inf"))
 
 
 def plain_query(wire: bytes) -> bool:

@@ -18,29 +18,40 @@ from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.notify import Target
 from sennit.names.transfer.primary import Primary
 from sennit.names.tsig import Key, Keyring
+from sennit.names.update.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from sennit.core.transport.tls import ClientTLS
-    from sennit.names.config import DNSConfig, ResolverTable, SecondaryTable
+    from sennit.names.config import DNSConfig, ResolverTable, SecondaryTable, SignTable
+    from sennit.names.dnssec.upkeep import FetchDS, ZoneUpkeep
+    from sennit.names.message import Record
+    from sennit.names.resolver.localzones import LocalZones
     from sennit.names.resolver.resolver import RecursiveResolver
     from sennit.names.serving.cookies import Cookies
+    from sennit.names.update.update import UpdatableZone
 
 __all__ = [
     "access_of",
     "cookies_of",
+    "identity_of",
     "keys_of",
     "limits_of",
+    "local_zones_of",
     "name_of",
+    "policy_of",
     "primaries_of",
     "resolver_of",
     "said_at",
     "targets_of",
+    "upkeep_of",
 ]
 
 T = TypeVar("T")
+
+DAY = 86400
 
 
 def said_at(key: str, make: Callable[..., T], *args: Any, **named: Any) -> T:
@@ -92,9 +103,39 @@ def cookies_of(config: DNSConfig) -> Cookies | bool:
     return said_at("cookie_secret", Cookies, secret)
 
 
-def access_of(rules: Iterable[str], key: str) -> AccessList:
+def identity_of(config: DNSConfig) -> dict[str, str]:
+    """What is told of the server in class CH, by name."""
+    for name, text in config.identity.items():
+        name_of(name, "identity")
+        if len(text.encode()) > 255:
+            raise ConfigError("a text has 255 octets at most", key=f"identity.{name}")
+    return config.identity
+
+
+def access_of(rules: Iterable[str], keys: Mapping[Name, Key], at: str) -> AccessList:
     """Who may do something."""
-    return said_at(key, AccessList, rules)
+    made = said_at(at, AccessList, rules)
+    _check_keys(made.keys, keys, at)
+    return made
+
+
+def policy_of(rules: Iterable[str], keys: Mapping[Name, Key], at: str) -> Policy:
+    """Who may change what."""
+    made = said_at(at, Policy, rules)
+    _check_keys(made.keys, keys, at)
+    return made
+
+
+def _check_keys(named: Iterable[Name], keys: Mapping[Name, Key], at: str) -> None:
+    """See that there are the keys that are named."""
+    for name in named:
+        if name not in keys:
+            known = ", ".join(map(str, keys)) or "none"
+            raise ConfigError(
+                f"there is no key {name}; known are: {known}. A key has a table keys.NAME, "
+                "with its secret",
+                key=at,
+            )
 
 
 def _with_key(text: str, keys: Mapping[Name, Key], at: str) -> tuple[str, Key | None]:
@@ -105,9 +146,7 @@ def _with_key(text: str, keys: Mapping[Name, Key], at: str) -> tuple[str, Key | 
     if len(rest) > 1 or not rest[0].startswith("key:"):
         raise ConfigError(f"found {text!r}: write a server, and perhaps key:NAME behind it", key=at)
     name = name_of(rest[0][4:], at)
-    if name not in keys:
-        known = ", ".join(map(str, keys)) or "none"
-        raise ConfigError(f"there is no key {name}; known are: {known}", key=at)
+    _check_keys([name], keys, at)
     return server, keys[name]
 
 
@@ -137,35 +176,44 @@ def primaries_of(table: SecondaryTable, keys: Mapping[Name, Key], at: str) -> li
     return found
 
 
+def upkeep_of(served: UpdatableZone, table: SignTable, fetch_ds: FetchDS) -> ZoneUpkeep:
+    """What keeps a zone signed."""
+    at = f"zone.{served.zone.origin}.sign"
+    try:
+        from sennit.names.dnssec.keyfiles import KeyFolder
+        from sennit.names.dnssec.numbers import Algorithm
+        from sennit.names.dnssec.rollover import RolloverPolicy
+        from sennit.names.dnssec.signing import SigningPolicy
+        from sennit.names.dnssec.upkeep import ZoneUpkeep
+    except MissingExtraError as error:
+        raise ConfigError(str(error), key=at) from error
+    keys = RolloverPolicy(
+        algorithm=int(Algorithm[table.algorithm.upper()]),
+        ksk_lifetime=_days(table.ksk_lifetime),
+        zsk_lifetime=_days(table.zsk_lifetime),
+    )
+    validity = int(table.validity * DAY)
+    policy = SigningPolicy(
+        validity=validity,
+        refresh=validity * 2 // 7,
+        jitter=validity // 14,
+        nsec3=table.nsec3,
+        opt_out=table.opt_out,
+    )
+    folder = KeyFolder(table.keys, served.zone.origin)
+    return said_at(at, ZoneUpkeep, served, folder, keys, policy, fetch_ds=fetch_ds)
+
+
+def _days(count: float | None) -> float | None:
+    """So many days in seconds."""
+    return None if count is None else count * DAY
+
+
 def resolver_of(table: ResolverTable) -> RecursiveResolver:
     """The resolver that a table describes."""
     from sennit.names.resolver.limits import ResolverLimits
-    from sennit.names.resolver.localzones import (
-        Blocklist,
-        LocalZone,
-        LocalZones,
-        default_zones,
-        read_blocklist,
-    )
     from sennit.names.resolver.resolver import AVOIDED, RecursiveResolver
 
-    zones = [*default_zones()]
-    blocked: list[Name] = []
-    for name, kind in table.local.items():
-        origin = name_of(name, "resolver.local")
-        data = [each for each in table.data if _owner(each).is_below(origin)]
-        zones.append(said_at("resolver.data", LocalZone, origin, kind, data))
-    places = [each.name for each in zones]
-    for text in table.data:
-        owner = _owner(text)
-        if not any(owner.is_below(each) for each in places):
-            # Of its own: what is said of the name is this, the rest is looked up.
-            zones.append(said_at("resolver.data", LocalZone, owner, "transparent", [text]))
-    for path in table.block:
-        with open(path, encoding="utf-8") as lines:
-            blocked += said_at("resolver.block", read_blocklist, lines, str(path))
-    lists = [Blocklist(blocked, table.block_with, table.allow_names)] if blocked else []
-    told = [name_of(each, "resolver.forward") for each in (*table.forward, *table.stub)]
     options: dict[str, Any] = {}
     if table.roots is not None:
         options["root_hints"] = said_at("resolver.roots", _read_roots, table.roots)
@@ -174,7 +222,7 @@ def resolver_of(table: ResolverTable) -> RecursiveResolver:
         RecursiveResolver,
         forward=table.forward,
         stub=table.stub,
-        local_zones=LocalZones(zones, lists).without(told),
+        local_zones=local_zones_of(table),
         validator=_validator_of(table),
         limits=ResolverLimits(cache_entries=table.entries, stale=table.stale),
         allow=table.allow,
@@ -188,8 +236,50 @@ def resolver_of(table: ResolverTable) -> RecursiveResolver:
     )
 
 
-def _owner(record: str) -> Name:
-    return name_of((record.split() or [""])[0], "resolver.data")
+def local_zones_of(table: ResolverTable) -> LocalZones:
+    """What a resolver answers by itself; its files are read."""
+    from sennit.names.resolver.localzones import (
+        Blocklist,
+        LocalZone,
+        LocalZones,
+        default_zones,
+        read_record,
+    )
+
+    told = [name_of(each, "resolver.forward") for each in table.forward]
+    told += [name_of(each, "resolver.stub") for each in table.stub]
+    # What servers are named for is known there; the root as a forward is for all else.
+    zones = [
+        each
+        for each in default_zones()
+        if not any(name.is_below(each.name) for name in told if not name.is_root)
+    ]
+    given = {name_of(name, "resolver.local"): kind for name, kind in table.local.items()}
+    data = [said_at("resolver.data", read_record, text, ROOT) for text in table.data]
+    alone: dict[Name, list[Record]] = {}
+    for record in data:
+        if not any(record.name.is_below(each) for each in given):
+            alone.setdefault(record.name, []).append(record)
+    for owner, records in alone.items():
+        # What is said of the name is this, and the rest looked up, unless nobody else knows it.
+        above = next((each.kind for each in zones if owner.is_below(each.name)), "transparent")
+        zones.append(LocalZone(owner, above, records))
+    for origin, kind in given.items():
+        zones.append(LocalZone(origin, kind, [each for each in data if each.name.is_below(origin)]))
+    blocked: list[Name] = []
+    for path in table.block:
+        blocked += said_at("resolver.block", _read_blocked, path)
+    if not blocked:
+        return LocalZones(zones)
+    lists = said_at("resolver.allow_names", Blocklist, blocked, table.block_with, table.allow_names)
+    return LocalZones(zones, [lists])
+
+
+def _read_blocked(path: Path) -> list[Name]:
+    from sennit.names.resolver.localzones import read_blocklist
+
+    with open(path, encoding="utf-8") as lines:
+        return read_blocklist(lines, str(path))
 
 
 def _validator_of(table: ResolverTable) -> Any:  # Any: a Validator, which needs an extra

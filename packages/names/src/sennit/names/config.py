@@ -63,6 +63,7 @@ class SignTable(Table, kw_only=True, frozen=True):
         keys: Folder of its keys, which are made where there are none.
         algorithm: Of keys that are made.
         nsec3: Whether names are hashed in proofs of absence (NSEC3), not told (NSEC).
+        opt_out: Whether NSEC3 leaves out delegations that are not signed.
         ksk_lifetime: Days after which another key is begun with that the parent vouches for;
             left out, never.
         zsk_lifetime: Days after which another key is begun with that signs the zone; left out,
@@ -75,6 +76,7 @@ class SignTable(Table, kw_only=True, frozen=True):
         "ecdsap256sha256"
     )
     nsec3: bool = False
+    opt_out: bool = False
     ksk_lifetime: Annotated[float, Meta(gt=0)] | None = None
     zsk_lifetime: Annotated[float, Meta(gt=0)] | None = None
     validity: Annotated[float, Meta(ge=1, le=365)] = 14.0

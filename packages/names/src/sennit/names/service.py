@@ -10,9 +10,11 @@ Not here: what the keys of a configuration become (``assembling.py``), the serve
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import glob
 import logging
+import os
 import sqlite3
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -24,13 +26,16 @@ from sennit.core.service.tree import StartError
 from sennit.names.assembling import (
     access_of,
     cookies_of,
+    identity_of,
     keys_of,
     limits_of,
     name_of,
+    policy_of,
     primaries_of,
     resolver_of,
     said_at,
     targets_of,
+    upkeep_of,
 )
 from sennit.names.authority import Authority
 from sennit.names.client.stub import StubResolver
@@ -45,7 +50,6 @@ from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.notify import Notifier
 from sennit.names.transfer.outgoing import TransferOut
 from sennit.names.transfer.secondary import Secondaries, SecondaryZone
-from sennit.names.update.policy import Policy
 from sennit.names.update.update import UpdatableZone, Updates
 from sennit.names.zone.files import ZoneFiles, origin_of
 from sennit.names.zone.sqlite import SQLiteZones
@@ -57,14 +61,18 @@ if TYPE_CHECKING:
 
     from sennit.core.interfaces import IReactor
     from sennit.core.service.tree import ServiceContext
+    from sennit.names.client.lookups import Lookups
     from sennit.names.config import DNSConfig, SecondaryTable, ZoneTable
+    from sennit.names.dnssec.upkeep import ZoneUpkeep
     from sennit.names.message import Message
     from sennit.names.name import Name
+    from sennit.names.rdata import Rdata
     from sennit.names.request import Request
     from sennit.names.transfer.notify import Target
     from sennit.names.tsig import Key
     from sennit.names.zone.files import Reading
     from sennit.names.zone.sqlite import SQLiteZone
+    from sennit.names.zone.zone import Zone
 
 __all__ = ["DNSService", "build_dns", "sample_files", "try_dns"]
 
@@ -89,17 +97,23 @@ class DNSService(ServerService):
         self.zones = ZoneSet()
         self._files = ZoneFiles([str(each) for each in config.zones], folder=context.folder)
         self._tables = {name_of(name, "zone"): table for name, table in config.zone.items()}
+        self._at = {name_of(name, "zone"): f"zone.{name}" for name in config.zone}
         keys = keys_of(config)
+        self._policies = {
+            name_of(name, "zone"): policy_of(table.update, keys, f"zone.{name}.update")
+            for name, table in config.zone.items()
+        }
         self._secondaries = Secondaries()
         for name, table in config.secondary.items():
-            self._secondaries.add(self._secondary(name_of(name, "secondary"), table, keys))
+            made = self._secondary(name, table, keys)
+            said_at(f"secondary.{name}", self._secondaries.add, made)
         wanted = config.resolver
         if wanted is None and config.recursion:
             wanted = ResolverTable()
         self.resolver = None if wanted is None else resolver_of(wanted)
         self._forward_rules = {
             name_of(name, "secondary"): access_of(
-                each.forward_updates, f"secondary.{name}.forward_updates"
+                each.forward_updates, keys, f"secondary.{name}.forward_updates"
             )
             for name, each in config.secondary.items()
         }
@@ -110,6 +124,8 @@ class DNSService(ServerService):
         )
         self._notifier = self._make_notifier(keys)
         self._stub: StubResolver | None = None
+        self._upkeep: dict[Name, ZoneUpkeep] = {}
+        self._tasks: set[asyncio.Task[bool]] = set()
         self._database: SQLiteZones | None = None
         self._sources: list[SQLiteZone] = []
         self._opened = AsyncExitStack()
@@ -123,7 +139,7 @@ class DNSService(ServerService):
             Dispatcher(
                 self._authority,
                 self.resolver,
-                self._make_transfers(),
+                self._make_transfers(keys),
                 self._secondaries,
                 self._updates,
                 wanted.allow if wanted is not None else (),
@@ -132,7 +148,7 @@ class DNSService(ServerService):
             keys=keys,
             cookies=cookies_of(config),
             nsid=config.nsid.encode(),
-            identity=config.identity,
+            identity=identity_of(config),
             watch=QueryLog() if config.query_log else None,
             name=context.name,
         )
@@ -155,18 +171,18 @@ class DNSService(ServerService):
             )
 
     def _secondary(
-        self, origin: Name, table: SecondaryTable, keys: Mapping[Name, Key]
+        self, name: str, table: SecondaryTable, keys: Mapping[Name, Key]
     ) -> SecondaryZone:
-        at = f"secondary.{origin}"
+        at = f"secondary.{name}"
         return SecondaryZone(
-            origin,
+            name_of(name, "secondary"),
             primaries_of(table, keys, at),
             self.zones,
             path=table.file,
-            allow_notify=access_of(table.allow_notify, f"{at}.allow_notify"),
+            allow_notify=access_of(table.allow_notify, keys, f"{at}.allow_notify"),
         )
 
-    def _make_transfers(self) -> TransferOut:
+    def _make_transfers(self, keys: Mapping[Name, Key]) -> TransferOut:
         config = self._config
         single: dict[Name, AccessList] = {}
         tables: dict[str, Mapping[str, ZoneTable | SecondaryTable]] = {
@@ -177,10 +193,10 @@ class DNSService(ServerService):
             for name, table in some.items():
                 if table.transfer is not None:
                     at = f"{kind}.{name}.transfer"
-                    single[name_of(name, kind)] = access_of(table.transfer, at)
+                    single[name_of(name, kind)] = access_of(table.transfer, keys, at)
         return TransferOut(
             self.zones,
-            access_of(config.transfer, "transfer"),
+            access_of(config.transfer, keys, "transfer"),
             allow_for=single,
             history=lambda name: self._updates.history(name) or self._secondaries.history(name),
         )
@@ -205,13 +221,18 @@ class DNSService(ServerService):
             resolve=self._resolve,
         )
 
-    async def _resolve(self, name: Name) -> Sequence[str]:
-        """Addresses of a name server that is in no zone of ours."""
+    @property
+    def _lookups(self) -> Lookups:
+        """Who looks names up for us: the resolver that is here, else the system's servers."""
         if self.resolver is not None:
-            return await self.resolver.addresses(name)
+            return self.resolver
         if self._stub is None:
             self._stub = StubResolver()
-        return await self._stub.addresses(name)
+        return self._stub
+
+    async def _resolve(self, name: Name) -> Sequence[str]:
+        """Addresses of a name server that is in no zone of ours."""
+        return await self._lookups.addresses(name)
 
     async def _forward(self, request: Request) -> Message:
         """Pass an update on to the primary of a copy, for who may have that."""
@@ -232,8 +253,8 @@ class DNSService(ServerService):
             reading = await reactor.defer_to_thread(self._files.read)
             if reading.errors:
                 raise StartError(self.name, "\n".join(reading.errors), key="zones")
+            self._check_tables(reading)
             await self._take(reading, reactor)
-            self._check_tables()
             if self._config.sqlite is not None:
                 await self._open_database(self._config.sqlite)
             await self._secondaries.start()
@@ -246,23 +267,59 @@ class DNSService(ServerService):
         """Put zones that were read to use, with what belongs to them."""
         for zone in reading.zones:
             table = self._tables.get(zone.origin)
-            if table is not None and table.update:
-                at = f"zone.{zone.origin}.update"
-                policy = said_at(at, Policy, table.update)
-                path = self._files.paths()[zone.origin]
-                try:
-                    made = await reactor.defer_to_thread(UpdatableZone, zone, path, policy=policy)
-                except (DNSError, OSError) as error:
-                    raise StartError(self.name, str(error), key=at) from error
-                self._updates.add(made)
+            if table is not None and (table.update or table.sign is not None):
+                await self._make_changeable(zone, table, reactor)
         reading.put_into(self.zones)
 
-    def _check_tables(self) -> None:
-        for name in self._tables:
-            if name not in self.zones:
-                there = ", ".join(str(each.origin) for each in self.zones) or "none"
+    async def _make_changeable(self, zone: Zone, table: ZoneTable, reactor: IReactor) -> None:
+        at = self._at[zone.origin]
+        policy = self._policies[zone.origin]
+        # The file of a zone that is only signed is somebody's own, and stays as it is.
+        path = self._files.paths()[zone.origin] if table.update else None
+        try:
+            made = await reactor.defer_to_thread(UpdatableZone, zone, path, policy=policy)
+            self._updates.add(made)
+            if table.sign is not None:
+                upkeep = upkeep_of(made, table.sign, self._fetch_ds)
+                self._upkeep[zone.origin] = upkeep
+                await upkeep.prepare()
+        except (DNSError, OSError) as error:
+            key = f"{at}.sign" if table.sign is not None else f"{at}.update"
+            raise StartError(self.name, str(error), key=key) from error
+
+    async def _fetch_ds(self, origin: Name) -> Sequence[Rdata]:
+        """The DS records that the parent of a zone has."""
+        return (await self._lookups.lookup(origin, "DS")).rdatas
+
+    def _check_tables(self, reading: Reading) -> None:
+        """See that what was read fits what was said of it."""
+        self._check_copies(reading)
+        if self._config.zones and not reading.zones:
+            patterns = ", ".join(map(str, self._config.zones))
+            raise StartError(
+                self.name,
+                f"there is no zone file at {patterns}; one is named after its zone, such as "
+                "zones/example.org.zone",
+                key="zones",
+            )
+        read = [each.origin for each in reading.zones]
+        for name, at in self._at.items():
+            if self._secondaries.holds(name):
+                problem = f"{name} is a copy: say that in its table secondary"
+                raise StartError(self.name, problem, key=at)
+            if name not in read:
+                there = ", ".join(map(str, read)) or "none"
                 raise StartError(
-                    self.name, f"there is no zone {name}; there are: {there}", key=f"zone.{name}"
+                    self.name, f"there is no file of a zone {name}; there are: {there}", key=at
+                )
+
+    def _check_copies(self, reading: Reading) -> None:
+        for zone in reading.zones:
+            if self._secondaries.holds(zone.origin):
+                raise StartError(
+                    self.name,
+                    f"{zone.origin} has a zone file and is a copy of another server's, too",
+                    key="zones",
                 )
 
     async def _open_database(self, path: Path) -> None:
@@ -283,6 +340,8 @@ class DNSService(ServerService):
         """Accept, and tell others of our zones."""
         await super().begin()
         self._notifier.start()
+        for each in self._upkeep.values():
+            each.start()
         announce(self.server)
 
     async def prepare_reload(self) -> Callable[[], object] | None:
@@ -297,7 +356,13 @@ class DNSService(ServerService):
         reading = await current_reactor().defer_to_thread(files.read)
         if reading.errors:
             raise StartError(self.name, "\n".join(reading.errors), key="zones")
+        self._check_copies(reading)
         sources = [] if self._database is None else await self._database.zones()
+        signed = [
+            (self._upkeep[each.origin], each)
+            for each in reading.zones
+            if each.origin in self._upkeep and not self._tables[each.origin].update
+        ]
         reading.zones = [each for each in reading.zones if not self._updates.get(each.origin)]
         reading.removed = [each for each in reading.removed if not self._updates.get(each)]
 
@@ -305,6 +370,10 @@ class DNSService(ServerService):
             self._files = files
             reading.put_into(self.zones)
             self._put_sources(sources)
+            for upkeep, zone in signed:
+                task = asyncio.get_running_loop().create_task(upkeep.replace_data(zone))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             for zone in reading.zones:
                 _log.info("%s: zone %s, serial %d", self.name, zone.origin, zone.serial)
 
@@ -320,6 +389,12 @@ class DNSService(ServerService):
 
     async def _close(self) -> None:
         await self._notifier.aclose()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for each in self._upkeep.values():
+            await each.aclose()
         await self._secondaries.aclose()
         await self._updates.aclose()
         await self._opened.aclose()
@@ -336,13 +411,13 @@ def build_dns(config: DNSConfig, context: ServiceContext) -> DNSService:
 
 def try_dns(config: DNSConfig, urls: Sequence[str]) -> list[str]:
     """A look-up per endpoint."""
-    name = "localhost"
-    for pattern in config.zones:
-        for path in sorted(glob.glob(str(pattern))):
-            name = str(origin_of(path))
-            break
-    for each in config.secondary:
-        name = each
+    names = [
+        str(origin_of(path))
+        for pattern in config.zones
+        for path in sorted(glob.glob(str(pattern)))
+        if not os.path.basename(path).startswith(".")
+    ]
+    name = next(iter([*names, *config.secondary]), "localhost")
     rdtype = "A" if name == "localhost" else "SOA"
     found: list[str] = []
     for url in urls:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sennit.names.zone.node import Node
     from sennit.names.zone.zone import Zone
 
-__all__ = ["KeySet", "SigningPolicy", "ZoneSigner"]
+__all__ = ["MADE", "KeySet", "SigningPolicy", "ZoneSigner"]
 
 _RRSIG: Final = int(RRType.RRSIG)
 _NSEC: Final = int(RRType.NSEC)
@@ -54,7 +54,7 @@ _SOA: Final = int(RRType.SOA)
 _DNSKEY: Final = int(RRType.DNSKEY)
 _KEY_TYPES: Final = (_DNSKEY, int(RRType.CDS), int(RRType.CDNSKEY))
 """What is signed by the keys that the parent vouches for."""
-_MADE: Final = frozenset({_RRSIG, _NSEC, _NSEC3, _NSEC3PARAM, *_KEY_TYPES})
+MADE: Final = frozenset({_RRSIG, _NSEC, _NSEC3, _NSEC3PARAM, *_KEY_TYPES})
 """Types that are the signer's, whoever put them there."""
 _CHAINS: Final = frozenset({_RRSIG, _NSEC, _NSEC3})
 """Types that do not make a name one of the zone's own."""
@@ -203,8 +203,8 @@ class ZoneSigner:
             ZoneError: The zone would be none.
         """
         data = Changes(
-            [each for each in changes.removed if each.rdtype not in _MADE],
-            [each for each in changes.added if each.rdtype not in _MADE],
+            [each for each in changes.removed if each.rdtype not in MADE],
+            [each for each in changes.added if each.rdtype not in MADE],
         )
         after = zone.snapshot()
         after.apply(data)
@@ -265,6 +265,23 @@ class ZoneSigner:
         self._left = None
         return found
 
+    def sign_record(self, record: Record, now: float) -> list[Record]:
+        """The signatures of an RRset that is this one record."""
+        rrset = RRset(record.name, record.rdtype, record.ttl, [record.rdata], record.rdclass)
+        inception = int(now) - self.policy.skew
+        signers = self.keys.signers(record.rdtype)
+        self.made += len(signers)
+        return [
+            Record(
+                record.name,
+                _RRSIG,
+                record.ttl,
+                each.sign(rrset, inception, self.lasting(now)),
+                record.rdclass,
+            )
+            for each in signers
+        ]
+
     def lasting(self, now: float) -> int:
         """When a signature that is made now ends: seconds since 1970."""
         return int(now + self.policy.validity - self._chance() * self.policy.jitter)
@@ -319,7 +336,7 @@ class _Work:
         name = node.name
         for rdtype in signed:
             self._sign(name, node, rdtype, node.get(rdtype), again=rdtype in again)
-        for covered in _covered(node) - signed - _MADE:
+        for covered in _covered(node) - signed - MADE:
             self._drop(node.get_signatures(covered))
 
     def chain_signatures(self, key: bytes, node: Node | None) -> None:
@@ -332,7 +349,7 @@ class _Work:
     def is_due(self, key: bytes, node: Node) -> bool:
         """Whether signatures of a name end soon, lack, or are too many."""
         signed = self._signed_types(key, node)
-        if _covered(node) - signed - _MADE:
+        if _covered(node) - signed - MADE:
             return True
         for rdtype in signed | node.types & (_CHAIN_SIGNED | {*_KEY_TYPES}):
             rrset = node.get(rdtype)
@@ -356,7 +373,7 @@ class _Work:
         types = node.types
         if _NS in types and key != self._origin:
             return types & {_DS}
-        return types - _MADE
+        return types - MADE
 
     def _sign(
         self, name: Name, node: Node | None, rdtype: int, rrset: RRset | None, *, again: bool

@@ -144,6 +144,11 @@ class UpdatableZone:
         """The journal of a zone file."""
         return path.with_name(path.name + ".journal")
 
+    @property
+    def kept(self) -> bool:
+        """Whether its changes are on the disk, and there after a restart."""
+        return self._journal is not None
+
     def __repr__(self) -> str:
         zone = self.zone
         return f"<UpdatableZone {zone.origin} at {zone.serial}, {len(self._waiting)} wait>"

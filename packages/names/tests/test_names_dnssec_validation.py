@@ -42,6 +42,8 @@ real.wild TXT "y"
 alias CNAME www
 out CNAME www.other.test.
 into CNAME a.plain.test.
+*.into CNAME nothing.plain.test.
+*.over CNAME nothing.child.test.
 renamed DNAME other.test.
 b.ent A 192.0.2.3
 loop1 CNAME loop2
@@ -119,6 +121,18 @@ def test_an_alias_into_an_unsigned_zone_is_worth_what_that_is(tree: Tree) -> Non
     verdict = tree.judge("into.child.test")
     assert verdict.security is Security.INSECURE
     assert [link.security for link in verdict.links] == [Security.SECURE, Security.INSECURE]
+
+
+def test_a_wildcard_that_leads_to_an_absence_elsewhere_is_judged_link_by_link(tree: Tree) -> None:
+    """The proofs of both zones stand in one section, and one zone may have none."""
+    verdict = tree.judge("x.into.test")
+    assert verdict.security is Security.INSECURE, verdict
+    assert [link.security for link in verdict.links] == [Security.SECURE, Security.INSECURE]
+    verdict = tree.judge("x.over.test")
+    assert verdict.security is Security.SECURE, verdict
+    assert [link.zone for link in verdict.links] == [Name("test"), Name("child.test")]
+    for link in verdict.links:
+        assert all(each.name.is_below(link.zone or Name(".")) for each in link.proof)
 
 
 def without(rdtypes: set[int]) -> Callable[[Message], Message]:

@@ -185,6 +185,8 @@ class Answer:
         for (owner, rdtype), rrset in self.authority.items():
             if rdtype not in (_NSEC, _NSEC3, _SOA) or not owner.is_below(keys.zone):
                 continue
+            if rdtype == _SOA and owner != keys.zone:
+                continue  # of a zone beneath, which an alias led to and which may be unsigned
             signatures = self.signatures(rrset)
             if signatures and all(each.signer != keys.zone for each in signatures):
                 continue

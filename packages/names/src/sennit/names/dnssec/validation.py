@@ -313,11 +313,10 @@ class Validator:
                 f"{signer} does not prove that there is no {name} {type_text(rdtype)}",
                 ExtendedError.NSEC_MISSING,
             )
-        if fault is not None:
-            raise fault
+        # The proofs may be about an alias on the way, and this zone have none.
         zone = await self._around(name, rdtype, run)
         if zone.security is Security.SECURE:
-            raise ValidationError(
+            raise fault or ValidationError(
                 f"nothing signed by {zone.name} proves that there is no {name} {type_text(rdtype)}",
                 ExtendedError.RRSIGS_MISSING if answer.has_denial else ExtendedError.NSEC_MISSING,
             )

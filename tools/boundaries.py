@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -211,11 +212,15 @@ def _listed_names(tree: ast.Module) -> list[str] | None:
     return None
 
 
-def _sort_key(name: str) -> tuple[int, str]:
-    """CONSTANTS, then Classes, then the rest: the order that ruff keeps (RUF022)."""
+def _sort_key(name: str) -> tuple[int, list[tuple[str, int]]]:
+    """CONSTANTS, then Classes, then the rest: the order that ruff keeps (RUF022).
+
+    Numbers within names go by their value: ``Uint8`` before ``Uint16``.
+    """
+    parts = [(word, int(digits or -1)) for word, digits in re.findall(r"(\D+|^)(\d*)", name)]
     if len(name) > 1 and name.isupper():
-        return 0, name
-    return (1, name) if name[:1].isupper() else (2, name)
+        return 0, parts
+    return (1, parts) if name[:1].isupper() else (2, parts)
 
 
 def unlisted(path: Path) -> Problems:

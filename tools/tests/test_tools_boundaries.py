@@ -97,6 +97,7 @@ def test_a_core_that_does_not_exist_yet_or_is_capped_is_refused(
             '__all__ = ["LIMIT", "Alpha", "beta"]\nLIMIT = 1\nclass Alpha: ...\ndef beta(): ...\n',
             "",
         ),
+        ('__all__ = ["A8", "A16"]\nclass A8: ...\nclass A16: ...\n', ""),
         ('__all__ = ["beta", "Alpha"]\nclass Alpha: ...\ndef beta(): ...\n', "not sorted"),
         ('__all__ = ["Alpha"]\nclass Alpha: ...\ndef beta(): ...\n', "beta is public"),
         ('__all__ = ["Alpha", "Alpha"]\nclass Alpha: ...\n', "repeats"),

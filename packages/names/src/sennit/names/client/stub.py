@@ -34,7 +34,15 @@ from sennit.names.client.reverse import address_of
 from sennit.names.client.servers import Server, server_from_text
 from sennit.names.client.sharing import Shared
 from sennit.names.client.special import special_rdatas
-from sennit.names.codes import Rcode, RRClass, RRType, class_from_text, type_from_text, type_text
+from sennit.names.codes import (
+    ExtendedError,
+    Rcode,
+    RRClass,
+    RRType,
+    class_from_text,
+    type_from_text,
+    type_text,
+)
 from sennit.names.edns import EDNS
 from sennit.names.errors import (
     DNSProtocolError,
@@ -406,7 +414,8 @@ class StubResolver(Lookups):
 
         verdict = await validator.validate(message, question, fetch)
         if verdict.security == Security.BOGUS:
-            raise ValidationError(f"{question}: the answer is bogus: {verdict.reason}")
+            code = ExtendedError.DNSSEC_BOGUS if verdict.info_code is None else verdict.info_code
+            raise ValidationError(f"{question}: the answer is bogus: {verdict.reason}", code)
         return verdict.security == Security.SECURE
 
     async def _ask(self, question: Question) -> Message:

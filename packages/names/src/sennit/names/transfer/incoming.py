@@ -76,6 +76,7 @@ class TransferIn:
         id: Id of the question; ``None`` where who carries it looks at ids.
         rdclass: Class of the zone.
         limits: How much it may bring.
+        keep: Is given each record of a whole zone, SOA first, in the place of `records`.
 
     Attributes:
         outcome: What it brought, once it is finished.
@@ -98,6 +99,7 @@ class TransferIn:
         id: int | None = None,  # noqa: A002 - the RFC's word
         rdclass: int = int(RRClass.IN),
         limits: TransferLimits | None = None,
+        keep: Callable[[Record], object] | None = None,
     ) -> None:
         if incremental and serial is None:
             raise DNSUsageError("differences are from a version: give the serial")
@@ -107,6 +109,7 @@ class TransferIn:
         self.outcome: Outcome | None = None
         self.records: list[Record] = []
         self.changes: list[Changes] = []
+        self._keep = self.records.append if keep is None else keep
         self.soa: Record | None = None
         self._udp = udp
         self._id = id
@@ -243,13 +246,12 @@ class TransferIn:
 
     def _second(self, record: Record) -> None:
         assert self.soa is not None
-        self.records.append(self.soa)
         if self.incremental and record.rdtype == _SOA and serial_of(record) != self._last:
             self._at = self.serial or 0
-            self.records.clear()
             self._count_one(record)
             self._removing_begins(record)
             return
+        self._keep(self.soa)
         self._step = self._whole
         self._whole(record)
 
@@ -260,7 +262,7 @@ class TransferIn:
                 raise self._bad("the last SOA is not the first one", "RFC 5936 §2.2")
             self.outcome = Outcome.WHOLE
             return
-        self.records.append(record)
+        self._keep(record)
 
     def _removing_begins(self, record: Record) -> None:
         if serial_of(record) != self._at:

@@ -28,7 +28,7 @@ from sennit.names.client.udp import exchange_udp
 from sennit.names.codes import Opcode, Rcode, RRType, rcode_text
 from sennit.names.edns import EDNS, Option
 from sennit.names.errors import DNSError, DNSUsageError, TransferError
-from sennit.names.message import AA, TC, Message
+from sennit.names.message import AA, TC, Message, Record
 from sennit.names.rdata.basic import SOA
 from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.copyfile import Copy, load_copy, save_checked, save_copy
@@ -37,8 +37,8 @@ from sennit.names.transfer.notify import is_news
 from sennit.names.transfer.primary import ZoneStatus
 from sennit.names.transfer.serial import newer, serial_of
 from sennit.names.update.history import Entry, History
+from sennit.names.zone.builder import Builder
 from sennit.names.zone.rules import FROM_OTHERS
-from sennit.names.zone.zone import Zone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from sennit.names.request import Request
     from sennit.names.transfer.primary import Primary
     from sennit.names.zone.rules import ZoneLimits
+    from sennit.names.zone.zone import Changes, Zone
     from sennit.names.zone.zoneset import ZoneSet
 
 __all__ = ["Secondaries", "SecondaryZone"]
@@ -376,24 +377,36 @@ class SecondaryZone:
     # ── transfers ─────────────────────────────────────────────────────────────
 
     async def _transfer(self, primary: Primary) -> None:
-        zone = self._zone
-        if zone is not None:
+        if self._zone is not None:
             try:
-                transfer = TransferIn(
-                    self.origin, zone.serial, incremental=True, limits=self._limits
-                )
-                await self._take(await self._receive(primary, transfer))
+                await self._fetch(primary, incremental=True)
             except DNSError as error:
                 # Whatever it was: the whole zone is asked for, which must be right.
                 _log.info("%s: no differences from %s: %s", self.origin, primary.server, error)
             else:
                 return
-        serial = self.serial
-        await self._take(
-            await self._receive(primary, TransferIn(self.origin, serial, limits=self._limits))
-        )
+        await self._fetch(primary, incremental=False)
 
-    async def _receive(self, primary: Primary, transfer: TransferIn) -> TransferIn:
+    async def _fetch(self, primary: Primary, *, incremental: bool) -> None:
+        # Records are packed as they come: a million of them as objects would be much to keep,
+        # and to forget in one go.
+        builder = Builder(self.origin, limits=self._zone_limits)
+
+        def keep(record: Record) -> None:
+            name = record.name
+            builder.add(name.wire, name.key, record.rdtype, record.ttl, record.rdata.wire)
+
+        transfer = TransferIn(
+            self.origin, self.serial, incremental=incremental, limits=self._limits, keep=keep
+        )
+        await self._receive(primary, transfer)
+        if transfer.outcome is Outcome.WHOLE:
+            await self._replace(await self._in_thread(builder.finish))
+        elif transfer.outcome is Outcome.CHANGES:
+            await self._follow(transfer.changes)
+        _log.info("%s: serial %d", self.origin, self.serial or 0)
+
+    async def _receive(self, primary: Primary, transfer: TransferIn) -> None:
         reactor = self._reactor
         messages = self._client(primary).converse(
             transfer.query(),
@@ -408,34 +421,28 @@ class SecondaryZone:
             finally:
                 await messages.aclose()
         transfer.receive_eof()
-        return transfer
 
-    async def _take(self, transfer: TransferIn) -> None:
-        """Put what a transfer brought in the place of the copy."""
-        if transfer.outcome is Outcome.CURRENT:
-            return
-        old = self._zone
-        if transfer.outcome is Outcome.CHANGES and old is not None:
-            for changes in transfer.changes:
-                old.apply(changes, limits=self._zone_limits)
-                entry = Entry.of(changes)
-                if entry is not None:
-                    self.history.append(entry)
-                await asyncio.sleep(0)
-            self._later("write", self._write_delay, self._write_soon)
-        else:
-            # Long work of the processor: not in the loop's thread.
-            zone = await self._in_thread(
-                Zone.from_records, self.origin, transfer.records, limits=self._zone_limits
-            )
-            self.history.clear()
-            if old is not None:
-                zone.on_change.extend(old.on_change)
-            self._zone = zone
-            self._zones.replace(zone)
-            self._there.set()
-            await self._write()
-        _log.info("%s: serial %d", self.origin, self.serial or 0)
+    async def _follow(self, differences: list[Changes]) -> None:
+        """Make the changes that a primary has made."""
+        zone = self._zone
+        assert zone is not None  # from which version would differences be else?
+        for changes in differences:
+            zone.apply(changes, limits=self._zone_limits)
+            entry = Entry.of(changes)
+            if entry is not None:
+                self.history.append(entry)
+            await asyncio.sleep(0)
+        self._later("write", self._write_delay, self._write_soon)
+
+    async def _replace(self, zone: Zone) -> None:
+        """Put another copy in the place of the one there is."""
+        self.history.clear()
+        if self._zone is not None:
+            zone.on_change.extend(self._zone.on_change)
+        self._zone = zone
+        self._zones.replace(zone)
+        self._there.set()
+        await self._write()
 
     async def _confirmed(self, expire: int | None) -> None:
         """A primary says that the copy is right."""

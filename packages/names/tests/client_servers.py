@@ -10,6 +10,7 @@ from sennit.names.message import AA, RA, Message, Record
 from sennit.names.name import Name
 from sennit.names.presentation import tokens_of
 from sennit.names.rdata import parse_rdata
+from sennit.names.rdata.basic import CNAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,9 @@ def zone_answers(*texts: str, soa: str = "") -> Callable[[Message], Message]:
             reply.answers += found
             if not found or found[0].rdtype == question.rdtype:
                 break
-            name = found[0].rdata.target  # type: ignore[attr-defined]  # a CNAME's
+            alias = found[0].rdata
+            assert isinstance(alias, CNAME)
+            name = alias.target
         if not any(each.rdtype == question.rdtype for each in reply.answers):
             if not any(each.name == name for each in known):
                 reply.rcode = 3
@@ -95,7 +98,7 @@ class FakeServer:
         made = make(query)
         if made is None:
             return []
-        several = made if isinstance(made, list) else [made]
+        several: list[Message | bytes] = made if isinstance(made, list) else [made]
         return [each if isinstance(each, bytes) else each.to_wire() for each in several]
 
 

@@ -16,6 +16,7 @@ from sennit.names.codes import OptionCode, Rcode
 from sennit.names.edns import EDNS, Option
 from sennit.names.errors import LookupTimeoutError, TSIGError, UnreachableError
 from sennit.names.message import TC, Message
+from sennit.names.rdata.tsig import TSIG
 from sennit.names.tsig import Key, sign
 
 if TYPE_CHECKING:
@@ -222,7 +223,9 @@ OTHER = Key("client.example", b"another secret of the same name!")
 
 
 def signed(asked: Message, key: Key = KEY) -> bytes:
-    mac = asked.tsig.rdata.mac if asked.tsig is not None else b""  # type: ignore[attr-defined]  # a TSIG's
+    assert asked.tsig is not None
+    assert isinstance(asked.tsig.rdata, TSIG)
+    mac = asked.tsig.rdata.mac
     return sign(ANSWERS(asked).to_wire(), key, int(time.time()), request_mac=mac)[0]
 
 

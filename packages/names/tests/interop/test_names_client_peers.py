@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,8 @@ import trustme
 
 from packages.names.tests.interop.peers import Daemon, Peers, free_port, program
 from sennit.core import ClientTLS
+from sennit.names.client.digging import parse_arguments
+from sennit.names.client.digrun import Digger
 from sennit.names.client.exchange import Upstream
 from sennit.names.client.stream import StreamClient, TLSProfile, public_key_pin
 from sennit.names.client.stub import StubResolver
@@ -110,8 +113,6 @@ async def test_what_does_not_fit_a_datagram_comes_over_tcp(
 
 
 async def test_many_questions_at_once_over_one_connection(servers: dict[str, Daemon]) -> None:
-    import asyncio
-
     daemon = servers["named"]
     async with StreamClient((daemon.host, daemon.port)) as client:
         answers = await asyncio.gather(
@@ -287,18 +288,17 @@ async def test_a_secondary_is_told(peers: Peers) -> None:
 # ── dig ───────────────────────────────────────────────────────────────────────
 
 
-def both(daemon: Daemon, *words: str) -> tuple[str, str, int, int]:
+async def both(daemon: Daemon, *words: str) -> tuple[str, str, int, int]:
     """What `sennit dig` and dig print, made alike, and their statuses."""
     given = [f"@{daemon.host}", "-p", str(daemon.port), *words]
-    texts: list[str] = []
-    statuses: list[int] = []
-    for tool in ([program("sennit"), "dig"], [program("dig")]):
-        done = subprocess.run(
-            [*tool, *given], capture_output=True, text=True, timeout=20, check=False
-        )
-        texts.append(alike(done.stdout))
-        statuses.append(done.returncode)
-    return texts[0], texts[1], statuses[0], statuses[1]
+    said: list[str] = []
+    status = await Digger(said.append, given).run(parse_arguments(given))
+    process = await asyncio.create_subprocess_exec(
+        program("dig"), *given, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    ours = "".join(line + "\n" for line in said)
+    return alike(ours), alike(out.decode()), status, process.returncode or 0
 
 
 def alike(text: str) -> str:
@@ -347,8 +347,8 @@ def alike(text: str) -> str:
         "www.example.org +keepopen +tcp text.example.org txt +tcp",
     ],
 )
-def test_sennit_dig_prints_what_dig_prints(words: str, servers: dict[str, Daemon]) -> None:
-    ours, theirs, status, expected = both(servers["named"], *words.split(" "))
+async def test_sennit_dig_prints_what_dig_prints(words: str, servers: dict[str, Daemon]) -> None:
+    ours, theirs, status, expected = await both(servers["named"], *words.split(" "))
     assert ours == theirs
     assert status == expected
 

@@ -33,7 +33,7 @@ from sennit.core.interfaces import Interface
 from sennit.core.plugin import UnknownPluginError, find, installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from typing import Self
 
     from sennit.core.reactor.base import Reactor
@@ -294,7 +294,7 @@ _by_system: ContextVar[bool] = ContextVar("sennit_names_by_system", default=Fals
 
 
 @contextmanager
-def by_system() -> Iterator[None]:
+def by_system() -> Generator[None, None, None]:
     """In this block, and in what it begins, names are looked up by the system.
 
     For resolvers, which cannot look up the names of their own servers.

@@ -338,8 +338,8 @@ def _subnet(here: Dig, on: bool, value: str | None) -> None:
     if not value:
         raise DNSUsageError("+subnet needs an address: +subnet=192.0.2.0/24, +subnet=0/0")
     address, slash, bits = value.partition("/")
-    if address == "0":
-        address = "0.0.0.0"
+    if address == "0":  # +subnet=0: let nobody be told whom the answer is for
+        address, slash, bits = "0.0.0.0", "/", bits or "0"
     most = 128 if ":" in address else 32
     length = _number(bits, "a number of bits", most) if slash else most
     here.options.append(ClientSubnet(address, length).option())

@@ -153,7 +153,8 @@ def _data(record: Record, style: Style) -> str:
     text = rdata.to_text()
     if style.multiline and len(text) > 80:
         words = text.split(" ")
-        lines, line = [], ""
+        lines: list[str] = []
+        line = ""
         for word in words:
             if line and len(line) + len(word) > 56:
                 lines.append(line)

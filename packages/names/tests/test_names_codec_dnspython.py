@@ -1,4 +1,7 @@
-"""Ours and dnspython on the same records: octets of either are read by the other, and text."""
+"""Ours and dnspython on the same records: octets of either are read by the other, and text.
+
+What is made is the same in every run, since what is odd to the other side is its own affair.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,7 @@ def test_both_read_and_write_the_examples_alike(mnemonic: str) -> None:
 
 @pytest.mark.parametrize("mnemonic", BOTH)
 def test_both_read_and_write_what_is_made_alike(mnemonic: str) -> None:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20, deadline=None, derandomize=True)
     @given(made(mnemonic))
     def check(rdata: Rdata) -> None:
         compare(mnemonic, rdata, odd=True)
@@ -95,7 +98,7 @@ def test_both_read_and_write_what_is_made_alike(mnemonic: str) -> None:
     check()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(NAMES, EVERY), max_size=6), NAMES)
 def test_both_read_each_others_messages(records: list[tuple[Name, Rdata]], asked: Name) -> None:
     """Compressed by either side."""
@@ -106,7 +109,7 @@ def test_both_read_each_others_messages(records: list[tuple[Name, Rdata]], asked
         answers=[
             Record(name, rdata.rdtype, 60, rdata)
             for name, rdata in records
-            if type_text(rdata.rdtype) not in STRICTER
+            if type_text(rdata.rdtype) not in {*STRICTER, "ISDN"}
         ],
         edns=EDNS(options=[Option(65001, b"x")], dnssec_ok=True),
     )

@@ -329,7 +329,7 @@ def test_data_that_would_not_fit_a_record_is_refused() -> None:
 
 @pytest.fixture
 def private() -> Iterator[type[Rdata]]:
-    from sennit.names.rdata import _classes, readers
+    from sennit.names.rdata.registry import _classes, readers
 
     @register
     class Place(Rdata, rdtype=65281):

@@ -15,9 +15,11 @@ from typing import Final
 from sennit.names.errors import PresentationError
 
 __all__ = [
+    "EDE",
     "META_TYPES",
     "ExtendedError",
     "Opcode",
+    "OptionCode",
     "RRClass",
     "RRType",
     "Rcode",

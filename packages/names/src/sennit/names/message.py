@@ -26,7 +26,7 @@ from sennit.names.edns import EDNS
 from sennit.names.errors import DNSUsageError, MessageFormatError
 from sennit.names.name import Name, read_name
 from sennit.names.rdata import GenericRdata, Rdata, read_rdata
-from sennit.names.rdata import readers as _readers
+from sennit.names.rdata.registry import readers
 from sennit.names.wire import Writer
 
 if TYPE_CHECKING:
@@ -423,7 +423,7 @@ class Message:
             if position > size:
                 raise MessageFormatError("a record that is cut off", rule="RFC 1035 §4.1.3")
             rdata: Rdata
-            reader = _readers.get(rdtype)
+            reader = readers.get(rdtype)
             if reader is not None and length:
                 rdata = reader(wire, behind, position, names)
             elif rdtype == _OPT:

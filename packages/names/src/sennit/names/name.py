@@ -21,7 +21,7 @@ from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["MAX_LABEL", "MAX_NAME", "MAX_POINTERS", "ROOT", "Name", "read_name"]
+__all__ = ["MAX_LABEL", "MAX_NAME", "MAX_POINTERS", "ROOT", "Name", "read_name", "trusted"]
 
 MAX_NAME: Final = 255
 """Octets of a name, length octets included (RFC 1035 §2.3.4)."""

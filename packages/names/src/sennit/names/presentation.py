@@ -27,6 +27,7 @@ __all__ = [
     "packed_address",
     "printable",
     "quoted",
+    "seconds_from_text",
     "split",
     "tokens_of",
     "unescape",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sennit.names.presentation import Tokens
     from sennit.names.rdata.fields import Field
 
-__all__ = ["GenericRdata", "Rdata"]
+__all__ = ["Canonical", "GenericRdata", "Rdata", "RdataMeta", "Uncompressed", "cut_off"]
 
 MAX_DATA: Final = 0xFFFF
 """Octets of the data of one record (RDLENGTH)."""

@@ -11,6 +11,7 @@ from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationE
 from sennit.names.name import Name, read_name
 from sennit.names.presentation import address_text, packed_address
 from sennit.names.rdata.base import Rdata, cut_off
+from sennit.names.rdata.codecs import decoded, encoded
 from sennit.names.rdata.fields import (
     ALGORITHMS,
     Base64,
@@ -20,8 +21,6 @@ from sennit.names.rdata.fields import (
     Tag,
     Uint8,
     Uint16,
-    decoded,
-    encoded,
 )
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
 from sennit.names.presentation import address_text, packed_address
 from sennit.names.rdata.base import Rdata, cut_off
+from sennit.names.rdata.codecs import decoded
 from sennit.names.rdata.fields import (
     CompressedName,
     IPv4,
@@ -17,7 +18,6 @@ from sennit.names.rdata.fields import (
     MaybeText,
     Mnemonic,
     Text,
-    decoded,
 )
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from sennit.names.dnssec.validation import Validator
 from sennit.names.message import AA, QR, Message, Question, Record, RRset
 from sennit.names.name import Name
 from sennit.names.presentation import Tokens, split
-from sennit.names.rdata import parse_rdata
+from sennit.names.rdata import parse_rdata, rdata_from_wire
+from sennit.names.rdata.address import A
 from sennit.names.rdata.alias import DNAME
 from sennit.names.rdata.basic import CNAME
 from sennit.names.rdata.dnssec import NSEC, NSEC3, NSEC3PARAM, RRSIG
@@ -31,7 +32,18 @@ if TYPE_CHECKING:
     from sennit.names.dnssec.verdict import Verdict
     from sennit.names.rdata import Rdata
 
-__all__ = ["NOW", "SignedZone", "Tree"]
+__all__ = [
+    "DENYING",
+    "KINDS",
+    "NOW",
+    "WWW",
+    "SignedZone",
+    "Tree",
+    "changed",
+    "grow",
+    "unsigned",
+    "without",
+]
 
 NOW = 1_800_000_000
 """The wall clock of these tests, in seconds."""
@@ -329,3 +341,69 @@ class Tree:
                 message, Question(Name(name), number), self.fetch
             )
         )
+
+
+# ── what the tests have in common ──────────────────────────────────────────────
+
+WWW = """
+www A 192.0.2.1
+www A 192.0.2.2
+*.wild TXT "x"
+real.wild TXT "y"
+alias CNAME www
+out CNAME www.other.test.
+into CNAME a.plain.test.
+*.into CNAME nothing.plain.test.
+*.over CNAME nothing.child.test.
+renamed DNAME other.test.
+b.ent A 192.0.2.3
+loop1 CNAME loop2
+loop2 CNAME loop1
+"""
+KINDS = {"nsec": None, "nsec3": (b"\xaa\xbb", 3)}
+
+
+def grow(kind: str = "nsec", **named: object) -> Tree:
+    """``test.``, with zones beneath it that are signed, not signed, and signed without a DS."""
+    nsec3 = KINDS[kind]
+    return Tree(
+        SignedZone("test", WWW, nsec3=nsec3, **named),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # passed through
+        SignedZone("child.test", WWW, nsec3=nsec3),
+        SignedZone("other.test", WWW),
+        SignedZone("plain.test", "a A 192.0.2.9", signed=False),
+        SignedZone("island.test", WWW),
+        SignedZone("deep.child.test", WWW, nsec3=nsec3),
+        missing=["island.test"],
+    )
+
+
+DENYING = {int(RRType.NSEC), int(RRType.NSEC3)}
+
+
+def without(rdtypes: set[int]) -> Callable[[Message], Message]:
+    """Leaves records of these types, and their signatures, out of answers."""
+
+    def edit(message: Message) -> Message:
+        for section in (message.answers, message.authority):
+            section[:] = [
+                each
+                for each in section
+                if each.rdtype not in rdtypes
+                and not (isinstance(each.rdata, RRSIG) and each.rdata.type_covered in rdtypes)
+            ]
+        return message
+
+    return edit
+
+
+def unsigned(message: Message) -> Message:
+    """Leaves all signatures out."""
+    return without({RRType.RRSIG})(message)
+
+
+def changed(message: Message) -> Message:
+    """Puts another address in the place of each."""
+    for record in message.answers:
+        if isinstance(record.rdata, A):
+            record.rdata = rdata_from_wire(RRType.A, bytes((203, 0, 113, 66)))
+    return message

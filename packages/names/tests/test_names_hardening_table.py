@@ -12,7 +12,10 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 TABLE = (HERE / "HARDENING.md").read_text(encoding="utf-8")
-LINES = [f"dns-{at}" for at in (1, 2, 3, 5, 13)]
+LINES = [
+    *(f"dns-{at}" for at in range(1, 15)),
+    *(f"fault-{at}" for at in (3, 4, 6, 7, 8, 10, 12, 15, 18)),
+]
 """Lines that have to have a row."""
 
 

@@ -82,8 +82,8 @@ def _run(count: int, *, asked: bool, times: int) -> None:
             quick(wire, 512, None)
 
 
-asked = Benchmark("names_quick_asked", operations=10 * QUERIES)
-unheard = Benchmark("names_quick_unheard", operations=2 * QUERIES)
+asked = Benchmark("names_quick_asked", operation="query", operations=10 * QUERIES)
+unheard = Benchmark("names_quick_unheard", operation="query", operations=2 * QUERIES)
 
 
 @asked.code("10 names")

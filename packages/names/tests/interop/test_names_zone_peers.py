@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import socket
@@ -9,18 +10,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from packages.names.tests.interop.peers import Daemon, Peers, run_tool
+from packages.names.tests.interop.peers import Daemon, Peers, dig, drill, kdig, run_tool
 from sennit.names import EDNS, Message, Name, Record, RRType
 from sennit.names.authority import Authority
 from sennit.names.codes import type_text
-from sennit.names.message import AA, QR
+from sennit.names.message import AA, AD, CD, QR
 from sennit.names.request import Request
+from sennit.names.server import DNSServer
+from sennit.names.serving.listening import serve_dns
 from sennit.names.zone.writer import write_zone, zone_lines
 from sennit.names.zone.zonefile import read_zone
 from sennit.names.zone.zoneset import ZoneSet
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sennit.names.zone.zone import Zone
 
 pytestmark = pytest.mark.interop
 
@@ -254,6 +259,70 @@ def test_signed_zones_are_answered_as_others_answer_them(
     assert not wrong, f"{len(wrong)}\n" + "\n\n".join(wrong[:4])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param((), id="nsec"),
+        pytest.param(("-n", "-t", "5", "-s", "beef"), id="nsec3"),
+        pytest.param(("-n", "-p", "-t", "0"), id="opt-out"),
+    ],
+)
+async def test_unbound_takes_our_proofs(
+    peers: Peers, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Nothing that our server says of signed zones is bogus to a validating resolver."""
+    luck = random.Random(3)
+    zones: list[Zone] = []
+    clauses: list[str] = []
+    anchors: list[str] = []
+    names: list[str] = []
+    for number in range(3):
+        origin = f"v{number}.test."
+        folder = tmp_path / f"zone{number}"
+        folder.mkdir()
+        signed = sign(folder, origin, random_zone(origin, luck), *words)
+        zone = read_zone(signed.splitlines(), origin)
+        zones.append(zone)
+        keys = zone.rrset(zone.origin, RRType.DNSKEY)
+        assert keys is not None
+        anchors += [f' trust-anchor: "{origin} DNSKEY {each}"' for each in keys.rdatas]
+        names += random_names(origin, luck, 15)
+    server = DNSServer(Authority(zones))
+    async with serve_dns(server, "127.0.0.1", 0) as running:
+        clauses += [
+            f'stub-zone:\n name: "{zone.origin}"\n stub-addr: 127.0.0.1@{running.port}\n'
+            for zone in zones
+        ]
+        daemon = await asyncio.to_thread(
+            peers.unbound,
+            server="\n".join(
+                [
+                    *anchors,
+                    ' local-zone: "test." transparent',
+                    ' module-config: "validator iterator"',
+                ]
+            ),
+            extra="".join(clauses),
+        )
+        ask = Asker(daemon)
+        seen: list[int] = []
+        for name in names:
+            for rdtype in luck.sample(ASKED, 2):
+                query = Message.query(
+                    Name(name), rdtype, id=luck.randrange(65536), edns=EDNS(1232, dnssec_ok=True)
+                )
+                answer = await asyncio.to_thread(ask, query)
+                # Aliases and delegations into nowhere are no fault of ours; bogus is (CD asks
+                # for it all the same).
+                if answer.rcode == 2:
+                    query.flags |= CD
+                    again = await asyncio.to_thread(ask, query)
+                    assert again.rcode == 2, f"{name} {type_text(rdtype)} is bogus"
+                seen.append(answer.flags & AD)
+        ask.close()
+    assert sum(1 for each in seen if each) > 20
+
+
 RICH = """\
 $ORIGIN rich.example.
 $TTL 1h
@@ -278,6 +347,28 @@ $GENERATE 1-3 host-${0,2,d} A 192.0.2.$
 $ORIGIN deep.rich.example.
 x.y TXT z
 """
+
+
+async def test_the_tools_print_our_answers() -> None:
+    """Plain ones, referrals, aliases and absence, by dig, kdig and drill."""
+    zone = read_zone(RICH.splitlines())
+    async with serve_dns(DNSServer(Authority([zone])), "127.0.0.1", 0) as running:
+        where = ("127.0.0.1", running.port)
+        for tool in (dig, kdig, drill):
+            found = await asyncio.to_thread(tool, where, "MAIL.rich.example", "AAAA")
+            assert found.data == ["2001:db8::2"]
+            assert "aa" in found.flags
+            found = await asyncio.to_thread(tool, where, "q.wild.rich.example", "A")
+            assert [each.type for each in found.answer] == ["CNAME", "A"]
+            found = await asyncio.to_thread(tool, where, "x.sub.rich.example", "A")
+            assert not found.answer
+            assert [each.data for each in found.authority] == ["ns.sub.rich.example."]
+            assert [each.data for each in found.additional] == ["192.0.2.4"]
+            found = await asyncio.to_thread(tool, where, "nope.rich.example", "A")
+            assert found.status == "NXDOMAIN"
+            assert found.authority[0].ttl == 300
+            found = await asyncio.to_thread(tool, where, "q.dn.rich.example", "A")
+            assert [each.type for each in found.answer] == ["DNAME", "CNAME"]
 
 
 def checkers(path: Path) -> list[tuple[str, ...]]:

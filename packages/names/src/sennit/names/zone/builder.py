@@ -22,7 +22,7 @@ from sennit.names.zone.zone import Zone
 if TYPE_CHECKING:
     from sennit.names.name import Name
 
-__all__ = ["MAX_PROBLEMS", "Builder", "raise_problems"]
+__all__ = ["MAX_PROBLEMS", "Builder", "add_non_terminals", "raise_problems"]
 
 MAX_PROBLEMS: Final = 20
 """Problems of a zone that are told in one go."""

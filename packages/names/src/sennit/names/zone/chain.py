@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sennit.names.zone.node import Node
 
-__all__ = ["Chain", "Parameters", "sort_key"]
+__all__ = ["Chain", "Parameters", "parameters_of", "sort_key"]
 
 NSEC3PARAM: Final = 51
 

@@ -13,12 +13,20 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from sennit.names.codes import META_TYPES, RRType, type_text
-from sennit.names.errors import DNSError, ZoneError
+from sennit.names.errors import ZoneError
 from sennit.names.name import Name, trusted
 from sennit.names.rdata import rdata_from_wire
 from sennit.names.zone.node import RRSIG, Node, pack, raw_rdatas, set_id, set_ttl
 
-__all__ = ["FROM_OTHERS", "Draft", "Problem", "ZoneLimits"]
+__all__ = [
+    "FROM_OTHERS",
+    "Draft",
+    "Problem",
+    "ZoneLimits",
+    "identity",
+    "is_within",
+    "may_hold",
+]
 
 CNAME: Final = int(RRType.CNAME)
 DNAME: Final = int(RRType.DNAME)
@@ -213,15 +221,3 @@ class Draft:
                 for which, (ttl, rdatas) in self.sets.items()
             ),
         )
-
-
-def checked_data(rdtype: int, rdata: bytes) -> bytes:
-    """The data, if they are some of their type.
-
-    Raises:
-        ZoneError: They are not.
-    """
-    try:
-        return rdata_from_wire(rdtype, rdata).wire
-    except DNSError as error:
-        raise ZoneError(f"no data of type {type_text(rdtype)}: {error}") from error

@@ -19,9 +19,22 @@ from sennit.names.resolver.entries import CNAME_TYPE, DNAME_TYPE, Kind
 if TYPE_CHECKING:
     from sennit.names.name import Name
     from sennit.names.resolver.entries import Entry
+    from sennit.names.resolver.localzones import LocalAnswer
 
-__all__ = ["Found", "compose", "reason_option", "records_of"]
+__all__ = [
+    "DROPPED",
+    "Found",
+    "addressed",
+    "compose",
+    "error_to",
+    "local_to",
+    "reason_option",
+    "records_of",
+    "reply_to",
+]
 
+DROPPED: Final = -1
+"""In a response code's place: there is no answer."""
 _RRSIG: Final = int(RRType.RRSIG)
 _SOA: Final = int(RRType.SOA)
 _LONGEST_REASON: Final = 120
@@ -131,3 +144,37 @@ def records_of(
 
 def _aged(record: Record, ttl: int) -> Record:
     return Record(record.name, record.rdtype, min(ttl, record.ttl), record.rdata, record.rdclass)
+
+
+def reply_to(question: Question, flags: int, rcode: int = 0) -> Message:
+    """An empty answer."""
+    return Message(0, questions=[question]).reply(rcode, RA | RD | flags)
+
+
+def error_to(question: Question, flags: int, rcode: int, reason: int) -> Message:
+    """An answer that says that there is none, and why."""
+    message = reply_to(question, flags, int(rcode))
+    message.edns = EDNS(options=[reason_option(int(reason), "")])
+    return message
+
+
+def local_to(local: LocalAnswer, question: Question, flags: int) -> Message:
+    """What a local zone says; `DROPPED` for its code where there is to be no answer."""
+    if local.rcode is None:
+        message = reply_to(question, flags)
+        message.rcode = DROPPED
+        return message
+    message = reply_to(question, flags, local.rcode)
+    message.answers = local.answers
+    message.authority = local.authority
+    if local.blocked:
+        message.edns = EDNS(options=[reason_option(int(ExtendedError.BLOCKED), "")])
+    return message
+
+
+def addressed(message: Message, query: Message) -> Message:
+    """The answer under the query's id, its question in the query's letters."""
+    message.id = query.id
+    message.flags = message.flags & ~RD | query.flags & RD
+    message.questions = query.questions
+    return message

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sennit.names.resolver.limits import ResolverLimits
     from sennit.names.resolver.querying import Budget
 
-__all__ = ["Checker"]
+__all__ = ["Checker", "as_message"]
 
 _log = logging.getLogger("sennit.names.resolver")
 _RRSIG: Final = int(RRType.RRSIG)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Address = tuple[str, int]
 
-__all__ = ["Iterator", "Job"]
+__all__ = ["BusyError", "Iterator", "Job", "StaleDelegationError", "failure"]
 
 _A: Final = int(RRType.A)
 _AAAA: Final = int(RRType.AAAA)

@@ -32,11 +32,19 @@ from sennit.names.dnssec.verdict import Security
 from sennit.names.edns import EDNS
 from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
-from sennit.names.message import AD, CD, RA, RD, Message, Question, Record
+from sennit.names.message import AD, CD, RD, Message, Question, Record
 from sennit.names.name import Name
 from sennit.names.rdata.basic import HINFO
 from sennit.names.resolver.aggressive import Denials
-from sennit.names.resolver.answering import Found, compose, reason_option
+from sennit.names.resolver.answering import (
+    DROPPED,
+    Found,
+    addressed,
+    compose,
+    error_to,
+    local_to,
+    reply_to,
+)
 from sennit.names.resolver.bailiwick import alias_target
 from sennit.names.resolver.cache import Cache
 from sennit.names.resolver.carrying import Carrier
@@ -59,7 +67,6 @@ if TYPE_CHECKING:
     from sennit.names.interfaces import Answer, IValidator
     from sennit.names.request import Request
     from sennit.names.resolver.forward import Forward, Forwarder
-    from sennit.names.resolver.localzones import LocalAnswer
     from sennit.names.resolver.querying import Budget, Exchange
 
 __all__ = ["AVOIDED", "RecursiveResolver"]
@@ -278,11 +285,11 @@ class RecursiveResolver(Lookups):
         flags = query.flags & CD
         if not self.allows(request.peer) or not query.flags & RD:
             self.refused += 1
-            refusal = _error(question, flags, Rcode.REFUSED, ExtendedError.PROHIBITED)
-            return _addressed(refusal, query)
+            refusal = error_to(question, flags, Rcode.REFUSED, ExtendedError.PROHIBITED)
+            return addressed(refusal, query)
         local = self._here(question, flags)
         if local is not None:
-            return None if local.rcode == _DROPPED else _addressed(local, query)
+            return None if local.rcode == DROPPED else addressed(local, query)
         check = not flags
         found = self._at_hand(question.name, question.rdtype, check=check)
         if found is not None:
@@ -296,8 +303,8 @@ class RecursiveResolver(Lookups):
         at_work = self._at_work.get(client, 0)
         if at_work >= self._limits.client_jobs:
             self.refused += 1
-            failed = _error(question, flags, Rcode.SERVFAIL, ExtendedError.PROHIBITED)
-            return _addressed(failed, request.message)
+            failed = error_to(question, flags, Rcode.SERVFAIL, ExtendedError.PROHIBITED)
+            return addressed(failed, request.message)
         self._at_work[client] = at_work + 1
         try:
             found = await self._find(question.name, question.rdtype, check=not flags)
@@ -318,7 +325,7 @@ class RecursiveResolver(Lookups):
             dnssec_ok=request.dnssec_ok,
             authentic=request.dnssec_ok or bool(query.flags & AD),
         )
-        _addressed(message, query)
+        addressed(message, query)
         if (
             not found.stale
             and found.rcode in (Rcode.NOERROR, Rcode.NXDOMAIN)
@@ -352,17 +359,17 @@ class RecursiveResolver(Lookups):
         """The answer where it takes no looking up."""
         rdtype = question.rdtype
         if question.rdclass != _IN:
-            return _error(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
+            return error_to(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
         if rdtype in _NEVER:
-            return _error(question, flags, Rcode.NOTIMP, ExtendedError.NOT_SUPPORTED)
+            return error_to(question, flags, Rcode.NOTIMP, ExtendedError.NOT_SUPPORTED)
         if rdtype == _RRSIG:
             # Signatures go with what they cover; alone they would be as large as ANY.
-            return _error(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
+            return error_to(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
         local = self._local.answer(question.name, rdtype)
         if local is not None:
-            return _local_message(local, question, flags)
+            return local_to(local, question, flags)
         if rdtype == _ANY:
-            message = _reply(question, flags)
+            message = reply_to(question, flags)
             message.answers = [Record(question.name, _HINFO, 3600, _ANY_ANSWER)]
             return message
         return None
@@ -524,6 +531,17 @@ class RecursiveResolver(Lookups):
         self._denials.flush(whole)
         return self.cache.flush_zone(whole)
 
+    @property
+    def local_zones(self) -> LocalZones:
+        """What is answered here; others may be put in its place at any time."""
+        return self._local
+
+    @local_zones.setter
+    def local_zones(self, zones: LocalZones) -> None:
+        self._local = zones
+        # Octets of whole answers, which came before anybody looks here.
+        self._tails.clear()
+
     def clear(self) -> None:
         """Forget everything."""
         self._tails.clear()
@@ -577,10 +595,6 @@ class RecursiveResolver(Lookups):
         await self.aclose()
 
 
-_DROPPED: Final = -1
-"""In a response code's place: there is no answer."""
-
-
 def _name(name: Name | str) -> Name:
     return Name(name) if isinstance(name, str) else name
 
@@ -592,34 +606,3 @@ def _chance() -> float:
 def _client(peer: Any) -> str:
     """What a client's questions are counted under. (`Any`: as `socket` names it.)"""
     return address_key(peer, 32, 56) if isinstance(peer, tuple) else ""
-
-
-def _reply(question: Question, flags: int, rcode: int = 0) -> Message:
-    return Message(0, questions=[question]).reply(rcode, RA | RD | flags)
-
-
-def _error(question: Question, flags: int, rcode: int, reason: int) -> Message:
-    message = _reply(question, flags, int(rcode))
-    message.edns = EDNS(options=[reason_option(int(reason), "")])
-    return message
-
-
-def _local_message(local: LocalAnswer, question: Question, flags: int) -> Message:
-    if local.rcode is None:
-        message = _reply(question, flags)
-        message.rcode = _DROPPED
-        return message
-    message = _reply(question, flags, local.rcode)
-    message.answers = local.answers
-    message.authority = local.authority
-    if local.blocked:
-        message.edns = EDNS(options=[reason_option(int(ExtendedError.BLOCKED), "")])
-    return message
-
-
-def _addressed(message: Message, query: Message) -> Message:
-    """The answer under the query's id, its question in the query's letters."""
-    message.id = query.id
-    message.flags = message.flags & ~RD | query.flags & RD
-    message.questions = query.questions
-    return message

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from struct import Struct
 from typing import Final
 
-__all__ = ["Source", "Tail", "Tails", "plain_query"]
+__all__ = ["Source", "Tail", "Tails", "Window", "plain_query"]
 
 _TTL: Final = Struct(">I")
 _HEAD: Final = 12

@@ -332,6 +332,8 @@ def alike(text: str) -> str:
         "alias.example.org +short",
         "text.example.org txt +noall +answer",
         "example.org soa +multiline +nocmd +nostats",
+        "none.example.org +multiline +dnssec",
+        "www.example.org +nottlid",
         "long.example.org txt +ignore",
         "long.example.org txt +nocmd +nostats",
         "strange.example.org TYPE65280 +nocookie",
@@ -351,6 +353,40 @@ async def test_sennit_dig_prints_what_dig_prints(words: str, servers: dict[str, 
     ours, theirs, status, expected = await both(servers["named"], *words.split(" "))
     assert ours == theirs
     assert status == expected
+
+
+async def test_dig_validates_what_bind_has_signed(peers: Peers, tmp_path: Path) -> None:
+    """RFC 4035 §5, with anchors out of a file; and keys are shown as dig shows them."""
+    (tmp_path / "zone").write_text(ZONE)
+    for flags in (["-fKSK"], []):
+        await tool(tmp_path, "dnssec-keygen", "-q", "-a", "ECDSAP256SHA256", *flags, "example.org")
+    await tool(tmp_path, "dnssec-signzone", "-S", "-o", "example.org", "-f", "signed", "zone")
+    daemon = peers.named({"example.org": tmp_path / "signed"})
+    anchors = tmp_path / "dsset-example.org."
+    for name in ("www.example.org", "none.example.org"):
+        said = await digging(daemon, name, f"+anchor={anchors}")
+        assert ";; VALIDATION: secure" in said
+    elsewhere = await digging(daemon, "www.example.org", "+validate")
+    assert any(each.startswith(";; VALIDATION: bogus") for each in elsewhere)
+    words = ("example.org", "dnskey", "+multiline", "+noall", "+answer")
+    ours, theirs, _, _ = await both(daemon, *words)
+    assert sorted(ours.split("\n")) == sorted(theirs.split("\n"))
+
+
+async def digging(daemon: Daemon, *words: str) -> list[str]:
+    """The lines that `sennit dig` prints."""
+    said: list[str] = []
+    given = [f"@{daemon.host}", "-p", str(daemon.port), *words]
+    await Digger(said.append, given).run(parse_arguments(given))
+    return said
+
+
+async def tool(folder: Path, name: str, *words: str) -> None:
+    """Run a tool in a folder."""
+    process = await asyncio.create_subprocess_exec(
+        program(name), *words, cwd=folder, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert await process.wait() == 0
 
 
 def run_dig(*words: str) -> subprocess.CompletedProcess[str]:

@@ -6,13 +6,16 @@ of RFC 8427 ("Representing DNS Messages in JSON").
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sennit.names.codes import OptionCode, class_text, opcode_text, rcode_text, type_text
+from sennit.names.dnssec.numbers import Algorithm
 from sennit.names.message import AA, AD, CD, QR, RA, RD, TC, Record
 from sennit.names.options import option_text
 from sennit.names.rdata.basic import SOA
+from sennit.names.rdata.dnssec import DNSKEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -150,6 +153,8 @@ def _data(record: Record, style: Style) -> str:
             "\t\t\t\t)",
         ]
         return "\n".join(parts)
+    if style.multiline and isinstance(rdata, DNSKEY):
+        return _dnskey(rdata)
     text = rdata.to_text()
     if style.multiline and len(text) > 80:
         words = text.split(" ")
@@ -163,6 +168,23 @@ def _data(record: Record, style: Style) -> str:
         lines.append(line)
         return "( " + "\n\t\t\t\t".join(lines) + " )"
     return text
+
+
+def _dnskey(rdata: DNSKEY) -> str:
+    encoded = base64.b64encode(rdata.public_key).decode("ascii")
+    lines = [encoded[at : at + 44] for at in range(0, len(encoded), 44)]
+    kind = "KSK" if rdata.flags & 1 else "ZSK"
+    try:
+        algorithm = Algorithm(rdata.algorithm).name
+    except ValueError:
+        algorithm = str(rdata.algorithm)
+    return "\n\t\t\t\t".join(
+        [
+            f"{rdata.flags} {rdata.protocol} {rdata.algorithm} (",
+            *lines,
+            f") ; {kind}; alg = {algorithm} ; key id = {rdata.key_tag}",
+        ]
+    )
 
 
 def _words(seconds: int) -> str:
@@ -184,29 +206,23 @@ def _span(seconds: int) -> str:
 
 
 def _columns(style: Style, owner: str, ttl: str, rdclass: str, rdtype: str, data: str) -> str:
-    """Owner, TTL, class, type and data at the columns 0, 24, 32, 40 and 48, by tabs of eight."""
+    """The parts of a record at dig's columns, by tabs of eight where those reach."""
     if style.multiline or not (style.ttl or style.rdclass):
-        # There dig takes less room.
-        middle = f"{ttl} {rdclass}".strip()
-        between = "" if not middle else "\t" if ttl else " "
-        behind = f"\t{data}" if data and not middle else f" {data}" if data else ""
-        cells = [(middle + between + rdtype + behind, 24)]
+        begins = (24, 24, 24, 32)
     elif not (style.ttl and style.rdclass):
-        cells = [(ttl, 24), (rdclass, 24), (rdtype, 32), (data, 40)]
+        begins = (24, 24, 32, 40)
     else:
-        cells = [(ttl, 24), (rdclass, 32), (rdtype, 40), (data, 48)]
+        begins = (24, 32, 40, 48)
     out, column = owner, len(owner)
-    for text, begin in cells:
+    for text, begin in zip((ttl, rdclass, rdtype, data), begins, strict=True):
         if not text:
             continue
-        if column >= begin:
-            out += " "
-            column += 1
-        while column < begin:
+        wanted = max(begin, column + 1)
+        while (stop := column // 8 * 8 + 8) <= wanted:
             out += "\t"
-            column = column // 8 * 8 + 8
-        out += text
-        column += len(text)
+            column = stop
+        out += " " * (wanted - column) + text
+        column = wanted + len(text)
     return out
 
 

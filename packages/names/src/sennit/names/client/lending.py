@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.names.name import Name
 
-__all__ = ["LentResolver", "resolver"]
+__all__ = ["LentResolver", "host_of", "resolver"]
 
 
 def resolver(*, servers: Sequence[str] = (), reactor: Reactor | None = None) -> LentResolver:

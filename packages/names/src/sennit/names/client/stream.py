@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from sennit.names.message import Message
     from sennit.names.tsig import Key, Verifier
 
-__all__ = ["IDLE", "MAX_IDLE", "StreamClient", "StreamConnection", "TLSProfile"]
+__all__ = ["IDLE", "MAX_IDLE", "StreamClient", "StreamConnection", "TLSProfile", "public_key_pin"]
 
 TIMEOUT: Final = 10.0
 """Seconds for an answer, connecting included."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,16 +31,10 @@ from sennit.names.resolver.entries import Entry, Kind
 from sennit.names.resolver.limits import ResolverLimits
 from sennit.names.resolver.querying import Budget
 
-if TYPE_CHECKING:
-    pass
-
 
 @pytest.fixture(params=list(KINDS))
 def tree(request: pytest.FixtureRequest) -> Tree:
     return grow(str(request.param))
-
-
-# ── work ──────────────────────────────────────────────────────────────────────
 
 
 def twin(key: DNSKEY, turn: int) -> DNSKEY:

@@ -212,7 +212,7 @@ class Key:
         return hash((self.name, self.algorithm))
 
 
-def _least(kind: Algorithm) -> int:
+def _least(kind: _Algorithm) -> int:
     return max(10, kind.size // 2)
 
 

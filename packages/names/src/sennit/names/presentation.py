@@ -10,7 +10,7 @@ Sources: RFC 1035 §5.1, RFC 3597 §5 (``\#``), RFC 9460 §2.1.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sennit.names.errors import PresentationError
@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _KEY = re.compile(r"[A-Za-z0-9-]+=")
+_SPECIAL = re.compile(r"""[;()"\\\x0b\x0c\x1c-\x1f\x7f-\U0010ffff]""")
+_GENERIC = "\\#"
 _BLANKS = " \t\r"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -83,6 +85,11 @@ def split(lines: Iterable[str], file: str = "") -> Iterator[Entry]:
         position, size = 0, len(line)
         if not depth:
             begun, blank = number, line[:1] in (" ", "\t")
+            if not _SPECIAL.search(line):
+                # Most lines of most zones: words and blanks.
+                if words := line.split():
+                    yield Entry(begun, blank, [Token(each) for each in words])
+                continue
         while position < size:
             mark = line[position]
             if mark in _BLANKS:
@@ -175,9 +182,14 @@ def packed_address(text: str) -> bytes:
     Raises:
         PresentationError: It is none; or one with a zone (``%eth0``), which no record can hold.
     """
+    parts = text.split(".")
     try:
-        if "%" not in text:
-            return ip_address(text).packed
+        if len(parts) == 4 and ":" not in text:
+            packed = bytes(map(int, parts))
+            if "{}.{}.{}.{}".format(*packed) == text:  # no signs, no zeros before digits
+                return packed
+        elif "%" not in text:
+            return IPv6Address(text).packed
     except ValueError:
         pass
     raise PresentationError(f"{text!r:.60} is no address")
@@ -298,7 +310,8 @@ class Tokens:
 
     def generic(self) -> bytes | None:
         r"""The octets of ``\# LENGTH HEX``, all that is left; ``None`` where it is not that."""
-        if self.peek() != Token("\\#"):
+        token = self.peek()
+        if token is None or token.text != _GENERIC or token.quoted:
             return None
         self.position += 1
         length = self.number(0xFFFF)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +38,8 @@ from sennit.core.resolver import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sennit.core.reactor.base import Reactor
 
 
@@ -112,6 +116,7 @@ async def test_whichever_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch) 
         return found
 
     monkeypatch.setattr(resolving, "installed", installed)
+
     def find(group: str, name: str) -> object:
         return installed(group)[name]
 
@@ -289,3 +294,26 @@ async def test_without_one_nothing_changes(reactor: Reactor) -> None:
     assert reactor.resolver is None
     found = await look_up(reactor, "localhost", 80, socket.AF_INET)
     assert found[0][4] == ("127.0.0.1", 80)
+
+
+# ── in a node ─────────────────────────────────────────────────────────────────
+
+UP = "import sys; from sennit.core.service.cli import main; sys.exit(main(['up', sys.argv[1]]))"
+
+
+def test_a_node_names_its_resolver_and_a_mistake_there_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "sennit.toml"
+    file.write_text(
+        '[node]\nresolver = "nonsense"\n\n'
+        '[service.talk]\ntype = "echo"\nlisten = ["tcp://127.0.0.1:0"]\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", UP, str(file)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "sennit.toml:2: [node] resolver:" in done.stderr
+    assert "'nonsense' is not installed" in done.stderr

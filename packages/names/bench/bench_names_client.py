@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 PORT: Final = "SENNIT_BENCH_NAMES"
 NAMES: Final = [name for name, _ in addresses(1000)]
 
-lookups = Benchmark("names-lookups", operations=4000, operation="look-up")
-together = Benchmark("names-lookups-50-at-once", operations=4000, operation="look-up")
-connection = Benchmark("names-connection", operations=6000, operation="question")
+lookups = Benchmark("names-lookups", operations=1500, operation="look-up")
+together = Benchmark("names-lookups-50-at-once", operations=1500, operation="look-up")
+connection = Benchmark("names-connection", operations=3000, operation="question")
 
 
 async def _look(look: Look, count: int, at_once: int) -> None:

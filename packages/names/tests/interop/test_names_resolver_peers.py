@@ -243,6 +243,35 @@ def test_three_resolvers_find_the_same(tree: Tree) -> None:
     assert not differences, "\n".join(differences)
 
 
+def test_answers_of_a_forwarder_are_validated_too(tree: Tree) -> None:
+    """Unbound and BIND forward for us; what they give with CD is judged here."""
+
+    async def ask_all(_: Reactor) -> None:
+        async with _ours(tree) as alone:
+            for peer in (tree.unbound, tree.bind):
+                forward = {".": [f"{peer.host}:{peer.port}"]}
+                async with _ours(tree, forward=forward) as ours:
+                    for name, rdtype in QUESTIONS:
+                        number = type_from_text(rdtype)
+                        found = _summary(await ours.resolve(name, number, dnssec_ok=True))
+                        wanted = _summary(await alone.resolve(name, number, dnssec_ok=True))
+                        assert found == wanted, (name, rdtype, peer.name)
+
+    run_reactor(ask_all)
+
+
+def test_a_stub_zone_is_asked_of_bind(peers: Peers) -> None:
+    named = peers.named({"stub.example.": f"{_SOA}@ NS ns\nns A 127.0.0.1\n*.x A 192.0.2.6\n"})
+
+    async def ask(_: Reactor) -> None:
+        stub = {"stub.example.": [f"{named.host}:{named.port}"]}
+        async with RecursiveResolver(root_hints={}, stub=stub) as ours:
+            assert await ours.a("any.x.stub.example") == ["192.0.2.6"]
+            assert (await ours.resolve("gone.stub.example.", RRType.A)).rcode == 3
+
+    run_reactor(ask)
+
+
 def test_known_proofs_answer_for_other_names(tree: Tree) -> None:
     """RFC 8198: a second absent name takes no question upstream."""
 

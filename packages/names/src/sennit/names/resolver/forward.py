@@ -14,7 +14,7 @@ Sources: RFC 7858 §3.1, RFC 8310 §8.1, RFC 8484 §4.1.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sennit.names.codes import RRType
 from sennit.names.errors import DNSUsageError
@@ -23,7 +23,7 @@ from sennit.names.name import Name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Forward", "Forwarder", "Forwards", "read_server"]
+__all__ = ["Forward", "Forwarder", "Forwards", "Targets", "read_server"]
 
 _PORTS: Final = {"udp": 53, "tcp": 53, "tls": 853}
 _DS: Final = int(RRType.DS)
@@ -107,6 +107,10 @@ class Forward:
         self.fallback = fallback
 
 
+Targets: TypeAlias = "Iterable[str | Forwarder] | Forward"
+"""Servers, as they are written or read, or a `Forward`."""
+
+
 class Forwards:
     """All forwards, by zone.
 
@@ -114,9 +118,7 @@ class Forwards:
         zones: Servers by zone, as they are written, or a `Forward`.
     """
 
-    def __init__(
-        self, zones: Mapping[str | Name, Iterable[str | Forwarder] | Forward] | None = None
-    ) -> None:
+    def __init__(self, zones: Mapping[str, Targets] | Mapping[Name, Targets] | None = None) -> None:
         self._zones: dict[bytes, Forward] = {}
         for zone, servers in (zones or {}).items():
             name = Name(zone) if isinstance(zone, str) else zone

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from sennit.names.client.answers import Lookup
     from sennit.names.interfaces import Answer, IValidator
     from sennit.names.request import Request
-    from sennit.names.resolver.forward import Forward, Forwarder
+    from sennit.names.resolver.forward import Targets
     from sennit.names.resolver.querying import Budget, Exchange
 
 __all__ = ["AVOIDED", "RecursiveResolver"]
@@ -124,8 +124,8 @@ class RecursiveResolver(Lookups):
         *,
         exchange: Exchange | None = None,
         root_hints: Mapping[str, Iterable[str]] | None = None,
-        forward: Mapping[str | Name, Iterable[str | Forwarder] | Forward] | None = None,
-        stub: Mapping[str | Name, Iterable[str]] | None = None,
+        forward: Mapping[str, Targets] | Mapping[Name, Targets] | None = None,
+        stub: Mapping[str, Iterable[str]] | Mapping[Name, Iterable[str]] | None = None,
         local_zones: LocalZones | None = None,
         validator: IValidator | None = None,
         limits: ResolverLimits | None = None,

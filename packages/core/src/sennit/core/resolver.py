@@ -48,6 +48,7 @@ __all__ = [
     "ServiceLocation",
     "SystemResolver",
     "by_system",
+    "is_by_system",
     "resolver",
 ]
 

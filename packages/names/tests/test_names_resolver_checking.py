@@ -10,6 +10,7 @@ import pytest
 from packages.names.tests.resolver_upstream import (
     ORG,
     ORG_ZONE,
+    TLD,
     internet,
     record,
     resolver,
@@ -103,7 +104,7 @@ def test_bogus_answers_are_servfail_with_the_reason_unless_cd_is_set(clock: Cloc
     assert len(found.answers) == 2
     assert run(clock, ours.resolve("www.org.example.", A)).rcode == Rcode.SERVFAIL
     assert len(net.asked) == asked
-    assert says.seen == ["www.org.example. IN A"]
+    assert says.seen == ["www.org.example. IN A"]  # there is no other server to ask
 
 
 def test_what_is_bogus_is_kept_for_a_minute_at_most(clock: Clock) -> None:
@@ -178,6 +179,34 @@ def test_validating_asks_for_the_records_of_dnssec(clock: Clock) -> None:
     net = internet()
     run(clock, resolver(net, clock, validator=Says(Security.SECURE)).resolve("www.org.example.", A))
     assert all(each.edns is not None and each.edns.dnssec_ok for each in net.messages)
+
+
+def test_what_one_server_forges_is_asked_of_another(clock: Clock) -> None:
+    class Looks(Says):
+        async def validate(self, message: Message, question: Question, fetch: Fetch) -> Verdict:
+            forged = any(str(each.rdata) == "203.0.113.66" for each in message.answers)
+            here = Security.BOGUS if forged else Security.SECURE
+            return Verdict(here, [Link(question.name, question.rdtype, here, 100)])
+
+    second = "198.51.100.33"
+    for forger in (ORG, second):
+        net = internet()
+        net.servers[TLD] = zone_server(
+            f"""
+            example. 3600 SOA ns.example. admin.example. 1 1800 900 604800 300
+            org.example. 3600 NS ns.org.example.
+            ns.org.example. 3600 A {ORG}
+            ns.org.example. 3600 A {second}
+            """
+        )
+        net.servers[second] = net.servers[ORG]
+        net.servers[forger] = zone_server(ORG_ZONE.replace("192.0.2.9", "203.0.113.66"))
+        ours = resolver(net, clock, validator=Looks(Security.SECURE))
+        found = run(clock, ours.resolve("a.b.c.d.org.example.", A))
+        assert [str(each.rdata) for each in found.answers] == ["192.0.2.9"]
+        assert found.flags & AD
+        found = run(clock, ours.resolve("a.b.c.d.org.example.", A))
+        assert found.flags & AD
 
 
 # ── RFC 8198 ─────────────────────────────────────────────────────────────────

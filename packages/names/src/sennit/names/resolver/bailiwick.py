@@ -74,9 +74,10 @@ class Step:
         delegation: Where a referral leads.
         ds: The DS records of a referral, with their signatures, as an entry of their own.
         why: What is wrong, in words.
+        source: The server that answered.
     """
 
-    __slots__ = ("delegation", "ds", "entries", "verdict", "why")
+    __slots__ = ("delegation", "ds", "entries", "source", "verdict", "why")
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class Step:
         self.delegation = delegation
         self.ds = ds
         self.why = why
+        self.source: tuple[str, int] | None = None
 
 
 def judge(

@@ -74,6 +74,7 @@ class Entry:
         security: What validation found.
         hits: How often it was used.
         size: Octets it takes, estimated.
+        source: The server that said it.
         stays: Whether a failure is one of the name's, worth remembering.
     """
 
@@ -90,6 +91,7 @@ class Entry:
         "security",
         "signatures",
         "size",
+        "source",
         "stays",
         "text",
         "ttl",
@@ -126,6 +128,7 @@ class Entry:
         self.security = Security.UNCHECKED
         self.hits = 0
         self.size = 0
+        self.source: tuple[str, int] | None = None
         self.stays = True
 
     def remaining(self, now: float) -> int:

@@ -247,7 +247,7 @@ class Iterator:
 
     async def _forward(self, forward: Forward, name: Name, rdtype: int, budget: Budget) -> Entry:
         transports = {each.address: each.transport for each in forward.servers}
-        tried: set[Address] = set()
+        tried: set[Address] = set(budget.shunned)
         why = "no forwarder answers"
         rounds = 1
         while True:
@@ -275,7 +275,7 @@ class Iterator:
                 continue
             step = judge(answer, name, rdtype, forward.zone, self._limits, forwarded=True)
             if step.verdict is Verdict.ANSWER:
-                return self._keep(step)
+                return self._keep(step, server.address)
             why = f"{server.address[0]}: {step.why}"
 
     async def _descend(self, name: Name, rdtype: int, budget: Budget, job: Job) -> Entry:
@@ -326,7 +326,7 @@ class Iterator:
                 shown = 0
                 whole = self._minimise == "off" or count >= self._limits.minimised
                 continue
-            entry = self._keep(step)
+            entry = self._keep(step, step.source)
             if whole or (entry.kind is Kind.RECORDS and entry.rdtype == DNAME_TYPE):
                 return entry
             if entry.kind is Kind.NXDOMAIN:
@@ -346,8 +346,10 @@ class Iterator:
                 whole = True
         raise NoAnswerError("too many steps")
 
-    def _keep(self, step: Step) -> Entry:
+    def _keep(self, step: Step, source: Address | None) -> Entry:
         now = self._now()
+        for each in step.entries:
+            each.source = source
         kept = [self._cache.put(each, now) for each in step.entries]
         return kept[0]
 
@@ -404,7 +406,7 @@ class Iterator:
         zone = cut.zone
         addresses, unknown = self._known_addresses(cut)
         lookups = 0
-        tried: set[Address] = set()
+        tried: set[Address] = set(budget.shunned)
         silent: set[Address] = set()
         rounds = 1
         why = f"no server of {zone} can be reached"
@@ -435,6 +437,7 @@ class Iterator:
                 continue
             step = judge(answer, name, rdtype, zone, self._limits)
             if step.verdict in (Verdict.ANSWER, Verdict.REFERRAL):
+                step.source = server.address
                 return step
             why = f"{server.address[0]} for {zone}: {step.why}"
             self._note_fault(server, zone, step)

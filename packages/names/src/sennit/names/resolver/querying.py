@@ -72,13 +72,15 @@ class Budget:
     Attributes:
         queries: Upstream queries that may still be sent.
         deadline: When its time is over.
+        shunned: Servers that gave something bogus, and are not asked again for it.
     """
 
-    __slots__ = ("deadline", "queries")
+    __slots__ = ("deadline", "queries", "shunned")
 
     def __init__(self, queries: int, deadline: float) -> None:
         self.queries = queries
         self.deadline = deadline
+        self.shunned: set[tuple[str, int]] = set()
 
     def take(self, now: float) -> float:
         """Take one query; the seconds that it may last.

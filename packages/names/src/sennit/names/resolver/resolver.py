@@ -449,7 +449,7 @@ class RecursiveResolver(Lookups):
             if stale and check and self._checker and entry.security is Security.UNCHECKED:
                 return found.fail(int(ExtendedError.OTHER), "stale, and never validated")
             if check and self._checker is not None and not stale:
-                await self._checker.check(entry, current, rdtype, budget)
+                entry = await self._validated(self._checker, entry, current, rdtype, budget)
                 if entry.security is Security.BOGUS:
                     found.links.append((entry, current, None))
                     return found.fail(entry.reason, entry.text)
@@ -466,6 +466,22 @@ class RecursiveResolver(Lookups):
             current = following
         # Its links are known: to find it out again costs nobody a question.
         return found.fail(int(ExtendedError.OTHER), "too many aliases")
+
+    async def _validated(
+        self, checker: Checker, entry: Entry, name: Name, rdtype: int, budget: Budget
+    ) -> Entry:
+        """A link with what validation found; where it was bogus, what another server says."""
+        known = entry.security is not Security.UNCHECKED
+        await checker.check(entry, name, rdtype, budget)
+        if known or entry.security is not Security.BOGUS or entry.source is None:
+            return entry
+        budget.shunned.add(entry.source)
+        other = await self._iterator.fetch(name, rdtype, budget)
+        if other.kind is not Kind.FAILURE:
+            await checker.check(other, name, rdtype, budget)
+            if other.security not in (Security.BOGUS, Security.UNCHECKED):
+                return other
+        return entry
 
     async def _link(
         self, name: Name, rdtype: int, budget: Budget, patience: float | None

@@ -27,7 +27,16 @@ from sennit.names.message import QR, Message
 if TYPE_CHECKING:
     from sennit.core.engine import NoEvent
 
-__all__ = ["MAX_BAD", "MAX_IN_FLIGHT", "Answered", "Finished", "Part", "Query", "StreamEngine", "is_answer"]
+__all__ = [
+    "MAX_BAD",
+    "MAX_IN_FLIGHT",
+    "Answered",
+    "Finished",
+    "Part",
+    "Query",
+    "StreamEngine",
+    "is_answer",
+]
 
 MAX_IN_FLIGHT: Final = 100
 """Questions that may wait for their answers on one connection; more wait to be sent."""

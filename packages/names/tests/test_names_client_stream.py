@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sennit.core.engine import CLOSED, NEED_DATA, PeerFault
 from sennit.core.framing.prefix import PrefixProtocol
+from sennit.core.testing.engines import engine_suite
 from sennit.names.client.stream import StreamClient, TLSProfile
 from sennit.names.client_engine import (
     MAX_BAD,
@@ -201,6 +202,31 @@ def test_no_octets_make_the_engine_raise_and_cuts_change_nothing(
 
     at = data.draw(st.integers(0, len(whole)))
     assert events([whole]) == events([whole[:at], whole[at:]])
+
+
+def asking() -> StreamEngine:
+    """An engine that waits for two answers, and for a number of messages."""
+    engine = StreamEngine()
+    engine.send_command(query("a.example", number=1))
+    engine.send_command(query("b.example", number=2))
+    transfer = Message.query("example.org", RRType.AXFR)
+    engine.send_command(Query(transfer, number=3, several=True))
+    engine.data_to_send()
+    return engine
+
+
+_ONE, _TWO, _THREE = (
+    framed(answer_to(Message.query(name, id=number)))
+    for number, name in enumerate(("a.example", "b.example", "c.example"), 1)
+)
+
+TestEngine = engine_suite(
+    asking,
+    conversations=[_ONE + _TWO, _TWO + _ONE],
+    tokens=[_ONE[:2], _ONE[2:14], _THREE, b"\0\0", b"\0\x0c"],
+    endless=[_THREE, framed(b"\xff\xff" + bytes(10)), b"\0\0"],
+    in_order=False,
+)
 
 
 # ── the client ────────────────────────────────────────────────────────────────

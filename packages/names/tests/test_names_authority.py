@@ -624,6 +624,28 @@ def test_the_table_has_an_end() -> None:
     assert len(authority._plain) <= 5
 
 
+def test_large_sets_are_neither_kept_nor_cut_in_silence() -> None:
+    """HARDENING dns-13: thousands of records of a name, which only an operator's own file has."""
+    text = (
+        "$ORIGIN l.example.\n$TTL 60\n@ SOA ns h 1 1 1 1 1\n@ NS ns\nns A 192.0.2.1\n"
+        "$GENERATE 1-5000 huge MX $ h$.example.net.\n$GENERATE 1-5000 wide TXT $\n"
+        "$GENERATE 1-300 some TXT $\n"
+    )
+    authority = Authority([zone(text)])
+    for name, rdtype in (("huge", 15), ("wide", 16)):
+        query = Message.query(f"{name}.l.example.", rdtype)
+        assert authority.quick(query.to_wire(), 0xFFFF, PEER) is None
+        long_way = ask(authority, f"{name}.l.example.", rdtype, transport="tcp", size=0xFFFF)
+        assert Message.from_wire(long_way.to_wire()).flags & TC
+        assert len(long_way.to_wire(512)) <= 512
+    query = Message.query("some.l.example.", 16)
+    assert authority.quick(query.to_wire(), 512, PEER) is None
+    found = authority.quick(query.to_wire(), 0xFFFF, PEER)
+    assert found is not None
+    assert len(Message.from_wire(found).answers) == 300
+    assert not authority._plain
+
+
 def test_addresses_take_turns_where_that_is_wanted() -> None:
     authority = Authority([MIXED], rotate=True)
     query = Message.query("turn.m.example.", 1)

@@ -62,6 +62,8 @@ _OPT: Final = b"\0\0\x29"
 _OPT_PLAIN: Final = bytes(6)
 _OPT_DO: Final = b"\0\0\x80\0\0\0"
 _NS: Final = int(RRType.NS)
+_LONGEST_KEPT: Final = 4096
+"""Octets of an answer that is kept ready; longer ones go over streams, and are few."""
 _MOST_HEADS: Final = 10_000
 """Combinations of counts that are remembered."""
 _DIRECT: Final = frozenset(
@@ -307,7 +309,7 @@ class Authority:
         else:
             counts = count + b"\0\0\0\0"
         entry = (self._heads.get(counts) or self._head(counts), tail)
-        if not turned:
+        if not turned and len(tail) <= _LONGEST_KEPT:
             if len(table) >= self._most:
                 table.clear()
             table[key] = entry
@@ -340,13 +342,17 @@ class Authority:
             authority=lookup.authority, additional=lookup.additional,
         )  # fmt: skip
         octets = message.to_wire()
+        if octets[2] & 2:
+            return None  # too long for any message
         counts, tail = octets[6:12], octets[12 + len(key) :]
         if opt:
             tail += self._opt_tails[opt]
             counts = counts[:4] + (_number(counts[4:]) + 1).to_bytes(2, "big")
-        if len(table) >= self._most:
-            table.clear()
-        entry = table[key] = (self._head(counts), tail)
+        entry = (self._head(counts), tail)
+        if len(tail) <= _LONGEST_KEPT:
+            if len(table) >= self._most:
+                table.clear()
+            table[key] = entry
         return entry
 
     def _head(self, counts: bytes) -> tuple[bytes, bytes, bytes, bytes]:

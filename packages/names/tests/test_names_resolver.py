@@ -34,6 +34,7 @@ from sennit.names.message import AA, AD, QR, RA, RD, Message
 from sennit.names.name import Name
 from sennit.names.request import Request
 from sennit.names.resolver.limits import ResolverLimits
+from sennit.names.resolver.localzones import LocalZone, LocalZones
 from sennit.names.resolver.resolver import RecursiveResolver
 
 A = int(RRType.A)
@@ -436,6 +437,13 @@ def test_local_names_go_nowhere(clock: Clock) -> None:
     for name in ("x.invalid.", "1.1.168.192.in-addr.arpa.", "printer.home.arpa.", "x.onion."):
         assert answer(clock, ours, ask(name)).rcode == Rcode.NXDOMAIN
     assert net.asked == []
+
+
+def test_denied_names_get_no_answer_and_programs_a_refusal(clock: Clock) -> None:
+    zones = LocalZones([LocalZone("ads.example.", "deny")])
+    ours = resolver(internet(), clock, local_zones=zones)
+    assert ours.respond(ask("x.ads.example.")) is None
+    assert run(clock, ours.resolve("x.ads.example.", A)).rcode == Rcode.REFUSED
 
 
 def test_an_answer_that_was_given_comes_from_its_octets(clock: Clock) -> None:

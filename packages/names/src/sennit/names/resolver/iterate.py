@@ -8,9 +8,8 @@ is recognized and given up.
 
 What a question may cost stands in its `Budget`, which all that it leads to draws on.
 
-Sources: RFC 1034 §5.3.3, RFC 8109 (priming), RFC 9156 (minimisation), RFC 9520 (failures),
-HARDENING dns-9 to dns-12 as tests name them. Not here: aliases, validation, stale data
-(``resolver.py``).
+Sources: RFC 1034 §5.3.3, RFC 8109 (priming), RFC 9156 (minimisation), RFC 9520 (failures).
+Not here: aliases, validation, stale data (``resolver.py``).
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class NoAnswerError(SennitError):
 
 
 class Budget:
-    """What is left of the work that one question may make (HARDENING dns-10).
+    """What is left of the work that one question may make (RFC 9520 §2, RFC 1034 §3.6.2).
 
     Attributes:
         queries: Upstream queries that may still be sent.
@@ -171,7 +171,7 @@ class Upstream:
                 and any(each.rdtype == _DNAME for each in answer.answers)
                 and not _has_cookie(answer)
             ):
-                # One forged datagram would take over all that is beneath it (HARDENING dns-9).
+                # One forged datagram would take over all that is beneath it.
                 transport = "tcp"
             else:
                 return answer, transport

@@ -230,6 +230,8 @@ class RecursiveResolver(Lookups):
         flags = CD if checking_disabled else 0
         local = self._here(question, flags)
         if local is not None:
+            if local.rcode == DROPPED:
+                local.rcode = int(Rcode.REFUSED)  # a program is not left to wait
             return local
         found = await self._find(question.name, rdtype, check=not checking_disabled)
         return self._compose(found, question, flags, dnssec_ok=dnssec_ok, authentic=True)

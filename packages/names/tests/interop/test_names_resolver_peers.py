@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import trustme
 
 from packages.names.tests.interop.peers import Daemon, Peers, dig, drill, kdig, program, run_tool
 from sennit.core import Reactor, serve
 from sennit.core import run as run_reactor
-from sennit.names.codes import RRType, rcode_text, type_from_text
+from sennit.core.transport.tls import ClientTLS, ServerTLS
+from sennit.names.codes import Rcode, RRType, rcode_text, type_from_text
 from sennit.names.dnssec.anchors import TrustAnchors
 from sennit.names.dnssec.validation import Validator
 from sennit.names.message import AD, Message
+from sennit.names.resolver.localzones import LocalZone, LocalZones
 from sennit.names.resolver.resolver import RecursiveResolver
 from sennit.names.server import DNSServer
 
@@ -270,6 +273,23 @@ def test_a_stub_zone_is_asked_of_bind(peers: Peers) -> None:
             assert (await ours.resolve("gone.stub.example.", RRType.A)).rcode == 3
 
     run_reactor(ask)
+
+
+async def test_forwarders_over_tls_are_known_by_their_certificate(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    chain = tmp_path / "chain.pem"
+    authority.issue_cert("dns.example").private_key_and_cert_chain_pem.write_to_path(str(chain))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    local = LocalZones([LocalZone("example.", "static", ["www A 192.0.2.1"])])
+    provider = DNSServer(RecursiveResolver(root_hints={}, local_zones=local))
+    async with serve("tls://127.0.0.1:0", provider, tls=ServerTLS(str(chain))) as running:
+        for name, good in (("dns.example", True), ("other.example", False)):
+            forward = {".": [f"tls://127.0.0.1:{running.port}#{name}"]}
+            believed = ClientTLS(trust=str(tmp_path / "ca.pem"))
+            async with RecursiveResolver(forward=forward, tls=believed) as ours:
+                found = await ours.resolve("www.example.", RRType.A)
+                assert bool(found.answers) == good
+                assert (found.rcode == Rcode.SERVFAIL) != good
 
 
 def test_known_proofs_answer_for_other_names(tree: Tree) -> None:

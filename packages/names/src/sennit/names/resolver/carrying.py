@@ -11,8 +11,9 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from sennit.core.transport.tls import ClientTLS
     from sennit.names.client.https import HTTPSClient
-    from sennit.names.client.stream import StreamClient, TLSProfile
+    from sennit.names.client.stream import StreamClient
     from sennit.names.message import Message
 
 __all__ = ["Carrier"]
@@ -25,12 +26,11 @@ class Carrier:
     """Carries questions by UDP, TCP, TLS and HTTPS.
 
     Args:
-        profile: How forwarders are known over TLS; by the name or address they are given by
-            when left out.
+        tls: What is believed of certificates; the system's trust when left out.
     """
 
-    def __init__(self, profile: TLSProfile | None = None) -> None:
-        self._profile = profile
+    def __init__(self, tls: ClientTLS | None = None) -> None:
+        self._tls = tls
         self._streams: OrderedDict[tuple[str, tuple[str, int]], StreamClient] = OrderedDict()
         self._https: dict[str, HTTPSClient] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -58,7 +58,7 @@ class Carrier:
         if client is None:
             from sennit.names.client.https import HTTPSClient
 
-            client = self._https[url] = HTTPSClient(url)
+            client = self._https[url] = HTTPSClient(url, tls=self._tls)
         return await client.exchange(message, timeout=timeout)
 
     def _stream(self, transport: str, server: tuple[str, int]) -> StreamClient:
@@ -71,7 +71,7 @@ class Carrier:
 
         profile = None
         if transport != "tcp":
-            profile = self._profile or TLSProfile(transport.partition(":")[2] or None)
+            profile = TLSProfile(transport.partition(":")[2] or None, tls=self._tls)
         client = self._streams[key] = StreamClient(server, profile)
         if len(self._streams) > MOST:
             _, oldest = self._streams.popitem(last=False)

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from collections.abc import Iterator as Lines
 
+    from sennit.core.transport.tls import ClientTLS
     from sennit.names.client.answers import Lookup
     from sennit.names.interfaces import Answer, IValidator
     from sennit.names.request import Request
@@ -102,6 +103,7 @@ class RecursiveResolver(Lookups):
         local_zones: Zones answered here, in the place of `default_zones`.
         validator: Validates answers; without one nobody is told AD. Negative trust anchors
             (RFC 7646) are its own.
+        tls: What is believed of forwarders' certificates; the system's trust when left out.
         limits: What clients and servers may use up.
         allow: Networks of clients that it answers.
         avoid: Networks that no delegation may send it to.
@@ -128,6 +130,7 @@ class RecursiveResolver(Lookups):
         stub: Mapping[str, Iterable[str]] | Mapping[Name, Iterable[str]] | None = None,
         local_zones: LocalZones | None = None,
         validator: IValidator | None = None,
+        tls: ClientTLS | None = None,
         limits: ResolverLimits | None = None,
         allow: str | Iterable[str] = CLIENTS,
         avoid: str | Iterable[str] = AVOIDED,
@@ -142,7 +145,7 @@ class RecursiveResolver(Lookups):
             raise DNSUsageError(f"minimise is relaxed, strict or off, not {minimise!r}")
         self._limits = limits or ResolverLimits()
         self._now = now
-        self._carrier = None if exchange is not None else Carrier()
+        self._carrier = None if exchange is not None else Carrier(tls)
         self._prefetch = prefetch
         self.cache = Cache(self._limits)
         self._denials = Denials(self._limits)

@@ -225,6 +225,7 @@ def test_a_key_waits_for_its_ds_however_long_that_takes() -> None:
     roll.step(START + 300 * DAY + HOUR, MAX_TTL)
     assert old.state is KeyState.ACTIVE
     due = roll.next_time(MAX_TTL)
+    assert due is not None
     assert due == START + 301 * DAY + HOUR
     roll.step(due, MAX_TTL)
     assert roll.removed == [old]

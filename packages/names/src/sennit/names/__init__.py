@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from sennit.names.codes import Opcode, Rcode, RRClass, RRType
     from sennit.names.dnssec.anchors import TrustAnchors
     from sennit.names.dnssec.keeper import AnchorKeeper
+    from sennit.names.dnssec.keyfiles import KeyFolder
     from sennit.names.dnssec.keys import ZoneKey
     from sennit.names.dnssec.limits import ValidationLimits
+    from sennit.names.dnssec.rollover import Rollover, RolloverPolicy
+    from sennit.names.dnssec.signing import KeySet, SigningPolicy, ZoneSigner
+    from sennit.names.dnssec.upkeep import ZoneUpkeep
     from sennit.names.dnssec.validation import Validator
     from sennit.names.dnssec.verdict import Security, Verdict
     from sennit.names.doh import DoHHandler
@@ -97,6 +101,8 @@ __all__ = [
     "GenericRdata",
     "IResponder",
     "Key",
+    "KeyFolder",
+    "KeySet",
     "Keyring",
     "LocalZone",
     "LocalZones",
@@ -126,11 +132,14 @@ __all__ = [
     "Request",
     "ResolverLimits",
     "ResponseError",
+    "Rollover",
+    "RolloverPolicy",
     "SQLiteZones",
     "Secondaries",
     "SecondaryZone",
     "Security",
     "ServerLimits",
+    "SigningPolicy",
     "SpoofedError",
     "StreamClient",
     "StubResolver",
@@ -155,6 +164,8 @@ __all__ = [
     "ZoneKey",
     "ZoneLimits",
     "ZoneSet",
+    "ZoneSigner",
+    "ZoneUpkeep",
     "__version__",
     "axfr",
     "check_file",
@@ -186,8 +197,12 @@ _ROOMS = {
     "doh": ("DoHHandler",),
     "dnssec.anchors": ("TrustAnchors",),
     "dnssec.keeper": ("AnchorKeeper",),
+    "dnssec.keyfiles": ("KeyFolder",),
     "dnssec.keys": ("ZoneKey",),
     "dnssec.limits": ("ValidationLimits",),
+    "dnssec.rollover": ("Rollover", "RolloverPolicy"),
+    "dnssec.signing": ("KeySet", "SigningPolicy", "ZoneSigner"),
+    "dnssec.upkeep": ("ZoneUpkeep",),
     "dnssec.validation": ("Validator",),
     "dnssec.verdict": ("Security", "Verdict"),
     "edns": ("EDNS", "Option"),

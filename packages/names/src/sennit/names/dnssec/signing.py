@@ -208,6 +208,18 @@ class ZoneSigner:
         )
         after = zone.snapshot()
         after.apply(data)
+        # Names without data have no signatures either, or they, and empty ones above them, would
+        # seem to be there.
+        bare = Changes(
+            [
+                record
+                for key in {each.name.key for each in data.removed}
+                if (node := after.nodes.get(key)) is not None and node.types <= _CHAINS
+                for rrset in node.all_sets()
+                for record in rrset.records()
+            ]
+        )
+        after.apply(bare)
         work = _Work(self, after, now)
         work.keys()
         touched: dict[bytes, set[int]] = {}
@@ -229,7 +241,7 @@ class ZoneSigner:
                 work.signatures(key, after.nodes.get(key))
             work.chain_signatures(key, after.nodes.get(key))
         made = work.changes
-        return Changes(data.removed + made.removed, data.added + made.added)
+        return Changes(data.removed + bare.removed + made.removed, data.added + made.added)
 
     def _needs_whole_chain(self, zone: Zone, after: Zone) -> bool:
         """Whether all records of the chain change with this."""

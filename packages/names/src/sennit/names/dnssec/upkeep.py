@@ -121,6 +121,7 @@ class ZoneUpkeep:
         changes = await reactor.defer_to_thread(self._prepare, self._wall())
         if changes and not await self._served.change(lambda zone: changes):
             raise DNSError(f"{self._served.zone.origin} could not be signed")
+        await self._remember()
         self._served.complete = self._complete
         self._whole_sweep = self._wall() + self._pace
 
@@ -206,7 +207,7 @@ class ZoneUpkeep:
     def _begin(self) -> None:
         self._timer = None
         if self._task is None and not self._closed:
-            self._task = asyncio.get_running_loop().create_task(self._look())
+            self._task = asyncio.get_running_loop().create_task(self._look_and_wake())
             self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -215,15 +216,20 @@ class ZoneUpkeep:
             _log.error("%s: not looked after", self._served.zone.origin, exc_info=error)
             self._wake(RETRY)
 
-    async def _look(self) -> None:
+    async def look(self) -> bool:
+        """Do what is due, of signatures one portion; whether that went."""
         now = self._wall()
         await self._look_at_parent(now)
         try:
             changed = await self._step(now)
-            done = await self._sign_portion(now, changed)
+            return await self._sign_portion(now, changed)
         except OSError as error:
             _log.error("%s: keys not written: %s", self._served.zone.origin, error)
-            done = False
+            return False
+
+    async def _look_and_wake(self) -> None:
+        done = await self.look()
+        now = self._wall()
         if not done:
             self._wake(RETRY)
         elif self.signer.sweeping:

@@ -188,7 +188,7 @@ class DNSConfig(ServiceConfig, kw_only=True, frozen=True):
         resolver: Answer for all other names, too.
         recursion: Whether there is a resolver where the table [service.NAME.resolver] is not.
         any: What ANY is answered with (RFC 8482): an HINFO record, the smallest set there is,
-            or everything.
+            or everything over TCP and the smallest set over UDP.
         rotate: Whether addresses of a name are given in another order each time.
         payload: Octets of an answer over UDP.
         idle: Seconds that a connection is kept without a question.

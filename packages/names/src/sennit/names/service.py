@@ -29,6 +29,7 @@ from sennit.names.assembling import (
     identity_of,
     keys_of,
     limits_of,
+    local_zones_of,
     name_of,
     policy_of,
     primaries_of,
@@ -50,7 +51,9 @@ from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.notify import Notifier
 from sennit.names.transfer.outgoing import TransferOut
 from sennit.names.transfer.secondary import Secondaries, SecondaryZone
+from sennit.names.update.sharing import hold, keep, release
 from sennit.names.update.update import UpdatableZone, Updates
+from sennit.names.zone.awaited import AwaitedZone
 from sennit.names.zone.files import ZoneFiles, origin_of
 from sennit.names.zone.sqlite import SQLiteZones
 from sennit.names.zone.zoneset import ZoneSet
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from sennit.names.name import Name
     from sennit.names.rdata import Rdata
     from sennit.names.request import Request
+    from sennit.names.resolver.localzones import LocalZones
     from sennit.names.transfer.notify import Target
     from sennit.names.tsig import Key
     from sennit.names.zone.files import Reading
@@ -107,10 +111,9 @@ class DNSService(ServerService):
         for name, table in config.secondary.items():
             made = self._secondary(name, table, keys)
             said_at(f"secondary.{name}", self._secondaries.add, made)
-        wanted = config.resolver
-        if wanted is None and config.recursion:
-            wanted = ResolverTable()
-        self.resolver = None if wanted is None else resolver_of(wanted)
+        self._resolving = config.resolver or ResolverTable()
+        wanted = config.resolver is not None or config.recursion
+        self.resolver = resolver_of(self._resolving) if wanted else None
         self._forward_rules = {
             name_of(name, "secondary"): access_of(
                 each.forward_updates, keys, f"secondary.{name}.forward_updates"
@@ -126,6 +129,8 @@ class DNSService(ServerService):
         self._stub: StubResolver | None = None
         self._upkeep: dict[Name, ZoneUpkeep] = {}
         self._tasks: set[asyncio.Task[bool]] = set()
+        self._changed: dict[Name, str | None] = {}
+        self._awaited: dict[Name, AwaitedZone] = {}
         self._database: SQLiteZones | None = None
         self._sources: list[SQLiteZone] = []
         self._opened = AsyncExitStack()
@@ -135,6 +140,11 @@ class DNSService(ServerService):
             rotate=config.rotate,
             payload=config.payload,
         )
+        for name in config.secondary:
+            awaited = AwaitedZone(name_of(name, "secondary"))
+            self._awaited[awaited.origin] = awaited
+            self._authority.add_source(awaited)
+        self.zones.on_change.append(self._arrived)
         self.server = DNSServer(
             Dispatcher(
                 self._authority,
@@ -142,7 +152,7 @@ class DNSService(ServerService):
                 self._make_transfers(keys),
                 self._secondaries,
                 self._updates,
-                wanted.allow if wanted is not None else (),
+                self._resolving.allow if wanted else (),
             ),
             limits=limits_of(config),
             keys=keys,
@@ -234,6 +244,12 @@ class DNSService(ServerService):
         """Addresses of a name server that is in no zone of ours."""
         return await self._lookups.addresses(name)
 
+    def _arrived(self, zone: Zone) -> None:
+        """A copy is there, perhaps for the first time."""
+        awaited = self._awaited.pop(zone.origin, None)
+        if awaited is not None:
+            self._authority.remove_source(awaited)
+
     async def _forward(self, request: Request) -> Message:
         """Pass an update on to the primary of a copy, for who may have that."""
         origin = request.message.questions[0].name
@@ -269,6 +285,10 @@ class DNSService(ServerService):
             table = self._tables.get(zone.origin)
             if table is not None and (table.update or table.sign is not None):
                 await self._make_changeable(zone, table, reactor)
+        reading.zones = [
+            zone if (made := self._updates.get(zone.origin)) is None else made.zone
+            for zone in reading.zones
+        ]
         reading.put_into(self.zones)
 
     async def _make_changeable(self, zone: Zone, table: ZoneTable, reactor: IReactor) -> None:
@@ -277,7 +297,13 @@ class DNSService(ServerService):
         # The file of a zone that is only signed is somebody's own, and stays as it is.
         path = self._files.paths()[zone.origin] if table.update else None
         try:
-            made = await reactor.defer_to_thread(UpdatableZone, zone, path, policy=policy)
+            # What this service takes the place of may change it until then.
+            made = None if path is None else hold(path)
+            if made is None:
+                made = await reactor.defer_to_thread(UpdatableZone, zone, path, policy=policy)
+                if path is not None:
+                    keep(path, made)
+            self._changed[zone.origin] = path
             self._updates.add(made)
             if table.sign is not None:
                 upkeep = upkeep_of(made, table.sign, self._fetch_ds)
@@ -342,10 +368,13 @@ class DNSService(ServerService):
         self._notifier.start()
         for each in self._upkeep.values():
             each.start()
+        for origin in self._changed:
+            if (made := self._updates.get(origin)) is not None:
+                made.policy = self._policies[origin]
         announce(self.server)
 
     async def prepare_reload(self) -> Callable[[], object] | None:
-        """Read the zone files that have changed, beside the zones in use.
+        """Read the zone files that have changed, beside the zones in use; and lists of names.
 
         Zones that are changed by updates are left alone: their files are written by us.
 
@@ -358,6 +387,10 @@ class DNSService(ServerService):
             raise StartError(self.name, "\n".join(reading.errors), key="zones")
         self._check_copies(reading)
         sources = [] if self._database is None else await self._database.zones()
+        resolver = self.resolver
+        local: LocalZones | None = None
+        if resolver is not None and self._resolving.block:
+            local = await current_reactor().defer_to_thread(local_zones_of, self._resolving)
         signed = [
             (self._upkeep[each.origin], each)
             for each in reading.zones
@@ -370,6 +403,8 @@ class DNSService(ServerService):
             self._files = files
             reading.put_into(self.zones)
             self._put_sources(sources)
+            if resolver is not None and local is not None:
+                resolver.local_zones = local
             for upkeep, zone in signed:
                 task = asyncio.get_running_loop().create_task(upkeep.replace_data(zone))
                 self._tasks.add(task)
@@ -396,7 +431,15 @@ class DNSService(ServerService):
         for each in self._upkeep.values():
             await each.aclose()
         await self._secondaries.aclose()
-        await self._updates.aclose()
+        for origin, path in self._changed.items():
+            if path is not None:
+                await release(path)
+            elif (made := self._updates.get(origin)) is not None:
+                await made.aclose()
+        self._changed.clear()
+        # Zones that another service has as well tell this one of nothing more.
+        for zone in self.zones:
+            self.zones.remove(zone.origin)
         await self._opened.aclose()
         if self.resolver is not None:
             await self.resolver.aclose()

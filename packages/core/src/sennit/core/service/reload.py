@@ -217,6 +217,8 @@ async def _ask_kept(config: NodeConfig, kept: list[Entry]) -> list[Callable[[], 
         name = each.configured.name
         try:
             put = await each.tree.prepare_reload()
+        except StartError as error:
+            errors.append(config.located(error))
         except ConfigError as error:
             errors.append(config.placed(name, error))
         except (SennitError, OSError, ValueError) as error:

@@ -334,7 +334,9 @@ class ZoneUpkeep:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._served.complete = None
+        # At a reload another one may look after it by now.
+        if self._served.complete == self._complete:
+            self._served.complete = None
 
 
 def _signs_soa(rdata: Rdata) -> bool:

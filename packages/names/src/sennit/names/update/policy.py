@@ -117,6 +117,11 @@ class Policy:
     def __repr__(self) -> str:
         return f"<Policy {'; '.join(self._texts) or 'nobody'}>"
 
+    @property
+    def keys(self) -> frozenset[Name]:
+        """The keys that rules name."""
+        return frozenset(each.key for each in self._rules if each.key is not None)
+
     def knows(self, request: Request) -> bool:
         """Whether any rule grants something to who asks, so that it may learn what there is."""
         return any(each.grants and each.is_for(request) for each in self._rules)

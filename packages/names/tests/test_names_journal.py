@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -16,17 +17,17 @@ from hypothesis import strategies as st
 
 from packages.names.tests.transfer_zones import ORIGIN, SOME, anything, change, record, soa, zone
 from sennit.names.codes import Rcode
-from sennit.names.errors import MessageFormatError
+from sennit.names.errors import MessageFormatError, ZoneError
 from sennit.names.name import Name
-from sennit.names.update.history import Entry
+from sennit.names.update.history import Entry, History
 from sennit.names.update.journal import Journal, JournalError, decode, encode, replay
 from sennit.names.update.message import Update
 from sennit.names.update.update import UpdatableZone
-from sennit.names.zone.writer import write_zone
+from sennit.names.zone.writer import replace_with_lines, write_zone
 from sennit.names.zone.zonefile import read_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sennit.names.zone.zone import Zone
@@ -238,6 +239,103 @@ def test_a_journal_that_cannot_be_cut_takes_nothing_more(
     journal.close()
 
 
+def test_a_journal_is_of_one_program_alone(tmp_path: Path) -> None:
+    """Two that append to it, or replace it, would lose what the other one acknowledged."""
+    begun(tmp_path / "j")
+    journal, _ = Journal.open(tmp_path / "j", ORIGIN, 1)
+    with pytest.raises(JournalError, match="is in use"):
+        Journal.open(tmp_path / "j", ORIGIN, 1)
+    journal.rewrite([], 4)
+    with pytest.raises(JournalError, match="is in use"):
+        Journal.open(tmp_path / "j", ORIGIN, 1)
+    journal.append([entry(4)])
+    journal.close()
+
+    journal, found = Journal.open(tmp_path / "j", ORIGIN, 4)
+    journal.close()
+    assert same(found, [entry(4)])
+
+
+def test_another_process_is_refused_the_journal(tmp_path: Path) -> None:
+    begun(tmp_path / "j")
+    journal, _ = Journal.open(tmp_path / "j", ORIGIN, 1)
+    program = (
+        "import sys\n"
+        "from sennit.names.name import Name\n"
+        "from sennit.names.update.journal import Journal\n"
+        "Journal.open(sys.argv[1], Name('example.org'), 1)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "j")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    journal.close()
+    assert ended.returncode == 1
+    assert "is in use: another program" in ended.stderr
+
+
+def test_a_folder_that_cannot_be_synced_loses_no_later_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new journal has its name by then: what is written to the old one would be gone."""
+    begun(tmp_path / "j")
+    journal, _ = Journal.open(tmp_path / "j", ORIGIN, 1)
+    real = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "no")
+        real(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="no"):
+            journal.rewrite([], 4)
+        with pytest.raises(JournalError, match="no"):
+            journal.append([entry(4)])
+    journal.append([entry(4)])
+    journal.close()
+
+    journal, found = Journal.open(tmp_path / "j", ORIGIN, 4)
+    journal.close()
+    assert same(found, [entry(4)])
+
+
+def test_what_a_crash_left_beside_the_files_is_removed(tmp_path: Path) -> None:
+    path = put(tmp_path / "z")
+    begun(tmp_path / "z.journal")
+    left = [tmp_path / ".z.0123456789ab", tmp_path / ".z.journal.0123456789ab"]
+    others = [tmp_path / ".z.journal.swp", tmp_path / ".zz.0123456789ab"]
+    for each in left + others:
+        each.write_text("half")
+
+    holder = opened(path)
+
+    assert [each.exists() for each in left + others] == [False, False, True, True]
+    assert len(holder.history) == 3
+    holder.zone.on_change.clear()
+
+
+def test_nobody_can_read_a_secret_while_its_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.touch(0o600)
+    seen: list[int] = []
+
+    def pieces() -> Iterator[str]:
+        yield "half of "
+        (beside,) = tmp_path.glob(".secret.*")
+        seen.append(stat.S_IMODE(beside.stat().st_mode))
+        yield "it"
+
+    replace_with_lines(path, pieces())
+
+    assert seen == [0o600]
+    assert path.read_text() == "half of it"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 # ── zone file and journal ─────────────────────────────────────────────────────
 
 
@@ -396,6 +494,25 @@ async def test_the_zone_file_is_written_when_the_journal_is_long_enough(tmp_path
     again = opened(path)
     assert again.zone == holder.zone
     assert len(again.history) == 2  # what IXFR is to have is kept
+    await again.aclose()
+
+
+async def test_a_zone_that_was_written_while_it_was_read_is_not_taken_for_another(
+    tmp_path: Path,
+) -> None:
+    """A program that ends writes the zone file; one that begins may have read the old one."""
+    path = put(tmp_path / "z")
+    holder = opened(path, history=History(max_versions=1))
+    old = read_zone(path, origin=ORIGIN)
+    await make(holder, "a")
+    await make(holder, "b")
+    await holder.aclose()
+
+    with pytest.raises(ZoneError, match="while it was read"):
+        UpdatableZone(old, path)
+
+    again = opened(path)
+    assert again.zone == holder.zone
     await again.aclose()
 
 

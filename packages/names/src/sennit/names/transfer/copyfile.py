@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sennit.names.rdata.basic import SOA
-from sennit.names.update.journal import replace_file
+from sennit.names.zone.writer import replace_file
 
 if TYPE_CHECKING:
     from sennit.names.name import Name
@@ -83,4 +83,4 @@ def save_checked(path: Path, serial: int, checked: float, expire: float) -> None
     Raises:
         OSError: It cannot be written.
     """
-    replace_file(_beside(path), f"{serial} {int(checked)} {int(expire)}\n".encode("ascii"))
+    replace_file(_beside(path), [f"{serial} {int(checked)} {int(expire)}\n".encode("ascii")])

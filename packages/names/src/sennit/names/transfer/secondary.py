@@ -125,7 +125,7 @@ class SecondaryZone:
         self.primaries = tuple(primaries)
         if not self.primaries:
             raise DNSUsageError(f"{origin} needs a primary to be a copy of")
-        self.history = history or History()
+        self.history = History() if history is None else history
         self.error = ""
         self._zones = zones
         self._path = None if path is None else Path(path)

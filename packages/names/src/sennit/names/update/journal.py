@@ -11,8 +11,9 @@ beside the file (``.broken``). `replay` brings a zone up to the last entry.
 
 The zone file is written anew now and then (``update.py``), the journal with the history that
 IXFR is to have (`Journal.rewrite`), each beside the old one and renamed into its place, the
-zone file first. A crash between the two leaves a journal whose first entries are in the zone
-file already, which `replay` sees by the serial.
+zone file first. A crash between the two leaves a journal whose first entries are in the zone file
+already, which `replay` sees by the serial. Who has a journal open has it alone (``flock``), also
+while it is replaced.
 
 All of this blocks, and is called in a thread.
 
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 import os
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Final
@@ -33,6 +33,13 @@ from sennit.names.message import Record
 from sennit.names.name import Name, read_name
 from sennit.names.rdata import rdata_from_wire
 from sennit.names.update.history import Entry
+from sennit.names.zone.writer import (
+    put_in_place,
+    remove_leftovers,
+    replace_file,
+    sync_directory,
+    write_beside,
+)
 from sennit.names.zone.zone import Changes
 
 if TYPE_CHECKING:
@@ -46,9 +53,7 @@ __all__ = [
     "JournalError",
     "decode",
     "encode",
-    "replace_file",
     "replay",
-    "sync_directory",
 ]
 
 _MAGIC: Final = b"sennit journal 1\n"
@@ -58,6 +63,7 @@ _COUNTS: Final = Struct(">IIII")
 _FIXED: Final = Struct(">HHIH")
 _MAX_ENTRY: Final = 1 << 30
 """Octets of an entry that can be true."""
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 
 
 class JournalError(DNSError):
@@ -166,6 +172,7 @@ class Journal:
         self._origin = origin
         self._descriptor = descriptor
         self._broken = False
+        self._unsynced = False  # whether the folder has its name is not certain yet
 
     @classmethod
     def open(cls, path: Path | str, origin: Name, serial: int) -> tuple[Self, list[Entry]]:
@@ -180,28 +187,25 @@ class Journal:
             The journal, and what stands in it.
 
         Raises:
-            JournalError: It is no journal, or of another zone.
+            JournalError: It is no journal, or of another zone, or in use.
             OSError: The file cannot be read or written.
         """
         path = Path(path)
-        with suppress(FileNotFoundError):
-            _temporary(path).unlink()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, flags)
+            descriptor = os.open(path, _FLAGS)
         except FileNotFoundError:
-            header = _header(origin, serial)
-            replace_file(path, header)
-            descriptor = os.open(path, flags)
-            return cls(path, origin, serial, descriptor, len(header)), []
+            replace_file(path, [_header(origin, serial)])
+            descriptor = os.open(path, _FLAGS)
         try:
+            _lock(descriptor, path)
+            remove_leftovers(path)
             octets = path.read_bytes()
             base, entries, end = _read(octets, origin)
             self = cls(path, origin, base, descriptor, end)
             self.cut = len(octets) - end
             if self.cut:
                 if _damaged(octets, end):
-                    replace_file(path.with_name(path.name + ".broken"), octets[end:])
+                    replace_file(path.with_name(path.name + ".broken"), [octets[end:]])
                 os.ftruncate(descriptor, end)
                 os.fsync(descriptor)
         except BaseException:
@@ -224,6 +228,9 @@ class Journal:
         octets = b"".join(pieces)
         try:
             rest = memoryview(octets)
+            if self._unsynced:
+                sync_directory(self.path.parent)
+                self._unsynced = False
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
             os.fdatasync(self._descriptor)
@@ -263,16 +270,25 @@ class Journal:
             base: Serial of the zone file now.
 
         Raises:
-            OSError: The new file cannot be written; the old one is in use still.
+            OSError: The new file cannot be written, and the old one is in use still; or it is in
+                use, and whether it keeps its name is not certain before the next change.
         """
         octets = b"".join((_header(self._origin, base), *map(_framed, entries)))
-        replace_file(self.path, octets)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        target, beside, descriptor = write_beside(self.path, [octets])
+        try:
+            _lock(descriptor, Path(beside))  # before anybody else can find it by its name
+            put_in_place(beside, target)
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(self._descriptor)
         self._descriptor = descriptor
         self._broken = False
+        self._unsynced = True
         self.base = base
         self.size = len(octets)
+        sync_directory(self.path.parent)
+        self._unsynced = False
 
     def set_aside(self) -> None:
         """Rename it (``.old``), for a zone file that was replaced by hand; begin with `rewrite`."""
@@ -285,41 +301,32 @@ class Journal:
             self._descriptor = -1
 
 
+def _lock(descriptor: int, path: Path) -> None:
+    """Keep a file for ourselves, as long as it is open.
+
+    Raises:
+        JournalError: Somebody else has it, or has just put another one in its place.
+    """
+    import fcntl  # not everywhere, and changes of zones are for systems that have it
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except (BlockingIOError, FileNotFoundError):
+        ours = False
+    if not ours:
+        raise JournalError(
+            f"{path} is in use: another program, or another service of this one, changes the "
+            "same zone. End that one, or give one of them a zone file of its own"
+        )
+
+
 def _damaged(octets: bytes, end: int) -> bool:
     """Whether more is wrong behind `end` than that the rest of an entry is missing."""
     if end + _HEAD.size > len(octets):
         return False
     length = int.from_bytes(octets[end : end + 4], "big")
     return end + _HEAD.size + length <= len(octets)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")
-
-
-def replace_file(path: Path, octets: bytes) -> None:
-    """Write a file beside another and put it in its place, on the disk before this returns."""
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(folder: Path) -> None:
-    """See that a rename in a directory is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def replay(zone: Zone, entries: list[Entry], base: int) -> list[Entry] | None:

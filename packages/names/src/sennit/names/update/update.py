@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -124,7 +125,7 @@ class UpdatableZone:
         self.zone = zone
         self.complete: Complete | None = None
         self.policy = policy or Policy()
-        self.history = history or History()
+        self.history = History() if history is None else history
         self._limits = limits
         self._path = None if path is None else Path(path)
         self._journal: Journal | None = None
@@ -156,11 +157,17 @@ class UpdatableZone:
     def _open(self, path: Path) -> None:
         """Open the journal, and bring the zone up to it."""
         zone = self.zone
+        from sennit.names.zone.writer import remove_leftovers
+
+        assert self._path is not None, "it has a journal"
         journal, entries = Journal.open(path, zone.origin, zone.serial)
         try:
+            remove_leftovers(self._path)
             # What a zone's first change has to count is counted here, where nobody waits for it.
             zone.apply(Changes())
             applied = replay(zone, entries, journal.base)
+            if not applied and journal.base != zone.serial:
+                self._check_file()
             if applied is None:
                 journal.set_aside()
                 journal.rewrite((), zone.serial)
@@ -174,6 +181,20 @@ class UpdatableZone:
         for entry in entries:
             self.history.append(entry)
         self._journal = journal
+
+    def _check_file(self) -> None:
+        """See that the zone is what its file has; another program may have just written that.
+
+        Raises:
+            ZoneError: It is not.
+        """
+        from sennit.names.zone.zonefile import read_zone
+
+        zone = self.zone
+        assert self._path is not None, "it has a journal"
+        with suppress(FileNotFoundError):
+            if read_zone(self._path, origin=zone.origin).serial != zone.serial:
+                raise ZoneError(f"{self._path} was changed while it was read: try again")
 
     # ── changes ───────────────────────────────────────────────────────────────
 

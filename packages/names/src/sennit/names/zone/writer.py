@@ -2,10 +2,14 @@
 
 The order is that of RFC 4034 §6.1, so that two versions of a zone differ where their records
 do. Every record has its TTL; an owner stands on the first of its lines.
+
+How a file is replaced, so that it is the old one or the new one whenever the machine stops, is
+here too, for all files of this package.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 from contextlib import suppress
@@ -21,7 +25,16 @@ if TYPE_CHECKING:
 
     from sennit.names.zone.zone import Zone
 
-__all__ = ["replace_with_lines", "write_zone", "zone_lines"]
+__all__ = [
+    "put_in_place",
+    "remove_leftovers",
+    "replace_file",
+    "replace_with_lines",
+    "sync_directory",
+    "write_beside",
+    "write_zone",
+    "zone_lines",
+]
 
 
 def zone_lines(zone: Zone) -> Iterator[str]:
@@ -50,29 +63,89 @@ def write_zone(zone: Zone, path: str | Path) -> None:
 
 
 def replace_with_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Put a new file of text in the place of one, with its mode.
+
+    Raises:
+        OSError: It cannot be written; the old one is as it was.
+    """
+    replace_file(path, (line.encode() for line in lines))
+
+
+def replace_file(path: str | Path, pieces: Iterable[bytes]) -> None:
     """Put a new file in the place of one, with its mode: written beside it, synced, renamed.
 
     Raises:
         OSError: It cannot be written; the old one is as it was.
     """
+    target, beside, descriptor = write_beside(path, pieces)
+    os.close(descriptor)
+    put_in_place(beside, target)
+    sync_directory(os.path.dirname(target))
+
+
+def write_beside(path: str | Path, pieces: Iterable[bytes]) -> tuple[str, str, int]:
+    """Write what is to take a file's place, with its mode, and wait until it is on the disk.
+
+    Returns:
+        The file, links followed; the one beside it; a descriptor of that, to append to it.
+
+    Raises:
+        OSError: It cannot be written, and there is nothing of it.
+    """
     target = os.path.realpath(str(path))
     folder, name = os.path.split(target)
     beside = os.path.join(folder, f".{name}.{secrets.token_hex(6)}")
+    mode: int | None = None
+    with suppress(FileNotFoundError):
+        mode = os.stat(target).st_mode & 0o777
+    # Nobody reads a secret meanwhile: it has its mode before anything is in it.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(beside, flags, 0o666 if mode is None else mode)
     try:
-        with open(beside, "x", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines)
-            file.flush()
-            with suppress(FileNotFoundError):
-                os.chmod(beside, os.stat(target).st_mode & 0o777)
-            os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(beside, mode)  # whatever the umask
+        with open(descriptor, "wb", closefd=False) as file:
+            file.writelines(pieces)
+        os.fsync(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        _remove(beside)
+        raise
+    return target, beside, descriptor
+
+
+def put_in_place(beside: str, target: str) -> None:
+    """Rename what `write_beside` wrote; it is gone where that fails.
+
+    Raises:
+        OSError: That failed.
+    """
+    try:
         os.replace(beside, target)
     except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(beside)
+        _remove(beside)
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove what a crash left beside a file; for who knows that nobody writes it now."""
+    folder, name = os.path.split(os.path.realpath(str(path)))
+    for each in glob.iglob(os.path.join(glob.escape(folder), f".{glob.escape(name)}.{'?' * 12}")):
+        if set(each[-12:]) <= set("0123456789abcdef"):
+            _remove(each)
+
+
+def sync_directory(folder: str | Path) -> None:
+    """See that a rename in a directory is on the disk."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -590,9 +591,62 @@ def test_nc_echoes(demo: Node) -> None:
 def test_the_demo_echoes_datagrams(demo: Node) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.settimeout(LIMIT)
-        sock.connect(demo.address("udp"))
+        (second,) = re.findall(r"^echo .*\n +udp://127\.0\.0\.1:(\d+)", "\n".join(demo.table), re.M)
+        sock.connect(("127.0.0.1", int(second)))
         sock.send(b"hello")
         assert sock.recv(100) == b"hello"
+
+
+def test_the_demo_answers_dns_over_udp_tcp_and_https(demo: Node) -> None:
+    line = next(number for number, each in enumerate(demo.table) if each.startswith("names"))
+    udp, tcp = (int(re.findall(r":(\d+)", each)[0]) for each in demo.table[line : line + 2])
+    label = b"".join(bytes((len(each),)) + each for each in (b"www", b"demo", b"example"))
+    query = bytes.fromhex("2a2a01000001000000000000") + label + bytes.fromhex("0000010001")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(LIMIT)
+        sock.connect(("127.0.0.1", udp))
+        sock.send(query)
+        answer = sock.recv(1000)
+    with socket.create_connection(("127.0.0.1", tcp), timeout=LIMIT) as sock:
+        sock.sendall(len(query).to_bytes(2, "big") + query)
+        piece = sock.recv(1000)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port_of(demo, 'site')}/dns-query",
+        data=query,
+        headers={"content-type": "application/dns-message"},
+    )
+    with urllib.request.urlopen(request, timeout=LIMIT) as response:
+        content = response.read()
+    # An alias and the address that it leads to.
+    assert answer[:8] == query[:2] + bytes.fromhex("858000010002")
+    assert answer.endswith(socket.inet_aton("192.0.2.80"))
+    assert (piece[2:], content) == (answer, answer)
+
+
+@pytest.mark.interop
+@pytest.mark.skipif(shutil.which("dig") is None, reason="dig is not installed")
+@pytest.mark.parametrize(
+    ("name", "rdtype", "words"),
+    [
+        ("web.demo.example", "AAAA", "2001:db8::80"),
+        ("who.people.demo.example", "A", "192.0.2.90"),
+        ("host-7.demo.example", "A", "192.0.2.7"),
+        ("_submission._tcp.demo.example", "SRV", "0 5 587 mail.demo.example."),
+        ("web.demo.example", "HTTPS", '1 . alpn="h2"'),
+        ("localhost", "A", "127.0.0.1"),
+    ],
+)
+def test_dig_gets_what_the_demos_zone_has(demo: Node, name: str, rdtype: str, words: str) -> None:
+    server = ["@127.0.0.1", "-p", str(port_of(demo, "names"))]
+    for program in (["dig"], [*SENNIT, "dig"]):
+        found = subprocess.run(
+            [*program, *server, name, rdtype, "+short"],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=True,
+        )
+        assert found.stdout == words + "\n"
 
 
 def test_the_demo_tells_what_to_try_with_each_service(demo: Node) -> None:
@@ -601,6 +655,7 @@ def test_the_demo_tells_what_to_try_with_each_service(demo: Node) -> None:
         r"^site +web +http://127\.0\.0\.1:(\d+) +curl http://127\.0\.0\.1:\1/$",
         r"^echo +echo +tcp://127\.0\.0\.1:(\d+) +nc 127\.0\.0\.1 \1$",
         r"^ +udp://127\.0\.0\.1:(\d+) +nc -u 127\.0\.0\.1 \1$",
+        r"^names +dns +udp://127\.0\.0\.1:(\d+) +sennit dig @127\.0\.0\.1 -p \1 demo\.example",
         r"^socks +socks +tcp://127\.0\.0\.1:(\d+) +curl --socks5-hostname 127\.0\.0\.1:\1 ",
     ):
         assert re.search(words, table, re.MULTILINE), table

@@ -170,6 +170,21 @@ async def test_a_stub_zone_is_asked_of_its_own_servers_and_roots_of_a_file(
             assert (await ask("www.far.example")).rcode == 2
 
 
+async def test_an_answer_of_ours_says_whether_there_is_recursion_for_who_asks(
+    folder: Path, reactor: Reactor
+) -> None:
+    """RFC 1035 §4.1.1: RA is of the server, not of the zone."""
+    for more, told in (
+        ("recursion = true\n", RA),
+        ("", 0),
+        ('[service.names.resolver]\nallow = ["192.0.2.0/24"]\n', 0),
+    ):
+        async with running(folder, reactor, ZONES + more) as ask:
+            for _ in range(3):  # the long way, and the short one
+                assert (await ask("www.home.example")).flags & RA == told
+            assert (await ask("none.home.example", tcp=True)).flags & RA == told
+
+
 async def test_strangers_get_no_recursion(folder: Path, reactor: Reactor) -> None:
     more = '[service.names.resolver]\nallow = ["192.0.2.0/24"]\n'
     async with running(folder, reactor, ZONES + more) as ask:

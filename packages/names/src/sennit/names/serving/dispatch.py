@@ -11,21 +11,22 @@ All parts are optional, and each is an `IResponder`, save that `quick` need not 
 from __future__ import annotations
 
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zope.interface import implementer
 
 from sennit.core.endpoint.networks import Networks
 from sennit.names.codes import Opcode, Rcode, RRType
 from sennit.names.interfaces import IResponder
-from sennit.names.message import RD
+from sennit.names.message import RA, RD, Message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from sennit.names.interfaces import Answer
-    from sennit.names.message import Message
     from sennit.names.request import Request
+
+    _T = TypeVar("_T")
 
     Answers = Answer | Awaitable[Answer] | AsyncIterator[Message | bytes]
     Quick = Callable[[bytes, int, object], bytes | None]
@@ -79,7 +80,7 @@ class Dispatcher:
         self._clients: dict[str, bool] = {}
         self._ours: Quick | None = getattr(authority, "quick", None)
         self._others: Quick | None = getattr(resolver, "quick", None)
-        if self._others is None and self._ours is not None:
+        if resolver is None and self._ours is not None:
             # The hot path: one call less for who has only zones.
             self.quick = self._ours  # type: ignore[method-assign]  # the same call, one step shorter
 
@@ -110,7 +111,9 @@ class Dispatcher:
         if self._ours is not None:
             answer = self._ours(wire, size, peer)
             if answer is not None:
-                return answer
+                if self._resolver is None or not self.allows(peer):
+                    return answer
+                return answer[:3] + bytes((answer[3] | RA,)) + answer[4:]
         if self._others is not None and self.allows(peer):
             return self._others(wire, size, peer)
         return None
@@ -132,14 +135,20 @@ class Dispatcher:
             return self._elsewhere(request)
         if isawaitable(answer):
             return self._await(answer, request)
-        return answer
+        return self._told(answer, request)
 
     async def _await(self, answer: Awaitable[Answer], request: Request) -> Answer:
         found = await answer
         if found is not None:
-            return found
+            return self._told(found, request)
         other: Any = self._elsewhere(request)  # of a resolver: never several messages
         return await other if isawaitable(other) else other  # type: ignore[no-any-return]
+
+    def _told(self, answer: _T, request: Request) -> _T:
+        """An answer of ours, which says whether there is recursion, too (RFC 1035 §4.1.1)."""
+        if self._resolver is not None and isinstance(answer, Message) and self.allows(request.peer):
+            answer.flags |= RA
+        return answer
 
     def _elsewhere(self, request: Request) -> Answers:
         """No zone of ours holds the name."""

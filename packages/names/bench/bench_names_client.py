@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from packages.names.bench.bench_names_server import addresses, nsd_command
+from bench_names_server import addresses, nsd_command
+
 from tools.benchmark import Benchmark, main
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packages.names.bench.bench_names_server import addresses, serve_ours, zone_text
+from bench_names_server import addresses, serve_ours, zone_text
+
 from tools import loads
 from tools.benchmark import Benchmark, main
 

@@ -106,16 +106,33 @@ class Cache:
             return entry
         if entry.kind is Kind.NXDOMAIN:
             for rdtype in self._types.get(entry.name.key, ()):
-                if rdtype != ABSENT and rdtype < FAILED:
+                if rdtype < FAILED and not self._is_secure((entry.name.key, rdtype), now):
                     self._drop((entry.name.key, rdtype))
         elif entry.kind in (Kind.RECORDS, Kind.NODATA):
             self._drop((entry.name.key, ABSENT))
             self._drop((entry.name.key, FAILED + entry.rdtype))
         return entry
 
-    def put_delegation(self, delegation: Delegation, now: float) -> None:
-        """Keep what a parent says of a zone's servers."""
+    def _is_secure(self, key: Key, now: float) -> bool:
+        """Whether an entry is proven, which an absence that nobody has validated yet is not."""
+        entry = self._kept.get(key)
+        return (
+            isinstance(entry, Entry) and entry.security is Security.SECURE and entry.expires > now
+        )
+
+    def put_delegation(
+        self, delegation: Delegation, now: float, until: float | None = None
+    ) -> None:
+        """Keep what a parent says of a zone's servers.
+
+        Args:
+            delegation: It.
+            now: The time.
+            until: When it ends at the latest.
+        """
         delegation.expires = now + min(max(delegation.ttl, 1), self._limits.max_ttl)
+        if until is not None:
+            delegation.expires = min(delegation.expires, until)
         delegation.size = (
             _ENTRY
             + sum(200 + 2 * len(each.wire) for each in delegation.servers)
@@ -165,7 +182,7 @@ class Cache:
     def get(self, name: Name, rdtype: int, now: float) -> Entry | None:
         """The entry of a name and type, or of the name's absence; not what stands in its place."""
         key = name.key
-        return self._fresh((key, rdtype), now) or self._fresh((key, ABSENT), now)
+        return self._fresh((key, rdtype), now) or self._absence(key, rdtype, now)
 
     def find(self, name: Name, rdtype: int, now: float) -> Entry | None:
         """What is known in answer to a question: records, alias, absence or failure.
@@ -192,10 +209,24 @@ class Cache:
                 entry = self._fresh((key, CNAME_TYPE), now)
                 if entry is not None and entry.kind is Kind.RECORDS:
                     return entry
-            entry = self._fresh((key, ABSENT), now) or self._fresh((key, FAILED + rdtype), now)
+            entry = self._absence(key, rdtype, now) or self._fresh((key, FAILED + rdtype), now)
             if entry is not None:
                 return entry
         return self._above(name, now)
+
+    def _absence(self, key: bytes, rdtype: int, now: float) -> Entry | None:
+        """The absence of a name; one that is bogus is so for the type it came for alone.
+
+        RFC 4035 §4.7: what is bad is kept by name, type and class.
+        """
+        entry = self._fresh((key, ABSENT), now)
+        if entry is not None and entry.security is Security.BOGUS and entry.rdtype != rdtype:
+            return None
+        return entry
+
+    def has_failed(self, name: Name, rdtype: int, now: float) -> bool:
+        """Whether nobody could be asked a moment ago."""
+        return self._fresh((name.key, FAILED + rdtype), now) is not None
 
     def _above(self, name: Name, now: float) -> Entry | None:
         """A DNAME above the name, or an ancestor that is proved not to exist (RFC 8020)."""

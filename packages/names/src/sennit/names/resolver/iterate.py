@@ -49,8 +49,6 @@ ROUNDS: Final = 3
 """How often a zone's silent servers are asked for one question."""
 STEPS: Final = 64
 """Answers looked at for one link, whatever they are: no way down has so many."""
-BROKEN_FOR: Final = 30.0
-"""Seconds that a server is passed over for a zone for which it gave an error."""
 
 _log = logging.getLogger("sennit.names.resolver")
 
@@ -134,6 +132,7 @@ class Iterator:
             zone.key: Delegation(zone, (), {}, 0, addresses=addresses)
             for zone, addresses in stubs.items()
         }
+        self._told = {each for each in (*stubs, *forwards.zones) if not each.is_root}
         self._jobs: dict[tuple[bytes, int], Job] = {}
         self._at_zone: dict[bytes, int] = {}
         self._priming: asyncio.Task[None] | None = None
@@ -152,6 +151,11 @@ class Iterator:
         return Budget(limits.question_queries, self._now() + limits.question_time)
 
     # ── one link ──────────────────────────────────────────────────────────────
+
+    def told(self, name: Name) -> Name | None:
+        """The deepest zone above a name that an operator named servers for, save the root."""
+        places = self._told
+        return next((each for each in name.ancestors() if each in places), None) if places else None
 
     def is_fetching(self, name: Name, rdtype: int) -> bool:
         """Whether a link is being fetched."""
@@ -318,8 +322,11 @@ class Iterator:
                 whole = True
                 continue
             if step.delegation is not None:
+                # It ends with the one that led here at the latest: a zone that was taken away
+                # does not live on in zones beneath it. The root is not taken away.
+                until = None if cut.zone.is_root or not cut.expires else cut.expires
                 cut = step.delegation
-                self._cache.put_delegation(cut, self._now())
+                self._cache.put_delegation(cut, self._now(), until)
                 if step.ds is not None:
                     self._cache.put(step.ds, self._now())
                 shown = 0
@@ -445,7 +452,7 @@ class Iterator:
         if step.verdict is Verdict.LAME:
             server.mark_lame(zone, self._now())
         elif step.why.startswith("response code"):
-            server.mark_lame(zone, self._now(), BROKEN_FOR)
+            server.mark_doubtful(zone, self._now())
 
     def _known_addresses(self, cut: Delegation) -> tuple[dict[Address, None], list[Name]]:
         """Addresses of a zone's servers, each once, and the servers that have none yet."""

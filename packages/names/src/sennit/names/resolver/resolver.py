@@ -72,7 +72,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AVOIDED", "RecursiveResolver"]
 
-AVOIDED: Final = ("loopback", "0.0.0.0/8", "224.0.0.0/4", "ff00::/8", "::/128")
+AVOIDED: Final = ("loopback", "0.0.0.0/8", "224.0.0.0/4", "ff00::/8", "::/96")
 """Addresses that no delegation may send the resolver to: its own machine, and nobody's."""
 CLIENTS: Final = ("loopback", "private", "link-local")
 """Whom it is for by default (RFC 5358)."""
@@ -417,9 +417,14 @@ class RecursiveResolver(Lookups):
         return None
 
     def _known(self, name: Name, rdtype: int, now: float) -> Entry | None:
+        told = self._iterator.told(name)
         entry = self.cache.find(name, rdtype, now)
+        if entry is not None and told is not None and not entry.name.is_below(told):
+            entry = None  # what stands above says nothing of what is looked up elsewhere
         if entry is None and self._checker is not None:
             entry = self._denials.answer(name, rdtype, now)
+            if entry is not None and told is not None and not _within(entry.zone, told):
+                return None
         return entry
 
     def _add_link(self, found: Found, entry: Entry, name: Name, rdtype: int) -> Name | None:
@@ -520,6 +525,7 @@ class RecursiveResolver(Lookups):
             and entry.ttl >= 10
             and entry.expires - now < entry.ttl * 0.1
             and not self._iterator.is_fetching(name, rdtype)
+            and not self.cache.has_failed(name, rdtype, now)
             and not self._closed
         ):
             self.prefetched += 1
@@ -618,6 +624,10 @@ class RecursiveResolver(Lookups):
 
 def _name(name: Name | str) -> Name:
     return Name(name) if isinstance(name, str) else name
+
+
+def _within(zone: Name | None, other: Name) -> bool:
+    return zone is not None and zone.is_below(other)
 
 
 def _chance() -> float:

@@ -4,6 +4,9 @@
 that its time is known, and one that did not answer not before its pause is over, unless there
 are no others. Time and chance are passed in.
 
+One that gave an error for some name of a zone is asked after the others of that zone for a
+while, but not left out: the error is that name's (RFC 9520 §3.2), and others may be well.
+
 Sources: RFC 6298 §2 (smoothed times), RFC 6891 §6.2.2 (servers without EDNS), RFC 2308 §7
 (servers that are down or lame).
 """
@@ -38,7 +41,9 @@ MOST_PAUSE: Final = 300.0
 HABIT: Final = 3600.0
 """Seconds that a missing EDNS or a zone that is not served is remembered."""
 LAME_ZONES: Final = 20
-"""Zones remembered per server that it does not serve."""
+"""Zones remembered per server that it does not serve; likewise those it gave errors for."""
+DOUBT: Final = 30.0
+"""Seconds that others of a zone's servers are preferred to one that gave an error."""
 
 
 class Server:
@@ -52,12 +57,14 @@ class Server:
         plain_until: Until when it is asked without EDNS.
         cookies: Whether it gave us one (RFC 7873): then an answer without one is doubtful.
         lame: Zones that it does not serve, and until when.
+        doubtful: Zones that it gave an error for, and until when others are preferred.
     """
 
     __slots__ = (
         "address",
         "cookies",
         "deviation",
+        "doubtful",
         "failures",
         "known",
         "lame",
@@ -77,6 +84,7 @@ class Server:
         self.plain_until = 0.0
         self.cookies = False
         self.lame: dict[bytes, float] = {}
+        self.doubtful: dict[bytes, float] = {}
 
     def wait(self) -> float:
         """Seconds to wait for its answer (RFC 6298 §2, doubled with each failure)."""
@@ -98,15 +106,27 @@ class Server:
         self.failures += 1
         self.pause = now + min(MOST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures - 1, 16))
 
-    def mark_lame(self, zone: Name, now: float, seconds: float = HABIT) -> None:
-        """It does not serve a zone; remember for so long."""
-        if len(self.lame) >= LAME_ZONES:
-            del self.lame[next(iter(self.lame))]
-        self.lame[zone.key] = now + seconds
+    def mark_lame(self, zone: Name, now: float) -> None:
+        """It does not serve a zone; remember for an hour."""
+        _remember(self.lame, zone, now + HABIT)
+
+    def mark_doubtful(self, zone: Name, now: float) -> None:
+        """It gave an error for something of a zone."""
+        _remember(self.doubtful, zone, now + DOUBT)
 
     def is_lame(self, zone: Name, now: float) -> bool:
         """Whether it is remembered not to serve a zone."""
         return self.lame.get(zone.key, 0.0) > now
+
+    def is_doubtful(self, zone: Name, now: float) -> bool:
+        """Whether others of the zone's servers are to be preferred."""
+        return self.doubtful.get(zone.key, 0.0) > now
+
+
+def _remember(zones: dict[bytes, float], zone: Name, until: float) -> None:
+    if len(zones) >= LAME_ZONES:
+        del zones[next(iter(zones))]
+    zones[zone.key] = until
 
 
 class Servers:
@@ -147,6 +167,7 @@ class Servers:
         if not awake:
             # All are silent: the one that was so for the shortest time.
             return min(left, key=lambda each: each.pause, default=None)
+        awake = [each for each in awake if not each.is_doubtful(zone, now)] or awake
         best = min(each.time for each in awake)
         good = [each for each in awake if each.time <= best + BAND]
         others = len(good) < len(awake) and self._chance() < PROBE

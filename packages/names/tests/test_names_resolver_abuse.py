@@ -1,0 +1,231 @@
+"""What one zone, server or forged answer may do to names that are not its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from packages.names.tests.resolver_upstream import (
+    EXAMPLE_ZONE,
+    ORG,
+    ORG_ZONE,
+    OTHER,
+    TLD,
+    internet,
+    record,
+    resolver,
+    run,
+    zone_server,
+)
+from packages.names.tests.test_names_resolver_checking import Says
+from sennit.core.testing.clock import Clock
+from sennit.names.codes import Rcode, RRType
+from sennit.names.dnssec.verdict import Link, Security, Verdict
+from sennit.names.message import AA, Message, Question
+from sennit.names.name import Name
+
+A = int(RRType.A)
+TXT = int(RRType.TXT)
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with Clock() as found:
+        yield found
+
+
+@pytest.mark.parametrize("code", [Rcode.SERVFAIL, Rcode.NOTIMP, Rcode.REFUSED, Rcode.FORMERR])
+def test_an_error_for_one_type_keeps_nobody_from_the_rest_of_the_zone(
+    clock: Clock, code: Rcode
+) -> None:
+    """A name or type that a server chokes on is no reason to leave its zone unasked."""
+    net = internet()
+    right = net.servers[ORG]
+
+    def chokes(query: Message, transport: str) -> Message:
+        if query.question.rdtype == TXT:
+            return query.reply(code)
+        return right(query, transport)  # type: ignore[return-value]  # at once
+
+    net.servers[ORG] = chokes
+    ours = resolver(net, clock)
+    assert run(clock, ours.resolve("www.org.example.", TXT)).rcode == Rcode.SERVFAIL
+    assert len(run(clock, ours.resolve("www.org.example.", A)).answers) == 2
+
+
+def test_a_referral_in_answer_to_ds_keeps_nobody_from_the_rest_of_the_zone(clock: Clock) -> None:
+    """A server from before DNSSEC refers to the child; it serves its zone all the same."""
+    net = internet()
+    right = net.servers[TLD]
+
+    def refers(query: Message, transport: str) -> Message:
+        if query.question.rdtype == RRType.DS:
+            plain = Message.query(query.question.name, A, id=query.id)
+            reply: Message = right(plain, transport)  # type: ignore[assignment]  # at once
+            reply.questions = query.questions
+            return reply
+        return right(query, transport)  # type: ignore[return-value]  # at once
+
+    net.servers[TLD] = refers
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("org.example.", RRType.DS))
+    assert len(run(clock, ours.resolve("host.other.example.", A)).answers) == 1
+
+
+def test_a_zone_taken_away_does_not_live_on_in_zones_beneath_it(clock: Clock) -> None:
+    """Each referral ends with the one that led to it, at the latest (CVE-2022-30698)."""
+    net = internet()
+    deeper = f"s1.org.example. 86400 NS ns.org.example.\nns.org.example. 3600 A {ORG}\n"
+    beneath = """
+s1.org.example. 86400 SOA ns.org.example. a. 1 1800 900 604800 60
+x.s1.org.example. 1 A 192.0.2.66
+y.s1.org.example. 1 A 192.0.2.66
+"""
+    org = ORG_ZONE + deeper
+    calls = {"s1": False}
+
+    def rogue(query: Message, transport: str) -> Message:
+        served = (org, beneath) if calls["s1"] else (org,)
+        calls["s1"] = query.question.name.is_below(Name("s1.org.example."))
+        return zone_server(*served)(query, transport)  # type: ignore[return-value]  # at once
+
+    net.servers[ORG] = rogue
+    ours = resolver(net, clock)
+    assert run(clock, ours.resolve("x.s1.org.example.", A)).answers
+    taken = EXAMPLE_ZONE.replace("org.example. 3600 NS ns.org.example.\n", "", 1)
+    net.servers[TLD] = zone_server(taken)
+    clock.advance(3700)
+    found = run(clock, ours.resolve("y.s1.org.example.", A))
+    assert not found.answers
+
+
+class BogusFor(Says):
+    """Finds one type bogus and all others secure."""
+
+    def __init__(self, rdtype: int) -> None:
+        super().__init__(Security.SECURE)
+        self.rdtype = rdtype
+
+    async def validate(self, message: Message, question: Question, fetch: object) -> Verdict:
+        bad = question.rdtype == self.rdtype
+        security = Security.BOGUS if bad else Security.SECURE
+        return Verdict(security, [Link(question.name, question.rdtype, security, 100)])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_forged_absence_ends_no_other_types_of_the_name(clock: Clock, known: bool) -> None:
+    """What is bad is so for its name and type (RFC 4035 §4.7)."""
+    net = internet()
+    right = net.servers[ORG]
+
+    def forged(query: Message, transport: str) -> Message:
+        reply: Message = right(query, transport)  # type: ignore[assignment]  # at once
+        if query.question.rdtype == TXT:
+            reply.rcode = Rcode.NXDOMAIN
+        return reply
+
+    net.servers[ORG] = forged
+    ours = resolver(net, clock, validator=BogusFor(TXT))
+    if known:
+        assert run(clock, ours.resolve("www.org.example.", A)).answers
+    asked = len(net.asked)
+    assert run(clock, ours.resolve("www.org.example.", TXT)).rcode == Rcode.SERVFAIL
+    found = run(clock, ours.resolve("www.org.example.", A))
+    assert found.rcode == Rcode.NOERROR
+    assert len(found.answers) == 2
+    if known:
+        assert net.count(ORG, "www.org.example. IN A") == 1
+    assert len(net.asked) > asked
+    asked = len(net.asked)
+    assert run(clock, ours.resolve("www.org.example.", TXT)).rcode == Rcode.SERVFAIL
+
+
+def test_what_cannot_be_fetched_ahead_is_not_tried_with_each_question(clock: Clock) -> None:
+    """RFC 9520 §3.2: failures are remembered, whoever asked."""
+    net = internet()
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    net.servers[ORG] = lambda query, transport: query.reply(Rcode.SERVFAIL)
+    clock.advance(280)
+
+    async def often() -> int:
+        before = len(net.asked)
+        for _ in range(20):
+            await ours.resolve("www.org.example.", A)
+            await asyncio.sleep(0.2)
+        return len(net.asked) - before
+
+    assert run(clock, often()) <= 8
+
+
+@pytest.mark.parametrize("how", ["forward", "stub"])
+def test_proofs_of_the_tree_do_not_deny_what_an_operator_has_servers_for(
+    clock: Clock, how: str
+) -> None:
+    """What is known to be absent there says nothing of names that are looked up elsewhere."""
+    net = internet()
+    net.servers[OTHER] = zone_server(
+        "in.corp. 300 SOA a. b. 1 1 1 1 60\nhost.in.corp. 300 A 10.0.0.1"
+    )
+    ours = resolver(
+        net, clock, validator=Says(Security.SECURE), avoid=[], **{how: {"in.corp.": [OTHER]}}
+    )
+    assert run(clock, ours.resolve("corp.", A)).rcode == Rcode.NXDOMAIN
+    assert len(run(clock, ours.resolve("host.in.corp.", A)).answers) == 1
+
+
+def test_no_delegation_leads_to_this_machine_by_way_of_ipv6(clock: Clock) -> None:
+    net = internet()
+    net.servers[TLD] = lambda query, transport: _referral(query)
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    assert not [each for each in net.asked if "127.0.0.1" in each[0] or "7f00" in each[0]]
+
+
+def _referral(query: Message) -> Message:
+    reply = query.reply()
+    reply.authority = [record("org.example. 300 NS ns.org.example.")]
+    reply.additional = [
+        record("ns.org.example. 300 AAAA ::ffff:127.0.0.1"),
+        record("ns.org.example. 300 AAAA ::127.0.0.1"),
+        record("ns.org.example. 300 AAAA 64:ff9b::7f00:1"),
+    ]
+    return reply
+
+
+def test_a_loop_of_servers_names_costs_little_however_often_it_is_asked(clock: Clock) -> None:
+    """TsuNAME: the servers of two zones are named in each other."""
+    net = internet()
+    loop = EXAMPLE_ZONE + (
+        "one.example. 3600 NS ns1.two.example.\none.example. 3600 NS ns2.two.example.\n"
+        "two.example. 3600 NS ns1.one.example.\ntwo.example. 3600 NS ns2.one.example.\n"
+    )
+    net.servers[TLD] = zone_server(loop)
+    ours = resolver(net, clock)
+
+    async def many() -> int:
+        await ours.resolve("first.one.example.", A)
+        before = len(net.asked)
+        for number in range(20):
+            await ours.resolve(f"n{number}.one.example.", A)
+        return len(net.asked) - before
+
+    assert run(clock, many()) <= 40
+
+
+def test_an_upstream_answer_with_a_higher_authority_flag_is_only_its_zones(clock: Clock) -> None:
+    net = internet()
+    right = net.servers[ORG]
+
+    def lies(query: Message, transport: str) -> Message:
+        reply: Message = right(query, transport)  # type: ignore[assignment]  # at once
+        reply.flags |= AA
+        reply.answers.append(record("example. 300 DNAME evil.test."))
+        return reply
+
+    net.servers[ORG] = lies
+    ours = resolver(net, clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    assert len(run(clock, ours.resolve("host.other.example.", A)).answers) == 1

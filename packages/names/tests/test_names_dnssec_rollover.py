@@ -89,7 +89,7 @@ class World:
         if signers != self.signed and self.sweep_ends is None:
             self.sweep_ends = self.now + self.sweep
             self.sweep_began = self.now
-        possible = (self.signed, signers)
+        possible: tuple[frozenset[tuple[int, int]], ...] = (self.signed, signers)
         if self.sweep_ends is not None and self.now >= self.sweep_ends:
             self.sweep_ends = None
             self.signed = signers

@@ -9,7 +9,9 @@ import pytest
 from packages.names.tests.interop.peers import dig, drill, kdig
 
 if TYPE_CHECKING:
-    from packages.names.tests.interop.peers import Peers
+    from collections.abc import Callable
+
+    from packages.names.tests.interop.peers import Daemon, Peers
 
 pytestmark = pytest.mark.interop
 
@@ -24,8 +26,12 @@ www A 192.0.2.2
 
 @pytest.mark.parametrize("name", ["named", "nsd", "knotd"])
 def test_an_authority_answers_all_tools_and_ends(peers: Peers, name: str) -> None:
-    start = {"named": peers.named, "nsd": peers.nsd, "knotd": peers.knotd}[name]
-    daemon = start({"example.": ZONE})
+    start: dict[str, Callable[..., Daemon]] = {
+        "named": peers.named,
+        "nsd": peers.nsd,
+        "knotd": peers.knotd,
+    }
+    daemon = start[name]({"example.": ZONE})
 
     for tool in (dig, kdig, drill):
         found = tool((daemon.host, daemon.port), "www.example.", "A")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import pytest
@@ -20,6 +21,7 @@ from sennit.names.rdata.address import A
 from sennit.names.rdata.alias import DNAME
 from sennit.names.rdata.basic import NS, SOA, TXT
 from sennit.names.rdata.dnssec import DNSKEY, DS, NSEC, NSEC3, RRSIG
+from sennit.names.transfer.serial import with_serial
 from sennit.names.zone.zone import Changes, Zone
 from sennit.names.zone.zonefile import read_zone
 
@@ -200,6 +202,33 @@ def test_a_change_signs_what_it_touches_and_its_neighbours_in_the_chain() -> Non
 
     # The record, its NSEC, and the NSEC before it.
     assert signer.made - before == 3
+
+
+@pytest.mark.parametrize("nsec3", [False, True])
+def test_a_change_costs_the_same_however_many_names_there_are(nsec3: bool) -> None:
+    """Nothing of the zone is copied or counted for it, also where a delegation hides names."""
+
+    def cost(names: int) -> float:
+        keys = KeySet((), (), ())
+        zone = fresh(ZONE + "".join(f"h{n} A 192.0.2.9\n" for n in range(names)))
+        signer = ZoneSigner(ORIGIN, keys, SigningPolicy(nsec3=nsec3))
+        zone.apply(signer.sign_whole(zone, NOW))
+        nodes = zone.nodes
+        times: list[float] = []
+        for n in range(20):
+            soa = zone.soa
+            new = [
+                Record(ORIGIN, RRType.SOA, soa.ttl, with_serial(soa, zone.serial + 1).rdata),
+                Record(Name(f"new{n}", ORIGIN), 1, 60, A("192.0.2.7")),
+                Record(Name(f"h{n}", ORIGIN), 2, 60, NS(Name("ns.elsewhere."))),
+            ]
+            begun = time.perf_counter()
+            zone.apply(signer.complete(zone, Changes([soa], new), NOW))
+            times.append(time.perf_counter() - begun)
+        assert zone.nodes is nodes
+        return min(times)
+
+    assert cost(4_000) < 4 * cost(40)
 
 
 def test_signatures_are_made_anew_before_they_end_a_portion_at_a_time() -> None:

@@ -613,6 +613,30 @@ async def test_a_change_is_completed_before_anybody_sees_it() -> None:
     await holder.aclose()
 
 
+async def test_others_have_their_turn_while_a_change_is_made_or_completed() -> None:
+    """Signatures by the thousand take seconds."""
+    holder = UpdatableZone(zone(), policy=ALL)
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        """What would never end in the loop's own thread."""
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
+
+    def complete(found: Zone, changes: Changes) -> Changes:
+        turn()
+        return changes
+
+    def make(found: Zone) -> Changes:
+        turn()
+        return change(found.serial, found.serial + 1, [], ["x 60 A 192.0.2.1"])
+
+    holder.complete = complete
+    new = update().add("a", 60, "A", "192.0.2.1").message()
+    assert await holder.update(new, anything) == Rcode.NOERROR
+    assert await holder.change(make) is True
+    await holder.aclose()
+
+
 async def test_a_change_that_cannot_be_completed_is_servfail(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

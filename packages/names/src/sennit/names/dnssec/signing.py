@@ -31,6 +31,7 @@ from sennit.names.name import Name, trusted
 from sennit.names.rdata.basic import SOA
 from sennit.names.rdata.dnssec import NSEC, NSEC3, NSEC3PARAM, RRSIG
 from sennit.names.zone.chain import Parameters, sort_key
+from sennit.names.zone.rules import is_within
 from sennit.names.zone.zone import Changes
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class ZoneSigner:
             [each for each in changes.removed if each.rdtype not in MADE],
             [each for each in changes.added if each.rdtype not in MADE],
         )
-        after = zone.snapshot()
+        after = zone.trial()
         after.apply(data)
         # Names without data have no signatures either, or they, and empty ones above them, would
         # seem to be there.
@@ -302,10 +303,20 @@ class ZoneSigner:
 class _Work:
     """One pass: records that are to go and to come, relative to a zone that is not changed."""
 
-    __slots__ = ("_after", "_inception", "_linked", "_now", "_origin", "_signer", "changes")
+    __slots__ = (
+        "_after",
+        "_inception",
+        "_keys",
+        "_linked",
+        "_now",
+        "_origin",
+        "_signer",
+        "changes",
+    )
 
     def __init__(self, signer: ZoneSigner, after: Zone, now: float) -> None:
         self._signer = signer
+        self._keys = signer.keys  # others may come in the middle
         self._after = after
         self._origin = after.origin.key
         self._now = now
@@ -330,7 +341,7 @@ class _Work:
 
     def keys(self) -> None:
         """The records of the zone's keys, signed."""
-        keys = self._signer.keys
+        keys = self._keys
         after = self._after
         apex = after.nodes[self._origin]
         for rdtype in _KEY_TYPES:
@@ -366,7 +377,7 @@ class _Work:
         for rdtype in signed | node.types & (_CHAIN_SIGNED | {*_KEY_TYPES}):
             rrset = node.get(rdtype)
             assert rrset is not None, "it is one of the node's"
-            signers = self._signer.keys.signers(rdtype)
+            signers = self._keys.signers(rdtype)
             old = node.get_signatures(rdtype)
             if len(self._kept(old, rrset, signers)) != len(signers) or (
                 old is not None and len(old) != len(signers)
@@ -403,7 +414,7 @@ class _Work:
         if rrset is None:
             self._drop(old)
             return
-        signers = self._signer.keys.signers(rdtype)
+        signers = self._keys.signers(rdtype)
         kept = [] if again else self._kept(old, rrset, signers)
         has = {(each.key_tag, each.algorithm) for each in kept}
         made = [self._make(key, rrset) for key in signers if (key.tag, key.algorithm) not in has]
@@ -453,7 +464,7 @@ class _Work:
         policy = self._signer.policy
         own = node.types - _CHAINS - {*_KEY_TYPES, _NSEC3PARAM}
         if key == self._origin:
-            keys = self._signer.keys
+            keys = self._keys
             own |= {each for each in _KEY_TYPES if keys.records(each)}
             if policy.nsec3:
                 own |= {_NSEC3PARAM}
@@ -620,7 +631,8 @@ def _digest(label: bytes) -> bytes:
 
 def _beneath(key: bytes, zone: Zone) -> Iterator[bytes]:
     """Keys of the names beneath one."""
-    suffix = trusted(key)
+    if not zone.has_beneath(key):
+        return  # as is mostly so, and found out without looking at all names
     for each in zone.nodes:
-        if len(each) > len(key) and each.endswith(key) and trusted(each).is_below(suffix):
+        if len(each) > len(key) and is_within(each, key):
             yield each

@@ -103,9 +103,9 @@ class UpdatableZone:
         compact_at: Octets of the journal at which the zone file is written anew.
 
     Attributes:
-        complete: Makes of a change what is to be made with it, such as signatures; ``None``
-            where that is nothing. Updates that share an fsync are one change, and one version,
-            where there is one.
+        complete: Makes of a change what is to be made with it, such as signatures, in a thread;
+            ``None`` where that is nothing. Updates that share an fsync are one change, and one
+            version, where there is one.
         zone: The zone.
         policy: As given.
         history: As given.
@@ -231,8 +231,8 @@ class UpdatableZone:
         """Make one change that is given as a whole, such as new signatures.
 
         Args:
-            make: Is given the zone as it is, and tells the change, the SOA's too; one without
-                records changes nothing.
+            make: Is given the zone as it is, in a thread, and tells the change, the SOA's too;
+                one without records changes nothing.
 
         Returns:
             Whether it is made, and on the disk.
@@ -282,7 +282,8 @@ class UpdatableZone:
             return
         version = self.zone.version
         try:
-            changes = make(self.zone)
+            # Nothing else changes the zone meanwhile: all that does waits in this line.
+            changes = await current_reactor().defer_to_thread(make, self.zone)
         except Exception:
             _log.exception("%s: a change failed", self.zone.origin)
             return
@@ -315,7 +316,7 @@ class UpdatableZone:
                 await asyncio.sleep(0)
         if self.complete is not None and entries:
             # What completes a change knows the zone as it is, so that all of them are one.
-            completed = self._completed(whole, self.complete)
+            completed = await self._completed(whole, self.complete)
             entries = completed or []
             made = dict.fromkeys(made, -1 if completed == [] else 0)
         done = await self._make(entries, version) if entries else 0
@@ -325,13 +326,14 @@ class UpdatableZone:
             lost = made.get(job, -1) >= done
             job.answer(Rcode.SERVFAIL if lost else rcode)
 
-    def _completed(self, whole: View, complete: Complete) -> list[Entry] | None:
+    async def _completed(self, whole: View, complete: Complete) -> list[Entry] | None:
         """All that was worked out as one change, completed; ``None`` where that fails."""
         changes = whole.changes()
         if not changes:
             return []
         try:
-            entry = Entry.of(complete(self.zone, changes))
+            # Signatures take their time, and there may be thousands of them.
+            entry = Entry.of(await current_reactor().defer_to_thread(complete, self.zone, changes))
         except Exception:
             _log.exception("%s: a change could not be completed", self.zone.origin)
             return None

@@ -21,11 +21,12 @@ from sennit.names.message import Record
 from sennit.names.name import Name, trusted
 from sennit.names.zone.chain import Chain, sort_key
 from sennit.names.zone.data import IZoneData
+from sennit.names.zone.layer import Layer
 from sennit.names.zone.node import Node, unpack
 from sennit.names.zone.rules import DNAME, NS, SOA, Draft, ZoneLimits, may_hold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, MutableMapping
 
     from sennit.names.message import RRset
 
@@ -85,7 +86,12 @@ class Zone:
     )
 
     def __init__(
-        self, origin: Name, nodes: dict[bytes, Node], cuts: set[bytes], *, rdclass: int = 1
+        self,
+        origin: Name,
+        nodes: MutableMapping[bytes, Node],
+        cuts: set[bytes],
+        *,
+        rdclass: int = 1,
     ) -> None:
         self.origin = origin
         self.rdclass = rdclass
@@ -98,7 +104,7 @@ class Zone:
         self._shared = False
         self._soa: Record | None = None
         self._chain: Chain | None = None
-        self._children: dict[bytes, int] | None = None
+        self._children: MutableMapping[bytes, int] | None = None
 
     @classmethod
     def from_records(
@@ -238,6 +244,20 @@ class Zone:
         found._expired = self._expired
         self._shared = found._shared = True
         return found
+
+    def trial(self) -> Zone:
+        """A zone like this one, to be changed on trial; good until this one is changed."""
+        if self._children is None:
+            self._children = self._count_children()
+        found = Zone(self.origin, Layer(self.nodes), set(self.cuts), rdclass=self.rdclass)
+        found._children = Layer(self._children)
+        return found
+
+    def has_beneath(self, key: bytes) -> bool:
+        """Whether there are names beneath one."""
+        if self._children is None:
+            self._children = self._count_children()
+        return bool(self._children.get(key))
 
     def apply(
         self, changes: Changes, *, limits: ZoneLimits | None = None, strict: bool = True

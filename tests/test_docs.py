@@ -150,3 +150,13 @@ def test_every_page_stands_in_the_index() -> None:
 def test_names_of_programs_are_unique_on_their_page() -> None:
     names = [(each.page, each.name) for each in PROGRAMS]
     assert len(names) == len(set(names))
+
+
+def test_what_a_program_prints_is_marked_so_that_it_is_looked_at() -> None:
+    # A program, its end, and a block that says of no language.
+    program = r"^```(?:python|sh)\n# docs: (\S+)\n(?:(?!^```$).*\n)*?```\n"
+    plain = re.compile(program + r"\n*```\n", re.MULTILINE)
+    found = [
+        f"{page.name}: {name}" for page in PAGES for name in plain.findall(page.read_text())
+    ]
+    assert found == [], "write ```text"

@@ -13,7 +13,16 @@ from sennit.core.service.loading import load
 from sennit.core.service.options import attribute_help
 from sennit.core.service.tree import ServiceContext, StartError, Surroundings
 from sennit.core.testing.leaks import open_descriptors
-from sennit.names import DNSServer, Message, Record, RRType, Update, serve_dns
+from sennit.names import (
+    Authority,
+    DNSServer,
+    Message,
+    Record,
+    RRType,
+    Update,
+    exchange_udp,
+    serve_dns,
+)
 from sennit.names.client.stream import StreamClient
 from sennit.names.client.transfers import axfr, update
 from sennit.names.config import (
@@ -582,3 +591,19 @@ async def test_the_end_closes_everything(folder: Path, reactor: Reactor) -> None
         assert a(await ask("www.one.example")) == ["192.0.2.1"]
         assert (await ask("www.a.example")).rcode == 2, "a copy that is not there yet"
     assert open_descriptors(files=True).keys() == before.keys()
+
+
+async def test_a_server_of_zones_alone_refuses_what_it_does_not_have(
+    folder: Path, reactor: Reactor
+) -> None:
+    zone = read_zone(folder / "zones/home.example.zone", "home.example")
+    async with serve_dns(DNSServer(Authority([zone])), "127.0.0.1", 0) as server:
+        for name, rdtype, rcode in (
+            ("www.home.example", 1, 0),
+            ("www.home.example", 1, 0),
+            ("www.elsewhere.example", 1, 5),
+            (".", 1, 5),
+        ):
+            query = Message.query(name, rdtype)
+            answer = await exchange_udp(query, ("127.0.0.1", server.port))
+            assert (name, answer.rcode) == (name, rcode)

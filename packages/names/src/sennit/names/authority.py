@@ -99,6 +99,9 @@ class Authority:
         answers: Answers that are kept ready.
     """
 
+    knows_a_part = True
+    """What it does not have is for others to answer; a server of it alone refuses that."""
+
     def __init__(
         self,
         zones: ZoneSet | Iterable[Zone] = (),

@@ -32,6 +32,7 @@ from sennit.names.limits import ServerLimits
 from sennit.names.serving.answering import Asked, FunctionResponder, Serving
 from sennit.names.serving.cookies import Cookies
 from sennit.names.serving.datagrams import DatagramServerProtocol, PathServerProtocol
+from sennit.names.serving.dispatch import Dispatcher
 from sennit.names.serving.ratelimit import RateLimiter
 from sennit.names.serving.streams import StreamServerProtocol
 
@@ -56,8 +57,9 @@ class DNSServer:
     """Serves one responder over whatever carries DNS; the factory of its protocols.
 
     Args:
-        responder: Knows the answers: an authority, a resolver, a `Dispatcher`, or one's own; or
-            a function of a `Request` that does what `IResponder.respond` does.
+        responder: Knows the answers: an authority (all other names are refused), a resolver, a
+            `Dispatcher`, or one's own; or a function of a `Request` that does what
+            `IResponder.respond` does.
         limits: What clients may do.
         keys: Keys of TSIG by name (a `Keyring`).
         cookies: Makes server cookies: `Cookies` with a secret that other servers share;
@@ -97,6 +99,8 @@ class DNSServer:
                 raise DNSUsageError(f"neither a responder nor a function: {responder!r}")
             function: Any = made
             made = FunctionResponder(function)
+        if getattr(made, "knows_a_part", False):
+            made = Dispatcher(made)
         if cookies is True:
             cookies = Cookies(secrets.token_bytes(16))
         self.limits = limits or ServerLimits()

@@ -1,22 +1,22 @@
 """`RecursiveResolver`: answers for clients and programs, out of the cache and out of the tree.
 
-A question goes through local zones, the cache, proofs of absence that are known, and then to the
-iteration, link by link where there are aliases. With a validator each link is validated before
-it is given to anybody who did not set CD, and what was found stays with it in the cache. What is
-past its end is given where nobody answers in time (RFC 8767), and what is asked for in the last
-tenth of its time is fetched again.
+A question goes through local zones, and then link by link through the cache, proofs of absence
+that are known, and the iteration.
 
 As a server's responder it answers those it is for, as many questions of each at a time as the
 limits say; what can be answered at once is, without a coroutine, and what was answered before
 is answered from octets (``tails.py``).
 
-Sources: RFC 1034 §5.3, RFC 4035 §3.2 and §4, RFC 5358 (recursion is for local networks),
-RFC 8020, RFC 8198, RFC 8482 (ANY), RFC 8767, RFC 9520. Not here: the way down (``iterate.py``).
+A question without RD is answered out of local zones, which are data of our own, and otherwise
+REFUSED: a cache tells nobody what others have asked for.
+
+Sources: RFC 1034 §4.3.1 and §5.3, RFC 4035 §3.2, RFC 5358 (recursion is for local networks),
+RFC 8482 (ANY), RFC 8914 §4.21 (questions without RD), RFC 9824 §3.5 (NXNAME).
+Not here: links and their validation (``following.py``), the way down (``iterate.py``).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
@@ -28,14 +28,12 @@ from sennit.core.endpoint.networks import Networks
 from sennit.core.policy.limits import address_key
 from sennit.names.client.lookups import Lookups
 from sennit.names.codes import ExtendedError, Rcode, RRClass, RRType
-from sennit.names.dnssec.verdict import Security
 from sennit.names.edns import EDNS
 from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
 from sennit.names.message import AD, CD, RD, Message, Question, Record
 from sennit.names.name import Name
 from sennit.names.rdata.basic import HINFO
-from sennit.names.resolver.aggressive import Denials
 from sennit.names.resolver.answering import (
     DROPPED,
     Found,
@@ -45,11 +43,9 @@ from sennit.names.resolver.answering import (
     local_to,
     reply_to,
 )
-from sennit.names.resolver.bailiwick import alias_target
 from sennit.names.resolver.cache import Cache
 from sennit.names.resolver.carrying import Carrier
-from sennit.names.resolver.checking import Checker
-from sennit.names.resolver.entries import Entry, Kind
+from sennit.names.resolver.following import Follower
 from sennit.names.resolver.forward import Forwards, read_server
 from sennit.names.resolver.hints import ROOT_HINTS
 from sennit.names.resolver.iterate import Iterator
@@ -68,7 +64,7 @@ if TYPE_CHECKING:
     from sennit.names.interfaces import Answer, IValidator
     from sennit.names.request import Request
     from sennit.names.resolver.forward import Targets
-    from sennit.names.resolver.querying import Budget, Exchange
+    from sennit.names.resolver.querying import Exchange
 
 __all__ = ["AVOIDED", "RecursiveResolver"]
 
@@ -146,9 +142,7 @@ class RecursiveResolver(Lookups):
         self._limits = limits or ResolverLimits()
         self._now = now
         self._carrier = None if exchange is not None else Carrier(tls)
-        self._prefetch = prefetch
         self.cache = Cache(self._limits)
-        self._denials = Denials(self._limits)
         self._tails = Tails(self._limits.tails)
         self._table = self._tails.table
         self._servers = Servers(self._limits.servers, _chance)
@@ -184,23 +178,14 @@ class RecursiveResolver(Lookups):
         if local_zones is None:
             local_zones = LocalZones(default_zones()).without([*stubs, *forwards.zones])
         self._local = local_zones
-        self._checker = None
-        if validator is not None:
-            self._checker = Checker(
-                validator,
-                self._limits,
-                now,
-                self._fetch_for_validator,
-            )
+        self._follower = Follower(
+            self.cache, self._iterator, self._limits, now, validator, prefetch=prefetch
+        )
         self._allowed = Networks(allow)
         self._known_clients: dict[str, bool] = {}
         self._at_work: dict[str, int] = {}
-        self._background: set[asyncio.Task[Any]] = set()
-        self._closed = False
         self.asked = 0
         self.quickly = 0
-        self.prefetched = 0
-        self.gave_stale = 0
         self.refused = 0
 
     def __repr__(self) -> str:
@@ -236,7 +221,7 @@ class RecursiveResolver(Lookups):
             if local.rcode == DROPPED:
                 local.rcode = int(Rcode.REFUSED)  # a program is not left to wait
             return local
-        found = await self._find(question.name, rdtype, check=not checking_disabled)
+        found = await self._follower.find(question.name, rdtype, check=not checking_disabled)
         return self._compose(found, question, flags, dnssec_ok=dnssec_ok, authentic=True)
 
     async def lookup(self, name: Name | str, rdtype: int | str = "A", rdclass: int = _IN) -> Lookup:
@@ -296,7 +281,7 @@ class RecursiveResolver(Lookups):
         if local is not None:
             return None if local.rcode == DROPPED else addressed(local, query)
         check = not flags
-        found = self._at_hand(question.name, question.rdtype, check=check)
+        found = self._follower.at_hand(question.name, question.rdtype, check=check)
         if found is not None:
             return self._answer(found, request, flags)
         return self._work(request, flags)
@@ -312,7 +297,7 @@ class RecursiveResolver(Lookups):
             return addressed(failed, request.message)
         self._at_work[client] = at_work + 1
         try:
-            found = await self._find(question.name, question.rdtype, check=not flags)
+            found = await self._follower.find(question.name, question.rdtype, check=not flags)
         finally:
             left = self._at_work[client] - 1
             if left:
@@ -392,170 +377,20 @@ class RecursiveResolver(Lookups):
             stale_ttl=self._limits.stale_ttl,
         )
 
-    # ── links ─────────────────────────────────────────────────────────────────
-
-    def _at_hand(self, name: Name, rdtype: int, *, check: bool) -> Found | None:
-        """The whole answer where all of it is known, fresh, and validated if it has to be."""
-        found = Found()
-        now = self._now()
-        current = name
-        for _ in range(self._limits.restarts + 1):
-            entry = self._known(current, rdtype, now)
-            if entry is None or entry.kind is Kind.FAILURE:
-                return None
-            if (
-                check
-                and self._checker is not None
-                and (entry.security in (Security.UNCHECKED, Security.BOGUS))
-            ):
-                return None
-            self._consider_prefetch(entry, current, rdtype, now)
-            following = self._add_link(found, entry, current, rdtype)
-            if following is None:
-                return found
-            current = following
-        return None
-
-    def _known(self, name: Name, rdtype: int, now: float) -> Entry | None:
-        told = self._iterator.told(name)
-        entry = self.cache.find(name, rdtype, now)
-        if entry is not None and told is not None and not entry.name.is_below(told):
-            entry = None  # what stands above says nothing of what is looked up elsewhere
-        if entry is None and self._checker is not None:
-            entry = self._denials.answer(name, rdtype, now)
-            if entry is not None and told is not None and not _within(entry.zone, told):
-                return None
-        return entry
-
-    def _add_link(self, found: Found, entry: Entry, name: Name, rdtype: int) -> Name | None:
-        """Add a link; where it leads, ``None`` at the end of the chain."""
-        try:
-            target = alias_target(entry, name, rdtype)
-        except DNSUsageError:
-            found.links.append((entry, name, None))
-            found.rcode = int(Rcode.YXDOMAIN)
-            return None
-        found.links.append((entry, name, target))
-        if target is None and entry.kind is Kind.NXDOMAIN:
-            found.rcode = int(Rcode.NXDOMAIN)
-        return target
-
-    async def _find(
-        self, name: Name, rdtype: int, *, check: bool, budget: Budget | None = None
-    ) -> Found:
-        """Follow a question to its end."""
-        found = Found()
-        if budget is None:
-            budget = self._iterator.budget()
-        current = name
-        seen = {name.key}
-        patience = self._limits.client_wait if self._limits.stale else None
-        for _ in range(self._limits.restarts + 1):
-            entry, stale = await self._link(current, rdtype, budget, patience)
-            found.stale |= stale
-            if entry.kind is Kind.FAILURE:
-                found.links.append((entry, current, None))
-                return found.fail(entry.reason, entry.text)
-            if stale and check and self._checker and entry.security is Security.UNCHECKED:
-                return found.fail(int(ExtendedError.OTHER), "stale, and never validated")
-            if check and self._checker is not None and not stale:
-                entry = await self._validated(self._checker, entry, current, rdtype, budget)
-                if entry.security is Security.BOGUS:
-                    found.links.append((entry, current, None))
-                    return found.fail(entry.reason, entry.text)
-                if entry.security is Security.UNCHECKED:
-                    return found.fail(int(ExtendedError.OTHER), "validation takes too long")
-                if entry.security is Security.SECURE and entry.zone is not None:
-                    self._denials.learn(entry.zone, entry, self._now())
-            following = self._add_link(found, entry, current, rdtype)
-            if following is None:
-                return found
-            if following.key in seen:
-                return found.fail(int(ExtendedError.OTHER), "aliases that lead in a circle")
-            seen.add(following.key)
-            current = following
-        # Its links are known: to find it out again costs nobody a question.
-        return found.fail(int(ExtendedError.OTHER), "too many aliases")
-
-    async def _validated(
-        self, checker: Checker, entry: Entry, name: Name, rdtype: int, budget: Budget
-    ) -> Entry:
-        """A link with what validation found; where it was bogus, what another server says."""
-        known = entry.security is not Security.UNCHECKED
-        await checker.check(entry, name, rdtype, budget)
-        if known or entry.security is not Security.BOGUS or entry.source is None:
-            return entry
-        budget.shunned.add(entry.source)
-        other = await self._iterator.fetch(name, rdtype, budget)
-        if other.kind is not Kind.FAILURE:
-            await checker.check(other, name, rdtype, budget)
-            if other.security not in (Security.BOGUS, Security.UNCHECKED):
-                return other
-        return entry
-
-    async def _link(
-        self, name: Name, rdtype: int, budget: Budget, patience: float | None
-    ) -> tuple[Entry, bool]:
-        """One link, from wherever it comes, and whether it is past its end."""
-        now = self._now()
-        entry = self._known(name, rdtype, now)
-        if entry is not None and entry.kind is not Kind.FAILURE:
-            self._consider_prefetch(entry, name, rdtype, now)
-            return entry, False
-        stale = self.cache.stale(name, rdtype, now) if patience is not None else None
-        if entry is not None:
-            if stale is not None:
-                self.gave_stale += 1
-                return stale, True
-            return entry, False
-        self.cache.misses += 1
-        entry = await self._iterator.fetch(
-            name, rdtype, budget, patience=patience if stale is not None else None
-        )
-        if entry.kind is Kind.FAILURE and stale is not None:
-            self.gave_stale += 1
-            return stale, True
-        return entry, False
-
-    def _consider_prefetch(self, entry: Entry, name: Name, rdtype: int, now: float) -> None:
-        """Fetch anew what is asked for in the last tenth of its time."""
-        if (
-            self._prefetch
-            and entry.kind is Kind.RECORDS
-            and entry.ttl >= 10
-            and entry.expires - now < entry.ttl * 0.1
-            and not self._iterator.is_fetching(name, rdtype)
-            and not self.cache.has_failed(name, rdtype, now)
-            and not self._closed
-        ):
-            self.prefetched += 1
-            self._start(self._iterator.fetch(name, rdtype, self._iterator.budget()))
-
-    def _start(self, work: Any) -> None:
-        """Let something run beside the answer. (`Any`: a coroutine of whatever result.)"""
-        task = asyncio.get_running_loop().create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _fetch_for_validator(self, name: Name, rdtype: int, budget: Budget) -> Message:
-        """DS and DNSKEY for a validator, unvalidated: it validates them itself."""
-        found = await self._find(name, rdtype, check=False, budget=budget)
-        return self._compose(found, Question(name, rdtype), CD, dnssec_ok=True, authentic=False)
-
     # ── operators ─────────────────────────────────────────────────────────────
 
     def flush(self, name: Name | str) -> int:
         """Forget all about a name; how many entries went."""
         whole = _name(name)
         self._tails.clear()
-        self._denials.flush(whole)
+        self._follower.denials.flush(whole)
         return self.cache.flush(whole)
 
     def flush_zone(self, zone: Name | str) -> int:
         """Forget all about a zone and what is beneath it; how many entries went."""
         whole = _name(zone)
         self._tails.clear()
-        self._denials.flush(whole)
+        self._follower.denials.flush(whole)
         return self.cache.flush_zone(whole)
 
     @property
@@ -572,7 +407,7 @@ class RecursiveResolver(Lookups):
     def clear(self) -> None:
         """Forget everything."""
         self._tails.clear()
-        self._denials.clear()
+        self._follower.denials.clear()
         self.cache.clear()
 
     def dump(self) -> Lines[str]:
@@ -594,22 +429,15 @@ class RecursiveResolver(Lookups):
             "upstream_timeouts": self._upstream.timeouts,
             "upstream_tcp": self._upstream.over_tcp,
             "upstream_spoofed": self._upstream.spoofed,
-            "prefetched": self.prefetched,
-            "stale": self.gave_stale,
-            "synthesized": self._denials.used,
+            "prefetched": self._follower.prefetched,
+            "stale": self._follower.gave_stale,
+            "synthesized": self._follower.denials.used,
         }
 
     async def aclose(self) -> None:
         """Give up what is under way, and close connections. Harmless when done."""
-        self._closed = True
-        tasks = list(self._background)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._follower.aclose()
         await self._iterator.aclose()
-        if self._checker is not None:
-            await self._checker.aclose()
         if self._carrier is not None:
             await self._carrier.aclose()
 
@@ -624,10 +452,6 @@ class RecursiveResolver(Lookups):
 
 def _name(name: Name | str) -> Name:
     return Name(name) if isinstance(name, str) else name
-
-
-def _within(zone: Name | None, other: Name) -> bool:
-    return zone is not None and zone.is_below(other)
 
 
 def _chance() -> float:

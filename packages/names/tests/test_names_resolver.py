@@ -423,8 +423,76 @@ def test_types_that_are_no_question_are_refused(clock: Clock) -> None:
     ours = resolver(net, clock)
     for rdtype in (RRType.AXFR, RRType.IXFR, RRType.TSIG, RRType.OPT, RRType.MAILB, 0):
         assert answer(clock, ours, ask("www.org.example.", rdtype)).rcode == Rcode.NOTIMP
-    assert answer(clock, ours, ask("www.org.example.", RRType.RRSIG)).rcode == Rcode.REFUSED
+    given = answer(clock, ours, ask("www.org.example.", RRType.NXNAME))
+    assert given.rcode == Rcode.FORMERR  # RFC 9824 §3.5
+    assert given.edns is not None
+    assert given.edns.options[0].data[:2] == b"\0\x1e"
     assert net.asked == []
+
+
+def test_signatures_may_be_asked_for_by_themselves(clock: Clock) -> None:
+    """RFC 4035 §3.2.1: records of DNSSEC are given to who asks for them explicitly."""
+    net = internet()
+    signature = "13 3 300 20300101000000 20200101000000 1 org.example. AAAA"
+    zone = f"{ORG_ZONE}www.org.example. 300 RRSIG A {signature}\n"
+    net.servers[ORG] = zone_server(zone + f"www.org.example. 300 RRSIG MX {signature}\n")
+    given = answer(clock, resolver(net, clock), ask("www.org.example.", RRType.RRSIG))
+    assert [each.rdtype for each in given.answers] == [RRType.RRSIG, RRType.RRSIG]
+
+
+def test_without_rd_nothing_is_told_but_what_is_local(clock: Clock) -> None:
+    """RFC 1034 §4.3.1, RFC 8914 §4.21: others' questions are not to be found out from a cache."""
+    ours = resolver(internet(), clock)
+    run(clock, ours.resolve("www.org.example.", A))
+    given = answer(clock, ours, ask("www.org.example.", flags=0))
+    assert given.rcode == Rcode.REFUSED
+    assert given.edns is not None
+    assert given.edns.options[0].data[:2] == b"\0\x14"
+    assert len(answer(clock, ours, ask("localhost.", flags=0)).answers) == 1
+
+
+LOCAL = LocalZones(
+    [
+        LocalZone(
+            "home.example.",
+            "static",
+            [
+                "out 60 CNAME www.org.example.",
+                "in 60 CNAME www.lan.test.",
+                "gone 60 CNAME gone.lan.test.",
+                "on 60 CNAME off.lan.test.",
+                "www 60 CNAME nosuch.org.example.",
+            ],
+        ),
+        LocalZone("lan.test.", "static", ["www 60 A 192.0.2.99", "off 60 CNAME on.home.example."]),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "given"),
+    [
+        ("out", 0, ["A 192.0.2.1", "A 192.0.2.2", "CNAME www.org.example."]),
+        ("in", 0, ["A 192.0.2.99", "CNAME www.lan.test."]),
+        ("gone", 3, ["CNAME gone.lan.test."]),
+        ("www", 3, ["CNAME nosuch.org.example."]),
+        ("on", 2, []),
+    ],
+)
+def test_local_aliases_are_followed(clock: Clock, name: str, code: int, given: list[str]) -> None:
+    """RFC 1034 §4.3.2, step 3a, as far as it is known here and then elsewhere."""
+    net = internet()
+    ours = resolver(net, clock, local_zones=LOCAL)
+    for _ in range(2):  # the second time out of the cache
+        found = answer(clock, ours, ask(f"{name}.home.example."))
+        assert found.rcode == code
+        assert sorted(str(each).partition(" IN ")[2] for each in found.answers) == given
+        assert [each.rdtype for each in found.answers[:1]] == [RRType.CNAME][: len(given)]
+        program = run(clock, ours.resolve(f"{name}.home.example.", A))
+        assert texts(program.answers) == texts(found.answers)
+    alone = answer(clock, ours, ask(f"{name}.home.example.", RRType.CNAME))
+    assert len(alone.answers) == 1
+    assert ours.quick(ask(f"{name}.home.example.").wire, 512, ("127.0.0.1", 1)) is None
 
 
 def test_local_names_go_nowhere(clock: Clock) -> None:

@@ -23,7 +23,7 @@ from sennit.names.message import Record
 from sennit.names.name import Name
 from sennit.names.presentation import tokens_of
 from sennit.names.rdata import parse_rdata, rdata_from_wire
-from sennit.names.rdata.basic import SOA
+from sennit.names.rdata.basic import CNAME, SOA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,6 +41,8 @@ __all__ = [
 
 TTL: Final = 10800
 """Seconds that local answers may be kept, as RFC 6303 §3 has it."""
+MOST_ALIASES: Final = 11
+"""Aliases that are followed from zone to zone."""
 MOST_BLOCKED: Final = 5_000_000
 """Names of a blocklist."""
 _SOA: Final = int(RRType.SOA)
@@ -78,9 +80,10 @@ class LocalAnswer:
         answers: Records of the answer section.
         authority: The SOA of an absence.
         blocked: Whether an operator keeps it from clients (RFC 8914 §4.16).
+        target: Where its last alias leads, when that is for others to say.
     """
 
-    __slots__ = ("answers", "authority", "blocked", "rcode")
+    __slots__ = ("answers", "authority", "blocked", "rcode", "target")
 
     def __init__(
         self,
@@ -89,11 +92,13 @@ class LocalAnswer:
         authority: Sequence[Record] = (),
         *,
         blocked: bool = False,
+        target: Name | None = None,
     ) -> None:
         self.rcode = rcode
         self.answers = list(answers)
         self.authority = list(authority)
         self.blocked = blocked
+        self.target = target
 
 
 class LocalZone:
@@ -153,9 +158,11 @@ class LocalZone:
         if types is not None:
             found = types.get(rdtype) or types.get(_CNAME)
             if found is not None:
+                alias = found[0].rdata if rdtype != _CNAME else None
                 return LocalAnswer(
                     int(Rcode.NOERROR),
                     [Record(name, each.rdtype, each.ttl, each.rdata) for each in found],
+                    target=alias.target if isinstance(alias, CNAME) else None,
                 )
             if kind is LocalKind.TYPETRANSPARENT:
                 return None
@@ -235,7 +242,25 @@ class LocalZones:
         )
 
     def answer(self, name: Name, rdtype: int) -> LocalAnswer | None:
-        """What the deepest zone that holds a name says; ``None`` where it is to be looked up."""
+        """What the deepest zone that holds a name says; ``None`` where it is to be looked up.
+
+        Aliases are followed as far as it is known here where they lead.
+        """
+        found = self._look(name, rdtype)
+        if found is None or found.target is None:
+            return found
+        answers = found.answers
+        for _ in range(MOST_ALIASES):
+            following = self._look(found.target, rdtype)
+            if following is None:
+                return LocalAnswer(found.rcode, answers, target=found.target)
+            found = following
+            answers = answers + found.answers
+            if found.target is None:
+                return LocalAnswer(found.rcode, answers, found.authority, blocked=found.blocked)
+        return LocalAnswer(int(Rcode.SERVFAIL))
+
+    def _look(self, name: Name, rdtype: int) -> LocalAnswer | None:
         wire = name.key
         zones = self._zones
         while True:

@@ -50,7 +50,7 @@ from sennit.names.resolver.forward import Forwards, read_server
 from sennit.names.resolver.hints import ROOT_HINTS
 from sennit.names.resolver.iterate import Iterator
 from sennit.names.resolver.limits import ResolverLimits
-from sennit.names.resolver.localzones import LocalZones, default_zones
+from sennit.names.resolver.localzones import LocalAnswer, LocalZones, default_zones
 from sennit.names.resolver.querying import Upstream
 from sennit.names.resolver.servers import Servers
 from sennit.names.resolver.tails import Tails, plain_query
@@ -77,7 +77,8 @@ _MOST_CLIENTS: Final = 4096
 """Addresses of which it is remembered whether it is for them."""
 _IN: Final = int(RRClass.IN)
 _ANY: Final = int(RRType.ANY)
-_RRSIG: Final = int(RRType.RRSIG)
+_NXNAME: Final = int(RRType.NXNAME)
+"""Stands in proofs of absence, and is no question (RFC 9824 §3.5)."""
 _HINFO: Final = int(RRType.HINFO)
 _NEVER: Final = frozenset({0, 41, *range(128, 255)})
 """Types that are no question for a resolver: OPT, meta data, transfers, MAILA and MAILB."""
@@ -217,12 +218,19 @@ class RecursiveResolver(Lookups):
         question = Question(_name(name), rdtype, rdclass)
         flags = CD if checking_disabled else 0
         local = self._here(question, flags)
-        if local is not None:
+        if isinstance(local, Message):
             if local.rcode == DROPPED:
                 local.rcode = int(Rcode.REFUSED)  # a program is not left to wait
             return local
-        found = await self._follower.find(question.name, rdtype, check=not checking_disabled)
-        return self._compose(found, question, flags, dnssec_ok=dnssec_ok, authentic=True)
+        wanted = question.name if local is None or local.target is None else local.target
+        found = await self._follower.find(wanted, rdtype, check=not checking_disabled)
+        return self._compose(
+            found, question, flags, dnssec_ok=dnssec_ok, authentic=True, local=local
+        )
+
+    async def fetch_anew(self, name: Name, rdtype: int) -> Message:
+        """What servers say now, whatever is known here, with signatures and unvalidated."""
+        return await self._follower.fetch_anew(name, rdtype)
 
     async def lookup(self, name: Name | str, rdtype: int | str = "A", rdclass: int = _IN) -> Lookup:
         """The records of a name and type, with all that is known about them."""
@@ -273,20 +281,28 @@ class RecursiveResolver(Lookups):
         query = request.message
         question = query.question
         flags = query.flags & CD
-        if not self.allows(request.peer) or not query.flags & RD:
-            self.refused += 1
-            refusal = error_to(question, flags, Rcode.REFUSED, ExtendedError.PROHIBITED)
-            return addressed(refusal, query)
+        if not self.allows(request.peer):
+            return self._refuse(request, ExtendedError.PROHIBITED)
         local = self._here(question, flags)
-        if local is not None:
+        if isinstance(local, Message):
             return None if local.rcode == DROPPED else addressed(local, query)
-        check = not flags
-        found = self._follower.at_hand(question.name, question.rdtype, check=check)
+        if not query.flags & RD:
+            return self._refuse(request, ExtendedError.NOT_AUTHORITATIVE)
+        name = question.name if local is None or local.target is None else local.target
+        found = self._follower.at_hand(name, question.rdtype, check=not flags)
         if found is not None:
-            return self._answer(found, request, flags)
-        return self._work(request, flags)
+            return self._answer(found, request, flags, local)
+        return self._work(request, name, flags, local)
 
-    async def _work(self, request: Request, flags: int) -> Answer:
+    def _refuse(self, request: Request, reason: int) -> Message:
+        self.refused += 1
+        query = request.message
+        refusal = error_to(query.question, query.flags & CD, Rcode.REFUSED, reason)
+        return addressed(refusal, query)
+
+    async def _work(
+        self, request: Request, name: Name, flags: int, local: LocalAnswer | None
+    ) -> Answer:
         """The long way, for no more questions of a client at a time than it may have."""
         question = request.message.question
         client = _client(request.peer)
@@ -297,16 +313,18 @@ class RecursiveResolver(Lookups):
             return addressed(failed, request.message)
         self._at_work[client] = at_work + 1
         try:
-            found = await self._follower.find(question.name, question.rdtype, check=not flags)
+            found = await self._follower.find(name, question.rdtype, check=not flags)
         finally:
             left = self._at_work[client] - 1
             if left:
                 self._at_work[client] = left
             else:
                 del self._at_work[client]
-        return self._answer(found, request, flags)
+        return self._answer(found, request, flags, local)
 
-    def _answer(self, found: Found, request: Request, flags: int) -> Message:
+    def _answer(
+        self, found: Found, request: Request, flags: int, local: LocalAnswer | None
+    ) -> Message:
         query = request.message
         message = self._compose(
             found,
@@ -314,10 +332,12 @@ class RecursiveResolver(Lookups):
             flags,
             dnssec_ok=request.dnssec_ok,
             authentic=request.dnssec_ok or bool(query.flags & AD),
+            local=local,
         )
         addressed(message, query)
         if (
             not found.stale
+            and local is None
             and found.rcode in (Rcode.NOERROR, Rcode.NXDOMAIN)
             and found.links
             and plain_query(request.wire)
@@ -345,19 +365,18 @@ class RecursiveResolver(Lookups):
 
     # ── what is answered here ─────────────────────────────────────────────────
 
-    def _here(self, question: Question, flags: int) -> Message | None:
-        """The answer where it takes no looking up."""
+    def _here(self, question: Question, flags: int) -> Message | LocalAnswer | None:
+        """The answer where it takes no looking up; an alias of ours that leads elsewhere."""
         rdtype = question.rdtype
         if question.rdclass != _IN:
             return error_to(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
+        if rdtype == _NXNAME:
+            return error_to(question, flags, Rcode.FORMERR, ExtendedError.INVALID_QUERY_TYPE)
         if rdtype in _NEVER:
             return error_to(question, flags, Rcode.NOTIMP, ExtendedError.NOT_SUPPORTED)
-        if rdtype == _RRSIG:
-            # Signatures go with what they cover; alone they would be as large as ANY.
-            return error_to(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
         local = self._local.answer(question.name, rdtype)
         if local is not None:
-            return local_to(local, question, flags)
+            return local_to(local, question, flags) if local.target is None else local
         if rdtype == _ANY:
             message = reply_to(question, flags)
             message.answers = [Record(question.name, _HINFO, 3600, _ANY_ANSWER)]
@@ -365,17 +384,28 @@ class RecursiveResolver(Lookups):
         return None
 
     def _compose(
-        self, found: Found, question: Question, flags: int, *, dnssec_ok: bool, authentic: bool
+        self,
+        found: Found,
+        question: Question,
+        flags: int,
+        *,
+        dnssec_ok: bool,
+        authentic: bool,
+        local: LocalAnswer | None,
     ) -> Message:
-        return compose(
+        message = compose(
             found,
             question,
             dnssec_ok=dnssec_ok,
-            authentic=authentic and not flags & CD,
+            # What is added here nobody has signed.
+            authentic=authentic and not flags & CD and local is None,
             flags=flags,
             now=self._now(),
             stale_ttl=self._limits.stale_ttl,
         )
+        if local is not None and message.rcode != Rcode.SERVFAIL:
+            message.answers[:0] = local.answers
+        return message
 
     # ── operators ─────────────────────────────────────────────────────────────
 

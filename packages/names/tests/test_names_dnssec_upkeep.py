@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +12,7 @@ import pytest
 
 from sennit.core.reactor.base import run
 from sennit.names.codes import Rcode, RRType
+from sennit.names.dnssec import keyfiles
 from sennit.names.dnssec.canonical import SignedSet
 from sennit.names.dnssec.keyfiles import KeyFolder
 from sennit.names.dnssec.keys import ZoneKey
@@ -323,3 +326,161 @@ def test_the_ds_of_no_key_is_waited_for_at_first(tmp_path: Path, wall: Wall) -> 
         await upkeep.aclose()
 
     run_with(main)
+
+
+def published(zone: Zone) -> set[int]:
+    rrset = zone.rrset(ORIGIN, RRType.DNSKEY)
+    assert rrset is not None
+    return {each.key_tag for each in rrset.rdatas if isinstance(each, DNSKEY)}
+
+
+# ── faults ────────────────────────────────────────────────────────────────────
+
+
+def test_a_step_of_the_keys_that_cannot_be_written_is_not_made(
+    tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a key would be used one day which nobody was ever shown."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        served, upkeep = kept(tmp_path, wall, RolloverPolicy(zsk_lifetime=10 * DAY))
+        await upkeep.prepare()
+        first = {each.key.tag for each in upkeep.rollover.keys}
+        wall.now += 10 * DAY - 3900
+        with monkeypatch.context() as patched:
+            patched.setattr(keyfiles, "replace_with_lines", full)
+            for _ in range(3):
+                assert not await upkeep.look()
+                assert {each.key.tag for each in upkeep.rollover.keys} == first
+                wall.now += 3000
+        await settle(upkeep)
+
+        (new,) = published(served.zone) - first
+        since = next(each.since for each in upkeep.rollover.keys if each.key.tag == new)
+        assert since == wall.now, "when it was shown"
+        assert new not in check(served.zone, upkeep), "not before everybody has it"
+        await upkeep.aclose()
+
+    run_with(main)
+
+
+def test_waits_are_counted_from_when_the_zone_shows_a_step(
+    tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the journal fails: a key that is said to be out is not."""
+
+    async def never(make: object) -> bool:
+        return False
+
+    async def main() -> None:
+        served, upkeep = kept(tmp_path, wall, RolloverPolicy(zsk_lifetime=10 * DAY))
+        await upkeep.prepare()
+        first = published(served.zone)
+        wall.now += 10 * DAY - 3900
+        with monkeypatch.context() as patched:
+            patched.setattr(served, "change", never)
+            for _ in range(3):
+                assert not await upkeep.look()
+                wall.now += 3000
+        assert published(served.zone) == first
+        await settle(upkeep)
+
+        (new,) = published(served.zone) - first
+        assert new not in check(served.zone, upkeep)
+        state = json.loads((tmp_path / "example.state").read_text())
+        assert wall.now in [each["since"] for each in state["keys"] if each["tag"] == new]
+        wall.now += 3600 + 300
+        await settle(upkeep)
+        assert new in check(served.zone, upkeep)
+        await upkeep.aclose()
+
+    run_with(main)
+
+
+def test_signatures_from_a_clock_that_was_ahead_are_made_anew_when_it_is_put_right(
+    tmp_path: Path, wall: Wall
+) -> None:
+    """They are not good yet, and would not be looked at before the day they are said to begin."""
+
+    async def main() -> None:
+        served, upkeep = kept(tmp_path, wall)
+        wall.now += 400 * DAY
+        await upkeep.prepare()
+        await settle(upkeep)
+        wall.now -= 400 * DAY
+        await settle(upkeep)
+
+        begins = [
+            each.rdata.inception for each in served.zone.records() if isinstance(each.rdata, RRSIG)
+        ]
+        assert max(begins) <= wall.now
+        check(served.zone, upkeep)
+        await upkeep.aclose()
+
+    run_with(main)
+
+
+def test_an_old_key_stays_as_long_as_the_longest_ttl_that_an_update_brought(
+    tmp_path: Path, wall: Wall
+) -> None:
+    async def main() -> None:
+        served, upkeep = kept(tmp_path, wall, RolloverPolicy(zsk_lifetime=10 * DAY))
+        await upkeep.prepare()
+        (old,) = (each for each in upkeep.rollover.keys if each.role is KeyRole.ZSK)
+
+        def edit(view: View) -> int:
+            view.add(Record(Name("long.example."), 1, int(5 * DAY), A("192.0.2.9")))
+            return Rcode.NOERROR
+
+        assert await served.edit(edit) == Rcode.NOERROR
+        gone = 0.0
+        begun = wall.now
+        while old.key.tag in published(served.zone):
+            await settle(upkeep)
+            wall.now += DAY / 4
+            gone = wall.now - begun
+        assert gone > 15 * DAY
+        await upkeep.aclose()
+
+    run_with(main)
+
+
+@pytest.mark.parametrize("left", range(6))
+def test_a_folder_where_the_disk_was_full_can_be_read_again(
+    tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """Whichever of the writes was the first that failed: no key is half there."""
+    folder = KeyFolder(tmp_path, ORIGIN)
+    first = ManagedKey(ZoneKey.generate(ORIGIN, 13), KeyRole.ZSK, KeyState.ACTIVE, 5.0)
+    folder.save([first], [], 1, wall.now)
+    second = ManagedKey(ZoneKey.generate(ORIGIN, 13), KeyRole.ZSK, KeyState.PUBLISHED, 6.0)
+    real = os.fsync
+    count = 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal count
+        count += 1
+        if count > left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space"):
+            folder.save([first, second], [], 2, wall.now)
+
+    keys, _ = folder.load(wall.now)
+    assert {each.key.tag for each in keys} >= {first.key.tag}
+    assert not list(tmp_path.glob(".*"))
+    for path in tmp_path.glob("K*.private"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert path.with_suffix(".key").exists()
+
+
+def test_a_file_that_is_no_text_is_told_with_its_path(tmp_path: Path, wall: Wall) -> None:
+    (tmp_path / "Kexample.+013+00001.private").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(DNSUsageError, match=r"\+00001\.private"):
+        KeyFolder(tmp_path, ORIGIN).load(wall.now)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import calendar
 import glob
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -109,12 +108,12 @@ class KeyFolder:
 
     def _read_all(self) -> Iterable[tuple[ZoneKey, dict[str, str]]]:
         for path in sorted(self.folder.glob(f"K{glob.escape(self._text)}+*.private")):
-            text = path.read_text(encoding="utf-8")
             try:
+                text = path.read_text(encoding="utf-8")
                 fields = private_fields(text)
                 private = private_from_text(text)
                 flags = self._flags_of(path.with_suffix(".key"))
-            except DNSError as error:
+            except (DNSError, UnicodeDecodeError) as error:
                 raise DNSUsageError(f"{path}: {error}") from error
             yield ZoneKey(self.origin, private, flags), fields
 
@@ -196,22 +195,19 @@ class KeyFolder:
             times.setdefault("Delete", _digits(deleted))
         if before == times:
             return
-        lines = [f"{name}: {value}\n" for name, value in times.items()]
-        if not path.exists():
-            # Nobody else may read it, at no moment: the file has its mode before its content.
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        replace_with_lines(path, [private_to_text(key.private), *lines])
         record = Record(self.origin, int(RRType.DNSKEY), 3600, key.dnskey)
         kind = "key-signing" if key.dnskey.flags & SEP else "zone-signing"
-        comments = [f"; {name}: {value}\n" for name, value in times.items()]
+        # The secret last, which is what is looked for: with it the key is there as a whole.
         replace_with_lines(
             path.with_suffix(".key"),
             [
                 f"; This is a {kind} key, keyid {key.tag}, for {self.origin}\n",
-                *comments,
+                *(f"; {name}: {value}\n" for name, value in times.items()),
                 f"{self.origin} IN DNSKEY {record.rdata.to_text()}\n",
             ],
         )
+        lines = [f"{name}: {value}\n" for name, value in times.items()]
+        replace_with_lines(path, [private_to_text(key.private), *lines], mode=0o600)
 
     def write_ds(self, records: Iterable[DS]) -> Path:
         """Write what the parent is to have, as ``dsset-example.org.``; its path."""

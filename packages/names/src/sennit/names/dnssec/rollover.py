@@ -154,6 +154,10 @@ class ManagedKey:
         self.since = now
         self.swept = None
 
+    def copy(self) -> ManagedKey:
+        """It, as it is now."""
+        return ManagedKey(self.key, self.role, self.state, self.since, swept=self.swept, ds=self.ds)
+
     def state_dict(self) -> dict[str, Any]:
         """What is kept of it in a file, beside the key itself."""
         return {
@@ -262,6 +266,12 @@ class Rollover:
                     each.ds = now
                 return
         raise DNSUsageError(f"{self.origin} has no key {tag} that waits for its DS")
+
+    def shown(self, stepped: float, now: float) -> None:
+        """What `step` did at a time is to be seen since another one, which came later."""
+        for each in self.keys:
+            if each.since == stepped:
+                each.since = now
 
     def swept(self, began: float, now: float) -> None:
         """All of the zone is signed as `key_set` said when that was begun."""

@@ -56,6 +56,10 @@ DS_INTERVAL: Final = 3600.0
 """Seconds between two looks at the parent's DS records."""
 RETRY: Final = 60.0
 """Seconds until it is tried again when the disk failed."""
+ASLEEP: Final = 300.0
+"""Seconds after which the wall clock is looked at again, which may have been put right."""
+CLOCK_SLIP: Final = 60.0
+"""Seconds by which the wall clock may go back and mean nothing."""
 _SOA: Final = int(RRType.SOA)
 
 
@@ -73,6 +77,7 @@ class ZoneUpkeep:
         reactor: The current one when left out.
 
     Attributes:
+        fetch_ds: As given.
         rollover: Its keys.
         signer: What signs it.
     """
@@ -93,11 +98,13 @@ class ZoneUpkeep:
         self.signer = ZoneSigner(zone.origin, self.rollover.key_set(), policy)
         self._served = served
         self._folder = folder
-        self._fetch_ds = fetch_ds
+        self.fetch_ds = fetch_ds
         self._wall = wall_clock
         self._reactor = reactor
         self._max_ttl = 0.0
         self._serial: int | None = None
+        self._latest = 0.0  # what the wall clock said last
+        self._stepped: float | None = None  # when keys went on, and the zone does not show it yet
         self._began = 0.0  # when the sweep under way was begun
         self._whole_sweep = 0.0  # when the next one is due
         self._next_ds = 0.0
@@ -118,27 +125,38 @@ class ZoneUpkeep:
             OSError: The folder cannot be read or written.
         """
         reactor = self._reactor = self._reactor or current_reactor()
-        changes = await reactor.defer_to_thread(self._prepare, self._wall())
-        if changes and not await self._served.change(lambda zone: changes):
-            raise DNSError(f"{self._served.zone.origin} could not be signed")
-        await self._remember()
+        self._closed = False
+        now = self._wall()
+        await reactor.defer_to_thread(self._load, now)
+        # What is changed from here on is signed, and what was before by this.
         self._served.complete = self._complete
+        try:
+            if not await self._served.change(self._sign_whole):
+                raise DNSError(f"{self._served.zone.origin} could not be signed")
+            await self._remember()
+        except BaseException:
+            self._served.complete = None
+            raise
+        self.rollover.swept(now, self._wall())
         self._whole_sweep = self._wall() + self._pace
 
-    def _prepare(self, now: float) -> Changes:
-        zone, rollover = self._served.zone, self.rollover
+    def _load(self, now: float) -> None:
+        rollover = self.rollover
         rollover.keys, self._serial = self._folder.load(now)
+        zone = self._served.zone
         self._max_ttl = max(set_ttl(each) for node in zone.nodes.values() for each in node.sets)
         rollover.step(now, self._max_ttl)
         self.signer.keys = rollover.key_set()
         self._save(now)
+
+    def _sign_whole(self, zone: Zone) -> Changes:
+        now = self._time()
         changes = self.signer.sign_whole(zone, now)
         serial = zone.serial
         if self._serial is not None and not newer(serial, self._serial) and serial != self._serial:
             serial = self._serial
         if changes or serial != zone.serial:
             changes = self._with_serial(zone, advance(serial), now, changes)
-            rollover.swept(now, now)
         return changes
 
     def _with_serial(self, zone: Zone, serial: int, now: float, changes: Changes) -> Changes:
@@ -160,7 +178,20 @@ class ZoneUpkeep:
     # ── changes ───────────────────────────────────────────────────────────────
 
     def _complete(self, zone: Zone, changes: Changes) -> Changes:
-        return self.signer.complete(zone, changes, self._wall())
+        # Keys stay as long as somebody may have what they signed.
+        self._max_ttl = max(self._max_ttl, *(each.ttl for each in changes.added), 0)
+        return self.signer.complete(zone, changes, self._time())
+
+    def _time(self) -> float:
+        """Seconds since 1970. Where the clock was put back, all signatures are looked at.
+
+        Those that were made before may be good from a time on that is still to come.
+        """
+        now = self._wall()
+        if now < self._latest - CLOCK_SLIP:
+            self._whole_sweep = self._next_ds = now
+        self._latest = now
+        return now
 
     async def replace_data(self, new: Zone) -> bool:
         """Take the data of another version of the zone, as its file has it; whether that went."""
@@ -218,11 +249,11 @@ class ZoneUpkeep:
 
     async def look(self) -> bool:
         """Do what is due, of signatures one portion; whether that went."""
-        now = self._wall()
+        now = self._time()
         await self._look_at_parent(now)
         try:
-            changed = await self._step(now)
-            return await self._sign_portion(now, changed)
+            await self._step(now)
+            return await self._sign_portion(now)
         except OSError as error:
             _log.error("%s: keys not written: %s", self._served.zone.origin, error)
             return False
@@ -236,23 +267,24 @@ class ZoneUpkeep:
             self._wake(PAUSE)
         else:
             times = [self._whole_sweep, self.rollover.next_time(self._max_ttl)]
-            if self._waiting_for_ds and self._fetch_ds is not None:
+            if self._waiting_for_ds and self.fetch_ds is not None:
                 times.append(self._next_ds)
             due = min(each for each in times if each is not None)
-            # Not asleep for longer than an hour: the wall clock may be put right meanwhile.
-            self._wake(min(max(due - now, PAUSE), 3600.0))
+            self._wake(min(max(due - now, PAUSE), ASLEEP))
 
-    async def _step(self, now: float) -> bool:
-        """Let the keys go on; whether the zone is to be signed otherwise now."""
-        rollover = self.rollover
-        if not rollover.step(now, self._max_ttl):
-            return False
-        assert self._reactor is not None
-        await self._reactor.defer_to_thread(self._save, now)
-        self.signer.keys = rollover.key_set()
+    async def _step(self, now: float) -> None:
+        """Let the keys go on, unless the zone does not show their last step yet."""
+        assert self._reactor is not None, "prepared"
+        if self._stepped is not None:
+            return
+        # In a thread: keys of RSA take seconds to be made.
+        if not await self._reactor.defer_to_thread(self._go_on, now):
+            return
+        self._stepped = now
+        self.signer.keys = self.rollover.key_set()
         self.signer.start_sweep(self._served.zone)
         self._began = now
-        for each in rollover.keys:
+        for each in self.rollover.keys:
             _log.info(
                 "%s: key %d (%s) is %s",
                 self._served.zone.origin,
@@ -260,6 +292,18 @@ class ZoneUpkeep:
                 each.role.value,
                 each.state.value,
             )
+
+    def _go_on(self, now: float) -> bool:
+        """A step of the keys, on the disk; whether there was one. One that is not is undone."""
+        rollover = self.rollover
+        before, gone = [each.copy() for each in rollover.keys], [*rollover.removed]
+        if not rollover.step(now, self._max_ttl):
+            return False
+        try:
+            self._save(now)
+        except BaseException:
+            rollover.keys, rollover.removed = before, gone
+            raise
         return True
 
     def _save(self, now: float) -> None:
@@ -268,16 +312,16 @@ class ZoneUpkeep:
         rollover.removed.clear()
         self._folder.write_ds([each.key.ds() for each in rollover.ds_wanted()])
 
-    async def _sign_portion(self, now: float, changed: bool) -> bool:
+    async def _sign_portion(self, now: float) -> bool:
         """Make the next portion of signatures; whether that went."""
         signer, zone = self.signer, self._served.zone
         if not signer.sweeping:
-            if now < self._whole_sweep:
+            if now < self._whole_sweep and self._stepped is None:
                 return True
             signer.start_sweep(zone)
             self._began = now
         due = signer.find_due(zone, now)
-        if due or changed:
+        if due or self._stepped is not None:
 
             def make(zone: Zone) -> Changes:
                 soa = with_serial(zone.soa, advance(zone.serial))
@@ -286,6 +330,13 @@ class ZoneUpkeep:
             if not await self._served.change(make):
                 signer.start_sweep(zone)  # what was found is to be found again
                 return False
+            if self._stepped is not None:
+                # Nobody has seen the step before now, and waits are counted from there.
+                self.rollover.shown(self._stepped, now)
+                self._began = now
+                self._stepped = None
+                assert self._reactor is not None, "prepared"
+                await self._reactor.defer_to_thread(self._save, now)
             await self._remember()
         if not signer.sweeping:
             self.rollover.swept(self._began, self._wall())
@@ -308,12 +359,12 @@ class ZoneUpkeep:
 
     async def _look_at_parent(self, now: float) -> None:
         """See whether the parent has the DS of keys that wait for it, and none of older ones."""
-        if self._fetch_ds is None or now < self._next_ds or not self._waiting_for_ds:
+        if self.fetch_ds is None or now < self._next_ds or not self._waiting_for_ds:
             return
         self._next_ds = now + DS_INTERVAL
         origin = self._served.zone.origin
         try:
-            there = [each for each in await self._fetch_ds(origin) if isinstance(each, DS)]
+            there = [each for each in await self.fetch_ds(origin) if isinstance(each, DS)]
         except (DNSError, OSError) as error:
             _log.info("%s: the parent's DS is not known: %s", origin, error)
             return

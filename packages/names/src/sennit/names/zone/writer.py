@@ -62,28 +62,40 @@ def write_zone(zone: Zone, path: str | Path) -> None:
     replace_with_lines(path, zone_lines(zone))
 
 
-def replace_with_lines(path: str | Path, lines: Iterable[str]) -> None:
+def replace_with_lines(path: str | Path, lines: Iterable[str], *, mode: int = 0o666) -> None:
     """Put a new file of text in the place of one, with its mode.
 
+    Args:
+        path: The file.
+        lines: The text.
+        mode: Of a file that is not there yet, less what the umask takes.
+
     Raises:
         OSError: It cannot be written; the old one is as it was.
     """
-    replace_file(path, (line.encode() for line in lines))
+    replace_file(path, (line.encode() for line in lines), mode=mode)
 
 
-def replace_file(path: str | Path, pieces: Iterable[bytes]) -> None:
+def replace_file(path: str | Path, pieces: Iterable[bytes], *, mode: int = 0o666) -> None:
     """Put a new file in the place of one, with its mode: written beside it, synced, renamed.
 
+    Args:
+        path: The file.
+        pieces: What is to be in it.
+        mode: Of a file that is not there yet, less what the umask takes.
+
     Raises:
         OSError: It cannot be written; the old one is as it was.
     """
-    target, beside, descriptor = write_beside(path, pieces)
+    target, beside, descriptor = write_beside(path, pieces, mode=mode)
     os.close(descriptor)
     put_in_place(beside, target)
     sync_directory(os.path.dirname(target))
 
 
-def write_beside(path: str | Path, pieces: Iterable[bytes]) -> tuple[str, str, int]:
+def write_beside(
+    path: str | Path, pieces: Iterable[bytes], *, mode: int = 0o666
+) -> tuple[str, str, int]:
     """Write what is to take a file's place, with its mode, and wait until it is on the disk.
 
     Returns:
@@ -95,15 +107,15 @@ def write_beside(path: str | Path, pieces: Iterable[bytes]) -> tuple[str, str, i
     target = os.path.realpath(str(path))
     folder, name = os.path.split(target)
     beside = os.path.join(folder, f".{name}.{secrets.token_hex(6)}")
-    mode: int | None = None
+    old: int | None = None
     with suppress(FileNotFoundError):
-        mode = os.stat(target).st_mode & 0o777
+        old = os.stat(target).st_mode & 0o777
     # Nobody reads a secret meanwhile: it has its mode before anything is in it.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(beside, flags, 0o666 if mode is None else mode)
+    descriptor = os.open(beside, flags, mode if old is None else old)
     try:
-        if mode is not None:
-            os.chmod(beside, mode)  # whatever the umask
+        if old is not None:
+            os.chmod(beside, old)  # whatever the umask
         with open(descriptor, "wb", closefd=False) as file:
             file.writelines(pieces)
         os.fsync(descriptor)

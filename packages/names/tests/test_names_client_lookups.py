@@ -82,6 +82,39 @@ def test_each_type_gives_what_one_wants_of_it(clock: Clock, stub: StubResolver) 
     ask(clock, main)
 
 
+def test_records_come_as_what_they_are_in_their_order(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    serve(
+        memory_network,
+        zone_answers(
+            'example.org 60 CAA 0 issue "ca.example"',
+            "example.org 60 SSHFP 4 2 " + "ab" * 32,
+            'example.org 60 NAPTR 20 1 "s" "SIP+D2T" "" _sip._tcp.example.org.',
+            'example.org 60 NAPTR 10 9 "s" "SIP+D2U" "" _sip._udp.example.org.',
+            'example.org 60 URI 20 1 "https://b.example/"',
+            'example.org 60 URI 10 1 "https://a.example/"',
+            "_443._tcp.example.org 60 TLSA 3 1 1 " + "cd" * 32,
+        ),
+    )
+    stub = StubResolver(["10.0.0.53"], hosts=None)
+
+    async def main() -> None:
+        (authority,) = await stub.caa("www.example.org")
+        assert (authority.tag, authority.value) == (b"issue", b"ca.example")
+        (key,) = await stub.sshfp("example.org")
+        assert (key.algorithm, key.fingerprint_type) == (4, 2)
+        assert [each.order for each in await stub.naptr("example.org")] == [10, 20]
+        assert [each.target for each in await stub.uri("example.org")] == [
+            b"https://a.example/",
+            b"https://b.example/",
+        ]
+        (shown,) = await stub.tlsa("example.org", 443)
+        assert (shown.usage, shown.selector, shown.matching_type) == (3, 1, 1)
+
+    ask(clock, main)
+
+
 def test_mail_goes_to_the_domain_itself_where_it_has_no_mx(
     clock: Clock, stub: StubResolver
 ) -> None:
@@ -197,3 +230,45 @@ def test_other_strands_get_small_tuples(clock: Clock, memory_network: MemoryNetw
 
     ask(clock, main)
     assert issubclass(LookupFailedError, NameLookupError)
+
+
+def test_service_bindings_say_whether_they_are_authenticated(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """Each step of the aliases has to be, as with other types."""
+
+    def authentic(query: Message) -> Message:
+        reply = zone_answers(
+            "a.example 60 HTTPS 1 . alpn=h2",
+            "b.example 60 HTTPS 0 a.example.",
+            "c.example 60 HTTPS 0 d.example.",
+            "d.example 60 HTTPS 1 . port=8443",
+        )(query)
+        reply.flags |= 0 if str(query.question.name) == "d.example." else AD
+        return reply
+
+    serve(memory_network, authentic)
+    lent = LentResolver(StubResolver(["10.0.0.53"], hosts=None, trust_ad=True))
+    for name, authenticated in (("a", True), ("b", True), ("c", False), ("d", False)):
+        found = ask(clock, lambda name=name: lent.svcb(f"{name}.example"))  # type: ignore[misc]
+        assert [each.host for each in found] == ["d.example" if name in "cd" else "a.example"]
+        assert found.authenticated is authenticated
+
+
+def test_an_address_is_its_own_for_other_strands(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """As for the system's resolver: no server is asked for ``192.0.2.1``."""
+    server = serve(memory_network, zone_answers(*ZONE))
+    lent = LentResolver(StubResolver(["10.0.0.53"], hosts=None))
+
+    async def main() -> None:
+        assert list(await lent.addresses("192.0.2.1")) == ["192.0.2.1"]
+        assert list(await lent.addresses("2001:DB8:0::1")) == ["2001:db8::1"]
+        assert list(await lent.addresses("192.0.2.1", socket.AF_INET)) == ["192.0.2.1"]
+        for text, family in (("192.0.2.1", socket.AF_INET6), ("::1", socket.AF_INET)):
+            with pytest.raises(NoRecordsError):
+                await lent.addresses(text, family)
+
+    ask(clock, main)
+    assert server.asked == []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sennit.core import run
 from sennit.names.client.hosts import parse_hosts
 from sennit.names.client.resolvconf import ResolvConf, Watched, parse_resolv_conf
 from sennit.names.client.reverse import address_of, classless_zone, reverse_name, reverse_zone
@@ -25,12 +28,15 @@ from sennit.names.client.selection import (
 from sennit.names.client.servers import Server, server_from_text
 from sennit.names.errors import DNSUsageError, MessageFormatError
 from sennit.names.name import Name
-from sennit.names.rdata import GenericRdata
+from sennit.names.rdata import rdata_from_wire
 from sennit.names.rdata.basic import MX
 from sennit.names.rdata.service import SRV
+from sennit.names.rdata.svcb import SVCB
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sennit.core.reactor.base import Reactor
 
 # ── resolv.conf ───────────────────────────────────────────────────────────────
 
@@ -224,6 +230,56 @@ def test_zones_of_networks() -> None:
         classless_zone("192.0.2.0/24")
 
 
+def test_a_large_file_is_read_in_a_thread_and_counts_as_it_was_meanwhile(tmp_path: Path) -> None:
+    """HARDENING fault-8: a list of 100 000 blocked names keeps no other work waiting."""
+    path = tmp_path / "hosts"
+    path.write_text("".join(f"0.0.0.0 n{n}.example\n" for n in range(5000)))
+    begun, go_on = threading.Event(), threading.Event()
+    where: list[int] = []
+
+    def parse(text: str) -> str:
+        where.append(threading.get_ident())
+        begun.set()
+        assert go_on.wait(5)
+        return f"{len(text)} characters"
+
+    async def main(reactor: Reactor) -> None:
+        watched = Watched(str(path), parse, "nothing", most=90_000)
+        first = asyncio.gather(*[watched.fetch(each, reactor) for each in (1.0, 1.1, 9.0)])
+        await reactor.defer_to_thread(begun.wait, 5)
+        go_on.set()
+        assert await first == ["90000 characters"] * 3
+        begun.clear()
+        go_on.clear()
+        path.write_text(" " * 70_000)
+        again = asyncio.ensure_future(watched.fetch(20.0, reactor))
+        await reactor.defer_to_thread(begun.wait, 5)
+        assert await watched.fetch(20.1, reactor) == "90000 characters"
+        go_on.set()
+        assert await again == "70000 characters"
+        begun.clear()
+        go_on.clear()
+        path.write_text(" " * 80_000)
+        given_up = asyncio.ensure_future(watched.fetch(30.0, reactor))
+        await reactor.defer_to_thread(begun.wait, 5)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        go_on.set()
+        assert await watched.fetch(30.1, reactor) == "80000 characters"
+        path.unlink()
+        assert await watched.fetch(40.0, reactor) == "nothing"
+
+    run(main)
+    assert len(where) == 4
+    assert threading.get_ident() not in where
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "resolv.conf"
+    os.mkfifo(path)
+    assert Watched(str(path), str.upper, "nothing").get(1.0) == "nothing"
+
+
 # ── selection ─────────────────────────────────────────────────────────────────
 
 
@@ -276,12 +332,29 @@ def test_no_service_is_lost_whatever_chance_says(
     assert [each.priority for each in found] == sorted(each.priority for each in found)
 
 
+def test_of_thousands_of_places_the_best_thousand_are_ordered() -> None:
+    """HARDENING dns-13: choosing by weight costs their number squared."""
+    records = [srv(n % 2, 1, f"t{n}.example") for n in range(3000)]
+    drawn: list[int] = []
+
+    def below(n: int) -> int:
+        drawn.append(n)
+        return n - 1
+
+    found = order_srv(records, below)
+    assert {each.priority for each in found} == {0}
+    assert len(found) == len(set(map(repr, found))) == 1000
+    assert drawn == list(range(1001, 1, -1))  # up to the sum of the weights that are left
+
+
 def test_a_service_that_is_not_offered_has_no_places() -> None:
     assert order_srv([srv(0, 0, ".")]) == []
 
 
-def svcb(hexadecimal: str) -> GenericRdata:
-    return GenericRdata(64, bytes.fromhex(hexadecimal.replace(" ", "")))
+def svcb(hexadecimal: str) -> SVCB:
+    found = rdata_from_wire(64, bytes.fromhex(hexadecimal.replace(" ", "")))
+    assert isinstance(found, SVCB)
+    return found
 
 
 TARGET = "03666f6f 076578616d706c65 03636f6d 00"
@@ -327,14 +400,14 @@ def test_service_bindings_are_read_as_the_rfc_has_them() -> None:
 )
 def test_malformed_service_bindings_are_faults(hexadecimal: str) -> None:
     with pytest.raises(MessageFormatError):
-        read_service(Name("example.com"), svcb(hexadecimal))
+        svcb(hexadecimal)
 
 
 def test_bindings_with_mandatory_keys_that_nobody_knows_are_left_out() -> None:
     """RFC 9460 §8: also where the mandatory key is not there at all."""
-    known = ServiceBinding(1, Name("a"), parameters={0: b"\0\3", 3: b"\0\1"})
-    unknown = ServiceBinding(1, Name("b"), parameters={0: b"\x02\x9a", 0x29A: b""})
-    missing = ServiceBinding(1, Name("c"), parameters={0: b"\0\3"})
+    known = ServiceBinding(1, Name("a"), mandatory=(3,), parameters={0: b"\0\3", 3: b"\0\1"})
+    unknown = ServiceBinding(1, Name("b"), mandatory=(666,), parameters={0: b"\x02\x9a", 666: b""})
+    missing = ServiceBinding(1, Name("c"), mandatory=(3,), parameters={0: b"\0\3"})
     assert usable_services([known, unknown, missing]) == [known]
 
 

@@ -106,6 +106,34 @@ def test_a_whole_name_is_not_completed(clock: Clock, memory_network: MemoryNetwo
     assert {str(each.question.name) for each in server.queries} == {"www."}
 
 
+def test_what_this_host_knows_counts_before_the_search_list(
+    clock: Clock, memory_network: MemoryNetwork, tmp_path: Path
+) -> None:
+    """RFC 6761 §6.3, RFC 7686 §2; nsswitch.conf(5): files before DNS."""
+    server = serve(
+        memory_network,
+        zone_answers(
+            "localhost.example.org 60 A 203.0.113.1", "router.example.org 60 A 203.0.113.1", soa=SOA
+        ),
+    )
+    path = tmp_path / "hosts"
+    path.write_text("10.1.1.1 router\n10.1.1.2 box.example.org\n")
+    stub = resolver(search=["example.org"], hosts=str(path))
+
+    async def main() -> None:
+        assert await stub.a("localhost") == ["127.0.0.1"]
+        assert await stub.a("router") == ["10.1.1.1"]
+        assert await stub.a("box") == ["10.1.1.2"]
+        with pytest.raises(NoDataError):
+            await stub.aaaa("router")
+        for name in ("secret.onion", "printer.local"):
+            with pytest.raises(NoSuchNameError):
+                await stub.a(name)
+
+    ask(clock, main)
+    assert server.asked == []
+
+
 # ── files ─────────────────────────────────────────────────────────────────────
 
 
@@ -180,6 +208,47 @@ def test_special_names_never_leave_this_host(clock: Clock, memory_network: Memor
 
     ask(clock, main)
     assert not server.asked
+
+
+def test_no_aaaa_leaves_ipv6_to_the_hosts_file(
+    clock: Clock, memory_network: MemoryNetwork, tmp_path: Path
+) -> None:
+    """resolv.conf(5): only DNS is not asked for AAAA records."""
+    server = serve(memory_network, zone_answers(*ZONE))
+    conf, hosts = tmp_path / "resolv.conf", tmp_path / "hosts"
+    conf.write_text("nameserver 10.0.0.53\noptions no-aaaa\n")
+    hosts.write_text("2001:db8::1 box\n")
+    stub = StubResolver(resolv_conf=str(conf), hosts=str(hosts))
+
+    async def main() -> None:
+        assert await stub.addresses("www.example.org") == ["192.0.2.7"]
+        with pytest.raises(NoDataError, match=r"resolv\.conf"):
+            await stub.aaaa("www.example.org")
+        assert await stub.aaaa("box") == ["2001:db8::1"]
+
+    ask(clock, main)
+    assert {each.question.rdtype for each in server.queries} == {1}
+
+
+@pytest.mark.parametrize(("option", "at_once"), [("single-request", 1), ("rotate", 2)])
+def test_single_request_asks_for_one_family_after_the_other(
+    option: str, at_once: int, clock: Clock, memory_network: MemoryNetwork, tmp_path: Path
+) -> None:
+    """resolv.conf(5): for servers that take two questions at once amiss."""
+    times: list[float] = []
+
+    def slow(query: Message) -> Message | None:
+        times.append(clock.time())
+        return None if query.question.rdtype == 28 else zone_answers(*ZONE)(query)
+
+    serve(memory_network, slow)
+    path = tmp_path / "resolv.conf"
+    path.write_text(f"nameserver 10.0.0.53\noptions attempts:1 {option}\n")
+    stub = StubResolver(resolv_conf=str(path), hosts=None)
+
+    assert ask(clock, lambda: stub.addresses("www.example.org")) == ["192.0.2.7"]
+    assert times.count(0) == at_once
+    assert len(times) == 2
 
 
 # ── servers ───────────────────────────────────────────────────────────────────

@@ -16,7 +16,8 @@ from sennit.names.errors import (
 )
 from sennit.names.message import Message
 from sennit.names.name import ROOT
-from sennit.names.rdata import GenericRdata
+from sennit.names.rdata import rdata_from_wire
+from sennit.names.rdata.svcb import SVCB
 
 SEEDS = (
     b"nameserver 192.0.2.1\nsearch a.example b.example\noptions ndots:2 rotate trust-ad\n",
@@ -36,7 +37,9 @@ def fuzz(data: bytes) -> None:
     with suppress(DNSUsageError):
         server_from_text(text)
     with suppress(MessageFormatError):
-        read_service(ROOT, GenericRdata(64, data))
+        rdata = rdata_from_wire(64, data)
+        assert isinstance(rdata, SVCB)
+        read_service(ROOT, rdata)
     with suppress(MessageFormatError, LookupFailedError):
         message = Message.from_wire(data)
         if len(message.questions) == 1:

@@ -122,17 +122,16 @@ class Upstream:
         """
         if self._padding:
             message = padded(message)
-        if self._tcp:
-            return await self._over_stream(message, timeout)
-        reactor = self._reactor or current_reactor()
         if message.edns is None:
-            return await self._over_udp(message, timeout)
+            return await self._put(message, timeout)
+        reactor = self._reactor or current_reactor()
         if reactor.time() < self._plain_until or self._silences >= 2:
             return await self._without_edns(message, timeout, reactor)
         try:
-            answer = await self._over_udp(message, timeout)
+            answer = await self._put(message, timeout)
         except LookupTimeoutError:
-            self._silences += 1
+            if not self._tcp:  # over a stream silence says nothing of EDNS
+                self._silences += 1
             raise
         self._silences = 0
         if answer.rcode in _NO_EDNS and answer.edns is None:
@@ -143,10 +142,14 @@ class Upstream:
         plain = copy(message)
         plain.edns = None
         self._silences = 0  # whatever comes: the next question has EDNS again, or is told not to
-        answer = await self._over_udp(plain, timeout)
+        answer = await self._put(plain, timeout)
         if answer.rcode not in _NO_EDNS:
             self._plain_until = reactor.time() + WITHOUT_EDNS
         return answer
+
+    async def _put(self, message: Message, timeout: float) -> Message:
+        """Send it by the way that this server is asked by."""
+        return await (self._over_stream if self._tcp else self._over_udp)(message, timeout)
 
     async def _over_udp(self, message: Message, timeout: float) -> Message:
         where = (self.server.host, self.server.port)
@@ -191,7 +194,7 @@ class Upstream:
             self._stream = HTTPSClient(server.url, method=self._method, tls=self._tls)
             return self._stream
         profile = server.profile()
-        if profile is not None and self._tls is not None:
+        if profile is not None and self._tls is not None and profile.believes:
             profile.tls = self._tls
         self._stream = StreamClient(
             (server.host, server.port),

@@ -15,9 +15,11 @@ from typing import Final
 from sennit.names.errors import PresentationError
 from sennit.names.name import Name
 
-__all__ = ["HOSTS", "HostsFile", "parse_hosts"]
+__all__ = ["HOSTS", "MAX_SIZE", "HostsFile", "parse_hosts"]
 
 HOSTS: Final = "/etc/hosts"
+MAX_SIZE: Final = 64 * 1024 * 1024
+"""Characters that are read."""
 MAX_LINES: Final = 1_000_000
 """Lines that are read (people keep lists of blocked names there)."""
 MAX_ADDRESSES: Final = 64

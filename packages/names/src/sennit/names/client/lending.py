@@ -12,10 +12,11 @@ from sennit.core.resolver import (
     ServiceBinding,
     ServiceLocation,
 )
+from sennit.names.client.lookups import in_digits
 from sennit.names.client.reverse import reverse_name
 from sennit.names.client.stub import StubResolver
 from sennit.names.codes import RRType
-from sennit.names.errors import LookupFailedError, NoDataError, NoSuchNameError
+from sennit.names.errors import NoDataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,33 +45,19 @@ class LentResolver:
 
     async def addresses(self, name: str, family: int = 0) -> Records[str]:
         """Addresses of a host."""
-        if family == socket.AF_INET:
-            return await self._family(name, RRType.A)
-        if family == socket.AF_INET6:
-            return await self._family(name, RRType.AAAA)
-        found: list[str] = []
-        authenticated = True
-        failure: LookupFailedError | None = None
-        import asyncio
-
-        for each in await asyncio.gather(
-            self._family(name, RRType.AAAA), self._family(name, RRType.A), return_exceptions=True
-        ):
-            if isinstance(each, LookupFailedError):
-                if failure is None or not isinstance(each, (NoDataError, NoSuchNameError)):
-                    failure = each
-            elif isinstance(each, BaseException):
-                raise each
-            else:
-                found += each
-                authenticated = authenticated and each.authenticated
-        if not found and failure is not None:
-            raise failure
-        return Records(found, authenticated=authenticated)
-
-    async def _family(self, name: str, rdtype: RRType) -> Records[str]:
-        found = await self._stub.lookup(name, int(rdtype))
-        return Records(map(str, found.rdatas), authenticated=found.authenticated)
+        if (address := in_digits(name)) is not None:
+            if family and (family == socket.AF_INET6) != (":" in address):
+                raise NoDataError(f"{name} is an address of the other family")
+            return Records([address])
+        if family:
+            rdtype = RRType.A if family == socket.AF_INET else RRType.AAAA
+            found = [await self._stub.lookup(name, int(rdtype))]
+        else:
+            found = await self._stub.both_families(name)
+        return Records(
+            (str(each) for one in found for each in one.rdatas),
+            authenticated=all(each.authenticated for each in found),
+        )
 
     async def mx(self, name: str) -> Records[MailExchange]:
         """Who takes mail for a domain."""
@@ -123,25 +110,34 @@ class LentResolver:
 
     async def tlsa(self, name: str) -> Records[CertificateAssociation]:
         """Certificates of a service."""
+        from sennit.names.rdata.certificate import TLSA
+
         found = await self._stub.lookup(name, int(RRType.TLSA))
-        wires = [each.wire for each in found.rdatas if len(each.wire) > 3]
         return Records(
-            (CertificateAssociation(each[0], each[1], each[2], each[3:]) for each in wires),
+            (
+                CertificateAssociation(each.usage, each.selector, each.matching_type, each.data)
+                for each in found.rdatas
+                if isinstance(each, TLSA)
+            ),
             authenticated=found.authenticated,
         )
 
     async def svcb(self, name: str, kind: str = "HTTPS") -> Records[ServiceBinding]:
         """Ways to a service."""
-        found = await (self._stub.https(name) if kind == "HTTPS" else self._stub.svcb(name))
+        rdtype = RRType.HTTPS if kind == "HTTPS" else RRType.SVCB
+        found, authenticated = await self._stub.service_bindings(name, rdtype)
         return Records(
-            ServiceBinding(
-                each.priority,
-                host_of(each.target),
-                each.port,
-                each.alpn,
-                each.ipv6hint + each.ipv4hint,
-            )
-            for each in found
+            (
+                ServiceBinding(
+                    each.priority,
+                    host_of(each.target),
+                    each.port,
+                    each.alpn,
+                    each.ipv6hint + each.ipv4hint,
+                )
+                for each in found
+            ),
+            authenticated=authenticated,
         )
 
     async def aclose(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,7 @@ from sennit.names.client.selection import (
 )
 from sennit.names.codes import RRClass, RRType
 from sennit.names.errors import (
-    MessageFormatError,
+    DNSError,
     NoDataError,
     NoSuchNameError,
     ResponseError,
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
 
     from sennit.names.client.answers import Lookup
     from sennit.names.rdata import Rdata
-    from sennit.names.rdata.service import SRV
+    from sennit.names.rdata.certificate import CAA, SSHFP, TLSA
+    from sennit.names.rdata.service import NAPTR, SRV, URI
 
-__all__ = ["Lookups"]
+__all__ = ["Lookups", "in_digits"]
 
 MAX_SERVICE_ALIASES: Final = 8
 """Aliases of SVCB and HTTPS that are followed (RFC 9460 §2.4.2: the client's to choose)."""
@@ -57,6 +59,11 @@ class Lookups:
     the other `LookupFailedError`: `ResponseError`, `LookupTimeoutError`, `UnreachableError`,
     `ValidationError`.
     """
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a host's addresses are asked for one family after the other."""
+        return False
 
     @abstractmethod
     async def lookup(
@@ -80,30 +87,39 @@ class Lookups:
         return [each.address for each in found if isinstance(each, AAAA)]
 
     async def addresses(self, name: Name | str) -> list[str]:
-        """Addresses of both families, IPv6 first; both are asked for at once.
+        """Addresses of both families, IPv6 first.
 
         An address in digits is its own. A family that has none, or whose question fails, is left
         out; only where both fail the error of the more telling one is raised.
         """
-        if isinstance(name, str):
-            try:
-                return [str(ip_address(name))]
-            except ValueError:
-                pass
-        results = await asyncio.gather(self.aaaa(name), self.a(name), return_exceptions=True)
-        found: list[str] = []
+        if (address := in_digits(name)) is not None:
+            return [address]
+        return [str(each) for found in await self.both_families(name) for each in found.rdatas]
+
+    async def both_families(self, name: Name | str) -> list[Lookup]:
+        """What is found of a host's addresses, IPv6 first, with all that is known about them.
+
+        Errors as of `addresses`. Both are asked for at once, unless `one_by_one` says otherwise.
+        """
+        kinds = (int(RRType.AAAA), int(RRType.A))
+        results: list[Lookup | BaseException] = []
+        for asked in [(each,) for each in kinds] if self.one_by_one else [kinds]:
+            looking = [self.lookup(name, each) for each in asked]
+            results += await asyncio.gather(*looking, return_exceptions=True)
+        found: list[Lookup] = []
         errors: list[BaseException] = []
         for each in results:
             if isinstance(each, BaseException):
                 errors.append(each)
             else:
-                found += each
-        if found:
-            return found
+                found.append(each)
         for error in errors:
-            if not isinstance(error, (NoDataError, NoSuchNameError)):
+            telling = not isinstance(error, (NoDataError, NoSuchNameError))
+            if not isinstance(error, DNSError) or (telling and not found):
                 raise error
-        raise errors[-1]
+        if not found:
+            raise errors[-1]
+        return found
 
     # ── mail ──────────────────────────────────────────────────────────────────
 
@@ -141,17 +157,22 @@ class Lookups:
 
     async def svcb(self, name: Name | str) -> list[ServiceBinding]:
         """Service bindings (``_dns.resolver.arpa``), aliases followed, in the order to try them."""
-        return await self._services(name, RRType.SVCB, ())
+        return (await self.service_bindings(name))[0]
 
     async def https(self, name: Name | str) -> list[ServiceBinding]:
         """The same for ``https`` URLs (RFC 9460 §9); ``http/1.1`` is spoken unless excluded."""
-        return await self._services(name, RRType.HTTPS, (b"http/1.1",))
+        return (await self.service_bindings(name, RRType.HTTPS))[0]
 
-    async def _services(
-        self, name: Name | str, rdtype: RRType, default_alpn: tuple[bytes, ...]
-    ) -> list[ServiceBinding]:
+    async def service_bindings(
+        self, name: Name | str, rdtype: int = RRType.SVCB
+    ) -> tuple[list[ServiceBinding], bool]:
+        """What `svcb` and `https` give, and whether all of it is authenticated."""
+        from sennit.names.rdata.svcb import SVCB
+
+        default_alpn = (b"http/1.1",) if rdtype == RRType.HTTPS else ()
         asked: Name | str = name
         alias: ServiceBinding | None = None
+        authenticated = True
         for _ in range(MAX_SERVICE_ALIASES):
             try:
                 found = await self.lookup(asked, int(rdtype))
@@ -159,18 +180,21 @@ class Lookups:
                 if alias is None:
                     raise
                 # RFC 9460 §3: the name of an alias without bindings is used as it is.
-                return [ServiceBinding(0, alias.target)]
+                return [ServiceBinding(0, alias.target)], False
+            authenticated = authenticated and found.authenticated
             owner = found.canonical_name
-            try:
-                services = [read_service(owner, each, default_alpn) for each in found.rdatas]
-            except MessageFormatError:
-                raise NoDataError(f"{owner} has a malformed service binding") from None
-            chosen = order_services(services)
+            chosen = order_services(
+                read_service(owner, each, default_alpn)
+                for each in found.rdatas
+                if isinstance(each, SVCB)
+            )
+            if not chosen:
+                raise NoDataError(f"{owner} has no service binding that can be read")
             if not chosen[0].is_alias:
-                return usable_services(chosen)
+                return usable_services(chosen), authenticated
             alias = chosen[0]
             if alias.target.is_root:
-                return []  # RFC 9460 §2.5.1: not available
+                return [], authenticated  # RFC 9460 §2.5.1: not available
             asked = alias.target
         raise ResponseError(f"the service bindings of {name} lead from alias to alias", 2)
 
@@ -211,43 +235,67 @@ class Lookups:
                 return each.target
         raise NoDataError(f"{name} has no CNAME records")
 
-    async def caa(self, name: Name | str) -> list[Rdata]:
+    async def caa(self, name: Name | str) -> list[CAA]:
         """Who may issue certificates: the records of the name, or the nearest above that has some.
 
         Source: RFC 8659 §3. Empty where there are none at all: everybody may.
         """
+        from sennit.names.rdata.certificate import CAA
+
         whole = Name(name) if isinstance(name, str) else name
         for each in whole.ancestors():
             if each.is_root:
                 break
             try:
-                return list(await self._rdatas(each, RRType.CAA))
+                found = await self._rdatas(each, RRType.CAA)
             except (NoDataError, NoSuchNameError):
                 continue
+            return [each for each in found if isinstance(each, CAA)]
         return []
 
     async def tlsa(
         self, name: Name | str, port: int | None = None, protocol: str = "tcp"
-    ) -> list[Rdata]:
+    ) -> list[TLSA]:
         """Certificates that a service shows (DANE): of ``_443._tcp.NAME`` where a port is given.
 
         They count only where they are authenticated (`Lookup.authenticated`, RFC 6698 §4.1).
         """
+        from sennit.names.rdata.certificate import TLSA
+
         if port is not None:
             whole = Name(name) if isinstance(name, str) else name
             name = whole.child(b"_" + protocol.encode("ascii")).child(b"_%d" % port)
-        return list(await self._rdatas(name, RRType.TLSA))
+        found = await self._rdatas(name, RRType.TLSA)
+        return [each for each in found if isinstance(each, TLSA)]
 
-    async def sshfp(self, name: Name | str) -> list[Rdata]:
+    async def sshfp(self, name: Name | str) -> list[SSHFP]:
         """Fingerprints of a host's SSH keys (RFC 4255)."""
-        return list(await self._rdatas(name, RRType.SSHFP))
+        from sennit.names.rdata.certificate import SSHFP
 
-    async def naptr(self, name: Name | str) -> list[Rdata]:
+        found = await self._rdatas(name, RRType.SSHFP)
+        return [each for each in found if isinstance(each, SSHFP)]
+
+    async def naptr(self, name: Name | str) -> list[NAPTR]:
         """Rules of NAPTR, in the order of their numbers (RFC 3403 §4.1)."""
-        found = await self._rdatas(name, RRType.NAPTR)
-        return sorted(found, key=lambda each: each.wire[:4])
+        from sennit.names.rdata.service import NAPTR
 
-    async def uri(self, name: Name | str) -> list[Rdata]:
+        found = await self._rdatas(name, RRType.NAPTR)
+        rules = [each for each in found if isinstance(each, NAPTR)]
+        return sorted(rules, key=lambda each: (each.order, each.preference))
+
+    async def uri(self, name: Name | str) -> list[URI]:
         """URIs, the lowest priority first (RFC 7553)."""
+        from sennit.names.rdata.service import URI
+
         found = await self._rdatas(name, RRType.URI)
-        return sorted(found, key=lambda each: each.wire[:2])
+        return sorted(
+            (each for each in found if isinstance(each, URI)), key=lambda each: each.priority
+        )
+
+
+def in_digits(name: Name | str) -> str | None:
+    """The address that a host's name is, as it is written shortest; ``None`` where it is none."""
+    if isinstance(name, str):
+        with suppress(ValueError):
+            return str(ip_address(name))
+    return None

@@ -5,21 +5,26 @@ stands in `ResolvConf.problems` with its number, since a machine with a typing e
 still has to resolve names. `Watched` reads a file again when it has changed.
 
 Source: resolv.conf(5). As there: of several ``search`` or ``domain`` lines the last counts;
-`nameserver` has an address; options that are not known are left out silently.
+`nameserver` has an address; options that are not known are left out silently, and so is
+``single-request-reopen``: each question has a socket of its own here.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from sennit.names.client.sharing import Shared
 from sennit.names.errors import PresentationError
 from sennit.names.name import Name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sennit.core.reactor.base import Reactor
 
 __all__ = ["RESOLV_CONF", "ResolvConf", "Watched", "parse_resolv_conf"]
 
@@ -31,7 +36,9 @@ MAX_SERVERS: Final = 8
 MAX_SEARCH: Final = 32
 """Domains that are kept of the search list."""
 MAX_SIZE: Final = 64 * 1024
-"""Octets of the file that are read."""
+"""Characters of the file that are read."""
+IN_LOOP: Final = 64 * 1024
+"""Octets of a file that is read at once, some ten milliseconds' work; a larger one in a thread."""
 _BOUNDS: Final = {"ndots": (0, 15), "timeout": (1, 30), "attempts": (1, 5)}
 
 T = TypeVar("T")
@@ -76,7 +83,6 @@ _FLAGS: Final = {
     "use-vc": "use_vc",
     "trust-ad": "trust_ad",
     "single-request": "single_request",
-    "single-request-reopen": "single_request",
     "no-aaaa": "no_aaaa",
 }
 
@@ -149,35 +155,80 @@ class Watched(Generic[T]):
 
     Args:
         path: The file.
-        parse: Makes something of its text.
+        parse: Makes something of its text. In a thread, where the file is large.
         empty: What to take where there is no such file, or it cannot be read.
         every: Seconds between two looks at the file.
+        most: Characters that are read.
     """
 
     def __init__(
-        self, path: str, parse: Callable[[str], T], empty: T, *, every: float = 1.0
+        self,
+        path: str,
+        parse: Callable[[str], T],
+        empty: T,
+        *,
+        every: float = 1.0,
+        most: int = MAX_SIZE,
     ) -> None:
         self.path = path
         self._parse = parse
         self._empty = self._value = empty
         self._every = every
+        self._most = most
         self._looked = -1e9
         self._stamp: tuple[int, int, int] | None = None
+        self._reading: Shared[None] = Shared()
 
     def get(self, now: float) -> T:
         """What it says; `now` in seconds, of a clock that does not go back."""
+        if (stamp := self._changed(now)) is not None:
+            self._take(stamp)
+        return self._value
+
+    async def fetch(self, now: float, reactor: Reactor) -> T:
+        """The same; a large file is read in a thread, so that no other work waits for it.
+
+        What it said before counts until it was read again.
+        """
+        stamp = self._changed(now)
+        if stamp is not None and stamp[1] <= IN_LOOP:
+            self._take(stamp)
+        elif stamp is not None or (len(self._reading) and self._stamp is None):
+            await self._reading.run("", lambda: self._read_apart(stamp, reactor))
+        return self._value
+
+    def _changed(self, now: float) -> tuple[int, int, int] | None:
+        """The stamp of a file that is to be read; ``None`` where what is known is right."""
         if now - self._looked < self._every:
-            return self._value
+            return None
         self._looked = now
         try:
             about = os.stat(self.path)
-            stamp = (about.st_mtime_ns, about.st_size, about.st_ino)
-            if stamp != self._stamp:
-                with open(self.path, encoding="utf-8", errors="replace") as file:
-                    text = file.read(16 * 1024 * 1024)
-                self._value = self._parse(text)
-                self._stamp = stamp
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError("reading of a pipe would wait for its writer")
         except OSError:
-            self._stamp = None
-            self._value = self._empty
-        return self._value
+            self._stamp, self._value = None, self._empty
+            return None
+        stamp = (about.st_mtime_ns, about.st_size, about.st_ino)
+        return None if stamp == self._stamp else stamp
+
+    def _read(self) -> T:
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            return self._parse(file.read(self._most))
+
+    def _take(self, stamp: tuple[int, int, int]) -> None:
+        try:
+            self._value, self._stamp = self._read(), stamp
+        except OSError:
+            self._value, self._stamp = self._empty, None
+
+    async def _read_apart(self, stamp: tuple[int, int, int] | None, reactor: Reactor) -> None:
+        try:
+            value = await reactor.defer_to_thread(self._read)
+        except OSError:
+            self._value, self._stamp = self._empty, None
+        except BaseException:
+            self._looked = -1e9  # nobody waited for it: whoever comes next begins again
+            raise
+        else:
+            self._value, self._stamp = value, stamp

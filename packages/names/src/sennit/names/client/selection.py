@@ -3,24 +3,22 @@
 What these functions do not know is passed in: `below(n)` gives a random number from 0 to n-1.
 
 Sources: RFC 5321 §5.1 (MX), RFC 7505 (null MX), RFC 2782 (SRV), RFC 9460 (SVCB, HTTPS), RFC 9461.
-Not here: asking (``lookups.py``).
+Not here: asking (``lookups.py``), the records' own form (``sennit.names.rdata``).
 """
 
 from __future__ import annotations
 
 import secrets
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sennit.names.errors import MessageFormatError
-from sennit.names.name import Name, read_name
 from sennit.names.rdata.basic import MX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from sennit.names.rdata import Rdata
+    from sennit.names.name import Name
     from sennit.names.rdata.service import SRV
+    from sennit.names.rdata.svcb import SVCB
 
     Below = Callable[[int], int]
 
@@ -35,9 +33,12 @@ __all__ = [
     "usable_services",
 ]
 
-MANDATORY, ALPN, NO_DEFAULT_ALPN, PORT, IPV4HINT, ECH, IPV6HINT, DOHPATH = range(8)
-_UNDERSTOOD: Final = frozenset(range(8))
-"""Keys that a service may say are mandatory, since what they say is in `ServiceBinding`."""
+MAX_PLACES: Final = 1000
+"""Places of a service that are ordered, those of the lowest priority (choosing by weight costs
+their number squared, and an answer may have thousands)."""
+_UNDERSTOOD: Final = frozenset(range(1, 8))
+"""From ``alpn`` to ``dohpath``: keys that a service may say are mandatory, since what they say is
+in `ServiceBinding`."""
 
 
 # ── MX ────────────────────────────────────────────────────────────────────────
@@ -72,18 +73,20 @@ def order_srv(records: Iterable[SRV], below: Below = secrets.randbelow) -> list[
     Empty where there is one record with the target ``.``: the service is not offered (RFC 2782).
     """
     groups: dict[int, list[SRV]] = {}
-    for each in records:
+    for each in sorted(records, key=lambda each: each.priority)[:MAX_PLACES]:
         groups.setdefault(each.priority, []).append(each)
     found: list[SRV] = []
-    for priority in sorted(groups):
+    for group in groups.values():
         # RFC 2782: those of weight 0 stand first, so that they are chosen with a small chance.
-        left = sorted(groups[priority], key=lambda each: each.weight > 0)
+        left = sorted(group, key=lambda each: each.weight > 0)
+        total = sum(each.weight for each in left)
         while left:
-            chosen = below(sum(each.weight for each in left) + 1)
+            chosen = below(total + 1)
             running = 0
             for at, each in enumerate(left):
                 running += each.weight
                 if running >= chosen:
+                    total -= each.weight
                     found.append(left.pop(at))
                     break
     if len(found) == 1 and found[0].target.is_root:
@@ -106,6 +109,7 @@ class ServiceBinding(NamedTuple):
         ipv6hint: The same.
         ech: Configuration of Encrypted Client Hello.
         dohpath: Template of a DoH server (RFC 9461 §5).
+        mandatory: Numbers of the parameters that have to be understood (RFC 9460 §8).
         parameters: All of them by number, as octets.
     """
 
@@ -117,6 +121,7 @@ class ServiceBinding(NamedTuple):
     ipv6hint: tuple[str, ...] = ()
     ech: bytes | None = None
     dohpath: str | None = None
+    mandatory: tuple[int, ...] = ()
     parameters: Mapping[int, bytes] = {}
 
     @property
@@ -125,88 +130,39 @@ class ServiceBinding(NamedTuple):
         return self.priority == 0
 
 
-def read_service(owner: Name, rdata: Rdata, default_alpn: tuple[bytes, ...] = ()) -> ServiceBinding:
-    """Read a record of SVCB or HTTPS.
+def read_service(owner: Name, rdata: SVCB, default_alpn: tuple[bytes, ...] = ()) -> ServiceBinding:
+    """What a record of SVCB or HTTPS says of its owner.
 
     Args:
         owner: Its name, which a target of ``.`` stands for.
         rdata: Its data.
         default_alpn: Protocols spoken unless the record says ``no-default-alpn``: for HTTPS
             ``http/1.1`` (RFC 9460 §9.1.2).
-
-    Raises:
-        MessageFormatError: It is none (RFC 9460 §2.2: such a record makes the whole set one
-            that does not count).
     """
-    wire = rdata.wire
-    if len(wire) < 3:
-        raise MessageFormatError("a SVCB record that is cut off", rule="RFC 9460 §2.2")
-    priority = int.from_bytes(wire[:2], "big")
-    target, position = read_name(wire, 2, {})
-    parameters = _parameters(wire, position)
-    if target.is_root and priority:
-        target = owner
-    alpn = _alpn(parameters.get(ALPN, b""))
-    if NO_DEFAULT_ALPN not in parameters:
+    target = owner if rdata.target.is_root and rdata.priority else rdata.target
+    alpn = rdata.alpn
+    if not rdata.no_default_alpn:
         alpn += tuple(each for each in default_alpn if each not in alpn)
-    port = parameters.get(PORT)
     return ServiceBinding(
-        priority,
+        rdata.priority,
         target,
         alpn,
-        None if port is None else int.from_bytes(port, "big"),
-        _addresses(parameters.get(IPV4HINT, b""), 4),
-        _addresses(parameters.get(IPV6HINT, b""), 16),
-        parameters.get(ECH),
-        parameters[DOHPATH].decode("utf-8", "replace") if DOHPATH in parameters else None,
-        parameters,
+        rdata.port,
+        rdata.ipv4hint,
+        rdata.ipv6hint,
+        rdata.ech,
+        rdata.dohpath,
+        rdata.mandatory,
+        rdata.params,
     )
-
-
-def _parameters(wire: bytes, position: int) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    last = -1
-    while position < len(wire):
-        key = int.from_bytes(wire[position : position + 2], "big")
-        length = int.from_bytes(wire[position + 2 : position + 4], "big")
-        position += 4 + length
-        if position > len(wire) or key <= last:
-            raise MessageFormatError(
-                "parameters of SVCB that are cut off or not in order", rule="RFC 9460 §2.2"
-            )
-        found[key] = wire[position - length : position]
-        last = key
-    if PORT in found and len(found[PORT]) != 2:
-        raise MessageFormatError("a port of SVCB that is none", rule="RFC 9460 §7.2")
-    return found
-
-
-def _alpn(value: bytes) -> tuple[bytes, ...]:
-    found: list[bytes] = []
-    position = 0
-    while position < len(value):
-        length = value[position]
-        position += 1 + length
-        if not length or position > len(value):
-            raise MessageFormatError("an alpn of SVCB that is none", rule="RFC 9460 §7.1.1")
-        found.append(value[position - length : position])
-    return tuple(found)
-
-
-def _addresses(value: bytes, size: int) -> tuple[str, ...]:
-    if len(value) % size:
-        raise MessageFormatError("an address hint of SVCB that is none", rule="RFC 9460 §7.3")
-    kind = IPv4Address if size == 4 else IPv6Address
-    return tuple(str(kind(value[at : at + size])) for at in range(0, len(value), size))
 
 
 def usable_services(services: Iterable[ServiceBinding]) -> list[ServiceBinding]:
     """Those whose mandatory parameters are understood here (RFC 9460 §8)."""
     found: list[ServiceBinding] = []
     for each in services:
-        mandatory = each.parameters.get(MANDATORY, b"")
-        keys = {int.from_bytes(mandatory[at : at + 2], "big") for at in range(0, len(mandatory), 2)}
-        if keys <= _UNDERSTOOD and MANDATORY not in keys and keys <= each.parameters.keys():
+        keys = frozenset(each.mandatory)
+        if keys <= _UNDERSTOOD and keys <= each.parameters.keys():
             found.append(each)
     return found
 

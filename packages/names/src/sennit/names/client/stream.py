@@ -96,13 +96,17 @@ class TLSProfile:
         self.tls = tls
         self.opportunistic = opportunistic
 
+    @property
+    def believes(self) -> bool:
+        """Whether a certificate is held to what is believed: not where pins alone are asked for."""
+        return not self.opportunistic and (not self.pins or self.name is not None)
+
     def context(self) -> ClientTLS:
         """What to connect with; made once."""
         if self.tls is None:
             from sennit.core.transport.tls import ClientTLS
 
-            by_pins = bool(self.pins) and self.name is None
-            self.tls = ClientTLS(verify=not self.opportunistic and not by_pins)
+            self.tls = ClientTLS(verify=self.believes)
         return self.tls
 
     def check(self, certificate: bytes | None) -> None:

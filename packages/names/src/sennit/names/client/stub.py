@@ -27,7 +27,7 @@ from sennit.names.client.answers import (
     read_answer,
 )
 from sennit.names.client.exchange import Upstream
-from sennit.names.client.hosts import HOSTS, HostsFile, parse_hosts
+from sennit.names.client.hosts import HOSTS, MAX_SIZE, HostsFile, parse_hosts
 from sennit.names.client.lookups import Lookups
 from sennit.names.client.resolvconf import RESOLV_CONF, ResolvConf, Watched, parse_resolv_conf
 from sennit.names.client.reverse import address_of
@@ -43,6 +43,7 @@ from sennit.names.codes import (
     type_from_text,
     type_text,
 )
+from sennit.names.dnssec.verdict import Security
 from sennit.names.edns import EDNS
 from sennit.names.errors import (
     DNSProtocolError,
@@ -51,6 +52,7 @@ from sennit.names.errors import (
     LookupTimeoutError,
     NoDataError,
     NoSuchNameError,
+    TSIGError,
     UnreachableError,
     ValidationError,
 )
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
 
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ClientTLS
+    from sennit.names.dnssec.verdict import Verdict
     from sennit.names.interfaces import IValidator
     from sennit.names.rdata import Rdata
     from sennit.names.tsig import Key
@@ -76,6 +79,11 @@ LIMIT: Final = 15.0
 """Seconds for a look-up, whatever its servers do."""
 CACHE_SIZE: Final = 1000
 """Answers that are kept."""
+MAX_AT_ONCE: Final = 200
+"""Questions that are with servers at one time; more wait for their turn, within their own limit.
+Each has a socket, and a server's socket holds some hundred datagrams."""
+FAILURE_TTL: Final = 5
+"""Seconds that it is kept that servers fail, or that what they say is bogus (RFC 9520 §3.2)."""
 FIRST_BACK_OFF: Final = 1.0
 """Seconds for which a server that failed is asked after the others; doubled each time."""
 LAST_BACK_OFF: Final = 60.0
@@ -89,12 +97,14 @@ class _Kept(NamedTuple):
         secure: What is believed of its authenticity.
         began: When it came.
         until: When it is too old.
+        bogus: Why it is not believed at all, in words and as a number (RFC 8914).
     """
 
     message: Message
     secure: bool
     began: float
     until: float
+    bogus: tuple[str, int] | None = None
 
 
 class _Health:
@@ -107,6 +117,8 @@ class _Health:
         self.until = 0.0
 
     def failed(self, now: float) -> None:
+        if now < self.until:
+            return  # one of several questions that were under way together
         self.failures = min(self.failures + 1, 10)
         self.until = now + min(FIRST_BACK_OFF * 2 ** (self.failures - 1), LAST_BACK_OFF)
 
@@ -179,7 +191,9 @@ class StubResolver(Lookups):
             else [server_from_text(each) if isinstance(each, str) else each for each in servers]
         )
         self._conf = Watched(resolv_conf, parse_resolv_conf, ResolvConf())
-        self._hosts = None if hosts is None else Watched(hosts, parse_hosts, HostsFile())
+        self._hosts = (
+            None if hosts is None else Watched(hosts, parse_hosts, HostsFile(), most=MAX_SIZE)
+        )
         self._search = (
             None
             if search is None
@@ -205,6 +219,7 @@ class StubResolver(Lookups):
         self._upstreams: list[tuple[Upstream, _Health]] = []
         self._made_of: ResolvConf | None = None
         self._turn = 0
+        self._turns = asyncio.Semaphore(MAX_AT_ONCE)
 
     def __repr__(self) -> str:
         names = ", ".join(str(each.server) for each, _ in self._upstreams)
@@ -229,7 +244,8 @@ class StubResolver(Lookups):
             ResponseError: The servers answer with an error.
             ValidationError: The answer is bogus.
             LookupTimeoutError: Nobody answered in time.
-            UnreachableError: No server can be talked to.
+            UnreachableError: No server can be talked to, or none says what is an answer.
+            TSIGError: No answer is signed as it should be, where there is a `key`.
         """
         kind = type_from_text(rdtype) if isinstance(rdtype, str) else int(rdtype)
         among = class_from_text(rdclass) if isinstance(rdclass, str) else int(rdclass)
@@ -293,6 +309,11 @@ class StubResolver(Lookups):
             return _NO_FILE
         return self._conf.get(self._now())
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a host's addresses are asked for one family after the other."""
+        return self.configuration.single_request
+
     def _candidates(self, name: Name | str) -> Iterator[Name]:
         """The names to try, in order (resolv.conf(5): ``search``, ``ndots``)."""
         if isinstance(name, Name):
@@ -317,6 +338,13 @@ class StubResolver(Lookups):
             yield whole
 
     async def _search_for(self, name: Name | str, rdtype: int, rdclass: int) -> Lookup:
+        if isinstance(name, str):
+            # What is known without a server counts as it was written: the search list would
+            # have servers asked for it, in other words (RFC 6761 §6.3, RFC 7686 §2), and the
+            # hosts file comes before DNS (nsswitch.conf(5), "files dns").
+            known = await self._known(Question(Name(name), rdtype, rdclass))
+            if known is not None:
+                return known
         failure: LookupFailedError | None = None
         for each in self._candidates(name):
             try:
@@ -328,12 +356,22 @@ class StubResolver(Lookups):
         assert failure is not None
         raise failure
 
+    async def _known(self, question: Question) -> Lookup | None:
+        """What this host knows by itself; ``None`` for what servers are asked for."""
+        if question.rdclass != RRClass.IN:
+            return None
+        known = special_rdatas(question.name, question.rdtype) or await self._in_hosts(question)
+        if known is None:
+            return None
+        rrset = RRset(question.name, question.rdtype, 0, known)
+        return Lookup(question, question.name, rrset, 0)
+
     async def _find(self, question: Question) -> Lookup:
-        if question.rdclass == RRClass.IN:
-            known = special_rdatas(question.name, question.rdtype) or self._from_hosts(question)
-            if known is not None:
-                rrset = RRset(question.name, question.rdtype, 0, known)
-                return Lookup(question, question.name, rrset, 0)
+        known = await self._known(question)
+        if known is not None:
+            return known
+        if question.rdtype == RRType.AAAA and self.configuration.no_aaaa:
+            raise NoDataError(f"{question.name} is not asked for AAAA: {self._conf.path} says so")
         asked = question
         ttl, secure, aliases = MAX_TTL, True, 0
         while True:
@@ -355,16 +393,16 @@ class StubResolver(Lookups):
             found.rrset.ttl = left
             return found._replace(question=question, ttl=left)
 
-    def _from_hosts(self, question: Question) -> tuple[Rdata, ...] | None:
-        if self._hosts is None:
-            return None
+    async def _in_hosts(self, question: Question) -> tuple[Rdata, ...] | None:
         rdtype = question.rdtype
-        hosts = self._hosts.get(self._now())
+        if self._hosts is None or rdtype not in (RRType.A, RRType.AAAA, RRType.PTR):
+            return None
+        hosts = await self._hosts.fetch(self._now(), self._reactor or current_reactor())
         if rdtype == RRType.PTR:
             address = address_of(question.name)
             name = None if address is None else hosts.name(str(address))
             return None if name is None else (PTR(name),)
-        if rdtype not in (RRType.A, RRType.AAAA) or not hosts.has(question.name):
+        if not hosts.has(question.name):
             return None
         # An address may have a zone (fe80::1%eth0), which records cannot say.
         addresses = [each for each in hosts.addresses(question.name, rdtype) if "%" not in each]
@@ -383,40 +421,55 @@ class StubResolver(Lookups):
         """The answer to a question, kept or asked for."""
         key = (question.name.key, question.rdtype, question.rdclass)
         kept = self._cache.get(key)
-        if kept is not None:
-            if self._now() < kept.until:
-                self._cache.move_to_end(key)
-                return kept
+        if kept is not None and self._now() >= kept.until:
             del self._cache[key]
-        return await self._shared.run(key, lambda: self._fetch(key, question))
+            kept = None
+        if kept is None:
+            kept = await self._shared.run(key, lambda: self._fetch(key, question))
+        else:
+            self._cache.move_to_end(key)
+        if kept.bogus is not None:
+            raise ValidationError(*kept.bogus)
+        return kept
 
     async def _fetch(self, key: tuple[bytes, int, int], question: Question) -> _Kept:
         message = await self._ask(question)
-        if self._validator is not None:
-            secure = await self._validated(self._validator, message, question)
-        else:
-            trust = self.configuration.trust_ad if self._trust_ad is None else self._trust_ad
-            secure = trust and bool(message.flags & AD)
-        now = self._now()
         seconds = _lifetime(message, question)
-        kept = _Kept(message, secure, now, now + seconds)
+        bogus: tuple[str, int] | None = None
+        if self._validator is not None:
+            verdict = await self._validated(self._validator, message, question)
+            secure = verdict.security == Security.SECURE
+            if secure:
+                seconds = min(seconds, verdict.ttl)  # no longer than its signatures are good
+            elif verdict.security == Security.BOGUS:
+                code = verdict.info_code
+                bogus = (
+                    f"{question}: the answer is bogus: {verdict.reason}",
+                    ExtendedError.DNSSEC_BOGUS if code is None else code,
+                )
+                seconds = FAILURE_TTL
+        else:
+            secure = self._trusting and bool(message.flags & AD)
+        now = self._now()
+        kept = _Kept(message, secure, now, now + seconds, bogus)
         if seconds and self._cache_size:
             self._cache[key] = kept
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         return kept
 
-    async def _validated(self, validator: IValidator, message: Message, question: Question) -> bool:
-        from sennit.names.dnssec.verdict import Security
-
+    async def _validated(
+        self, validator: IValidator, message: Message, question: Question
+    ) -> Verdict:
         async def fetch(name: Name, rdtype: int) -> Message:
             return await self._ask(Question(name, rdtype, question.rdclass))
 
-        verdict = await validator.validate(message, question, fetch)
-        if verdict.security == Security.BOGUS:
-            code = ExtendedError.DNSSEC_BOGUS if verdict.info_code is None else verdict.info_code
-            raise ValidationError(f"{question}: the answer is bogus: {verdict.reason}", code)
-        return verdict.security == Security.SECURE
+        return await validator.validate(message, question, fetch)
+
+    @property
+    def _trusting(self) -> bool:
+        """Whether the servers' word (AD) is believed."""
+        return self.configuration.trust_ad if self._trust_ad is None else self._trust_ad
 
     async def _ask(self, question: Question) -> Message:
         """Put a question to the servers."""
@@ -424,7 +477,7 @@ class StubResolver(Lookups):
         flags = RD
         if self._validator is not None:
             flags |= CD
-        elif conf.trust_ad if self._trust_ad is None else self._trust_ad:
+        elif self._trusting:
             flags |= AD  # RFC 6840 §5.7: we understand the answer's
         edns = EDNS(dnssec_ok=self._dnssec_ok) if self._edns or self._dnssec_ok else None
         message = Message(flags=flags, questions=[question], edns=edns)
@@ -436,7 +489,11 @@ class StubResolver(Lookups):
             silent = False
             for upstream, health in self._ordered(conf):
                 try:
-                    answer = await upstream.ask(message, timeout=timeout)
+                    async with self._turns:
+                        answer = await upstream.ask(message, timeout=timeout)
+                    if answer.flags & TC:
+                        # Over TCP already: half of an answer would be taken for the whole.
+                        raise DNSProtocolError(f"{upstream.server} cuts answers", "RFC 2181 §9")
                 except (LookupTimeoutError, UnreachableError, DNSProtocolError) as error:
                     health.failed(self._now())
                     failure, silent = error, True
@@ -450,6 +507,8 @@ class StubResolver(Lookups):
         if refusal is not None:
             return refusal
         assert failure is not None
+        if isinstance(failure, DNSProtocolError) and not isinstance(failure, TSIGError):
+            raise UnreachableError(f"no server gives what is an answer: {failure}") from failure
         raise failure
 
     def _ordered(self, conf: ResolvConf) -> list[tuple[Upstream, _Health]]:
@@ -492,8 +551,8 @@ _NO_FILE: Final = ResolvConf()
 
 def _lifetime(message: Message, question: Question) -> int:
     """Seconds that an answer may be kept."""
-    if message.flags & TC or message.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
-        return 0
+    if message.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
+        return FAILURE_TTL
     try:
         chain = follow(message, question)
     except LookupFailedError:

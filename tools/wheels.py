@@ -101,6 +101,12 @@ def _needs(package: Package, key: str, module: str) -> set[str]:
     return needed
 
 
+def _brings(package: Package, extra: str) -> list[str]:
+    """Extras whose requirements come with this one's, as a library of a library does."""
+    found: list[str] = table(package.pyproject, "tool", "sennit", "extras-bring").get(extra, [])
+    return found
+
+
 class _Trial:
     """One empty environment with one wheel in it."""
 
@@ -182,7 +188,8 @@ def _try(package: Package, wheels: Path, folder: Path) -> Iterator[str]:
         label = ", ".join(extras) or "bare"
         trial = _Trial(package, wheels, folder / str(number))
         trial.install(extras)
-        problems = list(trial.imports(set(extras), set()))
+        there = set(extras).union(*(_brings(package, each) for each in extras))
+        problems = list(trial.imports(there, set()))
         if has_command and not extras:
             problems += trial.says_what_is_missing()
         if has_command and "cli" in extras:

@@ -156,7 +156,5 @@ def test_what_a_program_prints_is_marked_so_that_it_is_looked_at() -> None:
     # A program, its end, and a block that says of no language.
     program = r"^```(?:python|sh)\n# docs: (\S+)\n(?:(?!^```$).*\n)*?```\n"
     plain = re.compile(program + r"\n*```\n", re.MULTILINE)
-    found = [
-        f"{page.name}: {name}" for page in PAGES for name in plain.findall(page.read_text())
-    ]
+    found = [f"{page.name}: {name}" for page in PAGES for name in plain.findall(page.read_text())]
     assert found == [], "write ```text"

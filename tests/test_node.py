@@ -507,13 +507,18 @@ def test_output_into_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
 # ── new ───────────────────────────────────────────────────────────────────────
 
 
-def test_a_new_node_works_as_it_stands(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--service", "dns"]])
+def test_a_new_node_works_as_it_stands(tmp_path: Path, options: list[str]) -> None:
     subprocess.run(
-        [*SENNIT, "new", "n"], cwd=tmp_path, check=True, timeout=LIMIT, capture_output=True
+        [*SENNIT, "new", "n", *options],
+        cwd=tmp_path,
+        check=True,
+        timeout=LIMIT,
+        capture_output=True,
     )
     file = tmp_path / "n/sennit.toml"
     # The file's own ports are fixed; a test takes what is free.
-    file.write_text(re.sub(r"(tcp://127\.0\.0\.1:)\d+", r"\g<1>0", file.read_text()))
+    file.write_text(re.sub(r"((?:tcp|udp)://127\.0\.0\.1:)\d+", r"\g<1>0", file.read_text()))
 
     node = Node("up", str(file), cwd=tmp_path)
     try:

@@ -6,6 +6,7 @@ files which the configuration names are read.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from sennit.core.transport.tls import ClientTLS
     from sennit.names.config import DNSConfig, ResolverTable, SecondaryTable, SignTable
+    from sennit.names.dnssec.refreshing import AnchorRefresh
     from sennit.names.dnssec.upkeep import FetchDS, ZoneUpkeep
     from sennit.names.message import Record
     from sennit.names.resolver.localzones import LocalZones
@@ -164,16 +166,21 @@ def targets_of(texts: Iterable[str], keys: Mapping[Name, Key], at: str) -> list[
 
 def primaries_of(table: SecondaryTable, keys: Mapping[Name, Key], at: str) -> list[Primary]:
     """Servers that a zone is copied from."""
-    tls: ClientTLS | None = None
-    if table.trust is not None:
-        from sennit.core.transport.tls import ClientTLS
-
-        tls = said_at(f"{at}.trust", ClientTLS, trust=table.trust)
+    tls = _tls_of(table.trust, at)
     found: list[Primary] = []
     for text in table.primaries:
         place, key = _with_key(text, keys, f"{at}.primaries")
         found.append(said_at(f"{at}.primaries", Primary, place, key, tls=tls))
     return found
+
+
+def _tls_of(trust: Path | None, at: str) -> ClientTLS | None:
+    """What is believed of servers' certificates; ``None`` for the system's trust."""
+    if trust is None:
+        return None
+    from sennit.core.transport.tls import ClientTLS
+
+    return said_at(f"{at}.trust", ClientTLS, trust=trust)
 
 
 def upkeep_of(served: UpdatableZone, table: SignTable, fetch_ds: FetchDS) -> ZoneUpkeep:
@@ -209,21 +216,23 @@ def _days(count: float | None) -> float | None:
     return None if count is None else count * DAY
 
 
-def resolver_of(table: ResolverTable) -> RecursiveResolver:
-    """The resolver that a table describes."""
+def resolver_of(table: ResolverTable) -> tuple[RecursiveResolver, AnchorRefresh | None]:
+    """The resolver that a table describes, and what keeps its anchors up to date."""
     from sennit.names.resolver.limits import ResolverLimits
     from sennit.names.resolver.resolver import AVOIDED, RecursiveResolver
 
     options: dict[str, Any] = {}
     if table.roots is not None:
         options["root_hints"] = said_at("resolver.roots", _read_roots, table.roots)
-    return said_at(
+    validator = _validator_of(table)
+    made = said_at(
         "resolver",
         RecursiveResolver,
         forward=table.forward,
         stub=table.stub,
         local_zones=local_zones_of(table),
-        validator=_validator_of(table),
+        validator=validator,
+        tls=_tls_of(table.trust, "resolver"),
         limits=ResolverLimits(cache_entries=table.entries, stale=table.stale),
         allow=table.allow,
         avoid=AVOIDED if table.avoid is None else table.avoid,
@@ -234,6 +243,15 @@ def resolver_of(table: ResolverTable) -> RecursiveResolver:
         port=table.port,
         **options,
     )
+    if table.anchor_state is None:
+        return made, None
+    if validator is None:
+        problem = "nothing is validated, so that there are no keys to keep: see validate"
+        raise ConfigError(problem, key="resolver.anchor_state")
+    from sennit.names.dnssec.refreshing import AnchorRefresh
+
+    at = "resolver.anchor_state"
+    return made, said_at(at, AnchorRefresh, validator, table.anchor_state, made.fetch_anew)
 
 
 def local_zones_of(table: ResolverTable) -> LocalZones:
@@ -292,10 +310,12 @@ def _validator_of(table: ResolverTable) -> Any:  # Any: a Validator, which needs
         if table.validate is None:
             return None
         raise ConfigError(str(error), key="resolver.validate") from error
-    anchors = None
+    anchors = TrustAnchors.root()
     if table.anchors is not None:
         text = said_at("resolver.anchors", table.anchors.read_text, encoding="utf-8")
         anchors = said_at("resolver.anchors", TrustAnchors.from_text, text, str(table.anchors))
+    for each in table.negative_anchors:
+        anchors.distrust(name_of(each, "resolver.negative_anchors"), math.inf)
     return Validator(anchors, now=time.time, clock=time.monotonic)
 
 

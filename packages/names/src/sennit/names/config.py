@@ -130,6 +130,7 @@ class ResolverTable(Table, kw_only=True, frozen=True):
         roots: Zone file with NS and addresses of the root's servers; left out, IANA's.
         forward: Servers that are asked, by zone, in place of the authorities; "." for all:
             ADDRESS, tls://ADDRESS#NAME or https://…
+        trust: Certificates that vouch for those over TLS and HTTPS, in place of the system's.
         stub: Authorities of zones, by zone, in place of those that their parents name.
         local: What becomes of names beneath a name: static or transparent (its data, below),
             redirect, refuse, deny, nxdomain, nodata, or null for the address of nowhere.
@@ -140,6 +141,10 @@ class ResolverTable(Table, kw_only=True, frozen=True):
         validate: Whether answers are validated (DNSSEC); left out, where the extra dnssec is
             installed.
         anchors: File with DS or DNSKEY records of who is trusted; left out, the root's.
+        anchor_state: Folder that keys of who is trusted are kept in as they are rolled
+            (RFC 5011), which then go before anchors; left out, they stay as they are.
+        negative_anchors: Names beneath which nothing is validated (RFC 7646), such as those that
+            only forward or stub know.
         minimise: How little of a name servers on the way are told.
         mix_case: Whether letters of questions have random case.
         ipv6: Whether servers are asked over IPv6.
@@ -153,6 +158,7 @@ class ResolverTable(Table, kw_only=True, frozen=True):
     allow: Access = default_list("loopback", "private", "link-local")
     roots: File | None = None
     forward: dict[str, list[str]] = {}
+    trust: File | None = None
     stub: dict[str, list[str]] = {}
     local: dict[str, LocalKind] = {}
     data: list[str] = []
@@ -161,6 +167,8 @@ class ResolverTable(Table, kw_only=True, frozen=True):
     allow_names: list[str] = []
     validate: bool | None = None
     anchors: File | None = None
+    anchor_state: Path | None = None
+    negative_anchors: list[str] = []
     minimise: Literal["relaxed", "strict", "off"] = "relaxed"
     mix_case: bool = False
     ipv6: bool = True

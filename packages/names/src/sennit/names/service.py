@@ -66,12 +66,14 @@ if TYPE_CHECKING:
     from sennit.core.service.tree import ServiceContext
     from sennit.names.client.lookups import Lookups
     from sennit.names.config import DNSConfig, SecondaryTable, ZoneTable
+    from sennit.names.dnssec.refreshing import AnchorRefresh
     from sennit.names.dnssec.upkeep import ZoneUpkeep
     from sennit.names.message import Message
     from sennit.names.name import Name
     from sennit.names.rdata import Rdata
     from sennit.names.request import Request
     from sennit.names.resolver.localzones import LocalZones
+    from sennit.names.resolver.resolver import RecursiveResolver
     from sennit.names.transfer.notify import Target
     from sennit.names.tsig import Key
     from sennit.names.zone.files import Reading
@@ -113,7 +115,10 @@ class DNSService(ServerService):
             said_at(f"secondary.{name}", self._secondaries.add, made)
         self._resolving = config.resolver or ResolverTable()
         wanted = config.resolver is not None or config.recursion
-        self.resolver = resolver_of(self._resolving) if wanted else None
+        self.resolver: RecursiveResolver | None = None
+        self._anchors: AnchorRefresh | None = None
+        if wanted:
+            self.resolver, self._anchors = resolver_of(self._resolving)
         self._forward_rules = {
             name_of(name, "secondary"): access_of(
                 each.forward_updates, keys, f"secondary.{name}.forward_updates"
@@ -173,10 +178,13 @@ class DNSService(ServerService):
             (f"zone.{name}" for name, table in config.zone.items() if table.update or table.sign),
             next((f"secondary.{name}" for name in config.secondary), None),
         )
+        if changing is None and config.resolver is not None and config.resolver.anchor_state:
+            changing = "resolver.anchor_state"
         if changing is not None:
             raise ConfigError(
-                "zones that are copied, updated or signed are kept by one process, and several "
-                "workers would each have their own: run this service without workers",
+                "zones that are copied, updated or signed, and keys of who is trusted, are kept by "
+                "one process, and several workers would each have their own: run this service "
+                "without workers",
                 key=changing,
             )
 
@@ -371,6 +379,8 @@ class DNSService(ServerService):
         for origin in self._changed:
             if (made := self._updates.get(origin)) is not None:
                 made.policy = self._policies[origin]
+        if self._anchors is not None:
+            self._anchors.start()
         announce(self.server)
 
     async def prepare_reload(self) -> Callable[[], object] | None:
@@ -441,6 +451,8 @@ class DNSService(ServerService):
         for zone in self.zones:
             self.zones.remove(zone.origin)
         await self._opened.aclose()
+        if self._anchors is not None:
+            await self._anchors.aclose()
         if self.resolver is not None:
             await self.resolver.aclose()
         if self._stub is not None:

@@ -58,10 +58,9 @@ class AnchorKeeper:
         validator = self._validator
         if self._path is not None and self._path.exists():
             try:
-                text = self._path.read_text()
-            except UnicodeDecodeError as error:
+                tracker = KeyTracker.from_json(self._path.read_text(), validator.algorithms)
+            except (UnicodeDecodeError, DNSUsageError) as error:
                 raise DNSUsageError(f"{self._path}: {error}") from error
-            tracker = KeyTracker.from_json(text, validator.algorithms)
             if tracker.zone != zone:
                 raise DNSUsageError(f"{self._path} is about {tracker.zone}, not {zone}")
             return tracker

@@ -100,6 +100,11 @@ def test_the_example_of_the_rfc_is_read() -> None:
         ),
         ("$TTL 5\nw A 192.0.2.3", ["w 5 IN A 192.0.2.3"]),
         ("*.W MX 10 @", ["*.W 3600 IN MX 10 @"]),
+        (
+            'w HTTPS 1 . alpn="h2,h3" ipv4hint=192.0.2.3 ; said',
+            ['w 3600 IN HTTPS 1 . alpn="h2,h3" ipv4hint=192.0.2.3'],
+        ),
+        ('w TXT a="b c" "d=" e', ['w 3600 IN TXT "a=b c" "d=" "e"']),
         ("w TYPE65400 \\# 3 010203", ["w 3600 IN TYPE65400 \\# 3 010203"]),
         ("w TYPE1 \\# 4 C0000203", ["w 3600 IN A 192.0.2.3"]),
         ("w CLASS1 A 192.0.2.3", ["w 3600 IN A 192.0.2.3"]),

@@ -41,7 +41,7 @@ _NAMES_KEPT: Final = 10_000
 """Names of one origin that are remembered, so that what stands on many lines is read once."""
 
 _WORDS: Final = re.compile(
-    r'"([^"\\]*(?:\\.[^"\\]*)*)"'  # a quoted string
+    r'([A-Za-z0-9-]+=)?"([^"\\]*(?:\\.[^"\\]*)*)"'  # a quoted string; key="value" is one word
     r'|((?:[^ \t\r;()"\\]|\\.)+)'  # a word
     r"|;.*"  # a comment
     r"|([()])"  # entries over several lines
@@ -401,9 +401,11 @@ class ZoneReader:
 def _simple_tokens(line: str) -> list[Token] | None:
     """The words of a line that is an entry of its own; ``None`` where it takes another reader."""
     found: list[Token] = []
-    for quoted, word, parenthesis, broken in _WORDS.findall(line.rstrip("\n")):
+    for key, quoted, word, parenthesis, broken in _WORDS.findall(line.rstrip("\n")):
         if word:
             found.append(Token(word))
+        elif key:
+            found.append(Token(key + quoted))
         elif parenthesis or broken:
             return None
         elif quoted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -584,12 +585,83 @@ def test_what_is_not_plain_goes_the_long_way() -> None:
         Message.query("w.m.example.", 1, edns=EDNS(options=[Option(3)])).to_wire(),
         Message.query("w.m.example.", 1, edns=EDNS(version=1)).to_wire(),
         Message.query("w.m.example.", 255).to_wire(),
-        Message.query("nope.m.example.", 1).to_wire(),
-        Message.query("x.wide.m.example.", 1).to_wire(),
+        Message.query("nope.m.example.", 252).to_wire(),
         Message.query("many.m.example.", 15).to_wire(),  # does not fit
     ):
         assert QUICK.quick(other, 512, PEER) is None
     assert QUICK.quick(Message.query("many.m.example.", 15).to_wire(), 4096, PEER)
+
+
+@pytest.mark.parametrize(
+    ("name", "rdtype", "rcode"),
+    [
+        ("nope.m.example.", 1, 3),
+        ("a.b.nope.m.example.", 15, 3),
+        (f"{'x' * 63}.{'y' * 63}.{'z' * 63}.m.example.", 1, 3),
+        (f"{'x' * 63}.x.m.example.", 1, 3),
+        ("x.sub.m.example.", 1, 0),
+        ("a.b.sub.m.example.", 28, 0),
+        ("sub.m.example.", 1, 0),
+        ("q.wide.m.example.", 1, 0),
+        ("a.q.wide.m.example.", 28, 0),
+    ],
+)
+def test_names_that_are_not_there_are_answered_the_short_way(
+    name: str, rdtype: int, rcode: int
+) -> None:
+    """One answer is kept for all names of a shape, so that nobody's names fill the table."""
+    text = (
+        "$ORIGIN m.example.\n$TTL 60\n@ SOA ns h 1 1 1 1 30\n@ NS ns\nns A 192.0.2.1\n"
+        "*.wide A 192.0.2.2\nsub NS ns.sub\nsub NS ns\nns.sub A 192.0.2.3\n"
+    )
+    authority = Authority([zone(text)], answers=20)
+    for edns in (None, EDNS(), EDNS(4096, dnssec_ok=True)):
+        quick = checked(authority, Message.query(name, rdtype, edns=edns))
+        assert quick is not None
+        assert quick[3] & 15 == rcode
+        for mark in "-0123456789_":
+            other = re.sub("[xqo]", mark, name.removesuffix("m.example.")) + "m.example."
+            assert checked(authority, Message.query(other, rdtype, edns=edns)) is not None
+    assert len(authority._shaped) <= 3
+    assert not authority._plain
+
+
+def test_proofs_of_absence_are_answered_the_short_way() -> None:
+    kept = Authority([zone(NSEC_ZONE)])
+    for name in ("nope.example.", "b.example.", "x.y.w.example.", "z.b.example.", "a.z.w.example."):
+        for rdtype in (1, 15, 28, 43):
+            checked(kept, Message.query(name, rdtype, edns=EDNS(4096, dnssec_ok=True)))
+    quick = checked(kept, Message.query("nope.example.", 1, edns=EDNS(4096, dnssec_ok=True)))
+    assert quick is not None
+    assert {each.rdtype for each in Message.from_wire(quick).authority} == {6, 47}
+
+
+def test_a_label_of_the_zone_that_stands_in_a_made_up_name_is_no_fault() -> None:
+    """What is kept is made of names of the octet 254, and of 255: one may be in the zone."""
+    text = (
+        "$ORIGIN m.example.\n$TTL 60\n@ SOA ns h 1 1 1 1 30\n@ NS ns\nns A 192.0.2.1\n"
+        "sub NS \\254\\254.sub\nsub NS \\255\\255.sub\n\\254\\254.sub A 192.0.2.3\n"
+    )
+    authority = Authority([zone(text)])
+    for name in ("ab.sub.m.example.", "\\254\\254.sub.m.example.", "abc.sub.m.example."):
+        for _ in range(2):
+            checked(authority, Message.query(name, 1))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"\0\4nope\1m\7example\0",
+        b"\x40" + b"x" * 64 + b"\1m\7example\0",
+        b"\xc0\x0c\1m\7example\0",
+        b"\4nope\1m\7example\0\0",
+        b"\x3f" + b"x" * 63 + (b"\x3f" + b"y" * 63) * 3 + b"\1m\7example\0",
+        b"\4nop\1m\7example\0",
+    ],
+)
+def test_what_is_no_name_gets_no_short_answer(name: bytes) -> None:
+    head = Message.query("m.example.", 1).to_wire()[:12]
+    assert QUICK.quick(head + name + b"\0\1\0\1", 512, PEER) is None
 
 
 def test_a_change_is_seen_at_once_the_short_way() -> None:
@@ -615,6 +687,21 @@ def test_a_change_is_seen_at_once_the_short_way() -> None:
     assert seen() == ["192.0.2.2"]
     zones.remove(two.origin)
     assert authority.quick(query, 512, PEER) is None
+
+
+def test_a_name_that_comes_is_seen_at_once_the_short_way() -> None:
+    made = zone("$ORIGIN e.example.\n@ 60 SOA ns h 1 1 1 1 1\n@ 60 NS ns\nns 60 A 192.0.2.1\n")
+    authority = Authority([made])
+    query = Message.query("new.e.example.", 1)
+    quick = checked(authority, query)
+    assert quick is not None
+    assert quick[3] & 15 == 3
+    ns = made.rrset(Name("ns.e.example."), 1)
+    assert ns is not None
+    made.apply(Changes([], [Record(Name("new.e.example."), 1, 60, ns.rdatas[0])]))
+    quick = checked(authority, query)
+    assert quick is not None
+    assert quick[3] & 15 == 0
 
 
 def test_the_table_has_an_end() -> None:

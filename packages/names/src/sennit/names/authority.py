@@ -6,7 +6,10 @@ class are looked up as they stand, in lower case, in a table of answers made bef
 there is none yet, found in the zone and copied from it, since zones keep their records as they
 are sent. What neither knows goes the long way. Both say the same, which a test asserts.
 
-The table forgets all whenever a zone changes, and when it is full.
+Names that a zone does not have are without number, so answers to them are not kept by name but
+by what they say and where the zone's name begins in the question (``zone/absent.py``).
+
+The tables forget all whenever a zone changes, and when they are full.
 
 Sources: RFC 1034 §4.3.2, RFC 1035 §4.1, RFC 6891 §6.2.3 (sizes), RFC 3225 §3 (DO repeated).
 """
@@ -14,7 +17,7 @@ Sources: RFC 1034 §4.3.2, RFC 1035 §4.1, RFC 6891 §6.2.3 (sizes), RFC 3225 §
 from __future__ import annotations
 
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zope.interface import implementer
 
@@ -24,7 +27,9 @@ from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
 from sennit.names.message import AA, HEADER, QR, Message, Question
 from sennit.names.name import trusted
-from sennit.names.zone.lookup import Lookup
+from sennit.names.zone.absent import Shape, lookups_of, shape_of
+from sennit.names.zone.lookup import Lookup, drive
+from sennit.names.zone.proofs import prover_of
 from sennit.names.zone.zoneset import ZoneSet
 
 if TYPE_CHECKING:
@@ -62,6 +67,7 @@ _OPT: Final = b"\0\0\x29"
 _OPT_PLAIN: Final = bytes(6)
 _OPT_DO: Final = b"\0\0\x80\0\0\0"
 _NS: Final = int(RRType.NS)
+_DS_OCTETS: Final = RRType.DS.to_bytes(2, "big")
 _LONGEST_KEPT: Final = 4096
 """Octets of an answer that is kept ready; longer ones go over streams, and are few."""
 _MOST_HEADS: Final = 10_000
@@ -133,6 +139,7 @@ class Authority:
             each: _OPT + payload.to_bytes(2, "big") + each for each in (_OPT_PLAIN, _OPT_DO)
         }
         self._heads: dict[bytes, tuple[bytes, bytes, bytes, bytes]] = {}
+        self._shaped: dict[Shape, Entry] = {}
         self.zones.on_change.append(self._forget)
 
     def add_source(self, source: IZoneData) -> None:
@@ -151,6 +158,7 @@ class Authority:
     def _forget(self, zone: Zone | None = None) -> None:
         del zone  # whichever it was: an answer may come out of several
         self._plain.clear()
+        self._shaped.clear()
         for table in self._with_opt.values():
             table.clear()
 
@@ -279,23 +287,25 @@ class Authority:
             if len(rest) < 2:
                 return None
             rest = rest[1 + rest[0] :]
+        if zone.expired or (self._sources and self._find(name, 1) is not zone):
+            return None
         # Whatever the zone has is a name, and so is what was asked for if it is there.
         node = zone.nodes.get(name)
-        if node is None or zone.expired or (self._sources and self._find(name, 1) is not zone):
-            return None
         rdtype = key[-4:-2]
-        if rdtype in _DIRECT and (not zone.cuts or not _is_hidden(zone, node, name)):
+        if node is None or (zone.cuts and _is_hidden(zone, node, name)):
+            if node is None or rdtype != _DS_OCTETS:
+                return self._absent(zone, key, opt)
+        elif rdtype in _DIRECT:
             for packed in node.sets:
                 if packed[4:6] == rdtype:
-                    return self._copied(table, key, opt, node, packed)
+                    entry, turned = self._copied(key, opt, node, packed)
+                    return entry if turned else self._kept(table, key, entry)
         if int.from_bytes(rdtype, "big") not in _REMEMBERED or self._rotate or self._sources:
             return None
         return self._made(table, key, opt)
 
-    def _copied(
-        self, table: dict[bytes, Entry], key: bytes, opt: bytes, node: Node, packed: bytes
-    ) -> Entry:
-        """The entry of a set that leads nowhere: the set as it is kept."""
+    def _copied(self, key: bytes, opt: bytes, node: Node, packed: bytes) -> tuple[Entry, bool]:
+        """The entry of a set that leads nowhere: the set as it is kept; and if it was turned."""
         tail = packed[2:]
         count = packed[:2]
         turned = self._rotate and count != b"\0\1" and key[-4:-2] in (b"\0\1", b"\0\x1c")
@@ -311,8 +321,11 @@ class Authority:
             counts = count + b"\0\0\0\1"
         else:
             counts = count + b"\0\0\0\0"
-        entry = (self._heads.get(counts) or self._head(counts), tail)
-        if not turned and len(tail) <= _LONGEST_KEPT:
+        return (self._heads.get(counts) or self._head(counts), tail), turned
+
+    def _kept(self, table: dict[Any, Entry], key: object, entry: Entry) -> Entry:
+        """An entry, which is there the next time unless it is too long."""
+        if len(entry[1]) <= _LONGEST_KEPT:
             if len(table) >= self._most:
                 table.clear()
             table[key] = entry
@@ -330,44 +343,59 @@ class Authority:
         name = trusted(key[:-4])
         question = Question(name, key[-4] << 8 | key[-3], self.zones.rdclass)
         lookup = Lookup(self._find, question, dnssec_ok=opt == _OPT_DO, any_answer=self._any)
-        steps = lookup.steps()
-        try:
-            zone, wanted, rdtype = next(steps)
-            while True:
-                node = zone.get_node(wanted, rdtype)
-                assert not isawaitable(node), "zones in memory answer at once"
-                zone, wanted, rdtype = steps.send(node)
-        except StopIteration as end:
-            if not end.value or not lookup.plain or lookup.rcode:
+        if not drive(lookup.steps()) or not lookup.plain or lookup.rcode:
+            return None
+        entry = self._entry(lookup, question, opt)
+        return None if entry is None else self._kept(table, key, entry)
+
+    def _absent(self, zone: Zone, key: bytes, opt: bytes) -> Entry | None:
+        """The entry for a name that the zone does not have, or that a delegation hides."""
+        if _number(key[-4:-2]) not in _REMEMBERED:
+            return None
+        rdtype, signed = _number(key[-4:-2]), opt == _OPT_DO
+        prover = prover_of(zone) if signed else None
+        shape = shape_of(zone, key[:-4], rdtype, prover, opt)
+        if not isinstance(shape, Shape):
+            packed = None if shape is None or key[-4:-2] not in _DIRECT else shape.packed(rdtype)
+            if shape is None or packed is None:
                 return None
+            return self._copied(key, opt, shape, packed)[0]
+        entry = self._shaped.get(shape)
+        if entry is None:
+            one, other = (
+                self._entry(lookup, question, opt)
+                for question, lookup in lookups_of(shape, zone, self._find, dnssec_ok=signed)
+            )
+            if one is None or one != other:
+                return None
+            entry = self._kept(self._shaped, shape, one)
+        return entry
+
+    def _entry(self, lookup: Lookup, question: Question, opt: bytes) -> Entry | None:
+        """The entry of what a look-up found; ``None`` where it is too long for any message."""
+        flags = QR | (AA if lookup.authoritative else 0)
         message = Message(
-            0, QR | AA, questions=[question], answers=lookup.answers,
+            0, flags, rcode=lookup.rcode, questions=[question], answers=lookup.answers,
             authority=lookup.authority, additional=lookup.additional,
         )  # fmt: skip
         octets = message.to_wire()
         if octets[2] & 2:
-            return None  # too long for any message
-        counts, tail = octets[6:12], octets[12 + len(key) :]
+            return None
+        counts, tail = octets[6:12], octets[16 + len(question.name.wire) :]
         if opt:
             tail += self._opt_tails[opt]
             counts = counts[:4] + (_number(counts[4:]) + 1).to_bytes(2, "big")
-        entry = (self._head(counts), tail)
-        if len(tail) <= _LONGEST_KEPT:
-            if len(table) >= self._most:
-                table.clear()
-            table[key] = entry
-        return entry
+        return self._head(counts, flags | lookup.rcode), tail
 
-    def _head(self, counts: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    def _head(self, counts: bytes, flags: int = QR | AA) -> tuple[bytes, bytes, bytes, bytes]:
         """Flags and counts, by what of the query's flags is repeated; shared by many entries."""
-        heads = self._heads.get(counts)
+        key = counts if flags == QR | AA else counts + flags.to_bytes(2, "big")
+        heads = self._heads.get(key)
         if heads is None:
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
-            several = [
-                (QR | AA | kept).to_bytes(2, "big") + b"\0\1" + counts for kept in _KEPT_FLAGS
-            ]
-            heads = self._heads[counts] = (several[0], several[1], several[2], several[3])
+            several = [(flags | kept).to_bytes(2, "big") + b"\0\1" + counts for kept in _KEPT_FLAGS]
+            heads = self._heads[key] = (several[0], several[1], several[2], several[3])
         return heads
 
 

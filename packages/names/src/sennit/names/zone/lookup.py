@@ -12,6 +12,7 @@ RFC 9471 (glue).
 from __future__ import annotations
 
 from enum import Enum
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from sennit.names.codes import Rcode, RRType
@@ -20,7 +21,7 @@ from sennit.names.message import Record
 from sennit.names.name import Name, read_name, trusted
 from sennit.names.rdata import basic
 from sennit.names.zone.node import raw_rdatas, set_ttl, unpack
-from sennit.names.zone.proofs import Prover
+from sennit.names.zone.proofs import prover_of
 from sennit.names.zone.rules import CNAME, DNAME, NS, SOA
 from sennit.names.zone.zone import Zone
 
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from sennit.names.message import Question
     from sennit.names.zone.data import IZoneData
     from sennit.names.zone.node import Node
+    from sennit.names.zone.proofs import Prover
 
     Find: TypeAlias = Callable[[bytes, int], "IZoneData | None"]
     """The zone that answers for a name (its key) and a type."""
     Steps: TypeAlias = Generator[tuple["IZoneData", bytes, int], "Node | None", bool]
 
-__all__ = ["MAX_ADDITIONAL", "MAX_CHAIN", "AnyAnswer", "Lookup"]
+__all__ = ["MAX_ADDITIONAL", "MAX_CHAIN", "AnyAnswer", "Lookup", "drive"]
 
 MAX_CHAIN: Final = 11
 """Aliases that are followed for one question (HARDENING dns-10)."""
@@ -64,6 +66,18 @@ _TARGETS: Final = {
 _ADDRESSES: Final = (int(RRType.A), int(RRType.AAAA))
 _HINFO: Final = basic.HINFO(cpu=b"RFC8482", os=b"")
 _HINFO_TTL: Final = 3600
+
+
+def drive(steps: Steps) -> bool:
+    """What steps return that go through zones in memory alone."""
+    try:
+        zone, key, rdtype = next(steps)
+        while True:
+            node = zone.get_node(key, rdtype)
+            assert not isawaitable(node), "zones in memory answer at once"
+            zone, key, rdtype = steps.send(node)
+    except StopIteration as end:
+        return bool(end.value)
 
 
 class _Met(Enum):
@@ -209,11 +223,7 @@ class Lookup:
             target = self._rewrite(node, at, name)
             # Who asks for CNAME has it with that.
             return None if rdtype in (CNAME, _ANY) else target
-        prover = None
-        if self._signed and zone.chain is not None:
-            prover = Prover(zone.chain, zone.origin.key)
-            if not prover.rdtype:
-                prover = None
+        prover = prover_of(zone) if self._signed else None
         proof: list[bytes] = []
         expanded = met is _Met.MISSING
         if expanded:
@@ -236,7 +246,7 @@ class Lookup:
             yield from self._prove(zone, prover, proof)
             return read_name(next(raw_rdatas(alias)), 0, {})[0]
         found = self._sets(node, rdtype, secure=prover is not None)
-        if found or (rdtype in (_ANY, _RRSIG) and node.sets):
+        if found or (rdtype == _ANY and node.sets):
             if rdtype == _ANY and not found:
                 self.answers.append(Record(name, _HINFO.rdtype, _HINFO_TTL, _HINFO, zone.rdclass))
             for packed in found:
@@ -253,6 +263,12 @@ class Lookup:
             proof = prover.no_data_expanded(name.key, at) if expanded else prover.no_data(name.key)
         yield from self._deny(zone, prover, proof)
         return None
+
+    def deny(self, zone: IZoneData, rcode: int, proof: Iterable[bytes]) -> Steps:
+        """Fill the sections as for a name that is known not to be there, or to lack the type."""
+        self.rcode = rcode
+        yield from self._deny(zone, prover_of(zone) if self._signed else None, proof)
+        return True
 
     def _sets(self, node: Node, rdtype: int, *, secure: bool) -> list[bytes]:
         """The sets of a node that answer a type."""
@@ -355,9 +371,9 @@ class Lookup:
         packed = node.packed(NS)
         assert packed is not None
         self.authority += unpack(node.name, packed).records()
-        if self._signed and zone.chain is not None:
-            prover = Prover(zone.chain, zone.origin.key)
-            if not self._add(self.authority, node, _DS, node.name) and prover.rdtype:
+        if self._signed:
+            prover = prover_of(zone)
+            if not self._add(self.authority, node, _DS, node.name) and prover is not None:
                 yield from self._prove(zone, prover, prover.no_data(at))
         own = zone.origin
         hosts = [read_name(each, 0, {})[0] for each in raw_rdatas(packed)][:MAX_ADDITIONAL]

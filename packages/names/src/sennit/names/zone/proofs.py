@@ -15,12 +15,21 @@ from sennit.names.name import trusted
 
 if TYPE_CHECKING:
     from sennit.names.zone.chain import Chain
+    from sennit.names.zone.data import IZoneData
 
-__all__ = ["Prover"]
+__all__ = ["Prover", "prover_of"]
 
 MAX_ITERATIONS: Final = 500
 """Rounds of hashing beyond which a zone's NSEC3 records are not used: it costs us too much, and
 validators do not accept it anyway (RFC 9276 §3.2)."""
+
+
+def prover_of(zone: IZoneData) -> Prover | None:
+    """Who finds the proofs of a zone; ``None`` where it has none."""
+    if zone.chain is None:
+        return None
+    found = Prover(zone.chain, zone.origin.key)
+    return found if found.rdtype else None
 
 
 class Prover:

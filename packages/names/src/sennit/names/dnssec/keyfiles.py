@@ -17,6 +17,7 @@ from __future__ import annotations
 import calendar
 import glob
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -59,6 +60,7 @@ class KeyFolder:
         self.origin = origin
         self._text = str(origin).lower().replace("/", "\\047")
         self._state = self.folder / f"{self._text}state"
+        self._lock = -1
 
     def __repr__(self) -> str:
         return f"<KeyFolder {self.folder} of {self.origin}>"
@@ -67,6 +69,39 @@ class KeyFolder:
         """The file of a key's secret; that of its record ends in ``.key``."""
         name = f"K{self._text}+{key.algorithm:03d}+{key.tag:05d}.private"
         return self.folder / name
+
+    # ── whose it is ───────────────────────────────────────────────────────────
+
+    def acquire(self) -> None:
+        """Have the zone's keys alone: two that both step on would lose each other's keys.
+
+        Raises:
+            DNSUsageError: Somebody else has them.
+            OSError: The folder cannot be written.
+        """
+        import fcntl  # not everywhere, and signing as a service is for systems that have it
+
+        self.release()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        descriptor = os.open(self.folder / f".{self._text}lock", flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise DNSUsageError(
+                    f"the keys of {self.origin} in {self.folder} are in use by another program, "
+                    "or another service of this one"
+                ) from error
+            raise
+        self._lock = descriptor
+
+    def release(self) -> None:
+        """Let others have them."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     # ── reading ───────────────────────────────────────────────────────────────
 

@@ -127,15 +127,16 @@ class ZoneUpkeep:
         reactor = self._reactor = self._reactor or current_reactor()
         self._closed = False
         now = self._wall()
-        await reactor.defer_to_thread(self._load, now)
-        # What is changed from here on is signed, and what was before by this.
-        self._served.complete = self._complete
+        await reactor.defer_to_thread(self._folder.acquire)
         try:
+            await reactor.defer_to_thread(self._load, now)
+            # What is changed from here on is signed, and what was before by this.
+            self._served.complete = self._complete
             if not await self._served.change(self._sign_whole):
                 raise DNSError(f"{self._served.zone.origin} could not be signed")
             await self._remember()
         except BaseException:
-            self._served.complete = None
+            await self.aclose()
             raise
         self.rollover.swept(now, self._wall())
         self._whole_sweep = self._wall() + self._pace
@@ -385,9 +386,8 @@ class ZoneUpkeep:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        # At a reload another one may look after it by now.
-        if self._served.complete == self._complete:
-            self._served.complete = None
+        self._served.complete = None
+        self._folder.release()
 
 
 def _signs_soa(rdata: Rdata) -> bool:

@@ -444,15 +444,20 @@ class Updates:
         forward_for: AccessList | None = None,
         forwarded: Callable[[Name], bool] | None = None,
     ) -> None:
-        self._zones: dict[Name, UpdatableZone] = {}
+        self._zones: dict[Name, tuple[UpdatableZone, Policy]] = {}
         self._forward = forward
         self._forward_for = forward_for or AccessList()
         self._forwarded = forwarded
         for each in zones:
             self.add(each)
 
-    def add(self, zone: UpdatableZone) -> None:
+    def add(self, zone: UpdatableZone, policy: Policy | None = None) -> None:
         """Answer for another zone.
+
+        Args:
+            zone: The zone.
+            policy: Who may change what by an update that comes this way; the zone's own when
+                left out.
 
         Raises:
             DNSUsageError: There is one of this name.
@@ -460,15 +465,16 @@ class Updates:
         origin = zone.zone.origin
         if origin in self._zones:
             raise DNSUsageError(f"{origin} is there already")
-        self._zones[origin] = zone
+        self._zones[origin] = (zone, zone.policy if policy is None else policy)
 
     def get(self, origin: Name) -> UpdatableZone | None:
         """The zone of this name."""
-        return self._zones.get(origin)
+        found = self._zones.get(origin)
+        return None if found is None else found[0]
 
     def history(self, origin: Name) -> History | None:
         """The history of the zone of this name (what `TransferOut` asks for)."""
-        found = self._zones.get(origin)
+        found = self.get(origin)
         return None if found is None else found.history
 
     async def respond(self, request: Request) -> Any:
@@ -479,14 +485,13 @@ class Updates:
         if len(message.questions) != 1 or message.questions[0].rdtype != RRType.SOA:
             return reply(Rcode.FORMERR)
         asked = message.questions[0]
-        zone = self._zones.get(asked.name)
-        if zone is None or zone.zone.rdclass != asked.rdclass:
+        zone, policy = self._zones.get(asked.name, (None, None))
+        if zone is None or policy is None or zone.zone.rdclass != asked.rdclass:
             if self._forwarded is not None and self._forwarded(asked.name):
                 if self._forward is None or not self._forward_for.allows(request):
                     return reply(Rcode.REFUSED)
                 return await self._forward(request)
             return reply(Rcode.NOTAUTH)
-        policy = zone.policy
         if not policy.knows(request):
             # Before the prerequisites, which would tell a stranger what there is.
             return reply(Rcode.REFUSED)
@@ -497,5 +502,5 @@ class Updates:
 
     async def aclose(self) -> None:
         """Close all zones, their files written."""
-        for zone in self._zones.values():
+        for zone, _ in self._zones.values():
             await zone.aclose()

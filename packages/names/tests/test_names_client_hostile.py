@@ -9,7 +9,7 @@ import pytest
 
 from packages.names.tests.client_servers import record, serve, zone_answers
 from sennit.names.client.stub import FAILURE_TTL, MAX_AT_ONCE, StubResolver
-from sennit.names.codes import ExtendedError, Rcode
+from sennit.names.codes import EDE, Rcode
 from sennit.names.dnssec.verdict import Link, Security, Verdict
 from sennit.names.errors import (
     LookupTimeoutError,
@@ -149,7 +149,7 @@ class Validator:
     async def validate(self, message: Message, question: Question, fetch: Any) -> Verdict:
         self.times += 1
         link = Link(question.name, question.rdtype, self.security, self.ttl)
-        return Verdict(self.security, [link], info_code=ExtendedError.DNSSEC_BOGUS, reason="no key")
+        return Verdict(self.security, [link], info_code=EDE.DNSSEC_BOGUS, reason="no key")
 
 
 def test_a_validated_answer_is_kept_no_longer_than_its_signatures_are_good(
@@ -175,7 +175,7 @@ def test_a_bogus_answer_is_kept_as_one_for_a_few_seconds(
     for _ in range(3):
         with pytest.raises(ValidationError, match="no key") as caught:
             ask(clock, lambda: stub.query("www.example.org"))
-        assert caught.value.info_code == ExtendedError.DNSSEC_BOGUS
+        assert caught.value.info_code == EDE.DNSSEC_BOGUS
     assert len(server.asked) == 1
     validator.security, validator.ttl = Security.SECURE, 60
     clock.advance(FAILURE_TTL)

@@ -20,7 +20,7 @@ from packages.names.tests.signed_tree import (
     unsigned,
     without,
 )
-from sennit.names.codes import ExtendedError, Rcode, RRType
+from sennit.names.codes import EDE, Rcode, RRType
 from sennit.names.dnssec.anchors import TrustAnchors
 from sennit.names.dnssec.keys import ZoneKey
 from sennit.names.dnssec.numbers import Algorithm
@@ -110,16 +110,16 @@ def test_a_wildcard_that_leads_to_an_absence_elsewhere_is_judged_link_by_link(tr
 @pytest.mark.parametrize(
     ("name", "rdtype", "edit", "code"),
     [
-        ("www.child.test", "A", unsigned, ExtendedError.RRSIGS_MISSING),
-        ("www.child.test", "A", changed, ExtendedError.DNSSEC_BOGUS),
-        ("out.child.test", "A", changed, ExtendedError.DNSSEC_BOGUS),
-        ("nothing.child.test", "A", without(DENYING), ExtendedError.NSEC_MISSING),
-        ("www.child.test", "MX", without(DENYING), ExtendedError.NSEC_MISSING),
-        ("x.wild.child.test", "TXT", without(DENYING), ExtendedError.NSEC_MISSING),
-        ("nothing.child.test", "A", unsigned, ExtendedError.RRSIGS_MISSING),
-        ("child.test", "DS", without({RRType.DS}), ExtendedError.NSEC_MISSING),
-        ("plain.test", "DS", unsigned, ExtendedError.RRSIGS_MISSING),
-        ("www.child.test", "A", without({RRType.A}), ExtendedError.NSEC_MISSING),
+        ("www.child.test", "A", unsigned, EDE.RRSIGS_MISSING),
+        ("www.child.test", "A", changed, EDE.DNSSEC_BOGUS),
+        ("out.child.test", "A", changed, EDE.DNSSEC_BOGUS),
+        ("nothing.child.test", "A", without(DENYING), EDE.NSEC_MISSING),
+        ("www.child.test", "MX", without(DENYING), EDE.NSEC_MISSING),
+        ("x.wild.child.test", "TXT", without(DENYING), EDE.NSEC_MISSING),
+        ("nothing.child.test", "A", unsigned, EDE.RRSIGS_MISSING),
+        ("child.test", "DS", without({RRType.DS}), EDE.NSEC_MISSING),
+        ("plain.test", "DS", unsigned, EDE.RRSIGS_MISSING),
+        ("www.child.test", "A", without({RRType.A}), EDE.NSEC_MISSING),
     ],
 )
 def test_what_was_tampered_with_is_bogus(
@@ -177,7 +177,7 @@ def test_a_wildcard_answer_is_no_answer_where_the_name_exists(tree: Tree) -> Non
             message.authority += zone.records(rrset)
     verdict = asyncio.run(tree.validator().validate(message, message.question, tree.fetch))
     assert verdict.security is Security.BOGUS
-    assert verdict.info_code == ExtendedError.NSEC_MISSING
+    assert verdict.info_code == EDE.NSEC_MISSING
 
 
 def test_the_parents_side_of_a_cut_says_nothing_of_the_childs_types() -> None:
@@ -231,9 +231,9 @@ def test_an_opt_out_span_proves_no_absence_and_hides_unsigned_delegations() -> N
 def test_signatures_are_good_from_inception_to_expiration_with_some_skew(tree: Tree) -> None:
     for moment, security, code in (
         (NOW - 3600 - 299, Security.SECURE, None),
-        (NOW - 3600 - 301, Security.BOGUS, ExtendedError.SIGNATURE_NOT_YET_VALID),
+        (NOW - 3600 - 301, Security.BOGUS, EDE.SIGNATURE_NOT_YET_VALID),
         (NOW + 86400 + 299, Security.SECURE, None),
-        (NOW + 86400 + 301, Security.BOGUS, ExtendedError.SIGNATURE_EXPIRED),
+        (NOW + 86400 + 301, Security.BOGUS, EDE.SIGNATURE_EXPIRED),
     ):
         tree.now = float(moment)
         verdict = tree.judge("www.child.test")
@@ -308,7 +308,7 @@ def test_what_nobody_answers_makes_an_answer_bogus_and_is_not_remembered(tree: T
     for fetch in (fails, refuses):
         verdict = asyncio.run(validator.validate(tree.resolve(name, 1), Question(name, 1), fetch))
         assert verdict.security is Security.BOGUS
-        assert verdict.info_code == ExtendedError.NO_REACHABLE_AUTHORITY
+        assert verdict.info_code == EDE.NO_REACHABLE_AUTHORITY
     assert tree.judge("www.child.test", validator=validator).security is Security.SECURE
 
 
@@ -320,7 +320,7 @@ def test_without_an_anchor_above_nothing_can_be_said(tree: Tree) -> None:
     for name in ("www.child.test", "nothing.child.test"):
         verdict = tree.judge(name, edit=unsigned)
         assert verdict.security is Security.INDETERMINATE
-        assert verdict.info_code == ExtendedError.DNSSEC_INDETERMINATE
+        assert verdict.info_code == EDE.DNSSEC_INDETERMINATE
     assert tree.judge("www.child.test").security is Security.INDETERMINATE
 
 
@@ -366,7 +366,7 @@ def test_a_wrong_anchor_makes_all_bogus(tree: Tree) -> None:
     wrong = ZoneKey.generate(Name("test"), Algorithm.ED25519)
     tree.anchors.replace(Name("test"), [wrong.ds()])
     verdict = tree.judge("www.test")
-    assert (verdict.security, verdict.info_code) == (Security.BOGUS, ExtendedError.DNSKEY_MISSING)
+    assert (verdict.security, verdict.info_code) == (Security.BOGUS, EDE.DNSKEY_MISSING)
 
 
 def test_a_negative_anchor_switches_validation_off_for_a_while(tree: Tree) -> None:
@@ -396,7 +396,7 @@ def test_a_key_without_the_zone_flag_is_no_key_of_a_zone(tree: Tree) -> None:
     zone = tree.zones[Name("child.test")]
     zone.sets[zone.origin, int(RRType.DNSKEY)].rdatas = (DNSKEY(0, 3, 15, zone.key.private.octets),)
     verdict = tree.judge("www.child.test")
-    assert verdict.info_code == ExtendedError.NO_ZONE_KEY_BIT_SET
+    assert verdict.info_code == EDE.NO_ZONE_KEY_BIT_SET
 
 
 # ── algorithms ────────────────────────────────────────────────────────────────
@@ -416,7 +416,7 @@ def test_sha1_counts_only_where_somebody_says_so(algorithm: int) -> None:
     tree = Tree(SignedZone("test", WWW), SignedZone("old.test", WWW, algorithm=algorithm))
     verdict = tree.judge("www.old.test")
     assert verdict.security is Security.INSECURE
-    assert verdict.info_code == ExtendedError.UNSUPPORTED_DNSKEY_ALGORITHM
+    assert verdict.info_code == EDE.UNSUPPORTED_DNSKEY_ALGORITHM
     validator = tree.validator()
     reasons = {tree.judge("www.old.test", validator=validator).reason for _ in range(2)}
     assert reasons == {verdict.reason}  # what is remembered says why, too
@@ -440,7 +440,7 @@ def test_a_ds_whose_digest_does_not_count_makes_its_zone_insecure() -> None:
 
     verdict = delegate(1)
     assert verdict.security is Security.INSECURE
-    assert verdict.info_code == ExtendedError.UNSUPPORTED_DS_DIGEST_TYPE
+    assert verdict.info_code == EDE.UNSUPPORTED_DS_DIGEST_TYPE
     assert delegate(1, 4).security is Security.SECURE
     assert delegate(2).security is Security.SECURE
 

@@ -17,7 +17,7 @@ from packages.names.tests.signed_tree import (
     unsigned,
     without,
 )
-from sennit.names.codes import ExtendedError, Rcode, RRType
+from sennit.names.codes import EDE, Rcode, RRType
 from sennit.names.dnssec.algorithms import PublicKey
 from sennit.names.dnssec.limits import ValidationLimits, Work
 from sennit.names.dnssec.verdict import Security
@@ -137,7 +137,7 @@ def test_too_many_iterations_make_a_zone_insecure() -> None:
     assert tree.judge("www.hard.test").security is Security.SECURE
     verdict = tree.judge("nothing.hard.test")
     assert verdict.security is Security.INSECURE
-    assert verdict.info_code == ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS
+    assert verdict.info_code == EDE.UNSUPPORTED_NSEC3_ITERATIONS
     limits = ValidationLimits(iterations=60)
     validator = tree.validator(limits=limits)
     assert tree.judge("nothing.hard.test", validator=validator).security is Security.SECURE
@@ -194,7 +194,7 @@ def test_an_alias_that_was_added_is_bogus(tree: Tree) -> None:
     question = Question(Name("bank.child.test"), RRType.A)
     verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
     assert verdict.security is Security.BOGUS
-    assert verdict.info_code == ExtendedError.RRSIGS_MISSING
+    assert verdict.info_code == EDE.RRSIGS_MISSING
 
 
 def test_errors_are_nobodys_proof(tree: Tree) -> None:
@@ -299,7 +299,7 @@ def test_no_zone_begins_at_an_alias_or_beneath_it(tree: Tree, name: str) -> None
     message.answers = [Record(question.name, RRType.A, 60, address)]
     verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
     assert verdict.security is Security.BOGUS
-    assert verdict.info_code == ExtendedError.RRSIGS_MISSING
+    assert verdict.info_code == EDE.RRSIGS_MISSING
     tree.change = unsigned
     verdict = asyncio.run(tree.validator().validate(message, question, tree.fetch))
     assert verdict.security is Security.BOGUS
@@ -331,7 +331,7 @@ def test_a_wildcard_of_a_zone_that_hashes_too_often_is_insecure() -> None:
     assert tree.judge("x.wild.test", "TXT").security is Security.INSECURE
     verdict = tree.judge("www.plain.test")
     assert verdict.security is Security.INSECURE
-    assert verdict.info_code == ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS
+    assert verdict.info_code == EDE.UNSUPPORTED_NSEC3_ITERATIONS
 
 
 def test_a_signature_with_more_labels_than_the_name_is_none(tree: Tree) -> None:
@@ -359,7 +359,7 @@ def test_a_key_that_cannot_be_loaded_signs_nothing(tree: Tree) -> None:
     assert tree.judge("www.child.test").security is Security.SECURE
     zone.signatures[www.name, www.rdtype] = [odd]
     verdict = tree.judge("www.child.test")
-    assert (verdict.security, verdict.info_code) == (Security.BOGUS, ExtendedError.DNSKEY_MISSING)
+    assert (verdict.security, verdict.info_code) == (Security.BOGUS, EDE.DNSKEY_MISSING)
 
 
 def test_what_is_remembered_has_a_bound(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from packages.names.tests.resolver_upstream import (
     zone_server,
 )
 from sennit.core.testing.clock import Clock
-from sennit.names.codes import ExtendedError, Rcode, RRType
+from sennit.names.codes import EDE, Rcode, RRType
 from sennit.names.dnssec.verdict import Link, Security, Verdict
 from sennit.names.edns import EDNS
 from sennit.names.message import AD, CD, RD, Message, Question, Record, rrsets
@@ -308,4 +308,4 @@ def test_the_reasons_are_those_of_the_registry(clock: Clock) -> None:
     found = run(clock, resolver(net, clock).resolve("www.org.example.", A))
     assert found.edns is not None
     code = int.from_bytes(found.edns.options[0].data[:2], "big")
-    assert code == ExtendedError.NO_REACHABLE_AUTHORITY
+    assert code == EDE.NO_REACHABLE_AUTHORITY

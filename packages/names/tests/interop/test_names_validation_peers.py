@@ -11,7 +11,7 @@ import pytest
 
 from packages.names.tests.interop.peers import Daemon, Peers, delv, dig, run_tool
 from packages.names.tests.interop.signed_zones import Child, Hierarchy, Line
-from sennit.names.codes import ExtendedError, RRType, type_from_text
+from sennit.names.codes import EDE, RRType, type_from_text
 from sennit.names.dnssec.validation import Validator
 from sennit.names.dnssec.verdict import Security, Verdict
 from sennit.names.message import Question, Record
@@ -154,9 +154,9 @@ def test_what_nobody_can_prove_is_insecure(setting: Setting, label: str) -> None
             continue
         assert verdict.security is Security.INSECURE, verdict
         codes = {
-            "digest": ExtendedError.UNSUPPORTED_DS_DIGEST_TYPE,
-            "unknown": ExtendedError.UNSUPPORTED_DNSKEY_ALGORITHM,
-            "iterations": ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS,
+            "digest": EDE.UNSUPPORTED_DS_DIGEST_TYPE,
+            "unknown": EDE.UNSUPPORTED_DNSKEY_ALGORITHM,
+            "iterations": EDE.UNSUPPORTED_NSEC3_ITERATIONS,
         }
         assert verdict.info_code == codes.get(label)
     delegation = _validate(setting, f"{label}.test", "DS")
@@ -166,11 +166,11 @@ def test_what_nobody_can_prove_is_insecure(setting: Setting, label: str) -> None
 @pytest.mark.parametrize(
     ("label", "code"),
     [
-        ("expired", ExtendedError.SIGNATURE_EXPIRED),
-        ("future", ExtendedError.SIGNATURE_NOT_YET_VALID),
-        ("wrongds", ExtendedError.DNSKEY_MISSING),
-        ("stripped", ExtendedError.RRSIGS_MISSING),
-        ("tampered", ExtendedError.DNSSEC_BOGUS),
+        ("expired", EDE.SIGNATURE_EXPIRED),
+        ("future", EDE.SIGNATURE_NOT_YET_VALID),
+        ("wrongds", EDE.DNSKEY_MISSING),
+        ("stripped", EDE.RRSIGS_MISSING),
+        ("tampered", EDE.DNSSEC_BOGUS),
     ],
 )
 def test_what_was_tampered_with_is_bogus(setting: Setting, label: str, code: int) -> None:

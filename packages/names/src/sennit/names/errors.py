@@ -160,7 +160,7 @@ class ValidationError(LookupFailedError):
     """The answer is bogus: its signatures do not prove it (RFC 4033 §5).
 
     Attributes:
-        info_code: The extended error that says so (`sennit.names.codes.ExtendedError`).
+        info_code: The extended error that says so (`sennit.names.codes.EDE`).
     """
 
     def __init__(self, message: str, info_code: int = 6) -> None:

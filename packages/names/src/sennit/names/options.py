@@ -491,6 +491,7 @@ class ZoneVersion(KnownOption):
 
 _REASONS: Final = {int(each): each.name.replace("_", " ").title() for each in EDE} | {
     # What the registry spells in a way of its own.
+    int(EDE.OTHER): "Other Error",
     int(EDE.UNSUPPORTED_DNSKEY_ALGORITHM): "Unsupported DNSKEY Algorithm",
     int(EDE.UNSUPPORTED_DS_DIGEST_TYPE): "Unsupported DS Digest Type",
     int(EDE.DNSSEC_INDETERMINATE): "DNSSEC Indeterminate",
@@ -500,7 +501,7 @@ _REASONS: Final = {int(each): each.name.replace("_", " ").title() for each in ED
     int(EDE.NSEC_MISSING): "NSEC Missing",
     int(EDE.STALE_NXDOMAIN_ANSWER): "Stale NXDOMAIN Answer",
     int(EDE.SIGNATURE_EXPIRED_BEFORE_VALID): "Signature Expired before Valid",
-    int(EDE.UNSUPPORTED_NSEC3_ITERATIONS_VALUE): "Unsupported NSEC3 Iterations Value",
+    int(EDE.UNSUPPORTED_NSEC3_ITERATIONS): "Unsupported NSEC3 Iterations Value",
     int(EDE.UNABLE_TO_CONFORM_TO_POLICY): "Unable to conform to policy",
 }
 _CLASSES: Final[dict[int, type[KnownOption]]] = {

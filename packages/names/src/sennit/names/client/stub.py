@@ -35,7 +35,7 @@ from sennit.names.client.servers import Server, server_from_text
 from sennit.names.client.sharing import Shared
 from sennit.names.client.special import special_rdatas
 from sennit.names.codes import (
-    ExtendedError,
+    EDE,
     Rcode,
     RRClass,
     RRType,
@@ -445,7 +445,7 @@ class StubResolver(Lookups):
                 code = verdict.info_code
                 bogus = (
                     f"{question}: the answer is bogus: {verdict.reason}",
-                    ExtendedError.DNSSEC_BOGUS if code is None else code,
+                    EDE.DNSSEC_BOGUS if code is None else code,
                 )
                 seconds = FAILURE_TTL
         else:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sennit.names.codes import ExtendedError, Rcode, RRType, rcode_text, type_text
+from sennit.names.codes import EDE, Rcode, RRType, rcode_text, type_text
 from sennit.names.dnssec.canonical import ttl_limit
 from sennit.names.dnssec.denial import Cut
 from sennit.names.dnssec.digests import ds_matches
@@ -166,7 +166,7 @@ class Chain:
         except TooMuchWorkError:
             raise  # is this answer's fault, maybe not the zone's
         except ValidationError as error:
-            if error.info_code != ExtendedError.NO_REACHABLE_AUTHORITY:
+            if error.info_code != EDE.NO_REACHABLE_AUTHORITY:
                 self._keep(
                     self._zones,
                     name,
@@ -191,7 +191,7 @@ class Chain:
                 name,
                 Security.INDETERMINATE,
                 run.clock + FAULT_KEPT,
-                info_code=ExtendedError.DNSSEC_INDETERMINATE,
+                info_code=EDE.DNSSEC_INDETERMINATE,
                 reason=f"there is no trust anchor for {name}",
             )
         step = await self._step(name, run)
@@ -252,7 +252,7 @@ class Chain:
                     return _Step(_At.UNSIGNED, above.expires, above)
             raise ValidationError(
                 f"neither a DS of {name} nor the proof that there is none is signed",
-                ExtendedError.RRSIGS_MISSING,
+                EDE.RRSIGS_MISSING,
             )
         self._keep(self._steps, name, step)
         return step
@@ -294,10 +294,10 @@ class Chain:
         if counted:
             return _Step(_At.SIGNED, expires, parent, counted)
         if spoken:
-            code = ExtendedError.UNSUPPORTED_DS_DIGEST_TYPE
+            code = EDE.UNSUPPORTED_DS_DIGEST_TYPE
             what = "digests", {str(each.digest_type) for each in spoken}
         else:
-            code = ExtendedError.UNSUPPORTED_DNSKEY_ALGORITHM
+            code = EDE.UNSUPPORTED_DNSKEY_ALGORITHM
             what = "algorithms", {algorithm_text(each.algorithm) for each in records}
         reason = f"the {what[0]} of {name} do not count here: {', '.join(sorted(what[1]))}"
         return _Step(_At.UNSIGNED, expires, parent, info_code=code, reason=reason)
@@ -314,7 +314,7 @@ class Chain:
                     _At.UNSIGNED,
                     expires,
                     zone,
-                    info_code=ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS,
+                    info_code=EDE.UNSUPPORTED_NSEC3_ITERATIONS,
                     reason=run.reason,
                 )
             for denial in proofs.denials:
@@ -326,7 +326,7 @@ class Chain:
                 if cut is Cut.ABSENT:
                     return _Step(_At.NOTHING_BELOW, expires, zone)
             raise ValidationError(
-                f"{signer} does not prove that {name} has no DS", ExtendedError.NSEC_MISSING
+                f"{signer} does not prove that {name} has no DS", EDE.NSEC_MISSING
             )
         return None
 
@@ -339,7 +339,7 @@ class Chain:
         answer = await self._ask(name, _DNSKEY, run)
         rrset = answer.answers.get((name, _DNSKEY))
         if rrset is None:
-            raise ValidationError(f"{name} shows no DNSKEY", ExtendedError.DNSKEY_MISSING)
+            raise ValidationError(f"{name} shows no DNSKEY", EDE.DNSKEY_MISSING)
         if len(rrset) > run.work.limits.keys:
             raise TooMuchWorkError(f"{name} has {len(rrset)} keys")
         records = [each for each in rrset.rdatas if isinstance(each, DNSKEY)]
@@ -348,7 +348,7 @@ class Chain:
             flagged = [each for each in records if is_zone_key(each)]
             raise ValidationError(
                 f"no key of {name} is the one that is trusted",
-                ExtendedError.DNSKEY_MISSING if flagged else ExtendedError.NO_ZONE_KEY_BIT_SET,
+                EDE.DNSKEY_MISSING if flagged else EDE.NO_ZONE_KEY_BIT_SET,
             )
         signature = verify_rrset(
             rrset,
@@ -434,12 +434,12 @@ class Chain:
         except DNSError as error:
             raise ValidationError(
                 f"nobody tells {type_text(rdtype)} of {name}: {error}",
-                ExtendedError.NO_REACHABLE_AUTHORITY,
+                EDE.NO_REACHABLE_AUTHORITY,
             ) from error
         if message.rcode not in (Rcode.NOERROR, Rcode.NXDOMAIN):
             raise ValidationError(
                 f"nobody tells {type_text(rdtype)} of {name}: {rcode_text(message.rcode)}",
-                ExtendedError.NO_REACHABLE_AUTHORITY,
+                EDE.NO_REACHABLE_AUTHORITY,
             )
         return Answer(message)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sennit.names.codes import ExtendedError, RRClass, RRType
+from sennit.names.codes import EDE, RRClass, RRType
 from sennit.names.dnssec.canonical import ttl_limit
 from sennit.names.dnssec.denial import NSEC3Denial, NSECDenial
 from sennit.names.dnssec.signatures import verify_rrset
@@ -214,7 +214,7 @@ class Answer:
             proofs.unsupported = hashed.iterations > run.work.limits.iterations
             if proofs.unsupported:
                 run.note(
-                    ExtendedError.UNSUPPORTED_NSEC3_ITERATIONS,
+                    EDE.UNSUPPORTED_NSEC3_ITERATIONS,
                     f"{keys.zone} hashes names {hashed.iterations} times more",
                 )
             elif hashed.records:

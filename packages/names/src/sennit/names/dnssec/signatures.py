@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sennit.names.codes import ExtendedError, RRType, type_text
+from sennit.names.codes import EDE, RRType, type_text
 from sennit.names.dnssec.algorithms import SUPPORTED, PublicKey
 from sennit.names.dnssec.canonical import SignedSet, label_count, seconds_left
 from sennit.names.dnssec.numbers import DNSKEY_PROTOCOL, REVOKE, ZONE_KEY
@@ -99,7 +99,7 @@ def verify_rrset(
         ValidationError: None does.
     """
     what = f"{rrset.name} {type_text(rrset.rdtype)}"
-    code, reason = ExtendedError.RRSIGS_MISSING, f"{what} is not signed by {keys.zone}"
+    code, reason = EDE.RRSIGS_MISSING, f"{what} is not signed by {keys.zone}"
     limits = work.limits
     canonical: SignedSet | None = None
     looked_at = 0
@@ -117,22 +117,22 @@ def verify_rrset(
         if signature.labels > labels or (
             signature.labels < labels and rrset.rdtype in _NEVER_EXPANDED
         ):
-            code, reason = ExtendedError.DNSSEC_BOGUS, f"{what} is signed for another name"
+            code, reason = EDE.DNSSEC_BOGUS, f"{what} is signed for another name"
             continue
         left = seconds_left(signature, now)
         if left <= 0:
             code, reason = (
-                (ExtendedError.SIGNATURE_EXPIRED, f"the signature of {what} has expired")
+                (EDE.SIGNATURE_EXPIRED, f"the signature of {what} has expired")
                 if left == 0
                 else (
-                    ExtendedError.SIGNATURE_NOT_YET_VALID,
+                    EDE.SIGNATURE_NOT_YET_VALID,
                     f"the signature of {what} is not valid yet",
                 )
             )
             continue
         candidates = keys.candidates(signature, limits.keys_per_tag)
         if not candidates:
-            code = ExtendedError.DNSKEY_MISSING
+            code = EDE.DNSKEY_MISSING
             reason = f"{keys.zone} has no key {signature.key_tag} that signed {what}"
             continue
         if canonical is None:
@@ -143,5 +143,5 @@ def verify_rrset(
             if key.verify(signature.signature, octets):
                 return signature
             work.failure()
-            code, reason = ExtendedError.DNSSEC_BOGUS, f"the signature of {what} is wrong"
+            code, reason = EDE.DNSSEC_BOGUS, f"the signature of {what} is wrong"
     raise ValidationError(reason, code)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
-from sennit.names.codes import ExtendedError, Rcode, RRClass, RRType, type_text
+from sennit.names.codes import EDE, Rcode, RRClass, RRType, type_text
 from sennit.names.dnssec.anchors import TrustAnchors
 from sennit.names.dnssec.canonical import is_expanded, signed_owner, ttl_limit
 from sennit.names.dnssec.chain import Chain
@@ -127,9 +127,7 @@ class Validator:
         except ValidationError as error:
             return Verdict(Security.BOGUS, links, info_code=error.info_code, reason=str(error))
         except DNSError as error:
-            return Verdict(
-                Security.BOGUS, links, info_code=ExtendedError.DNSSEC_BOGUS, reason=str(error)
-            )
+            return Verdict(Security.BOGUS, links, info_code=EDE.DNSSEC_BOGUS, reason=str(error))
         security = min((link.security for link in links), default=Security.INDETERMINATE)
         if security is Security.SECURE:
             return Verdict(security, links)
@@ -244,7 +242,7 @@ class Validator:
             if zone.security is Security.SECURE:
                 raise ValidationError(
                     f"{rrset.name} {type_text(rrset.rdtype)} is not signed, which {zone.name} is",
-                    ExtendedError.RRSIGS_MISSING,
+                    EDE.RRSIGS_MISSING,
                 )
             proven = zone, None
         if proven[1] is None:
@@ -277,7 +275,7 @@ class Validator:
         else:
             raise ValidationError(
                 f"{zone.name} does not prove that {link.name} is made from a wildcard",
-                ExtendedError.NSEC_MISSING,
+                EDE.NSEC_MISSING,
             )
 
     # ── absences ──────────────────────────────────────────────────────────────
@@ -311,14 +309,14 @@ class Validator:
                 return link
             fault = fault or ValidationError(
                 f"{signer} does not prove that there is no {name} {type_text(rdtype)}",
-                ExtendedError.NSEC_MISSING,
+                EDE.NSEC_MISSING,
             )
         # The proofs may be about an alias on the way, and this zone have none.
         zone = await self._around(name, rdtype, run)
         if zone.security is Security.SECURE:
             raise fault or ValidationError(
                 f"nothing signed by {zone.name} proves that there is no {name} {type_text(rdtype)}",
-                ExtendedError.RRSIGS_MISSING if answer.has_denial else ExtendedError.NSEC_MISSING,
+                EDE.RRSIGS_MISSING if answer.has_denial else EDE.NSEC_MISSING,
             )
         run.note(zone.info_code, zone.reason)
         return self._unproven(answer, name, rdtype, zone)

@@ -80,7 +80,7 @@ class Verdict:
     Attributes:
         security: That of its worst link; `Security.BOGUS` where validation itself failed.
         links: Its links, from the name asked for to the end; up to the first bogus one.
-        info_code: Why it is not secure (`sennit.names.codes.ExtendedError`); ``None`` where it
+        info_code: Why it is not secure (`sennit.names.codes.EDE`); ``None`` where it
             is, or where nothing more is to be said.
         reason: The same in words, for people; what a peer sent is quoted in it.
     """

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sennit.names.codes import ExtendedError, Rcode, RRType
+from sennit.names.codes import EDE, Rcode, RRType
 from sennit.names.dnssec.verdict import Security
 from sennit.names.edns import EDNS, Option
 from sennit.names.message import AD, QR, RA, RD, Message, Question, Record
-from sennit.names.options import ExtendedError as ExtendedErrorOption
+from sennit.names.options import ExtendedError
 from sennit.names.rdata.basic import CNAME
 from sennit.names.resolver.entries import CNAME_TYPE, DNAME_TYPE, Kind
 
@@ -47,7 +47,7 @@ class Found:
         links: Each with the name that it was found for and the name that it leads to.
         rcode: The response code.
         stale: Whether one of them is past its end.
-        reason: An `ExtendedError` for the client; ``None`` for none.
+        reason: An `EDE` for the client; ``None`` for none.
         text: The same in words.
     """
 
@@ -80,7 +80,7 @@ class Found:
 
 def reason_option(reason: int, text: str = "") -> Option:
     """An extended error (RFC 8914 §2)."""
-    return ExtendedErrorOption(reason, text[:_LONGEST_REASON]).option()
+    return ExtendedError(reason, text[:_LONGEST_REASON]).option()
 
 
 def compose(
@@ -123,7 +123,7 @@ def compose(
         message.edns = EDNS(dnssec_ok=dnssec_ok, options=[reason_option(found.reason, found.text)])
     elif found.stale:
         absent = found.rcode == Rcode.NXDOMAIN
-        code = ExtendedError.STALE_NXDOMAIN_ANSWER if absent else ExtendedError.STALE_ANSWER
+        code = EDE.STALE_NXDOMAIN_ANSWER if absent else EDE.STALE_ANSWER
         message.edns = EDNS(dnssec_ok=dnssec_ok, options=[reason_option(int(code), "")])
     return message
 
@@ -168,7 +168,7 @@ def local_to(local: LocalAnswer, question: Question, flags: int) -> Message:
     message.answers = local.answers
     message.authority = local.authority
     if local.blocked:
-        message.edns = EDNS(options=[reason_option(int(ExtendedError.BLOCKED), "")])
+        message.edns = EDNS(options=[reason_option(int(EDE.BLOCKED), "")])
     return message
 
 

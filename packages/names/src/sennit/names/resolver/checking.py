@@ -16,7 +16,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from sennit.names.codes import ExtendedError, Rcode, RRType
+from sennit.names.codes import EDE, Rcode, RRType
 from sennit.names.dnssec.verdict import Security
 from sennit.names.message import QR, Message, Question, Record
 from sennit.names.resolver.answering import records_of
@@ -97,13 +97,11 @@ class Checker:
             verdict = await self._validator.validate(message, question, fetch)
         except Exception:
             _log.exception("while validating %s", question)
-            entry.reason = int(ExtendedError.OTHER)
+            entry.reason = int(EDE.OTHER)
             self._found(entry, Security.BOGUS, self._limits.failure_ttl)
             return
         if verdict.security is Security.BOGUS:
-            entry.reason = int(
-                ExtendedError.DNSSEC_BOGUS if verdict.info_code is None else verdict.info_code
-            )
+            entry.reason = int(EDE.DNSSEC_BOGUS if verdict.info_code is None else verdict.info_code)
             entry.text = verdict.reason
             # What could not be asked for may be there in a moment.
             most = self._limits.failure_ttl if failed else self._limits.bogus_ttl

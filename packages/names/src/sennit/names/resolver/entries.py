@@ -66,7 +66,7 @@ class Entry:
             records that prove a wildcard's answer.
         rank: How far it may be believed.
         zone: The zone whose servers said it.
-        reason: Why nobody answered (`sennit.names.codes.ExtendedError`).
+        reason: Why nobody answered (`sennit.names.codes.EDE`).
         text: The same in words, for operators.
 
     Attributes:

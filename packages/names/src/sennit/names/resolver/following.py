@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from sennit.names.codes import ExtendedError, Rcode
+from sennit.names.codes import EDE, Rcode
 from sennit.names.dnssec.verdict import Security
 from sennit.names.errors import DNSUsageError
 from sennit.names.message import CD, Message, Question
@@ -142,25 +142,25 @@ class Follower:
                 found.links.append((entry, current, None))
                 return found.fail(entry.reason, entry.text)
             if stale and check and self._checker and entry.security is Security.UNCHECKED:
-                return found.fail(int(ExtendedError.OTHER), "stale, and never validated")
+                return found.fail(int(EDE.OTHER), "stale, and never validated")
             if check and self._checker is not None and not stale:
                 entry = await self._validated(self._checker, entry, current, rdtype, budget)
                 if entry.security is Security.BOGUS:
                     found.links.append((entry, current, None))
                     return found.fail(entry.reason, entry.text)
                 if entry.security is Security.UNCHECKED:
-                    return found.fail(int(ExtendedError.OTHER), "validation takes too long")
+                    return found.fail(int(EDE.OTHER), "validation takes too long")
                 if entry.security is Security.SECURE and entry.zone is not None:
                     self.denials.learn(entry.zone, entry, self._now())
             following = self._add_link(found, entry, current, rdtype)
             if following is None:
                 return found
             if following.key in seen:
-                return found.fail(int(ExtendedError.OTHER), "aliases that lead in a circle")
+                return found.fail(int(EDE.OTHER), "aliases that lead in a circle")
             seen.add(following.key)
             current = following
         # Its links are known: to find it out again costs nobody a question.
-        return found.fail(int(ExtendedError.OTHER), "too many aliases")
+        return found.fail(int(EDE.OTHER), "too many aliases")
 
     async def _validated(
         self, checker: Checker, entry: Entry, name: Name, rdtype: int, budget: Budget

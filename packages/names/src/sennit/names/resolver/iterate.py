@@ -18,7 +18,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from sennit.names.codes import ExtendedError, RRType, type_text
+from sennit.names.codes import EDE, RRType, type_text
 from sennit.names.message import Question
 from sennit.names.name import ROOT, Name
 from sennit.names.rdata.address import AAAA, A
@@ -552,9 +552,7 @@ _NOWHERE: Final = Delegation(ROOT, (), {}, 0)
 
 def failure(name: Name, rdtype: int, text: str, *, stays: bool = True) -> Entry:
     """An entry that says that nobody answered."""
-    entry = Entry(
-        Kind.FAILURE, name, rdtype, 0, reason=int(ExtendedError.NO_REACHABLE_AUTHORITY), text=text
-    )
+    entry = Entry(Kind.FAILURE, name, rdtype, 0, reason=int(EDE.NO_REACHABLE_AUTHORITY), text=text)
     entry.stays = stays
     return entry
 

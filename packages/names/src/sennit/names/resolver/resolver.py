@@ -27,7 +27,7 @@ from zope.interface import implementer
 from sennit.core.endpoint.networks import Networks
 from sennit.core.policy.limits import address_key
 from sennit.names.client.lookups import Lookups
-from sennit.names.codes import ExtendedError, Rcode, RRClass, RRType
+from sennit.names.codes import EDE, Rcode, RRClass, RRType
 from sennit.names.edns import EDNS
 from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
@@ -282,12 +282,12 @@ class RecursiveResolver(Lookups):
         question = query.question
         flags = query.flags & CD
         if not self.allows(request.peer):
-            return self._refuse(request, ExtendedError.PROHIBITED)
+            return self._refuse(request, EDE.PROHIBITED)
         local = self._here(question, flags)
         if isinstance(local, Message):
             return None if local.rcode == DROPPED else addressed(local, query)
         if not query.flags & RD:
-            return self._refuse(request, ExtendedError.NOT_AUTHORITATIVE)
+            return self._refuse(request, EDE.NOT_AUTHORITATIVE)
         name = question.name if local is None or local.target is None else local.target
         found = self._follower.at_hand(name, question.rdtype, check=not flags)
         if found is not None:
@@ -309,7 +309,7 @@ class RecursiveResolver(Lookups):
         at_work = self._at_work.get(client, 0)
         if at_work >= self._limits.client_jobs:
             self.refused += 1
-            failed = error_to(question, flags, Rcode.SERVFAIL, ExtendedError.PROHIBITED)
+            failed = error_to(question, flags, Rcode.SERVFAIL, EDE.PROHIBITED)
             return addressed(failed, request.message)
         self._at_work[client] = at_work + 1
         try:
@@ -369,11 +369,11 @@ class RecursiveResolver(Lookups):
         """The answer where it takes no looking up; an alias of ours that leads elsewhere."""
         rdtype = question.rdtype
         if question.rdclass != _IN:
-            return error_to(question, flags, Rcode.REFUSED, ExtendedError.NOT_SUPPORTED)
+            return error_to(question, flags, Rcode.REFUSED, EDE.NOT_SUPPORTED)
         if rdtype == _NXNAME:
-            return error_to(question, flags, Rcode.FORMERR, ExtendedError.INVALID_QUERY_TYPE)
+            return error_to(question, flags, Rcode.FORMERR, EDE.INVALID_QUERY_TYPE)
         if rdtype in _NEVER:
-            return error_to(question, flags, Rcode.NOTIMP, ExtendedError.NOT_SUPPORTED)
+            return error_to(question, flags, Rcode.NOTIMP, EDE.NOT_SUPPORTED)
         local = self._local.answer(question.name, rdtype)
         if local is not None:
             return local_to(local, question, flags) if local.target is None else local

@@ -16,11 +16,21 @@ from sennit.core import ClientTLS, ServerTLS, serve
 from sennit.core.errors import SennitError
 from sennit.core.http import web_handler
 from sennit.core.plugin import UnknownPluginError
-from sennit.names import Message, Record, ResponseError, RRType, StubResolver, UnreachableError
+from sennit.names import (
+    Message,
+    Rcode,
+    Record,
+    RecursiveResolver,
+    ResponseError,
+    RRType,
+    StubResolver,
+    UnreachableError,
+)
 from sennit.names.client import https
 from sennit.names.client.https import HTTPSClient
 from sennit.names.edns import EDNS
 from sennit.names.errors import DNSProtocolError, DNSUsageError, LookupTimeoutError
+from sennit.names.message import RD
 from sennit.names.rdata.address import A
 from sennit.names.server import DNSServer
 from sennit.names.serving.running import announce, withdraw
@@ -207,3 +217,40 @@ async def test_servers_of_others(
         for _ in range(2):
             answer = await client.exchange(Message.query(name, edns=EDNS()))
             assert [str(each.rdata) for each in answer.answers] == ["192.0.2.7"]
+
+
+async def test_a_resolver_of_ones_own_forwards_over_https(
+    files: Files, zone: Zone, url: str
+) -> None:
+    """Each question once, padded (RFC 8467 §4.1), over one connection; failures are SERVFAIL."""
+    trusting = ClientTLS(trust=files.authority)
+    forward = {".": [f"{url}/dns-query"], "broken.test.": [f"{url}/page"]}
+    async with RecursiveResolver(forward=forward, tls=trusting) as resolver:
+        for _ in range(2):
+            assert await resolver.a("www.example.test") == ["192.0.2.7"]
+        assert (await resolver.resolve("x.broken.test.", RRType.A)).rcode == Rcode.SERVFAIL
+        assert (await resolver.resolve("www.example.net.", RRType.A)).rcode == Rcode.SERVFAIL
+    assert [str(each.message.question.name) for each in zone.asked[:2]] == [
+        "www.example.test.",
+        "www.example.net.",
+    ]
+    assert {each.message.id for each in zone.asked} == {0}
+    assert all(each.message.flags & RD for each in zone.asked)
+    assert {len(each.wire) % 128 for each in zone.asked} == {0}
+    async with RecursiveResolver(forward={"test.": [f"{url}/dns-query"]}) as resolver:
+        refused = await resolver.resolve("www.example.test.", RRType.A)
+        assert refused.rcode == Rcode.SERVFAIL  # the system does not vouch for the certificate
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("kind", ["named", "unbound"])
+async def test_a_resolver_of_ones_own_forwards_to_servers_of_others(
+    files: Files, others: dict[str, tuple[int, str]], kind: str
+) -> None:
+    port, name = others[kind]
+    forward = {"example.test.": [f"https://localhost:{port}/dns-query"]}
+    trusting = ClientTLS(trust=files.authority)
+    async with RecursiveResolver(forward=forward, tls=trusting) as resolver:
+        assert await resolver.a(name) == ["192.0.2.7"]
+        gone = await resolver.resolve("gone.example.test.", RRType.A)
+        assert gone.rcode == Rcode.NXDOMAIN

@@ -49,6 +49,10 @@ class Carrier:
             from sennit.names.client.udp import exchange_udp
 
             return await exchange_udp(message, server, timeout=timeout, match_case=match_case)
+        if transport != "tcp" and message.edns is not None:
+            from sennit.names.client.exchange import padded
+
+            message = padded(message)  # RFC 8467 §4.1: how long a name is shows in what is hidden
         if transport.startswith("https:"):
             return await self._over_https(transport.removeprefix("https:"), message, timeout)
         return await self._stream(transport, server).exchange(message, timeout=timeout)

@@ -6,7 +6,9 @@ import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from sennit.core.bus.memory import MemoryBus, MemoryCounters
 from sennit.core.service.loading import load
+from sennit.core.service.tree import ServiceContext, Surroundings
 from sennit.names.client.stream import StreamClient
 from sennit.names.client.udp import exchange_udp
 from sennit.names.codes import type_from_text
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import IReactor
     from sennit.names.edns import EDNS
 
-__all__ = ["KEY", "KEYS", "Asked", "a", "built", "running", "write_zone"]
+__all__ = ["KEY", "KEYS", "Asked", "a", "built", "context_of", "running", "write_zone"]
 
 KEY = Key("mover.example", bytes(range(32)))
 KEYS = '[service.names.keys."mover.example"]\nsecret = {file = "mover.secret"}\n'
@@ -80,9 +82,7 @@ class Asked:
         timeout: float = 5.0,
     ) -> Message:
         """The answer to a question."""
-        query = Message.query(
-            name, type_from_text(rdtype), rdclass=rdclass, flags=RD, edns=edns
-        )
+        query = Message.query(name, type_from_text(rdtype), rdclass=rdclass, flags=RD, edns=edns)
         return await self.send(query, key=key, tcp=tcp, timeout=timeout)
 
     async def send(
@@ -95,9 +95,7 @@ class Asked:
     ) -> Message:
         """The answer to a message."""
         if not tcp:
-            return await exchange_udp(
-                message, ("127.0.0.1", self.udp), timeout=timeout, key=key
-            )
+            return await exchange_udp(message, ("127.0.0.1", self.udp), timeout=timeout, key=key)
         async with StreamClient(("127.0.0.1", self.tcp)) as client:
             return await client.exchange(message, timeout=timeout, key=key)
 
@@ -119,3 +117,13 @@ async def running(
 def a(message: Message) -> list[str]:
     """The data of an answer's records."""
     return [str(each.rdata) for each in message.answers]
+
+
+def context_of(folder: Path, worker: int) -> ServiceContext:
+    """What a service is told that is in this worker; 0 for one process."""
+
+    def no_tls(name: str) -> object:
+        raise AssertionError(name)
+
+    surroundings = Surroundings(MemoryBus(), MemoryCounters(), worker=worker)
+    return ServiceContext("names", folder, no_tls, surroundings)  # type: ignore[arg-type]  # never asked

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from packages.names.tests.names_service import KEY, KEYS, Asked, a, built, running, write_zone
+from packages.names.tests.names_service import (
+    KEY,
+    KEYS,
+    Asked,
+    a,
+    built,
+    context_of,
+    running,
+    write_zone,
+)
 from sennit.core.errors import ConfigError
 from sennit.core.service.loading import load
 from sennit.core.service.options import attribute_help
-from sennit.core.service.tree import ServiceContext, StartError, Surroundings
+from sennit.core.service.tree import StartError
 from sennit.core.testing.leaks import open_descriptors
 from sennit.names import (
     Authority,
@@ -514,16 +523,6 @@ def test_workers_are_for_zones_that_nobody_changes(folder: Path, more: str, refu
             make(1)
     else:
         make(1)
-
-
-def context_of(folder: Path, worker: int) -> ServiceContext:
-    from sennit.core.bus.memory import MemoryBus, MemoryCounters
-
-    def no_tls(name: str) -> object:
-        raise AssertionError(name)
-
-    surroundings = Surroundings(MemoryBus(), MemoryCounters(), worker=worker)
-    return ServiceContext("names", folder, no_tls, surroundings)  # type: ignore[arg-type]  # never asked
 
 
 # ── what the command line and others see ──────────────────────────────────────

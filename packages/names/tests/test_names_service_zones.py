@@ -13,15 +13,25 @@ from typing import TYPE_CHECKING
 import pytest
 
 from packages.names.tests.interop.peers import program
-from packages.names.tests.names_service import KEY, KEYS, Asked, a, built, running, write_zone
+from packages.names.tests.names_service import (
+    KEY,
+    KEYS,
+    Asked,
+    a,
+    built,
+    context_of,
+    running,
+    write_zone,
+)
 from sennit.core.errors import ConfigError
 from sennit.core.service.loading import load
 from sennit.core.service.node import Node
 from sennit.core.service.tree import StartError
 from sennit.names import Update
 from sennit.names.client.transfers import axfr, notify, update
+from sennit.names.config import DNSConfig
 from sennit.names.errors import DNSError, ResponseError, TransferError
-from sennit.names.service import DNSService
+from sennit.names.service import DNSService, build_dns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -265,6 +275,30 @@ async def test_a_primary_tells_those_it_was_told_of(folder: Path, reactor: React
                 await until(lambda: other.service._notifier.counts["answered"])
                 assert other.service._notifier.counts["sent"] == 1, "nobody of quiet.example"
             await until(lambda: next(iter(copy.service.zones)).serial > before)
+
+
+@pytest.mark.parametrize(("worker", "tells"), [(0, True), (1, True), (2, False)])
+async def test_of_several_workers_one_tells(
+    folder: Path, reactor: Reactor, worker: int, tells: bool
+) -> None:
+    class Told:
+        counts = 0
+
+        def start(self) -> None:
+            self.counts += 1
+
+        async def aclose(self) -> None:
+            pass
+
+    file = folder / "sennit.toml"
+    file.write_text(f'[service.names]\ntype = "dns"\n{LISTEN}{ZONES}')
+    (configured,) = load(file).services
+    assert isinstance(configured.config, DNSConfig)
+    service = build_dns(configured.config, context_of(folder, worker))
+    service._notifier = told = Told()  # type: ignore[assignment]  # stands in for it
+    await service.start(reactor)
+    await service.stop()
+    assert told.counts == tells
 
 
 async def test_who_may_not_have_updates_passed_on_is_refused(

@@ -186,14 +186,18 @@ class DNSConfig(ServiceConfig, kw_only=True, frozen=True):
         zones: Zone files, or patterns such as zones/*.zone.
         listen: Where to listen; a server has UDP and TCP at the same place.
         sqlite: Database with zones (docs/names-zones.md has its tables).
-        zone: More about single zones, by name.
-        secondary: Copies of zones of other servers, by name.
-        keys: Keys of TSIG, by name.
+        zone: More about single zones, each in a table such as [service.NAME.zone."example.org"]
+            with transfer, notify, update or sign.
+        secondary: Copies of zones of other servers, each in a table such as
+            [service.NAME.secondary."example.org"] with primaries, and perhaps file.
+        keys: Keys of TSIG, each in a table such as [service.NAME.keys."mover.example"] with
+            secret.
         transfer: Who may have zones whole: networks, key:NAME, or both with a blank between.
         notify: Servers told of changes beside those of NS records: ADDRESS or ADDRESS:PORT,
             perhaps with key:NAME behind it.
         notify_nameservers: Whether those of NS records are told.
-        resolver: Answer for all other names, too.
+        resolver: Answer for all other names, too: a table [service.NAME.resolver] with forward,
+            local, data, block and more.
         recursion: Whether there is a resolver where the table [service.NAME.resolver] is not.
         any: What ANY is answered with (RFC 8482): an HINFO record, the smallest set there is,
             or everything over TCP and the smallest set over UDP.

@@ -135,6 +135,7 @@ class DNSService(ServerService):
             forwarded=self._secondaries.holds,
         )
         self._notifier = self._make_notifier(keys)
+        self._tells = context.worker <= 1  # of several workers one is enough
         self._stub: StubResolver | None = None
         self._holds: dict[Name, Hold] = {}
         self._tasks: set[asyncio.Task[bool]] = set()
@@ -407,7 +408,8 @@ class DNSService(ServerService):
             except (DNSError, OSError) as error:
                 raise StartError(self.name, str(error), key=f"{self._at[origin]}.sign") from error
         await super().begin()
-        self._notifier.start()
+        if self._tells:
+            self._notifier.start()
         for held in self._holds.values():
             if held.upkeep is not None:
                 held.upkeep.start()
@@ -461,6 +463,7 @@ class DNSService(ServerService):
             self._replace_data(signed)
             for zone in reading.zones:
                 _log.info("%s: zone %s, serial %d", self.name, zone.origin, zone.serial)
+            current_reactor().defer_to_thread(reading.let_go)
 
         return put
 

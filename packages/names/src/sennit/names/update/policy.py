@@ -6,14 +6,15 @@ written as in named.conf's ``update-policy``::
     grant dhcp.example. subdomain hosts.example.org. A AAAA DHCID
     deny * name www.example.org.
     grant admin.example. zonesub ANY
-    grant 192.0.2.0/24 self
+    grant 192.0.2.0/24 subdomain lab.example.org. A AAAA
 
 ``grant`` or ``deny``; who (the name of a key, ``*`` for any key, or a network, which may be
 forged over UDP); which names; which types. The names:
 
 * ``name NAME``: that one; ``subdomain NAME``: it and all beneath; ``zonesub``: the whole zone
 * ``wildcard *.NAME``: those beneath NAME
-* ``self``: the one that is called as the key is; ``selfsub``: it and all beneath
+* ``self``: the one that is called as the key is; ``selfsub``: it and all beneath (of keys
+  alone: what is known of an address is no name)
 
 Without types a rule is for all but SOA, NS, and those that signing makes (RRSIG, NSEC, NSEC3);
 ``ANY`` is for all.

@@ -12,8 +12,9 @@ from sennit.names.presentation import tokens_of
 from sennit.names.rdata import Rdata, fields, known_types, rdata_class
 from sennit.names.rdata.address import AAAA, A
 from sennit.names.rdata.bitmap import Types
-from sennit.names.rdata.certificate import CAA, HIP, IPSECKEY
+from sennit.names.rdata.certificate import CAA, HIP
 from sennit.names.rdata.dnssec import DLV, DS
+from sennit.names.rdata.gateway import AMTRELAY, IPSECKEY
 from sennit.names.rdata.location import LOC
 from sennit.names.rdata.old import APL
 from sennit.names.rdata.svcb import HTTPS, SVCB
@@ -32,6 +33,12 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "A": ("192.0.2.1",),
     "AAAA": ("2001:db8::1", "::ffff:192.0.2.1", "::"),
     "AFSDB": ("1 afs.example.",),
+    "AMTRELAY": (
+        "0 0 0 .",
+        "10 0 1 203.0.113.15",
+        "10 0 2 2001:db8::15",
+        "128 1 3 amtrelays.example.",
+    ),
     "APL": ("1:192.168.32.0/21 !1:192.168.38.0/28 2:ff00::/8", "1:0.0.0.0/0"),
     "AVC": ('"app-name:WOLFGANG|app-class:OAM"',),
     "CAA": ('0 issue "ca.example; account=230123"', '128 tbs "Unknown"', '0 iodef ""'),
@@ -65,7 +72,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "KEY": (f"256 3 8 {_KEY}", "49152 3 0"),
     "KX": ("10 kx.example.",),
     "L32": ("10 10.1.2.0",),
-    "L64": ("10 2001:db8:1140:1000",),
+    "L64": ("10 2001:0db8:1140:1000",),
     "LOC": (
         "52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m",
         "42 21 54.500 S 71 6 18.000 W -24.10m 0.05m 20000000m 30m",
@@ -82,7 +89,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         '100 50 "s" "z3950+I2L+I2C" "" _z3950._tcp.example.',
         r'100 10 "u" "E2U+sip" "!^.*$!sip:info@example.com!i" .',
     ),
-    "NID": ("10 14:4fff:ff20:ee64",),
+    "NID": ("10 0014:4fff:ff20:ee64",),
     "NINFO": ('"state"',),
     "NS": ("ns.example.",),
     "NSAP": ("0x47000580005a0000000001e133ffffff00016100",),
@@ -230,6 +237,9 @@ _SIZES = st.just(0) | st.tuples(st.integers(1, 9), st.integers(0, 9)).map(
 )
 
 _MADE: Final[dict[str, st.SearchStrategy[Rdata]]] = {
+    "AMTRELAY": st.tuples(
+        st.integers(0, 255), st.none() | _IPV4 | _IPV6 | NAMES, st.booleans()
+    ).map(lambda each: AMTRELAY(each[0], each[1], discovery_optional=each[2])),
     "A": _IPV4.map(lambda text: A(text)),
     "AAAA": _IPV6.map(lambda text: AAAA(text)),
     "APL": st.lists(_PREFIXES, max_size=4).map(lambda prefixes: APL(tuple(prefixes))),
@@ -254,8 +264,7 @@ _MADE: Final[dict[str, st.SearchStrategy[Rdata]]] = {
         lambda each: _class("SSHFP")(each[0], 1, each[1])
     ),
     "WKS": st.tuples(_IPV4, st.integers(0, 255), st.binary(max_size=9)).map(
-        # Text does not say how many zeros stand at the end.
-        lambda each: _class("WKS")(each[0], each[1], each[2].rstrip(b"\0"))
+        lambda each: _class("WKS")(*each)
     ),
     "ZONEMD": st.tuples(st.integers(0, 2**32 - 1), st.binary(min_size=48, max_size=48)).map(
         lambda each: _class("ZONEMD")(each[0], 1, 1, each[1])

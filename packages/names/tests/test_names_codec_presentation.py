@@ -85,6 +85,15 @@ def test_octets_in_quotes_come_back(octets: bytes) -> None:
     assert tokens.at_end
 
 
+@pytest.mark.parametrize("text", ["caf\udce9", "\ud800", "\udce9\\034"])
+def test_octets_that_are_no_utf_8_are_no_text(text: str) -> None:
+    """What was read so that they are kept (arguments, files) is refused as other text is."""
+    with pytest.raises(PresentationError, match="UTF-8"):
+        unescape(text)
+    with pytest.raises(PresentationError):
+        Name(text)
+
+
 def test_escapes_in_strings() -> None:
     assert unescape(r"a\"\065\\") == b'a"A\\'
     assert unescape("é") == "é".encode()

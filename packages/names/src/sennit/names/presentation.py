@@ -24,6 +24,7 @@ __all__ = [
     "Token",
     "Tokens",
     "address_text",
+    "generic_text",
     "packed_address",
     "printable",
     "quoted",
@@ -145,8 +146,13 @@ def unescape(text: str) -> bytes:
     r"""The octets of a character-string: ``\"`` and ``\034`` are one octet each; UTF-8 else.
 
     Raises:
-        PresentationError: An escape is none.
+        PresentationError: An escape is none, or the text has what cannot be encoded.
     """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise PresentationError("octets that are no UTF-8; write them as \\DDD") from None
     if "\\" not in text:
         return text.encode()
     out = bytearray()
@@ -169,6 +175,11 @@ def unescape(text: str) -> bytes:
         else:
             raise PresentationError(f"{text[:60]!r}: a backslash at its end")
     return bytes(out)
+
+
+def generic_text(octets: bytes) -> str:
+    r"""Record data as ``\# LENGTH HEX`` (RFC 3597 §5), which `Tokens.generic` reads."""
+    return f"\\# {len(octets)} {octets.hex().upper()}".rstrip()
 
 
 def quoted(octets: bytes) -> str:

@@ -376,7 +376,9 @@ class GenericRdata(Rdata):
     def to_text(self, origin: Name | None = None) -> str:
         r"""``\# 3 010203`` (RFC 3597 §5)."""
         del origin  # there are no names that we know of
-        return f"\\# {len(self.data)} {self.data.hex().upper()}".rstrip()
+        from sennit.names.presentation import generic_text
+
+        return generic_text(self.data)
 
     def __repr__(self) -> str:
         return f"GenericRdata({type_text(self.rdtype)}, {self.data!r})"

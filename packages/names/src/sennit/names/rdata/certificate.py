@@ -1,6 +1,6 @@
 """Keys and certificates of services and people: TLSA, SMIMEA, SSHFP, CERT, OPENPGPKEY, CAA, DHCID.
 
-Also IPSECKEY and HIP, whose keys come with the places that they belong to.
+Also HIP, whose keys come with the places that they belong to.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
 from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
 from sennit.names.name import Name, read_name
-from sennit.names.presentation import address_text, packed_address
 from sennit.names.rdata.base import Rdata, cut_off
 from sennit.names.rdata.codecs import decoded, encoded
 from sennit.names.rdata.fields import (
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from sennit.names.presentation import Tokens
     from sennit.names.wire import Writer
 
-__all__ = ["CAA", "CERT", "DHCID", "HIP", "IPSECKEY", "OPENPGPKEY", "SMIMEA", "SSHFP", "TLSA"]
+__all__ = ["CAA", "CERT", "DHCID", "HIP", "OPENPGPKEY", "SMIMEA", "SSHFP", "TLSA"]
 
 _CERTIFICATES: Final = {
     "PKIX": 1,
@@ -155,112 +154,6 @@ class CAA(Rdata, rdtype=257):
         """The tag is a word."""
         if not (self.tag.isascii() and self.tag.isalnum()):
             raise DNSUsageError("a tag has letters and digits alone, and at least one")
-
-
-class IPSECKEY(Rdata, rdtype=45):
-    """A key for IPsec, and the gateway that has it (RFC 4025 §2).
-
-    Attributes:
-        precedence: The lowest is tried first.
-        algorithm: 0 no key, 1 DSA, 2 RSA, 3 ECDSA.
-        gateway: A `Name`, an address as text, or ``None``.
-        public_key: Its octets.
-    """
-
-    __slots__ = ("algorithm", "gateway", "precedence", "public_key")
-
-    precedence: int
-    algorithm: int
-    gateway: Name | str | None
-    public_key: bytes
-
-    def __init__(
-        self,
-        precedence: int,
-        algorithm: int,
-        gateway: Name | str | None = None,
-        public_key: bytes = b"",
-    ) -> None:
-        if not 0 <= precedence <= 255 or not 0 <= algorithm <= 255:
-            raise DNSUsageError("precedence and algorithm are numbers from 0 to 255")
-        self.precedence = precedence
-        self.algorithm = algorithm
-        self.gateway = (
-            address_text(packed_address(gateway)) if isinstance(gateway, str) else gateway
-        )
-        self.public_key = bytes(public_key)
-        self._wire = None
-        self._settle()
-
-    @property
-    def gateway_type(self) -> int:
-        """0 none, 1 an IPv4 address, 2 an IPv6 address, 3 a name."""
-        if self.gateway is None:
-            return 0
-        return 3 if isinstance(self.gateway, Name) else 2 if ":" in self.gateway else 1
-
-    @classmethod
-    def read(cls, wire: bytes, position: int, end: int, names: dict[int, Name]) -> Self:
-        """The octets, whose second says what the gateway is."""
-        if position + 3 > end:
-            raise cut_off()
-        precedence, kind, algorithm = wire[position : position + 3]
-        position += 3
-        gateway: Name | str | None = None
-        if kind == 3:
-            gateway, position = read_name(wire, position, names)
-        elif kind in {1, 2}:
-            size = 4 if kind == 1 else 16
-            if position + size > end:
-                raise cut_off()
-            gateway = address_text(wire[position : position + size])
-            position += size
-        elif kind:
-            raise MessageFormatError(f"a gateway of kind {kind}", rule="RFC 4025 §2.3")
-        if position > end:
-            raise cut_off()
-        return cls(precedence, algorithm, gateway, wire[position:end])
-
-    def write(self, writer: Writer) -> None:
-        """Append the octets."""
-        writer.out += bytes((self.precedence, self.gateway_type, self.algorithm))
-        if isinstance(self.gateway, Name):
-            writer.plain_name(self.gateway)
-        elif self.gateway is not None:
-            writer.out += packed_address(self.gateway)
-        writer.out += self.public_key
-
-    @classmethod
-    def parse(cls, tokens: Tokens) -> Self:
-        """Precedence, kind of gateway, algorithm, gateway, key."""
-        precedence, kind, algorithm = (tokens.number(255) for _ in range(3))
-        gateway: Name | str | None = None
-        if kind == 3:
-            gateway = tokens.name()
-        elif kind in {1, 2}:
-            gateway = tokens.text()
-        elif kind or tokens.text() != ".":
-            raise PresentationError("a gateway of kind 0 is '.', and there are 0 to 3")
-        key = decoded("".join(tokens.rest()), "base64")
-        try:
-            found = cls(precedence, algorithm, gateway, key)
-        except DNSUsageError as error:
-            raise PresentationError(str(error)) from None
-        if found.gateway_type != kind:
-            raise PresentationError(f"{gateway!r} is no gateway of kind {kind}")
-        return found
-
-    def to_text(self, origin: Name | None = None) -> str:
-        """Precedence, kind of gateway, algorithm, gateway, key."""
-        gateway = self.gateway
-        said = gateway.relative_to(origin) if isinstance(gateway, Name) else gateway or "."
-        return (
-            f"{self.precedence} {self.gateway_type} {self.algorithm} {said} "
-            f"{encoded(self.public_key, 'base64')}"
-        ).rstrip()
-
-    def __repr__(self) -> str:
-        return f"IPSECKEY({self.to_text()!r})"
 
 
 class _Servers:

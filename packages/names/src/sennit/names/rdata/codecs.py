@@ -25,7 +25,6 @@ __all__ = [
     "CharacterStrings",
     "Counted",
     "Fixed",
-    "Locator",
     "MaybeString",
     "Octets",
     "Rest",
@@ -244,14 +243,16 @@ class Fixed:
         size: Octets.
         group: Digits that stand together.
         between: What stands between groups.
+        least: Digits that a group may be written with, zeros before them left out.
     """
 
     named = False
 
-    def __init__(self, size: int, group: int, between: str) -> None:
+    def __init__(self, size: int, group: int, between: str, least: int) -> None:
         self.size = size
         self.group = group
         self.between = between
+        self.least = least
 
     def read(
         self, wire: bytes, position: int, end: int, names: dict[int, DomainName]
@@ -268,7 +269,7 @@ class Fixed:
         text = tokens.text()
         groups = text.split(self.between)
         if len(groups) * self.group != self.size * 2 or any(
-            not 0 < len(each) <= self.group for each in groups
+            not self.least <= len(each) <= self.group for each in groups
         ):
             raise PresentationError(
                 f"{text!r:.60} are not {self.size * 2 // self.group} groups of {self.group} digits"
@@ -285,13 +286,6 @@ class Fixed:
         if not isinstance(value, bytes) or len(value) != self.size:
             raise DNSUsageError(f"{self.size} octets are needed, not {value!r:.80}")
         return value
-
-
-class Locator(Fixed):
-    """Four groups, each without the zeros before it."""
-
-    def format(self, value: bytes, origin: DomainName | None) -> str:
-        return ":".join([f"{int.from_bytes(value[at : at + 2], 'big'):x}" for at in range(0, 8, 2)])
 
 
 class Octets:

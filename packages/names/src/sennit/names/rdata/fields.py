@@ -18,7 +18,6 @@ from sennit.names.rdata.codecs import (
     CharacterStrings,
     Counted,
     Fixed,
-    Locator,
     MaybeString,
     Octets,
     Rest,
@@ -328,12 +327,12 @@ RestText = Annotated[bytes, Rest()]
 """Octets to the end of the data, one quoted string in text."""
 IPv4 = Annotated[str, _IPv4()]
 """An IPv4 address."""
-Octets6 = Annotated[bytes, Fixed(6, 2, "-")]
+Octets6 = Annotated[bytes, Fixed(6, 2, "-", 2)]
 """Six octets, as EUI-48 addresses are written."""
-Octets8 = Annotated[bytes, Fixed(8, 2, "-")]
+Octets8 = Annotated[bytes, Fixed(8, 2, "-", 2)]
 """Eight octets, as EUI-64 addresses are written."""
-Locator64 = Annotated[bytes, Locator(8, 4, ":")]
-"""Eight octets, in four groups."""
+Locator64 = Annotated[bytes, Fixed(8, 4, ":", 1)]
+"""Eight octets, in four groups, which Knot reads with all of their zeros alone."""
 Timestamp = Annotated[int, _Timestamp(4)]
 """A time in seconds since 1970, of four octets, a date in text."""
 CountedHex = Annotated[bytes, Counted("hex")]

@@ -57,10 +57,10 @@ class LOC(Rdata, rdtype=29):
         """All are what they can be."""
         if self.version:
             raise DNSUsageError(f"version {self.version}, of which nothing is known")
-        if any(
-            each >> 4 > 9 or each & 0xF > 9 for each in (self.size, self.horizontal, self.vertical)
-        ):
-            raise DNSUsageError("a size that is no digit and power of ten")
+        for each in (self.size, self.horizontal, self.vertical):
+            # Nothing times a power of ten would be a second form of 0, which text cannot tell.
+            if each >> 4 > 9 or each & 0xF > 9 or 0 < each < 0x10:
+                raise DNSUsageError("a size that is no digit and power of ten")
         if abs(self.latitude - _MIDDLE) > 90 * _DEGREE:
             raise DNSUsageError("a latitude beyond a pole")
         if abs(self.longitude - _MIDDLE) > 180 * _DEGREE:

@@ -9,7 +9,7 @@ __all__ = ["EUI48", "EUI64", "L32", "L64", "LP", "NID"]
 
 
 class NID(Rdata, rdtype=104):
-    """A node's identifier, eight octets, ``14:4fff:ff20:ee64`` in text (RFC 6742 §2.1)."""
+    """A node's identifier, eight octets, ``0014:4fff:ff20:ee64`` in text (RFC 6742 §2.1)."""
 
     preference: Uint16
     node_id: Locator64

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from sennit.names.errors import DNSUsageError, MessageFormatError, PresentationError
-from sennit.names.presentation import address_text, packed_address
+from sennit.names.presentation import address_text, generic_text, packed_address
 from sennit.names.rdata.base import Rdata, cut_off
 from sennit.names.rdata.codecs import decoded
 from sennit.names.rdata.fields import (
@@ -210,6 +210,12 @@ class WKS(Rdata, rdtype=11):
     address: IPv4
     protocol: Protocol
     bitmap: Ports
+
+    def to_text(self, origin: Name | None = None) -> str:
+        """Address, protocol, ports; in octets where those are followed by more without any."""
+        if self.bitmap.endswith(b"\0"):
+            return generic_text(self.wire)
+        return super().to_text(origin)
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -308,8 +308,8 @@ class _Params:
                 raise cut_off()
             key = int.from_bytes(wire[position : position + 2], "big")
             behind = position + 4 + int.from_bytes(wire[position + 2 : position + 4], "big")
-            if key <= last or behind > end:
-                raise _bad("parameters that do not ascend, or are cut off")
+            if key <= last or behind > end or key == _INVALID:
+                raise _bad("parameters that do not ascend, are cut off, or have no key")
             octets = found[key] = wire[position + 4 : behind]
             if key in _FORMS:
                 _FORMS[key][1](octets)

@@ -64,6 +64,9 @@ class EDNS:
         options: Its options, in order.
         version: 0 is all that there is.
         flags: The other fifteen flags, none of which has a meaning.
+
+    Raises:
+        DNSUsageError: A number has no room in the record.
     """
 
     __slots__ = ("dnssec_ok", "flags", "options", "payload", "version")
@@ -77,6 +80,8 @@ class EDNS:
         version: int = 0,
         flags: int = 0,
     ) -> None:
+        if not (0 <= payload <= 0xFFFF and 0 <= version <= 0xFF and 0 <= flags <= 0x7FFF):
+            raise DNSUsageError(f"no OPT has payload {payload}, version {version}, flags {flags}")
         self.payload = payload
         self.dnssec_ok = dnssec_ok
         self.options = tuple(options)

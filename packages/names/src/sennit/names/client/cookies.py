@@ -13,15 +13,14 @@ import secrets
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from sennit.names.codes import OptionCode
 from sennit.names.edns import EDNS, Option
 
 if TYPE_CHECKING:
     from sennit.names.message import Message
 
-__all__ = ["COOKIE", "CookieJar", "with_option"]
+__all__ = ["CookieJar", "with_option"]
 
-COOKIE: Final = 10
-"""The option's code."""
 MAX_SERVERS: Final = 1000
 """Servers whose cookies are kept; the ones asked longest ago go first."""
 
@@ -53,12 +52,12 @@ class CookieJar:
                 self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(server)
-        return Option(COOKIE, kept[0] + kept[1])
+        return Option(OptionCode.COOKIE, kept[0] + kept[1])
 
     def received(self, server: object, answer: Message) -> bool:
         """Keep what a server said; whether the answer may be believed (RFC 7873 §5.3)."""
         kept = self._kept.get(server)
-        option = None if answer.edns is None else answer.edns.option(COOKIE)
+        option = None if answer.edns is None else answer.edns.option(OptionCode.COOKIE)
         if kept is None or option is None:
             # A server that had one to give before does not forget it within an answer, but one
             # that was replaced does, and FORMERR has no OPT: it is for the caller to retry.

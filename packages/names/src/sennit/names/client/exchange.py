@@ -25,7 +25,7 @@ from sennit.names.client.cookies import CookieJar, with_option
 from sennit.names.client.servers import Server, server_from_text
 from sennit.names.client.stream import StreamClient
 from sennit.names.client.udp import exchange_udp
-from sennit.names.codes import Rcode
+from sennit.names.codes import OptionCode, Rcode
 from sennit.names.edns import Option
 from sennit.names.errors import LookupTimeoutError, SpoofedError
 from sennit.names.message import TC, Message
@@ -36,12 +36,10 @@ if TYPE_CHECKING:
     from sennit.names.client.https import HTTPSClient
     from sennit.names.tsig import Key
 
-__all__ = ["BLOCK", "PADDING", "WITHOUT_EDNS", "Upstream", "padded"]
+__all__ = ["BLOCK", "WITHOUT_EDNS", "Upstream", "padded"]
 
 BLOCK: Final = 128
 """Questions are padded to multiples of so many octets (RFC 8467 §4.1)."""
-PADDING: Final = 12
-"""The option's code (RFC 7830)."""
 WITHOUT_EDNS: Final = 300.0
 """Seconds for which a server that does not speak EDNS is not asked with it again."""
 _NO_EDNS: Final = frozenset({Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS})
@@ -50,9 +48,9 @@ _NO_EDNS: Final = frozenset({Rcode.FORMERR, Rcode.NOTIMP, Rcode.BADVERS})
 def padded(message: Message, block: int = BLOCK) -> Message:
     """The same, with so much padding that its octets are a multiple of `block`."""
     longer = copy(message)
-    longer.edns = with_option(message.edns, Option(PADDING))
+    longer.edns = with_option(message.edns, Option(OptionCode.PADDING))
     size = len(longer.to_wire())
-    longer.edns = with_option(message.edns, Option(PADDING, bytes(-size % block)))
+    longer.edns = with_option(message.edns, Option(OptionCode.PADDING, bytes(-size % block)))
     return longer
 
 

@@ -30,6 +30,7 @@ from sennit.core.errors import ConnectError, ConnectionLost, TLSError
 from sennit.core.interfaces import ITLSTransport, adapt
 from sennit.core.reactor.base import current_reactor
 from sennit.names.client_engine import Answered, Event, Part, Query, StreamEngine
+from sennit.names.codes import OptionCode
 from sennit.names.errors import (
     DNSError,
     DNSUsageError,
@@ -58,8 +59,6 @@ MAX_IDLE: Final = 120.0
 """Seconds at most, whatever the server says (RFC 7828 §3.2.2)."""
 _AGAIN: Final = 3
 """Times that a question is asked again whose connection ended: servers close those used long."""
-_KEEPALIVE: Final = 11
-"""The option edns-tcp-keepalive (RFC 7828 §3.1)."""
 
 
 class TLSProfile:
@@ -379,7 +378,7 @@ class StreamClient:
 
     def _note(self, message: Message) -> None:
         """The server may say how long it keeps the connection (RFC 7828 §3.2.1)."""
-        option = None if message.edns is None else message.edns.option(_KEEPALIVE)
+        option = None if message.edns is None else message.edns.option(OptionCode.KEEPALIVE)
         if option is not None and len(option.data) == 2:
             self._kept = min(int.from_bytes(option.data, "big") / 10, MAX_IDLE)
 

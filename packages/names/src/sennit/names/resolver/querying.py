@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sennit.core.errors import SennitError
-from sennit.names.client.cookies import COOKIE, CookieJar
-from sennit.names.codes import Rcode, RRType
+from sennit.names.client.cookies import CookieJar
+from sennit.names.codes import OptionCode, Rcode, RRType
 from sennit.names.edns import EDNS
 from sennit.names.errors import LookupTimeoutError, MessageFormatError, SpoofedError
 from sennit.names.message import CD, RD, TC, Message
@@ -245,4 +245,4 @@ class Upstream:
 
 
 def _has_cookie(answer: Message) -> bool:
-    return answer.edns is not None and answer.edns.option(COOKIE) is not None
+    return answer.edns is not None and answer.edns.option(OptionCode.COOKIE) is not None

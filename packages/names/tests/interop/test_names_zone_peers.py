@@ -271,27 +271,34 @@ def test_signed_zones_are_answered_as_others_answer_them(
 async def test_unbound_takes_our_proofs(
     peers: Peers, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """Nothing that our server says of signed zones is bogus to a validating resolver."""
-    luck = random.Random(11)
+    """Nothing that our server says of signed zones is bogus to a validating resolver.
+
+    With three things it is at odds itself, and calls what BIND and NSD say bogus just as well:
+    names with "*" in them that are asked for, also where such a wildcard is there only because
+    something is beneath it; and CNAME beneath a DNAME, which all answer with the DNAME and the
+    CNAME made of it (RFC 6672 §3.1). Minimised, it takes NXDOMAIN behind an alias for that of the
+    alias (RFC 6604 §3).
+    """
     zones: list[Zone] = []
     clauses: list[str] = []
     anchors: list[str] = []
     names: list[str] = []
     seen: list[int] = []
-    for number in range(3):
-        origin = f"v{number}.test."
-        folder = tmp_path / f"zone{number}"
-        folder.mkdir()
-        lines = random_zone(origin, luck).splitlines(keepends=True)
-        plain = "".join(each for each in lines if ".*" not in each)
-        zone = read_zone(sign(folder, origin, plain, *words).splitlines(), origin)
-        zones.append(zone)
-        keys = zone.rrset(zone.origin, RRType.DNSKEY)
-        assert keys is not None
-        anchors += [f' trust-anchor: "{origin} DNSKEY {each}"' for each in keys.rdatas]
-        # It does not know what to make of names with "*" in them that are asked for, nor of
-        # wildcards that are there only because something is beneath them.
-        names += [each for each in random_names(origin, luck, 30) if "*" not in each]
+    for seed in (3, 11, 22, 29):
+        luck = random.Random(seed)
+        for number in range(3):
+            origin = f"v{number}.s{seed}.test."
+            folder = tmp_path / origin
+            folder.mkdir()
+            lines = random_zone(origin, luck).splitlines(keepends=True)
+            plain = "".join(each for each in lines if ".*" not in each)
+            zone = read_zone(sign(folder, origin, plain, *words).splitlines(), origin)
+            zones.append(zone)
+            keys = zone.rrset(zone.origin, RRType.DNSKEY)
+            assert keys is not None
+            anchors += [f' trust-anchor: "{origin} DNSKEY {each}"' for each in keys.rdatas]
+            names += [each for each in random_names(origin, luck, 30) if "*" not in each]
+    luck = random.Random(1)
     authority = Authority(zones)
     async with serve_dns(DNSServer(authority), "127.0.0.1", 0) as running:
         clauses += [
@@ -305,6 +312,7 @@ async def test_unbound_takes_our_proofs(
                     *anchors,
                     ' local-zone: "test." transparent',
                     ' module-config: "validator iterator"',
+                    " qname-minimisation: no",
                 ]
             ),
             extra="".join(clauses),
@@ -315,8 +323,13 @@ async def test_unbound_takes_our_proofs(
                     query = Message.query(
                         Name(name), rdtype, id=len(seen), edns=EDNS(1232, dnssec_ok=True)
                     )
-                    if any(each.rdtype == RRType.NS for each in ours(authority, query).authority):
+                    found = ours(authority, query)
+                    if any(each.rdtype == RRType.NS for each in found.authority):
                         continue  # to servers that are not there
+                    if rdtype == RRType.CNAME and any(
+                        each.rdtype == RRType.DNAME for each in found.answers
+                    ):
+                        continue
                     answer = await asyncio.to_thread(ask, query)
                     # Aliases into nowhere are no fault of ours; bogus is (with CD it would
                     # answer).
@@ -325,7 +338,7 @@ async def test_unbound_takes_our_proofs(
                         again = await asyncio.to_thread(ask, query)
                         assert again.rcode == 2, f"{name} {type_text(rdtype)} is bogus"
                     seen.append(answer.flags & AD)
-    assert sum(1 for each in seen if each) > 5
+    assert sum(1 for each in seen if each) > 50
 
 
 RICH = """\
@@ -378,6 +391,7 @@ async def test_the_tools_print_our_answers() -> None:
 
 def checkers(path: Path) -> list[tuple[str, ...]]:
     return [
+        ("kzonecheck", "-o", "rich.example", str(path)),
         ("named-checkzone", "-k", "ignore", "-i", "none", "rich.example", str(path)),
         ("nsd-checkzone", "rich.example", str(path)),
         ("ldns-read-zone", "-c", str(path)),

@@ -156,14 +156,26 @@ def test_a_connection_that_idles_is_ended_and_one_at_work_is_not() -> None:
     event = next_query(engine)
     assert engine.next_event() is NEED_DATA
     assert engine.next_timeout() is None
-    engine.handle_timeout(60.0)
+    engine.handle_timeout(50.0)
     engine.send_answer(event.exchange, b"late")
 
-    # Nobody told when that was: from the next look on it may idle for its time.
+    # Nobody told when that was: it wants to be told at once, and may idle from then on.
+    assert engine.next_timeout() == 50.0
     engine.handle_timeout(60.0)
     assert engine.next_event() is NEED_DATA
     assert engine.next_timeout() == 65.0
     engine.handle_timeout(65.0)
+    assert engine.next_event() is CLOSED
+
+
+def test_a_connection_idles_from_its_last_query_on_where_that_was_answered_at_once() -> None:
+    engine = StreamServerEngine(ServerLimits(idle=5))
+    engine.handle_timeout(4.0)
+    engine.receive_data(framed(query()))
+    engine.send_answer(next_query(engine).exchange, b"at once")
+    assert engine.next_event() is NEED_DATA
+    assert engine.next_timeout() == 9.0
+    engine.handle_timeout(9.0)
     assert engine.next_event() is CLOSED
 
 

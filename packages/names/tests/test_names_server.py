@@ -265,15 +265,20 @@ async def test_more_queries_at_a_time_than_allowed_are_servfail(clock: Clock) ->
     assert not protocol.engine._open
 
 
-async def test_several_messages_over_udp_are_the_first_of_them(clock: Clock) -> None:
-    """RFC 1995 §2: an IXFR over UDP is one message."""
+async def test_several_messages_are_for_connections_as_who_asks_over_udp_is_told(
+    clock: Clock,
+) -> None:
+    """RFC 1995 §2: an IXFR over UDP is one message. The first of several would seem to be all."""
     protocol, sock = bound(DNSServer(Zone()), clock)
 
     protocol.datagram_received(query("several.example"), STRANGER)
     while not sock.sent:
         await asyncio.sleep(0)
 
-    assert len(sock.sent) == 1
+    ((wire, _),) = sock.sent
+    answer = Message.from_wire(wire)
+    assert answer.flags & TC
+    assert not answer.answers
     assert not protocol.open_exchanges
 
 
@@ -454,8 +459,22 @@ def test_an_idle_connection_ends_after_ten_seconds(clock: Clock) -> None:
     clock.advance(9.5)
     assert not transport.closed
 
-    # An answer that left at a time nobody noted may double it, no more.
-    clock.advance(11)
+    clock.advance(0.5)
+    assert transport.closed
+
+
+async def test_a_late_answer_gives_a_connection_its_idle_time_once(clock: Clock) -> None:
+    zone = Zone()
+    _, transport = connected(DNSServer(zone), clock)
+    transport.receive(framed(query("late.example")))
+    await asyncio.sleep(0)
+    clock.advance(25)
+    zone.gates["late"].set()
+    while not transport.written:
+        await asyncio.sleep(0)
+    clock.advance(9.5)
+    assert not transport.closed
+    clock.advance(0.6)
     assert transport.closed
 
 

@@ -64,6 +64,7 @@ class StreamServerEngine:
         "_partial_since",
         "_quiet",
         "_slow",
+        "_waited",
     )
 
     def __init__(self, limits: ServerLimits | None = None) -> None:
@@ -79,7 +80,8 @@ class StreamServerEngine:
         self._now = 0.0
         self._begun = False  # told the time for the first time
         self._idle_since = 0.0
-        self._answered = False  # since the idle time was looked at last
+        self._waited = False  # queries are open from an earlier time than this
+        self._answered = False  # one of those, at a time that nobody has told yet
         self._partial_since: float | None = None
         self._quiet = True  # there is no whole message that was not given out
 
@@ -117,6 +119,7 @@ class StreamServerEngine:
             if self._eof:
                 return PAUSED if self._open else self._end()
             self._quiet = True
+            self._waited = bool(self._open)
             if self._partial_since is None and self._frames.waiting:
                 self._partial_since = self._now
             return NEED_DATA
@@ -165,12 +168,12 @@ class StreamServerEngine:
         if size > 0xFFFF:
             raise DNSUsageError(f"a message has at most 65535 octets, not {size}")
         self._out.append(size.to_bytes(2, "big") + wire)
-        self._answered = True
+        self._answered = self._waited
 
     def drop(self, exchange: int) -> None:
         """End a query without another answer; harmless where it has ended."""
         if self._open.pop(exchange, None) is not None:
-            self._answered = True
+            self._answered = self._waited
 
     def internal_error(self, exchange: int) -> None:
         """Answer SERVFAIL, unless the query was answered already."""
@@ -198,6 +201,8 @@ class StreamServerEngine:
             return self._partial_since + self._limits.message
         if self._open or not self._quiet:
             return None
+        if self._answered:
+            return self._now  # which is over: it is to be told now, and idles from then on
         return self._idle_since + self._limits.idle
 
     def handle_timeout(self, now: float) -> None:
@@ -215,7 +220,6 @@ class StreamServerEngine:
             self._slow = PeerFault(DNSProtocolError(problem, rule="limit:message-time"), SOLE)
             self.close()
         elif self._answered:
-            # It was not idle: the answer came meanwhile, at a time that nobody told.
             self._answered = False
             self._idle_since = now
         else:

@@ -270,13 +270,16 @@ class Asked:
         return self._failed(TypeError(f"a responder gives messages, not {found!r}"))
 
     async def only(self, found: Found) -> Octets:
-        """The one message of an answer; the first where there are several."""
+        """The one message of an answer; where there are several, that they are to be had by TCP."""
         if isawaitable(found):
             return await self.later(found)
+        only: bytes | None = None
         async with aclosing(self.several(found)) as messages:
             async for each in messages:
-                return each
-        return None
+                if only is not None:
+                    return self.finish(truncated_reply(self.request.wire))
+                only = each
+        return only
 
     async def later(self, found: Awaitable[Answer]) -> Octets:
         """Wait for an answer that is one message."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from sennit.names.errors import ZoneError
 from sennit.names.zone.check import check_file, check_zone
 from sennit.names.zone.files import ZoneFiles, origin_of
 from sennit.names.zone.generate import expand, numbers
+from sennit.names.zone.node import Node
 from sennit.names.zone.writer import write_zone, zone_lines
 from sennit.names.zone.zonefile import read_zone
 from sennit.names.zone.zoneset import ZoneSet
@@ -418,3 +421,64 @@ def test_two_files_of_one_zone_and_names_of_none_are_errors(tmp_path: Path) -> N
     assert "named after no zone" in ZoneFiles(["a*"], folder=tmp_path).read().errors[0]
     missing = ZoneFiles(["nope.zone"], folder=tmp_path).read()
     assert missing.errors == [f"{tmp_path}/nope.zone: No such file or directory"]
+
+
+class Watched(Node):
+    """A node of which is seen whether it is still there."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_zones_that_were_replaced_are_taken_apart_but_for_what_others_have(tmp_path: Path) -> None:
+    """A million names are not freed in no time: a thread does so, and lets others run."""
+    path = tmp_path / "example.org.zone"
+    files, zones = ZoneFiles(["*.zone"], folder=tmp_path), ZoneSet()
+    others: list[Zone] = []
+    key = Name("h7.example.org").key
+    there: ref[Watched] | None = None
+    for number in range(4):
+        write(path, HEAD + f"$GENERATE 1-2500 h$ A 192.0.2.{number}\n")
+        reading = files.read()
+        (made,) = reading.zones
+        watched = made.nodes[key] = Watched(key, made.nodes[key].sets)
+        there = ref(watched)
+        del watched
+        reading.put_into(zones)
+        del made, reading.zones[:]
+        if number == 1:
+            others.append(zones.by_origin(Name("example.org")) or others[0])
+        elif number == 2:
+            others.append((zones.by_origin(Name("example.org")) or others[0]).snapshot())
+        assert len(reading.replaced) == bool(number)
+        reading.let_go()
+        assert not reading.replaced
+    assert [len(each) for each in others] == [2503, 2503]
+    path.unlink()
+    reading = files.read()
+    reading.put_into(zones)
+    assert there is not None
+    assert there() is not None, "it is not freed where it is swapped"
+    reading.let_go()
+    assert there() is None
+
+
+def test_the_collector_of_cycles_rests_while_a_zone_is_read(tmp_path: Path) -> None:
+    """It would look through all that was read, again and again, and hold up all others."""
+    path = tmp_path / "example.org.zone"
+    path.write_text(HEAD + "$GENERATE 1-20000 h$ A 192.0.2.1\n")
+    runs: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        runs.append(f"{phase} {info['generation']}")
+
+    gc.callbacks.append(note)
+    try:
+        reading = ZoneFiles([str(path)]).read()
+        assert len(runs) <= 2, "one before it begins"
+    finally:
+        gc.callbacks.remove(note)
+    assert len(reading.zones[0]) == 20_003
+    assert gc.isenabled()
+    path.write_text("broken")
+    assert ZoneFiles([str(path)]).read().errors
+    assert gc.isenabled()

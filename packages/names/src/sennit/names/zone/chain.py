@@ -122,6 +122,10 @@ class Chain:
         label = hashes[bisect_right(hashes, hashed) - 1]
         return bytes((len(label),)) + label + self._origin
 
+    def parts(self) -> list[list[bytes]]:
+        """What it is made of; see `Zone.parts`."""
+        return [self._names, self._keys, self._hashes]
+
     def has_hash(self, hashed: bytes) -> bool:
         """Whether an NSEC3 owner has this hash."""
         place = bisect_left(self._hashes, hashed)

@@ -11,7 +11,7 @@ RFC 4592 §2.2.2 (empty non-terminals).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import implementer
 
@@ -200,6 +200,14 @@ class Zone:
     def sorted_nodes(self) -> list[Node]:
         """All nodes in canonical order."""
         return [self.nodes[key] for key in sorted(self.nodes, key=sort_key)]
+
+    def parts(self) -> list[list[bytes] | dict[bytes, Any]]:
+        """The large things that it is made of, for whoever lets it go bit by bit."""
+        found: list[list[bytes] | dict[bytes, Any]] = []
+        if self._chain is not None:
+            found += self._chain.parts()
+        found += [each for each in (self.nodes, self._children) if isinstance(each, dict)]
+        return found
 
     def __len__(self) -> int:
         """How many names it has, empty non-terminals counted."""

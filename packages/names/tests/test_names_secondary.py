@@ -423,6 +423,98 @@ def test_differences_that_do_not_fit_are_made_good_by_the_whole_zone(
     clock.run(main)
 
 
+def test_differences_of_which_one_does_not_fit_leave_the_version_that_was_served(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """All of them or none, also where the whole zone cannot be had either (HARDENING dns-14)."""
+    primary = Server(zone(1, refresh=100, retry=10_000))
+    steps = [
+        [soa(3), soa(1), soa(2), record("www 300 A 192.0.2.80"), record("more 60 A 192.0.2.9")],
+        [soa(2), record("nothing 60 A 192.0.2.1"), soa(3), soa(3)],
+    ]
+
+    async def main(_: Clock) -> None:
+        async with copy_of(memory_network, primary) as (copy, zones):
+            await settled(copy)
+            heard: list[Zone] = []
+            held = zones.by_origin(ORIGIN)
+            assert held is not None
+            held.on_change.append(lambda changed, _: heard.append(changed))
+            primary.server.serving.responder = Dispatcher(
+                authority=primary.authority, transfers=Hostile(steps, [[soa(3), soa(3)]])
+            )
+            grow(primary.zone)
+            grow(primary.zone)
+            await asyncio.sleep(150)
+            assert copy.serial == 1
+            assert zones.by_origin(ORIGIN) == zone(1, refresh=100, retry=10_000)
+            assert len(copy.history) == 0
+            assert "NS" in copy.error
+            # Who listens to the copy still does.
+            primary.speak()
+            before = len(heard)
+            copy.refresh()
+            await settled(copy)
+            assert copy.serial == 3
+            assert len(heard) == before + 2
+
+    clock.run(main)
+
+
+def test_a_primary_that_lags_behind_what_it_says_confirms_nothing(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """Several servers behind one address: one tells of a version, another does not have it."""
+    primary = Server(zone(1, refresh=100, retry=10, expire=1000))
+
+    async def main(_: Clock) -> None:
+        async with copy_of(memory_network, primary) as (copy, _zones):
+            await settled(copy)
+            primary.server.serving.responder = Dispatcher(
+                authority=primary.authority, transfers=Hostile(*[[[soa(1)]]] * 9)
+            )
+            grow(primary.zone)
+            await asyncio.sleep(105)
+            assert copy.serial == 1
+            assert "speaks of serial 2, and gives 1" in copy.error
+            assert copy.status().next_check <= 10
+            primary.speak()
+            await asyncio.sleep(10)
+            assert copy.serial == 2
+
+    clock.run(main)
+
+
+def test_a_serial_half_the_circle_away_confirms_nothing(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """RFC 1982 §3.2: it is neither newer nor older; that of a primary set back, perhaps."""
+    primary = Server(zone(1, refresh=100, expire=1000))
+
+    async def main(_: Clock) -> None:
+        async with copy_of(memory_network, primary) as (copy, _zones):
+            await settled(copy)
+            primary.zones.replace(zone(1 + 2**31))
+            await asyncio.sleep(1010)
+            assert copy.status().state == "expired"
+            assert "older than ours" in copy.error
+
+    clock.run(main)
+
+
+def test_copies_of_one_server_share_the_places_for_transfers(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    del clock, memory_network
+    zones = ZoneSet()
+    some = [SecondaryZone(Name(f"z{each}.example."), [Primary(FIRST)], zones) for each in range(3)]
+
+    Secondaries(some, max_transfers=2)
+
+    assert len({id(each.slots) for each in some}) == 1
+    assert some[0].slots._value == 2  # what it was made with
+
+
 # ── the file ──────────────────────────────────────────────────────────────────
 
 
@@ -573,8 +665,32 @@ def test_word_of_a_primary_is_followed_at_once_and_that_of_strangers_is_not(
             assert held.respond(told(2, host=FIRST)).rcode == Rcode.NOERROR
             await settled(copy)
             assert copy.serial == 2
-            # Word that came during the look makes one more.
+            # Word that came during the look makes one more, a moment later.
+            await asyncio.sleep(1.1)
             assert len(primary.authority.asked) - asked == 2
+
+    clock.run(main)
+
+
+def test_word_in_crowds_makes_no_crowd_of_questions(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """Over UDP it may be forged: a look a second is what it brings about at most."""
+    primary = Server(zone(1, refresh=10_000))
+
+    async def main(_: Clock) -> None:
+        async with copy_of(memory_network, primary) as (copy, _zones):
+            held = Secondaries([copy])
+            await settled(copy)
+            before = len(primary.authority.asked)
+            for _each in range(100):
+                held.respond(told(2, host=FIRST))
+                await asyncio.sleep(0.1)
+            assert 8 <= len(primary.authority.asked) - before <= 12
+            grow(primary.zone, "new 60 A 192.0.2.1")
+            held.respond(told(2, host=FIRST))
+            await asyncio.sleep(1.1)
+            assert copy.serial == 2
 
     clock.run(main)
 

@@ -1,4 +1,4 @@
-"""A server that a zone is copied from, and how it stands with a copy."""
+"""A server that a zone is copied from, what it is asked first, and how it stands with a copy."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING
 from sennit.core.endpoint.networks import Networks, host_of
 from sennit.names.client.servers import server_from_text
 from sennit.names.client.stream import StreamClient
-from sennit.names.errors import DNSUsageError
+from sennit.names.codes import Rcode, RRType, rcode_text
+from sennit.names.edns import EDNS
+from sennit.names.errors import DNSUsageError, MessageFormatError, TransferError
+from sennit.names.message import AA, Message
+from sennit.names.options import Expire, found
+from sennit.names.rdata.basic import SOA
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ClientTLS
     from sennit.names.client.servers import Server
+    from sennit.names.message import Record
     from sennit.names.name import Name
     from sennit.names.request import Request
     from sennit.names.tsig import Key
 
-__all__ = ["Primary", "ZoneStatus"]
+__all__ = ["Primary", "ZoneStatus", "ask_soa"]
 
 
 class Primary:
@@ -67,6 +75,43 @@ class Primary:
             # Zones are given to those alone who agree on it (RFC 9103 §7.1).
             profile.tls = profile.context().offering(["dot"])
         return StreamClient((self.server.host, self.server.port), profile, reactor=reactor)
+
+
+async def ask_soa(
+    zone: Name, ask: Callable[[Message], Awaitable[Message]]
+) -> tuple[Record, int | None]:
+    """The SOA record that a primary has, and what it says of EXPIRE (RFC 7314).
+
+    Args:
+        zone: Origin of the zone.
+        ask: Gives a primary's answer to a question.
+
+    Raises:
+        TransferError: It has no such zone.
+        DNSError: There is no answer.
+    """
+    query = Message.query(zone, int(RRType.SOA), flags=0, edns=EDNS(options=[Expire().option()]))
+    answer = await ask(query)
+    if answer.rcode in {Rcode.FORMERR, Rcode.NOTIMP} and answer.edns is None:
+        query.edns = None  # it knows no EDNS
+        answer = await ask(query)
+    if answer.rcode != Rcode.NOERROR:
+        raise TransferError(f"SOA: {rcode_text(answer.rcode)}", rcode=answer.rcode)
+    if not answer.flags & AA:
+        raise TransferError("it has no authority for the zone", rule="RFC 1034 §4.3.5")
+    for each in answer.answers:
+        if each.name == zone and isinstance(each.rdata, SOA):
+            return each, _expire_said(answer)
+    raise TransferError("it has no SOA of the zone", rule="RFC 1034 §4.3.5")
+
+
+def _expire_said(answer: Message) -> int | None:
+    """What an answer says of EXPIRE; ``None`` for nothing, or nothing that makes sense."""
+    try:
+        option = found(answer.edns, Expire)
+    except MessageFormatError:
+        return None
+    return None if option is None else option.seconds
 
 
 class ZoneStatus:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from pathlib import Path
@@ -25,8 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.reactor.base import current_reactor
 from sennit.names.client.udp import exchange_udp
-from sennit.names.codes import Opcode, Rcode, RRType, rcode_text
-from sennit.names.edns import EDNS, Option
+from sennit.names.codes import Opcode, Rcode, RRType
 from sennit.names.errors import DNSError, DNSUsageError, TransferError
 from sennit.names.message import AA, TC, Message, Record
 from sennit.names.rdata.basic import SOA
@@ -34,7 +34,7 @@ from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.copyfile import Copy, load_copy, save_checked, save_copy
 from sennit.names.transfer.incoming import Outcome, TransferIn, TransferLimits
 from sennit.names.transfer.notify import is_news
-from sennit.names.transfer.primary import ZoneStatus
+from sennit.names.transfer.primary import ZoneStatus, ask_soa
 from sennit.names.transfer.serial import newer, serial_of
 from sennit.names.update.history import Entry, History
 from sennit.names.zone.builder import Builder
@@ -57,8 +57,6 @@ __all__ = ["Secondaries", "SecondaryZone"]
 
 _log = logging.getLogger("sennit.names.secondary")
 
-EXPIRE_OPTION: Final = 9
-"""The option that says how long a copy may still be used (RFC 7314 §3)."""
 LEAST: Final = 5.0
 """Seconds between two looks at least, whatever the SOA says."""
 MOST: Final = 28 * 86400.0
@@ -70,6 +68,8 @@ JITTER: Final = 0.1
 QUERY_TIMEOUT: Final = 5.0
 TRANSFER_TIMEOUT: Final = 60.0
 """Seconds without another message after which a transfer is given up."""
+NEWS_PAUSE: Final = 1.0
+"""Seconds between two looks that word of a change brings about: word may be forged, in crowds."""
 WRITE_DELAY: Final = 5.0
 """Seconds between differences that came in and the file."""
 MAX_TRANSFERS: Final = 10
@@ -93,12 +93,12 @@ class SecondaryZone:
         chance: A random number from 0 to 1, for jitter.
         wall_clock: Seconds since 1970, for what is kept in the file.
         reactor: The current one when left out.
-        slots: Limits the transfers of several zones together.
         in_thread: Runs what blocks elsewhere; the reactor's threads when left out.
 
     Attributes:
         origin: As given.
         history: As given.
+        slots: Limits the transfers of several copies together (`Secondaries` has one for all).
         error: What went wrong last; empty when all is well.
     """
 
@@ -118,7 +118,6 @@ class SecondaryZone:
         chance: Callable[[], float] = random.random,
         wall_clock: Callable[[], float] = time.time,
         reactor: Reactor | None = None,
-        slots: asyncio.Semaphore | None = None,
         in_thread: Callable[..., Awaitable[Any]] | None = None,
     ) -> None:
         self.origin = origin
@@ -137,7 +136,7 @@ class SecondaryZone:
         self._chance = chance
         self._wall = wall_clock
         self._given_reactor = reactor
-        self._slots = slots or asyncio.Semaphore(MAX_TRANSFERS)
+        self.slots = asyncio.Semaphore()
         self._in_thread = in_thread or self._defer
         self._zone: Zone | None = None
         self._deadline = 0.0  # when it expires, by the reactor's clock
@@ -145,6 +144,7 @@ class SecondaryZone:
         self._next = 0.0
         self._failures = 0
         self._again = False
+        self._heard = -math.inf  # when word made it look, or is going to
         self._closed = False
         self._first: Primary | None = None  # who sent word
         self._timers: dict[str, IDelayedCall] = {}
@@ -237,7 +237,9 @@ class SecondaryZone:
             self._timers[what] = self._reactor.call_later(delay, call)
 
     def _schedule(self, delay: float) -> None:
-        delay = min(max(delay, self._least), MOST) * (1.0 - JITTER * self._chance())
+        self._look_later(min(max(delay, self._least), MOST) * (1.0 - JITTER * self._chance()))
+
+    def _look_later(self, delay: float) -> None:
         self._next = self._reactor.time() + delay
         self._later("check", delay, self._begin)
 
@@ -257,6 +259,11 @@ class SecondaryZone:
             _log.error(
                 "%s: expired: no primary has confirmed serial %d", self.origin, self._zone.serial
             )
+
+    def _look_for_news(self) -> None:
+        """Look in a moment, once for all word that comes until then."""
+        self._heard = self._reactor.time() + NEWS_PAUSE
+        self._look_later(NEWS_PAUSE)
 
     def _begin(self) -> None:
         """Look now; once more behind a look that is under way."""
@@ -278,11 +285,7 @@ class SecondaryZone:
 
     async def _look(self) -> None:
         try:
-            while True:
-                self._again = False
-                good = await self._try_all()
-                if not self._again:
-                    break
+            good = await self._try_all()
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -291,6 +294,10 @@ class SecondaryZone:
         finally:
             self._task = None
         self._failures = 0 if good else self._failures + 1
+        if self._again:
+            self._again = False
+            self._look_for_news()
+            return
         soa = None if self._zone is None else self._zone.soa.rdata
         if isinstance(soa, SOA):
             self._schedule(soa.refresh if good else soa.retry)
@@ -321,38 +328,20 @@ class SecondaryZone:
         self.error = what
 
     async def _try_one(self, primary: Primary) -> None:
-        soa, expire = await self._ask_soa(primary)
+        soa, expire = await ask_soa(self.origin, lambda query: self._ask(primary, query))
         ours = self.serial
         theirs = serial_of(soa)
-        if ours is not None and newer(ours, theirs):
-            raise TransferError(f"serial {theirs} is older than ours, {ours}", rule="RFC 1982 §3.2")
         if ours is None or newer(theirs, ours):
-            async with self._slots:
+            async with self.slots:
                 await self._transfer(primary)
+            ours = self.serial
+            if ours is None or newer(theirs, ours):
+                # One of several servers behind an address may lag behind the others.
+                raise TransferError(f"it speaks of serial {theirs}, and gives {ours}")
+        elif theirs != ours:
+            # Half the circle away is no newer, either: nobody says that ours is right.
+            raise TransferError(f"serial {theirs} is older than ours, {ours}", rule="RFC 1982 §3.2")
         await self._confirmed(expire)
-
-    async def _ask_soa(self, primary: Primary) -> tuple[Any, int | None]:
-        """The SOA record of a primary, and what it says of EXPIRE (RFC 7314)."""
-        query = Message.query(
-            self.origin,
-            int(RRType.SOA),
-            flags=0,
-            edns=EDNS(options=[Option(EXPIRE_OPTION)]),
-        )
-        answer = await self._ask(primary, query)
-        if answer.rcode in {Rcode.FORMERR, Rcode.NOTIMP} and answer.edns is None:
-            query.edns = None  # it knows no EDNS
-            answer = await self._ask(primary, query)
-        if answer.rcode != Rcode.NOERROR:
-            raise TransferError(f"SOA: {rcode_text(answer.rcode)}", rcode=answer.rcode)
-        if not answer.flags & AA:
-            raise TransferError("it has no authority for the zone", rule="RFC 1034 §4.3.5")
-        for each in answer.answers:
-            if each.name == self.origin and isinstance(each.rdata, SOA):
-                option = None if answer.edns is None else answer.edns.option(EXPIRE_OPTION)
-                said = option.data if option is not None else b""
-                return each, int.from_bytes(said, "big") if len(said) == 4 else None
-        raise TransferError("it has no SOA of the zone", rule="RFC 1034 §4.3.5")
 
     async def _ask(self, primary: Primary, query: Message) -> Message:
         server = primary.server
@@ -426,23 +415,33 @@ class SecondaryZone:
         """Make the changes that a primary has made."""
         zone = self._zone
         assert zone is not None  # from which version would differences be else?
-        for changes in differences:
-            zone.apply(changes, limits=self._zone_limits)
-            entry = Entry.of(changes)
+        before = zone.snapshot() if len(differences) > 1 else None
+        try:
+            for changes in differences:
+                zone.apply(changes, limits=self._zone_limits)
+                await asyncio.sleep(0)
+        except BaseException:
+            # All of them or none: what was served before is served again.
+            if before is not None:
+                self._put(before)
+            raise
+        for entry in map(Entry.of, differences):
             if entry is not None:
                 self.history.append(entry)
-            await asyncio.sleep(0)
         self._later("write", self._write_delay, self._write_soon)
 
     async def _replace(self, zone: Zone) -> None:
         """Put another copy in the place of the one there is."""
         self.history.clear()
+        self._put(zone)
+        self._there.set()
+        await self._write()
+
+    def _put(self, zone: Zone) -> None:
         if self._zone is not None:
             zone.on_change.extend(self._zone.on_change)
         self._zone = zone
         self._zones.replace(zone)
-        self._there.set()
-        await self._write()
 
     async def _confirmed(self, expire: int | None) -> None:
         """A primary says that the copy is right."""
@@ -478,6 +477,7 @@ class SecondaryZone:
         finally:
             self._task = None
         if self._again:
+            self._again = False
             self._begin()
 
     async def _write(self) -> None:
@@ -512,7 +512,14 @@ class SecondaryZone:
         )
         if is_news(hint, self.serial):
             self._first = sender
-            self._begin()
+            now = self._reactor.time()
+            if self._task is not None:
+                self._again = True
+            elif now >= self._heard + NEWS_PAUSE:
+                self._heard = now
+                self._begin()
+            elif now >= self._heard:
+                self._look_for_news()
         return Rcode.NOERROR
 
     async def forward(self, message: Message) -> Message:
@@ -538,9 +545,13 @@ class Secondaries:
 
     Args:
         zones: The copies.
+        max_transfers: Transfers under way at once, of all copies together.
     """
 
-    def __init__(self, zones: Iterable[SecondaryZone] = ()) -> None:
+    def __init__(
+        self, zones: Iterable[SecondaryZone] = (), *, max_transfers: int = MAX_TRANSFERS
+    ) -> None:
+        self._slots = asyncio.Semaphore(max_transfers)
         self._zones: dict[Name, SecondaryZone] = {}
         for each in zones:
             self.add(each)
@@ -553,6 +564,7 @@ class Secondaries:
         """
         if zone.origin in self._zones:
             raise DNSUsageError(f"{zone.origin} is there already")
+        zone.slots = self._slots
         self._zones[zone.origin] = zone
 
     def get(self, origin: Name) -> SecondaryZone | None:

@@ -1,7 +1,9 @@
 """Our resolver on a tree of NSD's and Knot's servers, beside Unbound's and BIND's resolvers.
 
-The tree is on addresses of 127/8 that are drawn for the run, at port 53, since Unbound and BIND ask
-delegations nowhere else. What is asked of all three has to have the same code, records and AD.
+The tree is on addresses of 127/8 that are drawn for the run, at port 53. Where that is not ours to
+take (it takes root, or Linux' ``net.ipv4.ip_unprivileged_port_start``) it is at another port: we
+and BIND have a setting for where delegations are asked, and Unbound is told each zone's servers.
+What is asked of all three has to have the same code, records and AD.
 """
 
 from __future__ import annotations
@@ -17,7 +19,16 @@ from typing import Any, NamedTuple
 import pytest
 import trustme
 
-from packages.names.tests.interop.peers import Daemon, Peers, dig, drill, kdig, program, run_tool
+from packages.names.tests.interop.peers import (
+    Daemon,
+    Peers,
+    dig,
+    drill,
+    free_port,
+    kdig,
+    program,
+    run_tool,
+)
 from sennit.core import Reactor, serve
 from sennit.core import run as run_reactor
 from sennit.core.transport.tls import ClientTLS, ServerTLS
@@ -56,12 +67,14 @@ class Tree(NamedTuple):
         anchor: The root's DS records, as text.
         unbound: Unbound as a resolver on it.
         bind: BIND likewise.
+        port: Where all servers listen.
     """
 
     root: str
     anchor: str
     unbound: Daemon
     bind: Daemon
+    port: int
 
 
 def _sign(folder: Path, origin: str, text: str, *words: str) -> tuple[Path, str]:
@@ -79,23 +92,30 @@ def _sign(folder: Path, origin: str, text: str, *words: str) -> tuple[Path, str]
     return Path(f"{path}.signed"), run_tool("dnssec-dsfromkey", "-2", f"{where}/{ksk}.key")
 
 
-def _addresses() -> list[str]:
-    """Addresses at which port 53 is free; the test is skipped where it is not ours to take."""
+def _addresses() -> tuple[list[str], int]:
+    """Addresses, and a port that is free at all of them: 53, if it is ours to take."""
     base = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
-    found = [f"{base}.{last}" for last in range(1, 8)]
-    for each in found:
-        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+    found = [f"{base}.{last}" for last in range(1, 6)]
+    for port in (53, *(free_port(found[0]) for _ in range(20))):
+        if all(_is_free(each, port) for each in found):
+            return found, port
+    raise AssertionError("no port is free at all addresses")
+
+
+def _is_free(host: str, port: int) -> bool:
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(type=kind) as probe:
             try:
-                probe.bind((each, 53))
-            except OSError as error:
-                pytest.skip(f"port 53 of {each} cannot be had: {error}")
-    return found
+                probe.bind((host, port))
+            except OSError:
+                return False
+    return True
 
 
 @pytest.fixture(scope="module")
 def tree(module_peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     folder = tmp_path_factory.mktemp("tree")
-    root, top, second, knot, nsd, _, _ = _addresses()
+    (root, top, second, knot, nsd), port = _addresses()
     big = " ".join(f'"{chr(97 + i % 26) * 250}"' for i in range(12))
     child = _CHILD.format(big=big)
     signed, ds = _sign(folder, "signed.example.", f"{_SOA}@ NS ns\nns A {second}\n{child}")
@@ -122,31 +142,54 @@ def tree(module_peers: Peers, tmp_path_factory: pytest.TempPathFactory) -> Tree:
         f"$TTL 86400\n. IN SOA ns.root. hostmaster.root. 1 7200 3600 1209600 300\n. NS ns.root.\n"
         f"ns.root. A {root}\nexample. NS ns.example.\nns.example. A {top}\n{ds_top}",
     )
-    module_peers.knotd({".": root_zone}, host=root, port=53)
-    module_peers.nsd({"example.": top_zone}, host=top, port=53)
+    module_peers.knotd({".": root_zone}, host=root, port=port)
+    module_peers.nsd({"example.": top_zone}, host=top, port=port)
     module_peers.nsd(
-        {"signed.example.": signed, "glueless.example.": glueless}, host=second, port=53
+        {"signed.example.": signed, "glueless.example.": glueless}, host=second, port=port
     )
-    module_peers.knotd({"signed3.example.": signed3}, host=knot, port=53)
-    module_peers.nsd({"broken.example.": broken, "plain.example.": plain}, host=nsd, port=53)
+    module_peers.knotd({"signed3.example.": signed3}, host=knot, port=port)
+    module_peers.nsd({"broken.example.": broken, "plain.example.": plain}, host=nsd, port=port)
     hints = folder / "hints"
     hints.write_text(f". 3600000 NS ns.root.\nns.root. 3600000 A {root}\n")
     (folder / "anchor").write_text(ds_root)
     unbound = module_peers.unbound(
-        server=f' root-hints: "{hints}"\n trust-anchor-file: "{folder}/anchor"\n'
+        server=(f' root-hints: "{hints}"\n' if port == 53 else "")
+        + f' trust-anchor-file: "{folder}/anchor"\n'
         ' module-config: "validator iterator"\n qname-minimisation: yes\n',
+        extra=_stubs(
+            {
+                ".": root,
+                "example.": top,
+                "signed.example.": second,
+                "glueless.example.": second,
+                "signed3.example.": knot,
+                "broken.example.": nsd,
+                "plain.example.": nsd,
+            },
+            port,
+        ),
         answers="localhost",
     )
     words = ds_root.split()
     tag, algorithm, kind, *digest = words[words.index("DS") + 1 :]
     bind_resolver = module_peers.named(
         options="recursion yes; allow-recursion { any; }; dnssec-validation yes;\n"
-        "empty-zones-enable no;\n",
+        f"empty-zones-enable no; port {port};\n",
         extra=f'zone "." {{ type hint; file "{hints}"; }};\n'
         f'trust-anchors {{ . static-ds {tag} {algorithm} {kind} "{"".join(digest)}"; }};\n',
         answers="a.plain.example",
     )
-    return Tree(root, ds_root, unbound, bind_resolver)
+    return Tree(root, ds_root, unbound, bind_resolver, port)
+
+
+def _stubs(servers: dict[str, str], port: int) -> str:
+    """The servers of zones, for Unbound, which looks for them at port 53 alone."""
+    if port == 53:
+        return ""
+    return "".join(
+        f'stub-zone:\n name: "{zone}"\n stub-addr: {server}@{port}\n stub-prime: no\n'
+        for zone, server in servers.items()
+    )
 
 
 QUESTIONS = [
@@ -190,6 +233,7 @@ def _ours(tree: Tree, **options: Any) -> RecursiveResolver:
         root_hints={"ns.root.": [tree.root]},
         avoid=(),
         ipv6=False,
+        port=tree.port,
         validator=Validator(TrustAnchors.from_text(tree.anchor), now=time.time),
         **options,
     )

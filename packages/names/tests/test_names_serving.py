@@ -814,6 +814,21 @@ async def test_several_messages_are_finished_one_by_one() -> None:
     assert [each.edns is not None for each in found] == [True, False, False]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_messages_that_come_as_octets_have_an_opt_where_the_query_had_one(
+    asked: bool,
+) -> None:
+    """RFC 6891 §6.1.1; a transfer's are octets."""
+
+    async def three(request: Request) -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield request.message.reply().to_wire()
+
+    found = await all_of(with_edns() if asked else QUERY.to_wire(), Fixed(three))
+
+    assert [each.edns is not None for each in found] == [asked, False, False]
+
+
 @pytest.mark.parametrize("after", [0, 2])
 async def test_a_transfer_that_fails_is_servfail_or_ends(
     after: int, caplog: pytest.LogCaptureFixture

@@ -350,6 +350,11 @@ class Asked:
         if self._verified is not None:
             room -= self._verified.key.record_size
         if isinstance(answer, bytes):
+            if request.message.edns is not None and not more and answer[10:12] == b"\0\0":
+                # A transfer's first message has an OPT as any answer (RFC 6891 §6.1.1).
+                payload, do = self._serving.limits.payload, request.message.edns.dnssec_ok
+                opt = EDNS(payload, dnssec_ok=do, options=self._options)
+                answer = answer[:10] + b"\0\1" + answer[12:] + opt.write(0)
             if len(answer) <= room:
                 return answer
             return truncated_reply(request.wire) or error_reply(request.wire, _SERVFAIL)

@@ -20,6 +20,7 @@ from packages.names.tests.transfer_zones import (
     soa,
     zone,
 )
+from sennit.names.authority import Authority as ZoneAuthority
 from sennit.names.client.udp import exchange_udp
 from sennit.names.codes import Opcode, Rcode, RRType
 from sennit.names.edns import EDNS, Option
@@ -281,6 +282,41 @@ def test_what_a_primary_that_is_a_copy_itself_says_of_expire_is_heard(
             option = primary.authority.asked[0].message.edns
             assert option is not None
             assert option.option(9) is not None
+
+    clock.run(main)
+
+
+def test_a_copy_of_a_copy_expires_with_it(clock: Clock, memory_network: MemoryNetwork) -> None:
+    """RFC 7314 §4: SOA answers tell what is left of the time, along the chain."""
+    primary = Server(zone(1, refresh=100, retry=10, expire=1000))
+
+    async def main(_: Clock) -> None:
+        async with copy_of(memory_network, primary) as (copy, zones):
+            await settled(copy)
+            primary.silence()
+            await asyncio.sleep(200)
+            middle = DNSServer(
+                Dispatcher(
+                    authority=ZoneAuthority(zones),
+                    transfers=TransferOut(zones, AccessList(["any"])),
+                )
+            )
+            host = memory_network.host("10.0.0.7")
+            async with host.run(serve_dns, middle, "10.0.0.7", 53):
+                last = SecondaryZone(
+                    ORIGIN, [Primary("10.0.0.7")], ZoneSet(), in_thread=inline, chance=lambda: 0.0
+                )
+                await last.start()
+                await settled(last)
+                try:
+                    assert last.serial == 1
+                    assert last.status().expires == pytest.approx(copy.status().expires, abs=2)
+                    await asyncio.sleep(750)
+                    assert last.status().expires == pytest.approx(copy.status().expires, abs=2)
+                    await asyncio.sleep(60)
+                    assert copy.status().state == last.status().state == "expired"
+                finally:
+                    await last.aclose()
 
     clock.run(main)
 

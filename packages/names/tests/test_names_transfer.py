@@ -22,9 +22,11 @@ from packages.names.tests.transfer_zones import (
     zone,
 )
 from sennit.names.codes import Rcode, RRType
+from sennit.names.edns import EDNS
 from sennit.names.errors import DNSUsageError, TransferError
 from sennit.names.message import QR, TC, Message, Question, Record
 from sennit.names.name import Name
+from sennit.names.options import Expire, found
 from sennit.names.rdata.basic import TXT
 from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.incoming import Outcome, TransferIn, TransferLimits
@@ -330,6 +332,33 @@ async def test_differences_longer_than_the_zone_are_answered_with_it() -> None:
     received(transfer, await messages_of(out.respond(request(transfer.query()))))
 
     assert transfer.outcome is Outcome.WHOLE
+
+
+@pytest.mark.parametrize("left", [None, 100.5, 1e9])
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_transfers_say_how_long_a_copy_may_be_used(
+    transport: str, left: float | None
+) -> None:
+    """RFC 7314 §2: who asks with an empty option; of a copy what is left of its time."""
+    given, history = zone(1, expire=86400), History()
+    given.on_change.append(history.note)
+    given.apply(change(1, 2, added=["new 60 A 192.0.2.1"]))
+    given.time_left = None if left is None else lambda: left
+    out = TransferOut(ZoneSet([given]), LOCAL, history=lambda _: history)
+    expected = 100 if left == 100.5 else 86400
+
+    for question in (ixfr(1), ixfr(2), *([axfr()] if transport == "tcp" else [])):
+        plain = await messages_of(out.respond(request(question, transport=transport)))
+        assert all(each.edns is None for each in plain)
+        question.edns = EDNS(options=[Expire().option()], dnssec_ok=True)
+        first, *rest = await messages_of(out.respond(request(question, transport=transport)))
+        assert found(first.edns, Expire) == Expire(expected)
+        assert first.edns is not None
+        assert first.edns.dnssec_ok
+        assert rest == []
+        question.edns = EDNS()
+        (first,) = await messages_of(out.respond(request(question, transport=transport)))
+        assert first.edns == EDNS()
 
 
 def test_a_history_is_bounded_and_forgets_what_does_not_follow() -> None:

@@ -253,6 +253,15 @@ async def test_dig_and_kdig_take_differences(tmp_path: Path) -> None:
     assert re.findall(r"SOA\s+\S+ \S+ (\d+) ", theirs.text) == ["3", "2", "3", "3"]
 
 
+async def test_dig_is_told_when_a_copy_expires(tmp_path: Path) -> None:
+    """RFC 7314: asked with SOA, AXFR and IXFR alike."""
+    async with Ours(tmp_path / "zone").running() as ours:
+        for what in ("SOA", "IXFR=1", "AXFR"):
+            words = ("example.org", what, "-y", KEY.to_text(), "+expire", "+comments")
+            told = await tool(dig, (HOST, ours.port), *words)
+            assert "; EXPIRE: " in told.text, what
+
+
 async def test_strangers_get_nothing(tmp_path: Path) -> None:
     async with Ours(tmp_path / "zone").running() as ours:
         where = (HOST, ours.port)

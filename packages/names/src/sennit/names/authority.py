@@ -11,7 +11,8 @@ by what they say and where the zone's name begins in the question (``zone/absent
 
 The tables forget all whenever a zone changes, and when they are full.
 
-Sources: RFC 1034 §4.3.2, RFC 1035 §4.1, RFC 6891 §6.2.3 (sizes), RFC 3225 §3 (DO repeated).
+Sources: RFC 1034 §4.3.2, RFC 1035 §4.1, RFC 6891 §6.2.3 (sizes), RFC 3225 §3 (DO repeated),
+RFC 7314 §2 (EXPIRE).
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zope.interface import implementer
 
-from sennit.names.codes import RRType
-from sennit.names.edns import PAYLOAD
+from sennit.names.codes import OptionCode, RRType
+from sennit.names.edns import EDNS, PAYLOAD
 from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
 from sennit.names.message import AA, HEADER, QR, Message, Question
@@ -101,7 +102,8 @@ class Authority:
             comes first.
         any_answer: How ANY is answered (RFC 8482).
         rotate: Give addresses of a name in another order each time.
-        payload: Octets of a datagram at most, as the server has it.
+        payload: Octets of a datagram at most; a server with another `ServerLimits.payload` does
+            not take it.
         answers: Answers that are kept ready.
     """
 
@@ -141,6 +143,11 @@ class Authority:
         self._heads: dict[bytes, tuple[bytes, bytes, bytes, bytes]] = {}
         self._shaped: dict[Shape, Entry] = {}
         self.zones.on_change.append(self._forget)
+
+    @property
+    def payload(self) -> int:
+        """Octets of a datagram at most, which OPT of its short answers tells."""
+        return self._payload
 
     def add_source(self, source: IZoneData) -> None:
         """Answer for a zone that is elsewhere, too; it takes the place of one of its name."""
@@ -223,7 +230,22 @@ class Authority:
             message.answers = self._rotated(message.answers)
         if lookup.glue and not message.answers:
             self._keep_glue(message, lookup, request)
+        edns = request.message.edns
+        if edns is not None and edns.options and edns.option(OptionCode.EXPIRE) is not None:
+            self._tell_expire(message)
         return message
+
+    def _tell_expire(self, message: Message) -> None:
+        """Say with an SOA how long a copy of the zone may be used (RFC 7314 §2)."""
+        from sennit.names.options import Expire
+        from sennit.names.rdata.basic import SOA
+
+        asked = message.question
+        for each in message.answers:
+            if each.name == asked.name and isinstance(each.rdata, SOA):
+                zone = self.zones.by_origin(asked.name)
+                seconds = each.rdata.expire if zone is None else zone.expire
+                message.edns = EDNS(options=[Expire(seconds).option()])
 
     def _keep_glue(self, message: Message, lookup: Lookup, request: Request) -> None:
         """Let a referral that has no room for its glue be asked for again by TCP (RFC 9471 §3)."""

@@ -7,7 +7,8 @@ as the connection takes them, and each leaves the loop to others before the next
 What a zone holds is packed nearly as it is sent (``zone/node.py``): a name is written once per
 message, its records point to it, and their data are copied, with names in full.
 
-Sources: RFC 5936 (AXFR), RFC 1995 (IXFR; §2 over UDP, §4 form), RFC 9103 §8 (over TLS).
+Sources: RFC 5936 (AXFR), RFC 1995 (IXFR; §2 over UDP, §4 form), RFC 7314 (EXPIRE), RFC 9103 §8
+(over TLS).
 Not here: connections, signatures and back-pressure (the server's).
 """
 
@@ -16,8 +17,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from sennit.names.codes import Rcode, RRType
+from sennit.names.codes import OptionCode, Rcode, RRType
+from sennit.names.edns import EDNS
 from sennit.names.message import AA, HEADER, QR, RD, Message, Record
+from sennit.names.options import Expire
 from sennit.names.rdata.basic import SOA
 from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.serial import newer
@@ -49,13 +52,24 @@ _ROOM: Final = 0xFFFF - 512
 """Octets of a message that leave room for a signature."""
 
 
+def _edns(message: Message, expire: int) -> EDNS | None:
+    """What an answer has of EDNS: EXPIRE where that was asked for (RFC 7314 §2)."""
+    asked = message.edns
+    if asked is None:
+        return None
+    options = [] if asked.option(OptionCode.EXPIRE) is None else [Expire(expire).option()]
+    return EDNS(dnssec_ok=asked.dnssec_ok, options=options)
+
+
 class _Pages:
     """Messages of a transfer, as they fill."""
 
-    __slots__ = ("_count", "_first", "_flags", "_id", "_question", "writer")
+    __slots__ = ("_count", "_first", "_flags", "_id", "_opt", "_question", "writer")
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, message: Message, expire: int) -> None:
         self._id = message.id
+        edns = _edns(message, expire)
+        self._opt = b"" if edns is None else edns.write(0)
         self._flags = QR | AA | message.flags & RD
         self._question = message.questions[0]
         self._first = True
@@ -79,8 +93,11 @@ class _Pages:
     def take(self) -> bytes:
         """The message so far; another is begun."""
         out = self.writer.out
-        HEADER.pack_into(out, 0, self._id, self._flags, int(self._first), self._count, 0, 0)
+        out += self._opt
+        first, more = int(self._first), int(bool(self._opt))
+        HEADER.pack_into(out, 0, self._id, self._flags, first, self._count, 0, more)
         self._first = False
+        self._opt = b""
         self._begin()
         return bytes(out)
 
@@ -139,7 +156,7 @@ def zone_messages(message: Message, zone: Zone) -> Iterator[bytes]:
         message: The question.
         zone: A snapshot: it must not change meanwhile.
     """
-    pages = _Pages(message)
+    pages = _Pages(message, zone.expire)
     soa = zone.soa
     pages.add(soa)
     for node in zone.stored_nodes():
@@ -151,15 +168,16 @@ def zone_messages(message: Message, zone: Zone) -> Iterator[bytes]:
     yield pages.take()
 
 
-def difference_messages(message: Message, soa: Record, entries: Iterable[Entry]) -> Iterator[bytes]:
+def difference_messages(message: Message, zone: Zone, entries: Iterable[Entry]) -> Iterator[bytes]:
     """The messages that answer a question with differences (RFC 1995 §4).
 
     Args:
         message: The question.
-        soa: SOA of the newest version.
+        zone: The newest version.
         entries: Differences, oldest first, each following on the one before.
     """
-    pages = _Pages(message)
+    pages = _Pages(message, zone.expire)
+    soa = zone.soa
     pages.add(soa)
     for entry in entries:
         for records in (entry.changes.removed, entry.changes.added):
@@ -250,7 +268,7 @@ class TransferOut:
         if not over_udp:
             return self._several(message, zone.snapshot(), entries)
         if entries is not None:
-            pages = difference_messages(message, zone.soa, entries)
+            pages = difference_messages(message, zone, entries)
             only, rest = next(pages), next(pages, None)
             if rest is None and len(only) <= request.max_size:
                 self.counts["differences"] += 1
@@ -261,6 +279,7 @@ class TransferOut:
     def _soa_alone(self, message: Message, zone: Zone) -> Message:
         answer = message.reply(flags=AA)
         answer.answers.append(zone.soa)
+        answer.edns = _edns(message, zone.expire)
         return answer
 
     async def _several(
@@ -276,7 +295,7 @@ class TransferOut:
             if entries is None:
                 pages = zone_messages(message, zone)
             else:
-                pages = difference_messages(message, zone.soa, entries)
+                pages = difference_messages(message, zone, entries)
             for page in pages:
                 yield page
                 # Others have their turn behind each 16 KiB, however fast the connection is.

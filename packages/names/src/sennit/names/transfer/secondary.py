@@ -188,6 +188,7 @@ class SecondaryZone:
         zone = found.zone
         age = max(self._wall() - found.checked, 0.0)
         self._written = zone.serial
+        zone.time_left = self._time_left
         self._zone = zone
         self._checked = self._reactor.time() - age
         self._set_deadline(found.expire - age)
@@ -223,7 +224,7 @@ class SecondaryZone:
             "missing" if zone is None else "expired" if zone.expired else "current",
             None if self._checked is None else now - self._checked,
             max(self._next - now, 0.0),
-            None if zone is None else max(self._deadline - now, 0.0),
+            None if zone is None else self._time_left(),
             self.error,
         )
 
@@ -242,6 +243,10 @@ class SecondaryZone:
     def _look_later(self, delay: float) -> None:
         self._next = self._reactor.time() + delay
         self._later("check", delay, self._begin)
+
+    def _time_left(self) -> float:
+        """Seconds until the copy may not be used any more."""
+        return max(self._deadline - self._reactor.time(), 0.0)
 
     def _set_deadline(self, left: float) -> None:
         assert self._zone is not None
@@ -440,6 +445,7 @@ class SecondaryZone:
     def _put(self, zone: Zone) -> None:
         if self._zone is not None:
             zone.on_change.extend(self._zone.on_change)
+        zone.time_left = self._time_left
         self._zone = zone
         self._zones.replace(zone)
 

@@ -68,6 +68,7 @@ class Zone:
         on_change: Called with the zone and what changed, after each change.
         expired: Whether it may not be answered from: a secondary's that was not refreshed in
             time (RFC 1035 §3.3.13).
+        time_left: Tells seconds until it is expired; ``None`` for a zone that never is.
     """
 
     __slots__ = (
@@ -81,6 +82,7 @@ class Zone:
         "on_change",
         "origin",
         "rdclass",
+        "time_left",
         "version",
         "watchers",
     )
@@ -100,6 +102,7 @@ class Zone:
         self.version = 0
         self.on_change: list[Callable[[Zone, Changes], None]] = []
         self.watchers: list[Callable[[Zone], None]] = []
+        self.time_left: Callable[[], float] | None = None
         self._expired = False
         self._shared = False
         self._soa: Record | None = None
@@ -244,12 +247,19 @@ class Zone:
             self._expired = value
             self._told()
 
+    @property
+    def expire(self) -> int:
+        """Seconds that a copy of it may be used if it is right now (RFC 7314 §3)."""
+        seconds = int.from_bytes(self.soa.rdata.wire[-8:-4], "big")
+        return seconds if self.time_left is None else min(int(self.time_left()), seconds)
+
     def snapshot(self) -> Zone:
         """The zone as it is now, which stays so; costs nothing until the zone changes."""
         found = Zone(self.origin, self.nodes, self.cuts, rdclass=self.rdclass)
         found.version = self.version
         found._soa = self._soa
         found._expired = self._expired
+        found.time_left = self.time_left
         self._shared = found._shared = True
         return found
 

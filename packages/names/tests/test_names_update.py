@@ -211,6 +211,19 @@ def test_records_are_deleted(change: Update, gone: set[str]) -> None:
     assert changed.serial == (2 if gone else 1)
 
 
+def test_services_of_one_address_and_protocol_take_each_others_place() -> None:
+    """RFC 2136 §1.1.5, §3.4.2.2: WKS is told apart by less than its data."""
+    asked = update().add("www", 60, "WKS", "192.0.2.80 tcp 25", "192.0.2.80 udp 53")
+
+    _, changed = applied(asked)
+    rcode, changed = applied(update().add("www", 60, "WKS", "192.0.2.80 tcp 80"), changed)
+
+    assert rcode == Rcode.NOERROR
+    found = changed.rrset(Name("www", ORIGIN), RRType.WKS)
+    assert found is not None
+    assert sorted(map(str, found.rdatas)) == ["192.0.2.80 17 53", "192.0.2.80 6 80"]
+
+
 def test_a_cname_is_alone() -> None:
     """RFC 2136 §3.4.2.2: what cannot stand there is passed over without a word."""
     rcode, changed = applied(

@@ -39,8 +39,9 @@ _BESIDE_CNAME: Final = frozenset(
     {_CNAME, int(RRType.RRSIG), int(RRType.NSEC), int(RRType.KEY), int(RRType.NSEC3)}
 )
 """What a name with a CNAME may have beside it (RFC 4035 §2.5)."""
-_NEVER: Final = frozenset({int(RRType.WKS)})
-"""Types whose records are not told apart as others are (RFC 2136 §1.1.5), long out of use."""
+_WKS: Final = int(RRType.WKS)
+_WKS_KEY: Final = 5
+"""Octets that records of WKS are told apart by: address and protocol (RFC 2136 §1.1.5)."""
 
 
 class _Refusal(Exception):  # noqa: N818 - no error: how the answer is found, within this module
@@ -164,8 +165,6 @@ def _change(view: View, record: Record, limits: ZoneLimits) -> None:
 def _add(view: View, record: Record, limits: ZoneLimits) -> None:
     name, rdtype = record.name, record.rdtype
     sets = view.rrsets(name)
-    if rdtype in _NEVER:
-        return
     if rdtype == _SOA:
         rdata = record.rdata
         if name == view.origin and isinstance(rdata, SOA) and newer(rdata.serial, view.serial):
@@ -183,6 +182,10 @@ def _add(view: View, record: Record, limits: ZoneLimits) -> None:
         if there is None or there.ttl != record.ttl or there.rdatas != (record.rdata,):
             view.put(name, rdtype, record.ttl, [record.rdata])
         return
+    if rdtype == _WKS:
+        for each in sets[_WKS].rdatas if _WKS in sets else ():
+            if each.wire[:_WKS_KEY] == record.rdata.wire[:_WKS_KEY] and each != record.rdata:
+                view.remove(name, each)
     view.add(record)
     after = view.rrsets(name)
     if len(after[rdtype]) > limits.rrset or len(after) > limits.types:

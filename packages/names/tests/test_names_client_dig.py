@@ -14,7 +14,7 @@ from packages.names.tests.client_servers import records, serve, zone_answers
 from sennit.names.client.commands import dig as command
 from sennit.names.client.digging import Dig, parse_arguments
 from sennit.names.client.digrun import Digger
-from sennit.names.codes import OptionCode, RRClass, RRType
+from sennit.names.codes import OptionCode, Rcode, RRClass, RRType
 from sennit.names.edns import Option
 from sennit.names.errors import DNSUsageError
 from sennit.names.message import AD, CD, RD, Message
@@ -92,7 +92,7 @@ def test_options_may_be_cut_while_they_are_told_apart() -> None:
         ("a.example +noall", {"stats": False, "command": False}),
         ("a.example -y hmac-sha256:k:c2VjcmV0", {"key": Key("k", b"secret")}),
         ("a.example +opcode=NOTIFY", {"opcode": 4}),
-        ("a.example +anchor=keys", {"validate": True, "anchors": "keys"}),
+        ("a.example +anchor=/dev/null", {"validate": True, "anchors": ("", "/dev/null")}),
     ],
 )
 def test_an_option_says_what_it_says(text: str, expected: dict[str, object]) -> None:
@@ -143,6 +143,8 @@ def test_exit_statuses_are_those_of_dig(tmp_path: Path) -> None:
     code, text = status("a.example", "+nonsense")
     assert (code, "is no option" in text) == (1, True)
     code, text = status("a.example", "-k", str(tmp_path / "none"))
+    assert (code, "No such file" in text) == (8, True)
+    code, text = status("a.example", f"+anchor={tmp_path / 'none'}")
     assert (code, "No such file" in text) == (8, True)
     help_text = runner.invoke(command, ["--help"]).output
     assert "sennit dig example.org mx +short" in help_text
@@ -246,6 +248,40 @@ def test_a_trace_goes_from_the_root_to_the_answer(
     ]
     assert "www.example.org.\t60\tIN\tA\t192.0.2.7" in said
     assert not leaf.queries[0].flags & RD
+
+
+def test_each_step_of_a_trace_is_in_its_json(clock: Clock, memory_network: MemoryNetwork) -> None:
+    def answer(query: Message) -> Message:
+        reply = query.reply()
+        if query.question.rdtype == RRType.NS:
+            reply.answers += records(". 60 NS ns.example.")
+            reply.additional += records("ns.example 60 A 10.0.0.53")
+        else:
+            reply.answers += records("www.example.org 60 A 192.0.2.7")
+        return reply
+
+    serve(memory_network, answer)
+    status, said = run(clock, "@10.0.0.53 www.example.org +trace +json")
+    assert status == 0
+    first, last = json.loads("\n".join(said))
+    assert first["answerRRs"][0]["TYPEname"] == "NS"
+    assert last["answerRRs"][0]["rdataA"] == "192.0.2.7"
+
+
+def test_an_answer_without_a_question_is_validated_for_what_was_asked(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """A server that could not read the question need not repeat it."""
+
+    def failing(query: Message) -> Message:
+        reply = query.reply(Rcode.SERVFAIL)
+        reply.questions = []
+        return reply
+
+    serve(memory_network, failing)
+    status, said = run(clock, "@10.0.0.53 www.example.org +validate +nofail")
+    assert status == 0
+    assert any(each.startswith(";; VALIDATION: indeterminate") for each in said)
 
 
 def test_referrals_that_go_round_end(clock: Clock, memory_network: MemoryNetwork) -> None:

@@ -52,10 +52,15 @@ def program(name: str) -> str:
     return found
 
 
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that is free for UDP and TCP."""
     for _ in range(50):
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        family = _family(host)
+        with socket.socket(family) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
             tcp.bind((host, 0))
             port: int = tcp.getsockname()[1]
             with suppress(OSError):
@@ -353,7 +358,7 @@ def ask(
         + rdtype.to_bytes(2, "big")
         + b"\0\1"
     )
-    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+    with socket.socket(_family(host), socket.SOCK_DGRAM) as sock:
         sock.settimeout(timeout)
         sock.connect((host, port))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -208,6 +209,53 @@ async def test_dns_over_tls(
                 await client.exchange(message)
 
 
+async def test_any_certificate_will_do_but_never_clear_text(
+    tls_servers: dict[str, tuple[str, int]], certificates: Certificates
+) -> None:
+    """RFC 8310 §5.1 lets opportunistic clients fall back: here to a server named for it alone."""
+    host, port = tls_servers["named"]
+    opportunistic = f"tls://{host}:{port}?opportunistic"
+    other = ClientTLS(trust=certificates.authority)  # which counts for the others alone
+    async with StubResolver([opportunistic], hosts=None, tls=other) as stub:
+        assert await stub.a("www.example.org") == ["192.0.2.7"]
+    pinned = f"tls://{host}:{port}?pin={base64.b64encode(certificates.pin).decode()}"
+    async with StubResolver([pinned], hosts=None, tls=ClientTLS()) as stub:
+        assert await stub.a("www.example.org") == ["192.0.2.7"]
+
+
+async def test_clear_text_is_fallen_back_to_where_it_is_named(servers: dict[str, Daemon]) -> None:
+    host, port = servers["named"].host, servers["named"].port
+    encrypted, clear = f"tls://{host}:{free_port()}?opportunistic", f"{host}:{port}"
+    async with StubResolver([encrypted], hosts=None) as stub:
+        with pytest.raises(UnreachableError):
+            await stub.a("www.example.org")
+    async with StubResolver([encrypted, clear], hosts=None) as stub:
+        assert await stub.a("www.example.org") == ["192.0.2.7"]
+
+
+async def test_everything_goes_over_ipv6(peers: Peers) -> None:
+    """Names, transfers and dig's mirror, by ``::1`` and the reverse names of IPv6."""
+    try:
+        port = free_port("::1")
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    daemon = peers.nsd(
+        {"example.org": ZONE},
+        host="::1",
+        port=port,
+        server=" do-ip6: yes\n",
+        zone_options=" provide-xfr: ::1 NOKEY\n",
+    )
+    for way in ("udp", "tcp"):
+        async with StubResolver([f"{way}://[::1]:{port}"], hosts=None) as stub:
+            assert await stub.addresses("www.example.org") == ["2001:db8::7", "192.0.2.7"]
+            assert len((await stub.txt("long.example.org"))[0]) == 1600
+    assert len([each async for each in axfr("example.org", f"[::1]:{port}")]) == 15
+    ours, theirs, status, expected = await both(daemon, "www.example.org", "aaaa", "-6")
+    assert ours == theirs
+    assert status == expected == 0
+
+
 async def test_a_resolver_over_tls_pads_its_questions(
     tls_servers: dict[str, tuple[str, int]], certificates: Certificates
 ) -> None:
@@ -307,6 +355,7 @@ def alike(text: str) -> str:
     text = re.sub(r"; \(\d+ servers? found\)\n", "", text)
     text = re.sub(r"id: \d+", "id: N", text)
     text = re.sub(r"COOKIE: [0-9a-f]+", "COOKIE: C", text)
+    text = re.sub(r" in \d+ ms", " in N ms", text)
     text = re.sub(r"Query time: \d+", "Query time: N", text)
     text = re.sub(r"WHEN: .*", "WHEN:", text)
     text = re.sub(r"bytes \d+\)", "bytes N)", text)  # dig asks for a zone with EDNS and a cookie
@@ -355,6 +404,45 @@ async def test_sennit_dig_prints_what_dig_prints(words: str, servers: dict[str, 
     assert status == expected
 
 
+@pytest.fixture(scope="module")
+def root(module_peers: Peers) -> Daemon:
+    """The root of a small hierarchy: each zone on an address of its own, all on one port.
+
+    dig looks servers up with the system's resolver, so they are called by what it takes for
+    addresses. The last one's is not in the referral to it: the root is asked for it.
+    """
+    head = "$TTL 3600\n@ SOA ns root 1 7200 3600 86400 300\n"
+    glue = "".join(f"127.0.0.{n}. A 127.0.0.{n}\n" for n in (2, 3, 4))
+    port = free_port("127.0.0.2")
+    found = module_peers.nsd(
+        {".": f"{head}. NS 127.0.0.2.\ntest. NS 127.0.0.3.\n{glue}"}, host="127.0.0.2", port=port
+    )
+    module_peers.nsd(
+        {"test": f"{head}@ NS 127.0.0.3.\nexample NS 127.0.0.4.\n"}, host="127.0.0.3", port=port
+    )
+    leaf = f"{head}@ NS 127.0.0.4.\nwww A 192.0.2.7\nalias CNAME www\n"
+    module_peers.knotd({"example.test": leaf}, host="127.0.0.4", port=port)
+    return found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "www.example.test +trace",
+        "none.example.test +trace",
+        "alias.example.test a +trace +nodnssec +tcp",
+        "www.example.test +trace +short",
+        "www.example.test +trace +noall +answer",
+        "www.example.test +trace +all",
+        "-x 127.0.0.1 +trace +noidentify",
+    ],
+)
+async def test_a_trace_prints_what_that_of_dig_prints(words: str, root: Daemon) -> None:
+    ours, theirs, status, expected = await both(root, *words.split(" "))
+    assert ours == theirs
+    assert status == expected
+
+
 async def test_dig_validates_what_bind_has_signed(peers: Peers, tmp_path: Path) -> None:
     """RFC 4035 §5, with anchors out of a file; and keys are shown as dig shows them."""
     (tmp_path / "zone").write_text(ZONE)
@@ -387,6 +475,18 @@ async def tool(folder: Path, name: str, *words: str) -> None:
         program(name), *words, cwd=folder, stdout=asyncio.subprocess.DEVNULL
     )
     assert await process.wait() == 0
+
+
+async def test_a_pin_in_a_url_is_what_dig_goes_by(
+    tls_servers: dict[str, tuple[str, int]], certificates: Certificates
+) -> None:
+    host, port = tls_servers["named"]
+    for pin, expected in ((certificates.pin, 0), (bytes(32), 9)):
+        url = f"@tls://{host}:{port}?pin={base64.b64encode(pin).decode()}"
+        said: list[str] = []
+        status = await Digger(said.append).run(parse_arguments([url, "www.example.org", "+short"]))
+        assert status == expected
+        assert ("192.0.2.7" in said) is (status == 0)
 
 
 def run_dig(*words: str) -> subprocess.CompletedProcess[str]:

@@ -49,6 +49,7 @@ class Dig:
     tls_ca: str | None = None
     tls_verify: bool = False
     tls_name: str | None = None
+    tls_pins: frozenset[bytes] = frozenset()
     flags: int = RD | AD
     edns: bool = True
     edns_version: int = 0
@@ -70,7 +71,7 @@ class Dig:
     bad_cookie: bool = True
     trace: bool = False
     validate: bool = False
-    anchors: str | None = None
+    anchors: tuple[str, str] = ("", "")  # what is in a file, and its name
     # how it is shown
     style: Style = field(default_factory=Style)
     command: bool = True
@@ -82,6 +83,8 @@ class Dig:
     json: bool = False
 
 
+MAX_ANCHORS: Final = 1024 * 1024
+"""Characters that are read of a file of trust anchors."""
 _OFF_BY_ALL: Final = ("comments", "question", "answer", "authority", "additional")
 
 
@@ -289,7 +292,7 @@ def _trace(here: Dig, on: bool, value: str | None) -> None:
     here.trace = on
     if on:
         here.flags &= ~RD
-        here.dnssec = True
+        here.dnssec = here.identify = True
         here.stats = here.style.comments = here.style.question = here.style.additional = False
 
 
@@ -417,7 +420,10 @@ def _qid(here: Dig, on: bool, value: str | None) -> None:
 
 def _anchor(here: Dig, on: bool, value: str | None) -> None:
     here.validate = on
-    here.anchors = value if on else None
+    here.anchors = ("", "")
+    if on and value:
+        with open(value, encoding="utf-8", errors="replace") as file:
+            here.anchors = (file.read(MAX_ANCHORS), value)
 
 
 def _ednsflags(here: Dig, on: bool, value: str | None) -> None:

@@ -23,7 +23,7 @@ from sennit.names.client.resolvconf import RESOLV_CONF, ResolvConf, parse_resolv
 from sennit.names.client.servers import PORTS, Server, server_from_text
 from sennit.names.client.stream import StreamClient, TLSProfile
 from sennit.names.client.udp import exchange_udp
-from sennit.names.codes import OptionCode, Rcode, RRType
+from sennit.names.codes import OptionCode, Rcode, RRType, type_text
 from sennit.names.edns import EDNS, Option
 from sennit.names.errors import (
     DNSError,
@@ -124,12 +124,13 @@ class Digger:
             status = 0
             names = self._names(dig)
             for at, name in enumerate(names):
-                heard = await self._ask_any(dig, self._message(dig, name), targets)
+                asked = self._message(dig, name)
+                heard = await self._ask_any(dig, asked, targets)
                 if heard is None:
                     return NO_ANSWER
                 found = heard.message.rcode == Rcode.NOERROR and heard.message.answers
                 if found or at == len(names) - 1:
-                    await self._show(dig, heard)
+                    await self._show(dig, heard, asked.question)
                     break
             return status
         except DNSUsageError as error:
@@ -327,9 +328,9 @@ class Digger:
 
     # ── what is printed ───────────────────────────────────────────────────────
 
-    async def _show(self, dig: Dig, heard: _Heard) -> None:
+    async def _show(self, dig: Dig, heard: _Heard, asked: Question) -> None:
         message = heard.message
-        verdict = await self._verdict(dig, heard) if dig.validate else ""
+        verdict = await self._verdict(dig, heard, asked) if dig.validate and not dig.trace else ""
         if dig.json:
             document = message_json(message, size=heard.size)
             document["dateSeconds"] = int(time.time())
@@ -344,6 +345,8 @@ class Digger:
         if dig.short:
             for each in message.answers:
                 text = each.rdata.to_text()
+                if dig.trace:
+                    text = f"{type_text(each.rdtype)} {text}"
                 if dig.identify:
                     text += f" from server {heard.target.host} in {heard.seconds * 1000:.0f} ms."
                 self._say(text)
@@ -358,6 +361,11 @@ class Digger:
             self._say(f";; VALIDATION: {verdict}")
         if dig.stats:
             self._stats(heard)
+        elif dig.identify:
+            where = f"{heard.target.host}#{heard.target.port}({heard.target.written})"
+            milliseconds = f"{heard.seconds * 1000:.0f} ms"
+            self._say(f";; Received {heard.size} bytes from {where} in {milliseconds}")
+            self._say("")
 
     def _stats(self, heard: _Heard, more: str = "") -> None:
         target = heard.target
@@ -368,15 +376,12 @@ class Digger:
         self._say(more or f";; MSG SIZE  rcvd: {heard.size}")
         self._say("")
 
-    async def _verdict(self, dig: Dig, heard: _Heard) -> str:
+    async def _verdict(self, dig: Dig, heard: _Heard, asked: Question) -> str:
         from sennit.names.dnssec.anchors import TrustAnchors
         from sennit.names.dnssec.validation import Validator
 
-        if dig.anchors is None:
-            anchors = TrustAnchors.root()
-        else:
-            with open(dig.anchors, encoding="utf-8") as file:
-                anchors = TrustAnchors.from_text(file.read(), dig.anchors)
+        text, file = dig.anchors
+        anchors = TrustAnchors.from_text(text, file) if file else TrustAnchors.root()
         validator = Validator(anchors, now=time.time)
 
         async def fetch(name: Name, rdtype: int) -> Message:
@@ -384,7 +389,7 @@ class Digger:
             message.questions[0].rdtype = rdtype
             return (await self._ask(dig, message, heard.target)).message
 
-        verdict = await validator.validate(heard.message, heard.message.question, fetch)
+        verdict = await validator.validate(heard.message, asked, fetch)
         reason = f" ({verdict.reason})" if verdict.reason else ""
         return verdict.security.name.lower() + reason
 
@@ -460,28 +465,17 @@ class Digger:
         for step in range(MAX_REFERRALS):
             if heard is None:
                 return NO_ANSWER
-            self._step(dig, heard)
+            await self._show(dig, heard, message.question)
             servers = _referral(heard.message, name, at_root=step == 0)
             if not servers:
                 return 0
             following = await self._glue(dig, heard.message, servers, targets)
             if not following:
-                self._say(f";; no address of {', '.join(map(str, servers))} is known")
+                self._remark(dig, f"no address of {', '.join(map(str, servers))} is known")
                 return NO_ANSWER
             heard = await self._ask_any(dig, message, following)
-        self._say(f";; more than {MAX_REFERRALS} referrals")
+        self._remark(dig, f"more than {MAX_REFERRALS} referrals")
         return NO_ANSWER
-
-    def _step(self, dig: Dig, heard: _Heard) -> None:
-        message = heard.message
-        for each in (*message.answers, *message.authority):
-            self._say(record_line(each, dig.style))
-        target = heard.target
-        self._say(
-            f";; Received {heard.size} bytes from {target.host}#{target.port}({target.written}) "
-            f"in {heard.seconds * 1000:.0f} ms"
-        )
-        self._say("")
 
     async def _glue(
         self, dig: Dig, message: Message, servers: Sequence[Name], home: Sequence[_Target]
@@ -552,6 +546,7 @@ def _take_server(dig: Dig, server: Server) -> None:
     dig.transport = server.scheme
     dig.tls_verify = server.scheme in ("tls", "https") and not server.opportunistic
     dig.tls_name = server.name or dig.tls_name
+    dig.tls_pins = server.pins
 
 
 def _url(dig: Dig, host: str, port: int, given: str | None) -> str:
@@ -566,7 +561,7 @@ def _profile(dig: Dig) -> TLSProfile:
     """As dig does: certificates count where +tls-ca or +tls-hostname says so, or a URL."""
     if not dig.tls_verify:
         return TLSProfile(opportunistic=True)
-    return TLSProfile(dig.tls_name, tls=_tls(dig))
+    return TLSProfile(dig.tls_name, pins=dig.tls_pins, tls=_tls(dig))
 
 
 def _tls(dig: Dig) -> ClientTLS | None:

@@ -18,6 +18,7 @@ from sennit.names.codes import RRType
 from sennit.names.dnssec.keyfiles import KeyFolder
 from sennit.names.errors import DNSUsageError, ResponseError
 from sennit.names.name import Name
+from sennit.names.serving.running import running_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,3 +244,19 @@ def test_the_keys_of_a_zone_are_of_one_program_alone(tmp_path: Path) -> None:
     first.release()
     second.acquire()
     second.release()
+
+
+async def test_one_that_comes_to_nothing_leaves_the_other_to_be_found_by_its_name(
+    folder: Path, reactor: Reactor
+) -> None:
+    """DNS over HTTPS asks for it so."""
+    old = await begun(built(folder, TEXT), reactor)
+    new = await begun(built(folder, f"{TEXT}rate = 30\n"), reactor)
+    assert running_server("names") is new.server
+    await new.end(0.0)
+    assert running_server("names") is old.server
+    newer = await begun(built(folder, f"{TEXT}rate = 30\n"), reactor)
+    await old.end(0.0)
+    assert running_server("names") is newer.server
+    await newer.end(0.0)
+    assert running_server("names") is None

@@ -25,6 +25,7 @@ from sennit.names.codes import Rcode, RRType
 from sennit.names.dnssec.verdict import Link, Security, Verdict
 from sennit.names.message import AA, Message, Question
 from sennit.names.name import Name
+from sennit.names.resolver.limits import ResolverLimits
 
 A = int(RRType.A)
 TXT = int(RRType.TXT)
@@ -229,3 +230,67 @@ def test_an_upstream_answer_with_a_higher_authority_flag_is_only_its_zones(clock
     ours = resolver(net, clock)
     run(clock, ours.resolve("www.org.example.", A))
     assert len(run(clock, ours.resolve("host.other.example.", A)).answers) == 1
+
+
+def _wasteful(query: Message) -> Message:
+    """A chain of aliases whose servers cost questions, to a name of somebody else."""
+    name = query.question.name
+    number = int(name.labels[0][1:])
+    reply = query.reply(0, AA)
+    target = f"c{number + 1}.org.example." if number < 6 else "host.other.example."
+    reply.answers = [record(f"{name} 300 CNAME {target}")]
+    return reply
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_who_has_spent_its_means_before_says_nothing_of_the_name_it_leads_to(
+    clock: Clock, together: bool
+) -> None:
+    """The failure is the question's; the name that its aliases lead to is not remembered for it."""
+    net = internet()
+    net.servers[ORG] = lambda query, transport: (
+        _wasteful(query) if query.question.name.labels[0][:1] == b"c" else query.reply(0, AA)
+    )
+    # The last link needs more questions than there are left.
+    ours = resolver(net, clock, limits=ResolverLimits(question_queries=10))
+
+    async def ask() -> None:
+        spent = asyncio.ensure_future(ours.resolve("c0.org.example.", A))
+        if together:
+            while not net.count(text="other.example."):
+                await asyncio.sleep(0.001)
+        else:
+            assert (await spent).rcode == Rcode.SERVFAIL
+        found = await ours.resolve("host.other.example.", A)
+        assert len(found.answers) == 1
+        await spent
+
+    run(clock, ask())
+
+
+def test_a_server_that_gave_something_bogus_is_asked_for_other_links(clock: Clock) -> None:
+    """It may be the only one that there is for the next."""
+
+    class OnceBogus(Says):
+        async def validate(self, message: Message, question: Question, fetch: object) -> Verdict:
+            bad = any("192.0.2.66" in str(each) for each in message.answers)
+            bad |= any("evil" in str(each) for each in message.answers)
+            security = Security.BOGUS if bad else Security.SECURE
+            return Verdict(security, [Link(question.name, question.rdtype, security, 100)])
+
+    net = internet()
+    alone = "sub.example. 3600 SOA a. b. 1 1 1 1 60\nhost.sub.example. 300 A 192.0.2.50\n"
+    both = "two.example. 3600 SOA a. b. 1 1 1 1 60\nx.two.example. 300 CNAME host.sub.example.\n"
+    bad = both.replace("host.sub", "evil.sub")
+    net.servers[OTHER] = zone_server(alone, bad)
+    net.servers[ORG] = zone_server(both)
+    net.servers[TLD] = zone_server(
+        EXAMPLE_ZONE
+        + "two.example. 3600 NS ns.two.example.\ntwo.example. 3600 NS ms.two.example.\n"
+        + f"ns.two.example. 3600 A {OTHER}\nms.two.example. 3600 A {ORG}\n"
+        + f"sub.example. 3600 NS ns.sub.example.\nns.sub.example. 3600 A {OTHER}\n"
+    )
+    for _ in range(10):  # whichever of the two comes first
+        ours = resolver(net, clock, validator=OnceBogus(Security.SECURE))
+        found = run(clock, ours.resolve("x.two.example.", A))
+        assert len(found.answers) == 2

@@ -175,7 +175,9 @@ class Follower:
         if other.kind is not Kind.FAILURE:
             await checker.check(other, name, rdtype, budget)
             if other.security not in (Security.BOGUS, Security.UNCHECKED):
-                return other
+                entry = other
+        # For the next link it may be the only one there is.
+        budget.shunned.clear()
         return entry
 
     async def _link(

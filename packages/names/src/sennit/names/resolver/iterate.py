@@ -182,15 +182,27 @@ class Iterator:
         Returns:
             What is in the cache from now on, of whatever kind; a failure where there is nothing.
         """
+        entry, joined = await self._fetch(name, rdtype, budget, parent, patience)
+        if joined and parent is None and patience is None and not entry.stays:
+            # Who began it had spent its means; ours are left.
+            if budget.queries > 0 and budget.deadline > self._now():
+                entry, _ = await self._fetch(name, rdtype, budget, parent, patience)
+        return entry
+
+    async def _fetch(
+        self, name: Name, rdtype: int, budget: Budget, parent: Job | None, patience: float | None
+    ) -> tuple[Entry, bool]:
+        """The same, and whether others had begun it."""
         key = (name.key, rdtype)
         job = self._jobs.get(key)
+        joined = job is not None
         if job is None:
             depth = 0 if parent is None else parent.depth + 1
             if depth > self._limits.depth:
-                return failure(name, rdtype, "servers of servers of servers", stays=False)
+                return failure(name, rdtype, "servers of servers of servers", stays=False), joined
             if len(self._jobs) >= self._limits.jobs:
                 self.refused += 1
-                return failure(name, rdtype, "too many questions at work", stays=False)
+                return failure(name, rdtype, "too many questions at work", stays=False), joined
             job = self._jobs[key] = Job(depth)
             job.task = asyncio.get_running_loop().create_task(
                 self._run(name, rdtype, budget, job), name=f"{name} {type_text(rdtype)}"
@@ -199,7 +211,7 @@ class Iterator:
         else:
             self.joined += 1
             if parent is not None and job.reaches(parent):
-                return failure(name, rdtype, "servers that need each other", stays=False)
+                return failure(name, rdtype, "servers that need each other", stays=False), joined
         if parent is not None:
             parent.waits.add(job)
         try:
@@ -211,18 +223,21 @@ class Iterator:
             if parent is not None:
                 parent.waits.discard(job)
         if not job.task.done() or job.task.cancelled():
-            return failure(name, rdtype, "the question's time is over", stays=False)
-        return job.task.result()
+            return failure(name, rdtype, "the question's time is over", stays=False), joined
+        return job.task.result(), joined
 
     async def _run(self, name: Name, rdtype: int, budget: Budget, job: Job) -> Entry:
         question = Question(name, rdtype)
+        given = budget.queries
         try:
             return await self._get(name, rdtype, budget, job)
         except NoAnswerError as error:
             entry = failure(name, rdtype, str(error))
-            # A question that spent its means on the way says nothing of servers' names.
+            # A question that spent its means on the way says nothing of servers' names, nor of
+            # names that its aliases lead to, whoever's they are.
             spent = budget.queries <= 0 or budget.deadline <= self._now()
-            entry.stays = not (job.depth and spent) and not isinstance(error, BusyError)
+            partial = job.depth or given < self._limits.question_queries
+            entry.stays = not (partial and spent) and not isinstance(error, BusyError)
             if entry.stays:
                 self._cache.put(entry, self._now())
             return entry

@@ -13,6 +13,7 @@ from sennit.core.address import DatagramPath, InternetAddress, UnixAddress
 from sennit.core.ops.instruments import measure, stop_measuring
 from sennit.core.ops.metrics import registry_of
 from sennit.core.testing.memory import RecordingTransport
+from sennit.names.authority import Authority
 from sennit.names.client.udp import exchange_udp
 from sennit.names.codes import Rcode, RRType
 from sennit.names.edns import EDNS, Option
@@ -25,6 +26,7 @@ from sennit.names.request import Request
 from sennit.names.server import DNSServer
 from sennit.names.serving.cookies import Cookies
 from sennit.names.serving.datagrams import DatagramServerProtocol
+from sennit.names.serving.dispatch import Dispatcher
 from sennit.names.serving.listening import serve_dns
 from sennit.names.serving.queries import COOKIE
 from sennit.names.serving.streams import StreamServerProtocol
@@ -309,6 +311,16 @@ def test_what_cannot_answer_is_no_responder() -> None:
     for wrong in (object(), object, 5):
         with pytest.raises(DNSUsageError, match="responder"):
             DNSServer(wrong)  # type: ignore[arg-type]  # that is what is wrong with it
+
+
+def test_responder_and_server_have_one_payload() -> None:
+    """Short answers of the one, and long ones of the other, would be cut at two sizes."""
+    zones = Authority(payload=4096)
+    for responder in (zones, Dispatcher(zones)):
+        with pytest.raises(DNSUsageError, match="4096 octets and the server in 1232"):
+            DNSServer(responder)
+        DNSServer(responder, limits=ServerLimits(payload=4096))
+    DNSServer(Dispatcher(), limits=ServerLimits(payload=4096))
 
 
 def test_a_function_is_a_responder(clock: Clock) -> None:

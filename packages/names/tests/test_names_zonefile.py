@@ -392,6 +392,15 @@ def test_what_has_changed_is_read_again_and_swapped(tmp_path: Path) -> None:
     assert [str(each.origin) for each in zones] == ["two.example."]
 
 
+def test_the_order_of_names_is_made_where_a_file_is_read(tmp_path: Path) -> None:
+    """For a million signed names it takes seconds, which no question should wait for."""
+    path = tmp_path / "example.org.zone"
+    write(path, HEAD + "@ NSEC ns A\nns NSEC @ A\n")
+    (zone,) = ZoneFiles([str(path)]).read().zones
+    assert zone._chain is not None
+    assert zone.chain.has_nsec
+
+
 def test_a_broken_file_keeps_the_zone_and_says_why(tmp_path: Path) -> None:
     """HARDENING fault-18: the old state is kept."""
     path = tmp_path / "example.org.zone"

@@ -104,6 +104,12 @@ class DNSServer:
         if cookies is True:
             cookies = Cookies(secrets.token_bytes(16))
         self.limits = limits or ServerLimits()
+        payload: int | None = getattr(made, "payload", None)
+        if payload is not None and payload != self.limits.payload:
+            raise DNSUsageError(
+                f"the responder answers in datagrams of {payload} octets and the server in "
+                f"{self.limits.payload}: give both the same payload"
+            )
         self.serving = Serving(
             made,
             limits=self.limits,

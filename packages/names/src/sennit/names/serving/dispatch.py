@@ -92,6 +92,11 @@ class Dispatcher:
         ]
         return f"<Dispatcher to {', '.join(parts) or 'nobody'}>"
 
+    @property
+    def payload(self) -> int | None:
+        """Octets of a datagram at most that the zones' short answers go by."""
+        return getattr(self._authority, "payload", None)
+
     def allows(self, peer: Any) -> bool:
         """Whether recursion is for this peer. (`Any`: as `socket` names it.)"""
         try:

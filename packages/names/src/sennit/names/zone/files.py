@@ -203,7 +203,9 @@ class ZoneFiles:
         before = _stamps([path])
         try:
             reader.read_file(path)
-            reading.zones.append(reader.finish())
+            zone = reader.finish()
+            _ = zone.chain  # made here, where nobody waits for it: seconds for a million names
+            reading.zones.append(zone)
             self._loaded.add(origin)
         except ZoneError as error:
             reading.errors += error.problems

@@ -294,3 +294,68 @@ def test_a_server_that_gave_something_bogus_is_asked_for_other_links(clock: Cloc
         ours = resolver(net, clock, validator=OnceBogus(Security.SECURE))
         found = run(clock, ours.resolve("x.two.example.", A))
         assert len(found.answers) == 2
+
+
+def test_what_became_bogus_is_not_given_stale(clock: Clock) -> None:
+    """RFC 8767 §4 is for servers that do not answer, not for answers that are wrong."""
+
+    class Later(Says):
+        async def validate(self, message: Message, question: Question, fetch: object) -> Verdict:
+            security = Security.BOGUS if clock.time() > 200 else Security.SECURE
+            return Verdict(security, [Link(question.name, question.rdtype, security, 300)])
+
+    net = internet()
+    ours = resolver(net, clock, validator=Later(Security.SECURE))
+    assert run(clock, ours.resolve("www.org.example.", A)).answers
+    clock.advance(400)
+    assert run(clock, ours.resolve("www.org.example.", A)).rcode == Rcode.SERVFAIL
+    net.down = {ORG, TLD}
+    for _ in range(3):
+        clock.advance(70)
+        found = run(clock, ours.resolve("www.org.example.", A))
+        assert (found.rcode, found.answers) == (Rcode.SERVFAIL, [])
+
+
+def test_a_dname_that_leads_into_itself_ends(clock: Clock) -> None:
+    """RFC 6672 §2.2 and §5: names grow until they are too long, or the aliases too many."""
+    net = internet()
+    net.servers[ORG] = zone_server(f"{ORG_ZONE}deep.org.example. 300 DNAME x.deep.org.example.\n")
+    ours = resolver(net, clock)
+    found = run(clock, ours.resolve("a.deep.org.example.", A))
+    assert found.rcode == Rcode.SERVFAIL
+    assert len(net.asked) <= 32
+    long = ".".join(["a" * 60] * 3)
+    net.servers[ORG] = zone_server(f"{ORG_ZONE}deep.org.example. 300 DNAME {long}.org.example.\n")
+    ours = resolver(net, clock)
+    found = run(clock, ours.resolve(f"{'b' * 50}.{'c' * 40}.deep.org.example.", A))
+    assert found.rcode in (Rcode.SERVFAIL, Rcode.YXDOMAIN)
+
+
+def test_what_may_not_be_kept_is_asked_for_once_by_all_who_wait(clock: Clock) -> None:
+    """A storm for a TTL of nothing costs one question at a time."""
+    net = internet()
+    net.servers[ORG] = zone_server(ORG_ZONE.replace("www.org.example. 300", "www.org.example. 0"))
+    ours = resolver(net, clock)
+
+    async def storm() -> None:
+        await ours.resolve("alias.org.example.", A)
+        before = len(net.asked)
+        many = [ours.resolve("www.org.example.", A) for _ in range(100)]
+        for found in await asyncio.gather(*many):
+            assert len(found.answers) == 2
+            assert {each.ttl for each in found.answers} == {0}
+        assert len(net.asked) - before == 1
+        assert ours.cache.find(Name("www.org.example."), A, clock.time()) is None
+
+    run(clock, storm())
+
+
+def test_one_alias_beside_the_apex_does_not_take_a_zone_over(clock: Clock) -> None:
+    """A CNAME at a zone's own name is one of that name, not of those beneath it."""
+    net = internet()
+    net.servers[ORG] = zone_server(f"{ORG_ZONE}org.example. 300 CNAME host.other.example.\n")
+    ours = resolver(net, clock)
+    assert run(clock, ours.resolve("org.example.", A)).answers
+    found = run(clock, ours.resolve("www.org.example.", A))
+    assert [each.rdtype for each in found.answers] == [A, A]
+    assert run(clock, ours.resolve("a.b.c.d.org.example.", A)).answers

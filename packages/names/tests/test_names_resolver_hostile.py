@@ -6,7 +6,9 @@ The names of tests' lines are those of HARDENING.
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -454,6 +456,49 @@ def test_a_zone_under_random_names_leaves_others_alone(clock: Clock) -> None:
     assert net.count(ORG) <= 20 * 6
     assert len(ours.cache) <= 200
     assert ours.statistics()["refused"] > 400
+
+
+@pytest.mark.parametrize(
+    "count", [2_000, pytest.param(1_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])]
+)
+def test_random_names_that_are_answered_leave_others_and_memory_alone(
+    clock: Clock, count: int
+) -> None:
+    """Each name is denied at once, so that quotas do not help: the cache is bounded."""
+    net = internet()
+    ours = resolver(net, clock)
+    waits: list[float] = []
+    before = resident()
+    most = 0
+
+    async def torture() -> None:
+        nonlocal most
+        for first in range(0, count, 100):
+            wave = [ours.resolve(f"r{first + i:x}.org.example.", A) for i in range(100)]
+            tasks = [asyncio.ensure_future(each) for each in wave]
+            ours.flush("host.other.example.")
+            began = clock.time()
+            found = await ours.resolve("host.other.example.", A)
+            waits.append(clock.time() - began)
+            assert len(found.answers) == 1
+            assert {each.rcode for each in await asyncio.gather(*tasks)} == {Rcode.NXDOMAIN}
+            net.asked.clear()
+            net.messages.clear()
+            most = max(most, len(ours.cache))
+
+    clock.run(lambda _: torture(), limit=86400.0 * 30)
+    waits.sort()
+    assert waits[len(waits) * 99 // 100] < 0.1
+    assert most <= 200_000
+    assert ours.cache.octets <= 100 << 20
+    grown = resident() - before
+    assert grown < 300 << 20
+    print(f"{count} names: {most} entries, {ours.cache.octets} octets, {grown} resident")
+
+
+def resident() -> int:
+    """Octets of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 # ── dns-13: too much of one thing ────────────────────────────────────────────

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -648,6 +648,52 @@ async def test_others_have_their_turn_while_a_change_is_made_or_completed() -> N
     assert await holder.update(new, anything) == Rcode.NOERROR
     assert await holder.change(make) is True
     await holder.aclose()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_large_change_is_made_to_a_copy_and_all_of_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """All signatures anew, say: whoever asks meanwhile sees the zone as it was."""
+    (tmp_path / "z").write_text("")
+    monkeypatch.setattr("sennit.names.update.update.LARGE", 2)
+    holder = UpdatableZone(zone(), tmp_path / "z" if kept else None, policy=ALL)
+    found = holder.zone
+    loop, nodes = asyncio.get_running_loop(), found.nodes
+    calls = 0
+    real = Zone.apply
+
+    def apply(changed: Zone, *args: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        assert changed is not found
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
+        real(changed, *args, **options)
+        assert found.nodes is nodes
+
+    new = update().add("a.b", 60, "A", "192.0.2.1").add("c", 60, "NS", "ns").message()
+    gone = update().delete("a.b").message()
+    with monkeypatch.context() as patched:
+        patched.setattr(Zone, "apply", apply)
+        assert await holder.update(new, anything) == Rcode.NOERROR
+    assert calls == 1
+    assert await holder.update(gone, anything) == Rcode.NOERROR
+
+    plain = UpdatableZone(zone(), policy=ALL)
+    assert await plain.update(new, anything) == Rcode.NOERROR
+    assert await plain.update(gone, anything) == Rcode.NOERROR
+    assert found == plain.zone
+    assert (found.cuts, found.version, found.serial) == (
+        plain.zone.cuts,
+        plain.zone.version + kept,  # the journal's first look
+        plain.zone.serial,
+    )
+    assert len(holder.history) == 2
+    await holder.aclose(write=False)
+    if kept:
+        again = UpdatableZone(zone(), tmp_path / "z", policy=ALL)
+        assert again.zone == found
+        await again.aclose(write=False)
 
 
 async def test_a_change_that_cannot_be_completed_is_servfail(

@@ -271,6 +271,23 @@ class Zone:
         found._children = Layer(self._children)
         return found
 
+    def become(self, after: Zone, changes: Changes) -> None:
+        """Be as a snapshot of this zone that was changed, elsewhere and in its own time.
+
+        Args:
+            after: The snapshot, which is not used any more.
+            changes: The change that was made to it.
+        """
+        self.nodes = after.nodes
+        self.cuts = after.cuts
+        self._children = after._children
+        self._chain = after._chain
+        self._soa = None
+        self._shared = False
+        self._told()
+        for call in tuple(self.on_change):
+            call(self, changes)
+
     def has_beneath(self, key: bytes) -> bool:
         """Whether there are names beneath one."""
         if self._children is None:

@@ -5,7 +5,8 @@
 ``tcp://…``               TCP alone; port 53
 ``tls://…``               DNS over TLS, port 853; behind ``#`` the name in its certificate, else
                           the certificate must name the address; ``?pin=BASE64`` pins its key,
-                          ``?opportunistic`` takes any certificate (RFC 8310 §5)
+                          ``?opportunistic`` takes any certificate (RFC 8310 §5), but never
+                          goes on in clear text, which another server in the list may
 ``https://…``             DNS over HTTPS; ``/dns-query`` where no path is given
 ========================  =====================================================================
 

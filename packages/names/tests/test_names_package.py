@@ -11,6 +11,7 @@ NAMES = [
     "EDNS",
     "AccessList",
     "AnchorKeeper",
+    "AnchorRefresh",
     "Authority",
     "Blocklist",
     "CallableZone",

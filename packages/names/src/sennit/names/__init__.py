@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sennit.names.dnssec.keyfiles import KeyFolder
     from sennit.names.dnssec.keys import ZoneKey
     from sennit.names.dnssec.limits import ValidationLimits
+    from sennit.names.dnssec.refreshing import AnchorRefresh
     from sennit.names.dnssec.rollover import Rollover, RolloverPolicy
     from sennit.names.dnssec.signing import KeySet, SigningPolicy, ZoneSigner
     from sennit.names.dnssec.upkeep import ZoneUpkeep
@@ -86,6 +87,7 @@ __all__ = [
     "EDNS",
     "AccessList",
     "AnchorKeeper",
+    "AnchorRefresh",
     "Authority",
     "Blocklist",
     "CallableZone",
@@ -200,6 +202,7 @@ _ROOMS = {
     "dnssec.keyfiles": ("KeyFolder",),
     "dnssec.keys": ("ZoneKey",),
     "dnssec.limits": ("ValidationLimits",),
+    "dnssec.refreshing": ("AnchorRefresh",),
     "dnssec.rollover": ("Rollover", "RolloverPolicy"),
     "dnssec.signing": ("KeySet", "SigningPolicy", "ZoneSigner"),
     "dnssec.upkeep": ("ZoneUpkeep",),

@@ -359,3 +359,22 @@ def test_one_alias_beside_the_apex_does_not_take_a_zone_over(clock: Clock) -> No
     found = run(clock, ours.resolve("www.org.example.", A))
     assert [each.rdtype for each in found.answers] == [A, A]
     assert run(clock, ours.resolve("a.b.c.d.org.example.", A)).answers
+
+
+def test_an_answer_out_of_a_servers_cache_keeps_nobody_from_the_rest_of_its_zone(
+    clock: Clock,
+) -> None:
+    """A server that resolves, too, gives what it knows of a zone beneath its own without AA."""
+    net = internet()
+    right = net.servers[ORG]
+
+    def mixed(query: Message, transport: str) -> Message:
+        reply: Message = right(query, transport)  # type: ignore[assignment]  # at once
+        if query.question.name == Name("alias.org.example."):
+            reply.flags &= ~AA
+        return reply
+
+    net.servers[ORG] = mixed
+    ours = resolver(net, clock)
+    assert run(clock, ours.resolve("alias.org.example.", A)).rcode == Rcode.SERVFAIL
+    assert len(run(clock, ours.resolve("www.org.example.", A)).answers) == 2

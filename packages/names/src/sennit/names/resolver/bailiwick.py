@@ -144,7 +144,8 @@ def judge(
     authoritative = bool(message.flags & AA) or forwarded
     if links:
         if not authoritative:
-            return Step(Verdict.LAME, why="an answer without authority")
+            # Out of a cache: of this name it is not to be believed; its zone it may have.
+            return Step(Verdict.BROKEN, why="an answer without authority")
         if not forwarded or alias_target(links[-1], current, rdtype) is None:
             return Step(Verdict.ANSWER, entries=links)
     if not links and not forwarded and message.rcode == Rcode.NOERROR:

@@ -466,7 +466,7 @@ class Iterator:
     def _note_fault(self, server: Server, zone: Name, step: Step) -> None:
         if step.verdict is Verdict.LAME:
             server.mark_lame(zone, self._now())
-        elif step.why.startswith("response code"):
+        else:
             server.mark_doubtful(zone, self._now())
 
     def _known_addresses(self, cut: Delegation) -> tuple[dict[Address, None], list[Name]]:

@@ -400,6 +400,37 @@ def test_waits_are_counted_from_when_the_zone_shows_a_step(
     run_with(main)
 
 
+def test_a_step_that_nobody_saw_before_a_restart_counts_from_then(
+    tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(make: object) -> bool:
+        return False
+
+    async def main() -> None:
+        policy = RolloverPolicy(zsk_lifetime=10 * DAY)
+        served, upkeep = kept(tmp_path, wall, policy)
+        await upkeep.prepare()
+        first = published(served.zone)
+        wall.now += 10 * DAY - 3900
+        with monkeypatch.context() as patched:
+            patched.setattr(served, "change", never)
+            assert not await upkeep.look()
+        await upkeep.aclose()
+        wall.now += DAY
+        served, upkeep = kept(tmp_path, wall, policy)
+        await upkeep.prepare()
+        await settle(upkeep)
+
+        (new,) = published(served.zone) - first
+        assert new not in check(served.zone, upkeep), "nobody has had it yet"
+        wall.now += 3600 + 300
+        await settle(upkeep)
+        assert new in check(served.zone, upkeep)
+        await upkeep.aclose()
+
+    run_with(main)
+
+
 def test_signatures_from_a_clock_that_was_ahead_are_made_anew_when_it_is_put_right(
     tmp_path: Path, wall: Wall
 ) -> None:

@@ -53,6 +53,9 @@ class KeyFolder:
     Args:
         folder: The folder; made where it is missing, for its owner alone.
         origin: The zone's name.
+
+    Attributes:
+        shown: Whether the zone showed its keys as they are in the file, when that was written.
     """
 
     def __init__(self, folder: Path | str, origin: Name) -> None:
@@ -61,6 +64,7 @@ class KeyFolder:
         self._text = str(origin).lower().replace("/", "\\047")
         self._state = self.folder / f"{self._text}state"
         self._lock = -1
+        self.shown = True
 
     def __repr__(self) -> str:
         return f"<KeyFolder {self.folder} of {self.origin}>"
@@ -117,6 +121,7 @@ class KeyFolder:
         try:
             state = json.loads(self._state.read_text(encoding="utf-8"))
             kept = [self._from_state(each, found) for each in state["keys"]]
+            self.shown = bool(state.get("shown", True))
             return kept, state.get("serial")
         except FileNotFoundError:
             return self._from_times(found.values(), now), None
@@ -204,7 +209,8 @@ class KeyFolder:
             self._write_key(each, None)
         for each in removed:
             self._write_key(each, now)
-        state = {"keys": [each.state_dict() for each in keys], "serial": serial}
+        states = [each.state_dict() for each in keys]
+        state = {"keys": states, "serial": serial, "shown": self.shown}
         replace_with_lines(self._state, [json.dumps(state, indent=1), "\n"])
 
     def _write_key(self, managed: ManagedKey, deleted: float | None) -> None:

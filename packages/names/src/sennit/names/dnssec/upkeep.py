@@ -134,6 +134,9 @@ class ZoneUpkeep:
             self._served.complete = self._complete
             if not await self._served.change(self._sign_whole):
                 raise DNSError(f"{self._served.zone.origin} could not be signed")
+            if not self._folder.shown:
+                self._folder.shown = True
+                await reactor.defer_to_thread(self._save, now)
             await self._remember()
         except BaseException:
             await self.aclose()
@@ -146,7 +149,11 @@ class ZoneUpkeep:
         rollover.keys, self._serial = self._folder.load(now)
         zone = self._served.zone
         self._max_ttl = max(set_ttl(each) for node in zone.nodes.values() for each in node.sets)
-        rollover.step(now, self._max_ttl)
+        if rollover.keys and not self._folder.shown:
+            # It ended before anybody saw the last step, which counts from now on.
+            rollover.shown(max(each.since for each in rollover.keys), now)
+        if rollover.step(now, self._max_ttl):
+            self._folder.shown = False
         self.signer.keys = rollover.key_set()
         self._save(now)
 
@@ -300,9 +307,11 @@ class ZoneUpkeep:
         before, gone = [each.copy() for each in rollover.keys], [*rollover.removed]
         if not rollover.step(now, self._max_ttl):
             return False
+        self._folder.shown = False
         try:
             self._save(now)
         except BaseException:
+            self._folder.shown = True
             rollover.keys, rollover.removed = before, gone
             raise
         return True
@@ -336,6 +345,7 @@ class ZoneUpkeep:
                 self.rollover.shown(self._stepped, now)
                 self._began = now
                 self._stepped = None
+                self._folder.shown = True
                 assert self._reactor is not None, "prepared"
                 await self._reactor.defer_to_thread(self._save, now)
             await self._remember()

@@ -183,10 +183,10 @@ class Iterator:
             What is in the cache from now on, of whatever kind; a failure where there is nothing.
         """
         entry, joined = await self._fetch(name, rdtype, budget, parent, patience)
-        if joined and parent is None and patience is None and not entry.stays:
-            # Who began it had spent its means; ours are left.
-            if budget.queries > 0 and budget.deadline > self._now():
-                entry, _ = await self._fetch(name, rdtype, budget, parent, patience)
+        # Who began it may have spent its means; ours are left.
+        left = budget.queries > 0 and budget.deadline > self._now()
+        if joined and parent is None and patience is None and not entry.stays and left:
+            entry, _ = await self._fetch(name, rdtype, budget, parent, patience)
         return entry
 
     async def _fetch(

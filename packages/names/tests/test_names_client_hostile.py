@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from sennit.names.message import RA, TC, Message, Question
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from sennit.core.testing.clock import Clock
     from sennit.core.testing.network import MemoryNetwork
@@ -221,3 +223,24 @@ def test_a_question_given_up_leaves_nothing_open(
         ask(clock, lambda server=server: main(server))  # type: ignore[misc]
         assert not memory_network.client.sockets
         assert clock.next_timer() is None
+
+
+def test_connections_to_servers_that_left_the_file_are_closed_too(
+    clock: Clock, memory_network: MemoryNetwork, tmp_path: Path
+) -> None:
+    for host in ("10.0.0.53", "10.0.0.54"):
+        serve(memory_network, zone_answers(*ZONE), host)
+    path = tmp_path / "resolv.conf"
+
+    async def main() -> None:
+        async with StubResolver(resolv_conf=str(path), hosts=None, cache_size=0) as stub:
+            for host in ("10.0.0.53", "10.0.0.54", "10.0.0.53", "10.0.0.54"):
+                path.write_text(f"options use-vc\nnameserver {host}\n")
+                # The new file may have the number, size and time of the old one.
+                os.utime(path, ns=(0, next(stamps)))
+                await asyncio.sleep(1)
+                assert await stub.a("www.example.org") == ["192.0.2.7"]
+
+    stamps = iter(range(10**9, 10**10, 10**9))
+    ask(clock, main)
+    assert clock.next_timer() is None  # none that would let go of an idle connection

@@ -202,6 +202,11 @@ class Upstream:
         )
         return self._stream
 
+    @property
+    def connected(self) -> bool:
+        """Whether it has, or had, a connection that `aclose` ends."""
+        return self._stream is not None
+
     async def aclose(self) -> None:
         """Close its connection; it may be asked again."""
         stream, self._stream = self._stream, None

@@ -217,6 +217,7 @@ class StubResolver(Lookups):
         self._cache: OrderedDict[tuple[bytes, int, int], _Kept] = OrderedDict()
         self._shared: Shared[_Kept] = Shared()
         self._upstreams: list[tuple[Upstream, _Health]] = []
+        self._left: list[tuple[Upstream, _Health]] = []  # out of the file, still connected
         self._made_of: ResolvConf | None = None
         self._turn = 0
         self._turns = asyncio.Semaphore(MAX_AT_ONCE)
@@ -284,8 +285,9 @@ class StubResolver(Lookups):
 
     async def aclose(self) -> None:
         """Close connections to servers. It may be asked again."""
-        for upstream, _ in self._upstreams:
+        for upstream, _ in self._left + self._upstreams:
             await upstream.aclose()
+        self._left.clear()
 
     async def __aenter__(self) -> Self:
         """The resolver itself."""
@@ -526,13 +528,15 @@ class StubResolver(Lookups):
         wanted = self._servers
         if wanted is None:
             wanted = [server_from_text(f"[{each}]") for each in conf.servers]
-        before = {each.server: (each, health) for each, health in self._upstreams}
+        known = self._left + self._upstreams
+        before = {each.server: (each, health) for each, health in known}
         self._upstreams = []
         for server in wanted:
             made = before.get(server) or (self._make_upstream(server, conf), _Health())
             self._upstreams.append(made)
         self._made_of = conf
-        # Those that are left out now close their connections by themselves when they are idle.
+        # What they are asked now they may still answer; their connections end when they are idle.
+        self._left = [each for each in known if each not in self._upstreams and each[0].connected]
 
     def _make_upstream(self, server: Server, conf: ResolvConf) -> Upstream:
         return Upstream(

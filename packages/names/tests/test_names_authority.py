@@ -277,6 +277,13 @@ def test_any_is_answered_with_little(how: AnyAnswer, transport: str, types: list
     assert ask(Authority([MIXED], any_answer=how), "nope.m.example.", 255).rcode == 3
 
 
+def test_signatures_of_a_name_without_any_are_denied_as_other_types_are() -> None:
+    """With the SOA, by which it may be kept that there are none (RFC 2308 §2.2)."""
+    found = ask(Authority([MIXED]), "w.m.example.", 46)
+    assert not found.answers
+    assert [each.rdtype for each in found.authority] == [6]
+
+
 def test_addresses_are_added_for_thirteen_hosts() -> None:
     """HARDENING dns-13."""
     answer = ask(Authority([MIXED]), "many.m.example.", RRType.MX)

@@ -12,9 +12,12 @@ from zope.interface.verify import verifyObject
 from sennit.core import run
 from sennit.names import Message, Name, RRType
 from sennit.names.authority import Authority
+from sennit.names.client.udp import exchange_udp
 from sennit.names.errors import DNSUsageError, ZoneError
 from sennit.names.rdata import basic
 from sennit.names.request import Request
+from sennit.names.server import DNSServer
+from sennit.names.serving.listening import serve_dns
 from sennit.names.zone.callable import CallableZone
 from sennit.names.zone.data import IZoneData
 from sennit.names.zone.sqlite import SQLiteZones, path_of
@@ -220,6 +223,42 @@ def test_a_function_gets_the_soa_and_servers_that_it_does_not_give() -> None:
     servers = authority.respond(request("fn.example", 2))
     assert isinstance(servers, Message)
     assert len(servers.answers) == 1
+
+
+async def test_a_function_that_never_ends_is_servfail_in_time() -> None:
+    """Each would keep its place among the questions under way, until there is none left."""
+
+    async def records(name: Name, rdtype: int) -> list[str]:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError((name, rdtype))
+
+    authority = Authority(sources=[CallableZone("fn.example", records, timeout=0.01)])
+    with pytest.raises(ZoneError, match=r"took over 0\.01 s"):
+        await ask(authority, "x.fn.example", 1)
+    async with serve_dns(DNSServer(authority), "127.0.0.1", 0) as running:
+        answer = await exchange_udp(Message.query("x.fn.example", 1), ("127.0.0.1", running.port))
+    assert answer.rcode == 2
+
+
+def test_types_that_no_zone_holds_are_an_error(tmp_path: Path) -> None:
+    """OPT or ANY out of a function or a database would be sent as it stands."""
+    authority = Authority(
+        sources=[CallableZone("fn.example", lambda name, rdtype: ["TYPE41 \\# 0"])]
+    )
+    with pytest.raises(ZoneError, match="no type that a zone holds"):
+        authority.respond(request("x.fn.example", 41))
+
+    async def stored() -> None:
+        async with SQLiteZones(tmp_path / "zones") as database:
+            await database.store(read_zone(TEXT.splitlines()))
+            with sqlite3.connect(tmp_path / "zones") as raw:
+                raw.execute("UPDATE records SET type = 'TYPE41', data = '\\# 0' WHERE type = 'TXT'")
+            raw.close()
+            sources = Authority(sources=await database.zones())
+            with pytest.raises(ZoneError, match="no type that a zone holds"):
+                await ask(sources, "a.b.c.example.org", 16)
+
+    asyncio.run(stored())
 
 
 def test_records_of_a_function_that_cannot_be_are_an_error() -> None:

@@ -3,7 +3,8 @@
 The function is called with a name and a type, and gives the records of that name: all of them,
 or at least those of the type, and CNAME, NS and DNAME where the name has them; an empty list for
 a name without such records; ``None`` for one that does not exist. It may be a coroutine. What it
-raises becomes SERVFAIL.
+raises becomes SERVFAIL, and so does that it takes too long: a question that waits for ever would
+keep its place among those that are answered at one time.
 
 Names beneath a name that the function does not know are asked for, too: a wildcard is the record
 of ``*.example.org``.
@@ -11,6 +12,7 @@ of ``*.example.org``.
 
 from __future__ import annotations
 
+import asyncio
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,7 +25,7 @@ from sennit.names.name import Name, trusted
 from sennit.names.presentation import tokens_of
 from sennit.names.rdata import Rdata, basic, parse_rdata
 from sennit.names.zone.data import IZoneData
-from sennit.names.zone.rules import NS, SOA, Draft
+from sennit.names.zone.rules import NS, SOA, Draft, may_hold
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -50,6 +52,7 @@ class CallableZone:
         mailbox: Of who is responsible, as a name, relative likewise.
         ttl: Seconds that answers may be kept, and that there is none.
         serial: The version of its SOA.
+        timeout: Seconds that a coroutine may take for one name.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class CallableZone:
         mailbox: str = "hostmaster",
         ttl: int = 60,
         serial: int = 1,
+        timeout: float = 5.0,
     ) -> None:
         if not 0 <= ttl <= 0x7FFFFFFF:
             raise DNSUsageError(f"a TTL is 0 to 2147483647 seconds, not {ttl}")
@@ -70,6 +74,7 @@ class CallableZone:
         self.chain = None
         self._function = function
         self._ttl = ttl
+        self._timeout = timeout
         self._apex: list[Record] = []
         if ns:
             servers = [Name(each, self.origin) for each in ns]
@@ -97,7 +102,12 @@ class CallableZone:
         return self._node(name, given)
 
     async def _wait(self, name: Name, given: Awaitable[Given]) -> Node | None:
-        return self._node(name, await given)
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await given
+        except TimeoutError as error:
+            raise ZoneError(f"{name}: the function took over {self._timeout:g} s") from error
+        return self._node(name, found)
 
     def _node(self, name: Name, given: Given) -> Node | None:
         is_apex = name == self.origin
@@ -108,6 +118,7 @@ class CallableZone:
             draft.add(own.rdtype, own.ttl, own.rdata.wire)
         for each in given or ():
             record = self._record(name, each)
+            may_hold(self.origin, name.key, record.rdtype)
             if record.rdtype == SOA and self._apex:
                 continue  # one is enough
             draft.add(record.rdtype, record.ttl, record.rdata.wire)

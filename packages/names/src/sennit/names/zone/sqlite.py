@@ -24,7 +24,7 @@ from sennit.names.name import Name, trusted
 from sennit.names.presentation import tokens_of
 from sennit.names.rdata import parse_rdata
 from sennit.names.zone.data import IZoneData
-from sennit.names.zone.rules import Draft
+from sennit.names.zone.rules import Draft, may_hold
 
 if TYPE_CHECKING:
     import os
@@ -153,6 +153,7 @@ class SQLiteZone:
         for ttl, kind, data in rows:
             try:
                 rdtype = type_from_text(kind)
+                may_hold(self.origin, name.key, rdtype)
                 rdata = parse_rdata(rdtype, tokens_of(data, self.origin)).wire
             except DNSError as error:
                 raise ZoneError(f"{name} {kind} {data!r:.80}: {error}") from error

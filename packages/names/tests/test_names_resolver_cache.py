@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from packages.names.tests.resolver_upstream import record
 from sennit.names.codes import RRType
 from sennit.names.dnssec.verdict import Security
+from sennit.names.message import Message
 from sennit.names.name import Name
 from sennit.names.rdata.address import A
 from sennit.names.rdata.basic import TXT
+from sennit.names.resolver.bailiwick import judge
 from sennit.names.resolver.cache import Cache
 from sennit.names.resolver.entries import Credibility, Delegation, Entry, Kind
 from sennit.names.resolver.limits import ResolverLimits
@@ -197,6 +199,37 @@ def test_the_octets_it_says_are_about_those_it_takes() -> None:
     finally:
         tracemalloc.stop()
     assert 0.5 < cache.octets / taken < 3
+
+
+def test_absences_take_no_more_octets_than_it_says() -> None:
+    """Random names fill it with these, each with an SOA that came in a message of its own."""
+    import tracemalloc
+
+    cache = Cache()
+    soa = record("some.example. 300 SOA ns.some.example. admin.some.example. 1 2 3 4 300")
+    wires: list[bytes] = []
+    for index in range(2000):
+        reply = Message.query(f"h{index}.some.example.").reply(3)
+        reply.authority = [soa]
+        wires.append(reply.to_wire())
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for wire in wires:
+            step = judge(
+                Message.from_wire(wire),
+                Message.from_wire(wire).question.name,
+                1,
+                Name("some.example."),
+                ResolverLimits(),
+                forwarded=True,
+            )
+            cache.put(step.entries[0], 0)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(cache) == 2000
+    assert 1 <= cache.octets / taken < 1.5
 
 
 OPERATIONS = st.lists(

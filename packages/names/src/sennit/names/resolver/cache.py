@@ -35,7 +35,7 @@ DELEGATED: Final = 0x20001
 
 _ENTRY: Final = 700
 _RDATA: Final = 260
-_RECORD: Final = 420
+_RECORD: Final = 760
 """Octets that objects take besides what they hold, measured on CPython 3.11."""
 
 Key = tuple[bytes, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from packages.names.tests.transfer_zones import (
     ORIGIN,
+    SOME,
     axfr,
     change,
     ixfr,
@@ -23,16 +25,18 @@ from packages.names.tests.transfer_zones import (
 )
 from sennit.names.codes import Rcode, RRType
 from sennit.names.edns import EDNS
-from sennit.names.errors import DNSUsageError, TransferError
+from sennit.names.errors import DNSUsageError, TransferError, ZoneError
 from sennit.names.message import QR, TC, Message, Question, Record
 from sennit.names.name import Name
 from sennit.names.options import Expire, found
 from sennit.names.rdata.basic import TXT
 from sennit.names.transfer.access import AccessList
+from sennit.names.transfer.gathering import Gathered
 from sennit.names.transfer.incoming import Outcome, TransferIn, TransferLimits
 from sennit.names.transfer.outgoing import TransferOut, zone_messages
 from sennit.names.transfer.serial import advance, newer
 from sennit.names.update.history import Entry, History
+from sennit.names.zone.rules import FROM_OTHERS
 from sennit.names.zone.zone import Changes, Zone
 from sennit.names.zone.zoneset import ZoneSet
 
@@ -533,6 +537,31 @@ def test_differences_in_answer_to_which_the_whole_zone_comes_one_record_a_messag
 
     assert transfer.outcome is Outcome.WHOLE
     assert len(transfer.records) == 2
+
+
+def test_records_that_are_gathered_are_nothing_that_a_collector_looks_through() -> None:
+    """A million of them would hold up the loop each time that it does (HARDENING fault-8)."""
+    given = zone(1, SOME + "".join(f"h{at} 60 A 10.0.0.{at % 250}\n" for at in range(2000)))
+    gathered = Gathered()
+    stored = list(given.records())
+    gc.collect()
+    before = len(gc.get_objects())
+
+    for each in stored:
+        gathered.add(each)
+
+    assert len(gc.get_objects()) - before < 100
+    assert gathered.zone(ORIGIN, FROM_OTHERS) == given
+    assert gc.isenabled()
+
+
+def test_gathered_records_that_are_no_zone_are_refused_whole() -> None:
+    gathered = Gathered()
+    gathered.add(soa(1))
+
+    with pytest.raises(ZoneError, match="no NS"):
+        gathered.zone(ORIGIN, FROM_OTHERS)
+    assert gc.isenabled()
 
 
 def test_differences_are_from_a_version() -> None:

@@ -28,16 +28,17 @@ from sennit.core.reactor.base import current_reactor
 from sennit.names.client.udp import exchange_udp
 from sennit.names.codes import Opcode, Rcode, RRType
 from sennit.names.errors import DNSError, DNSUsageError, TransferError
-from sennit.names.message import AA, TC, Message, Record
+from sennit.names.message import AA, TC, Message
 from sennit.names.rdata.basic import SOA
 from sennit.names.transfer.access import AccessList
 from sennit.names.transfer.copyfile import Copy, load_copy, save_checked, save_copy
+from sennit.names.transfer.gathering import Gathered
 from sennit.names.transfer.incoming import Outcome, TransferIn, TransferLimits
 from sennit.names.transfer.notify import is_news
 from sennit.names.transfer.primary import ZoneStatus, ask_soa
 from sennit.names.transfer.serial import newer, serial_of
 from sennit.names.update.history import Entry, History
-from sennit.names.zone.builder import Builder
+from sennit.names.zone.files import Reading
 from sennit.names.zone.rules import FROM_OTHERS
 
 if TYPE_CHECKING:
@@ -382,20 +383,18 @@ class SecondaryZone:
         await self._fetch(primary, incremental=False)
 
     async def _fetch(self, primary: Primary, *, incremental: bool) -> None:
-        # Records are packed as they come: a million of them as objects would be much to keep,
-        # and to forget in one go.
-        builder = Builder(self.origin, limits=self._zone_limits)
-
-        def keep(record: Record) -> None:
-            name = record.name
-            builder.add(name.wire, name.key, record.rdtype, record.ttl, record.rdata.wire)
-
+        gathered = Gathered()
         transfer = TransferIn(
-            self.origin, self.serial, incremental=incremental, limits=self._limits, keep=keep
+            self.origin,
+            self.serial,
+            incremental=incremental,
+            limits=self._limits,
+            keep=gathered.add,
         )
         await self._receive(primary, transfer)
         if transfer.outcome is Outcome.WHOLE:
-            await self._replace(await self._in_thread(builder.finish))
+            zone = await self._in_thread(gathered.zone, self.origin, self._zone_limits)
+            await self._replace(zone)
         elif transfer.outcome is Outcome.CHANGES:
             await self._follow(transfer.changes)
         _log.info("%s: serial %d", self.origin, self.serial or 0)
@@ -438,8 +437,11 @@ class SecondaryZone:
     async def _replace(self, zone: Zone) -> None:
         """Put another copy in the place of the one there is."""
         self.history.clear()
+        old = Reading(replaced=[] if self._zone is None else [self._zone])
         self._put(zone)
         self._there.set()
+        if old.replaced:
+            await self._in_thread(old.let_go)
         await self._write()
 
     def _put(self, zone: Zone) -> None:

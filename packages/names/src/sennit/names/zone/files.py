@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sennit.names.zone.zone import Zone
     from sennit.names.zone.zoneset import ZoneSet
 
-__all__ = ["Reading", "ZoneFiles", "origin_of"]
+__all__ = ["Reading", "ZoneFiles", "origin_of", "resting_collector"]
 
 _ENDS: Final = (".zone", ".db", ".hosts", ".txt")
 _LARGE: Final = 100_000
@@ -184,7 +184,7 @@ class ZoneFiles:
         except ZoneError as error:
             reading.errors.append(str(error))
             return reading
-        with _resting_collector(reading.zones):
+        with resting_collector(reading.zones):
             for origin, path in paths.items():
                 known = self._known.get(origin)
                 if not everything and known and path in known and _stamps(known) == known:
@@ -215,7 +215,7 @@ class ZoneFiles:
 
 
 @contextmanager
-def _resting_collector(zones: list[Zone]) -> Generator[None]:
+def resting_collector(zones: list[Zone]) -> Generator[None]:
     """Let the collector of cycles rest while these zones come to be; see above."""
     works = gc.isenabled()
     gc.disable()

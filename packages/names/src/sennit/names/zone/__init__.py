@@ -6,6 +6,6 @@
 * ``zonefile.py`` files (RFC 1035 §5), ``generate.py`` $GENERATE, ``writer.py`` files written,
   ``check.py`` what an operator should know about a zone, ``files.py`` folders of them, reloaded
 * ``lookup.py`` the algorithm of RFC 1034 §4.3.2, ``proofs.py`` the records that prove an
-  absence, ``chain.py`` their order
+  absence, ``chain.py`` their order, ``absent.py`` answers that many missing names have in common
 * ``data.py`` zones that are elsewhere: ``sqlite.py``, ``callable.py``
 """

@@ -564,6 +564,21 @@ def test_a_quick_answer_has_an_opt_where_the_query_has_one(clock: Clock) -> None
         assert found.edns.payload == 1232
 
 
+def test_a_quick_answer_is_no_longer_than_the_server_lets_datagrams_be(clock: Clock) -> None:
+    """Whatever size the client takes, and over whichever transport it was asked for first."""
+    request = ask("www.org.example.", edns=EDNS(4096))
+    size = len(answer(clock, resolver(internet(), clock), request).to_wire()) + 11
+    for payload, kept in ((size, True), (size - 1, False)):
+        ours = resolver(internet(), clock, payload=payload)
+        answer(clock, ours, request)
+        wire = ours.quick(request.wire, 512, ("127.0.0.1", 1))
+        assert (wire is not None) == kept
+        if wire is not None:
+            found = Message.from_wire(wire)
+            assert found.edns is not None
+            assert found.edns.payload == max(payload, 512)
+
+
 def test_flushing_forgets_quick_answers_too(clock: Clock) -> None:
     net = internet()
     ours = resolver(net, clock)

@@ -216,8 +216,15 @@ def _days(count: float | None) -> float | None:
     return None if count is None else count * DAY
 
 
-def resolver_of(table: ResolverTable) -> tuple[RecursiveResolver, AnchorRefresh | None]:
-    """The resolver that a table describes, and what keeps its anchors up to date."""
+def resolver_of(
+    table: ResolverTable, payload: int
+) -> tuple[RecursiveResolver, AnchorRefresh | None]:
+    """The resolver that a table describes, and what keeps its anchors up to date.
+
+    Args:
+        table: The table.
+        payload: Octets of a datagram at most, as the server has it.
+    """
     from sennit.names.resolver.limits import ResolverLimits
     from sennit.names.resolver.resolver import AVOIDED, RecursiveResolver
 
@@ -241,6 +248,7 @@ def resolver_of(table: ResolverTable) -> tuple[RecursiveResolver, AnchorRefresh 
         ipv6=table.ipv6,
         prefetch=table.prefetch,
         port=table.port,
+        payload=payload,
         **options,
     )
     if table.anchor_state is None:

@@ -122,7 +122,7 @@ class DNSService(ServerService):
         self.resolver: RecursiveResolver | None = None
         self._anchors: AnchorRefresh | None = None
         if wanted:
-            self.resolver, self._anchors = resolver_of(self._resolving)
+            self.resolver, self._anchors = resolver_of(self._resolving, config.payload)
         self._forward_rules = {
             name_of(name, "secondary"): access_of(
                 each.forward_updates, keys, f"secondary.{name}.forward_updates"

@@ -28,7 +28,7 @@ from sennit.core.endpoint.networks import Networks
 from sennit.core.policy.limits import address_key
 from sennit.names.client.lookups import Lookups
 from sennit.names.codes import EDE, Rcode, RRClass, RRType
-from sennit.names.edns import EDNS
+from sennit.names.edns import EDNS, PAYLOAD
 from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
 from sennit.names.message import AD, CD, RD, Message, Question, Record
@@ -109,6 +109,7 @@ class RecursiveResolver(Lookups):
         ipv6: Whether servers are asked at addresses of IPv6.
         prefetch: Whether what is asked for is fetched again before it ends.
         port: Where servers of delegations listen.
+        payload: Octets of a datagram at most, as the server has it.
         now: The time, in seconds, that only goes forward.
 
     Raises:
@@ -136,12 +137,14 @@ class RecursiveResolver(Lookups):
         ipv6: bool = True,
         prefetch: bool = True,
         port: int = 53,
+        payload: int = PAYLOAD,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         if minimise not in ("relaxed", "strict", "off"):
             raise DNSUsageError(f"minimise is relaxed, strict or off, not {minimise!r}")
         self._limits = limits or ResolverLimits()
         self._now = now
+        self._payload = payload
         self._carrier = None if exchange is not None else Carrier(tls)
         self.cache = Cache(self._limits)
         self._tails = Tails(self._limits.tails)
@@ -191,6 +194,11 @@ class RecursiveResolver(Lookups):
 
     def __repr__(self) -> str:
         return f"<RecursiveResolver with {len(self.cache)} entries>"
+
+    @property
+    def payload(self) -> int:
+        """Octets of a datagram at most that short answers go by."""
+        return self._payload
 
     # ── for programs ──────────────────────────────────────────────────────────
 
@@ -356,9 +364,9 @@ class RecursiveResolver(Lookups):
             questions=message.questions,
             answers=message.answers,
             authority=message.authority,
-            edns=None if edns is None else EDNS(dnssec_ok=edns.dnssec_ok),
+            edns=None if edns is None else EDNS(self._payload, dnssec_ok=edns.dnssec_ok),
         )
-        room = 512 if edns is None else min(edns.payload, EDNS().payload)
+        room = 512 if edns is None else min(edns.payload, self._payload)
         wire = whole.to_wire()
         if len(wire) <= room:
             self._tails.keep(request.wire, wire, found.expires - now, now)

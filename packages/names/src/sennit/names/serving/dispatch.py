@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from sennit.core.endpoint.networks import Networks
 from sennit.names.codes import Opcode, Rcode, RRType
+from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
 from sennit.names.message import RA, RD, Message
 
@@ -59,6 +60,7 @@ class Dispatcher:
 
     Raises:
         UsageError: There is no such network.
+        DNSUsageError: The parts answer in datagrams of different sizes.
     """
 
     # `Any`: parts are responders, of which the two last ones have no `quick`.
@@ -78,6 +80,10 @@ class Dispatcher:
         self._update = update
         self._allowed = Networks(allow_recursion)
         self._clients: dict[str, bool] = {}
+        sizes = (getattr(each, "payload", None) for each in (authority, resolver))
+        self._payloads = {each for each in sizes if each is not None}
+        if len(self._payloads) > 1:
+            raise DNSUsageError("the authority and the resolver have not the same payload")
         self._ours: Quick | None = getattr(authority, "quick", None)
         self._others: Quick | None = getattr(resolver, "quick", None)
         if resolver is None and self._ours is not None:
@@ -94,8 +100,8 @@ class Dispatcher:
 
     @property
     def payload(self) -> int | None:
-        """Octets of a datagram at most that the zones' short answers go by."""
-        return getattr(self._authority, "payload", None)
+        """Octets of a datagram at most that short answers go by."""
+        return next(iter(self._payloads), None)
 
     def allows(self, peer: Any) -> bool:
         """Whether recursion is for this peer. (`Any`: as `socket` names it.)"""

@@ -255,6 +255,57 @@ def test_check_reads_and_starts_nothing(
     assert not (tmp_path / "e.sock").exists()
 
 
+def test_check_lets_services_look_through_their_files(
+    offer: Offer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    offer(
+        "sennit.services",
+        "files",
+        "cli_files",
+        '''
+        from sennit.core.plugin import ServicePlugin
+        from sennit.core.service.config import Listen, ServiceConfig, listen_on
+        from sennit.core.service.tree import Service, StartError
+
+
+        class Files(Service):
+            def __init__(self, config, context):
+                super().__init__(context.name)
+                self.text = config.text
+
+            def examine(self):
+                if self.text == "broken":
+                    raise StartError(self.name, "what it names is broken", key="text")
+                return ["the text is " + self.text]
+
+
+        class Config(ServiceConfig, kw_only=True, frozen=True):
+            """Look.
+
+            Attributes:
+                listen: Nowhere.
+                text: What is said.
+            """
+
+            listen: list[Listen] = listen_on("unix:e.sock")
+            text: str
+
+
+        it = ServicePlugin("files", "Look through files", config=Config, build=Files)
+        ''',
+    )
+    file = tmp_path / "sennit.toml"
+    file.write_text('[service.f]\ntype = "files"\ntext = "odd"\n')
+    assert main(["check", str(file)]) == 0
+    assert "f  files  unix:e.sock\n  the text is odd\n" in capsys.readouterr().out
+
+    file.write_text('[service.f]\ntype = "files"\ntext = "broken"\n')
+    assert main(["check", str(file)]) == 2
+    shown = capsys.readouterr()
+    assert "sennit.toml:3: [service.f] text: what it names is broken" in shown.err
+    assert "good" not in shown.out
+
+
 def test_services_lists_what_is_there_and_what_could_be(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -556,6 +556,13 @@ def test_it_is_tried_by_asking_for_the_first_zone(folder: Path) -> None:
     ]
 
 
+def test_a_check_reads_the_zones_and_says_what_is_odd(folder: Path) -> None:
+    assert any("two servers" in each for each in built(folder, ZONES).examine())
+    write_zone(folder, "zebra.example", more="x A 192.0.2.300\n")
+    with pytest.raises(StartError, match=r"zebra\.example\.zone:\d+: .*192\.0\.2\.300"):
+        built(folder, ZONES).examine()
+
+
 async def test_what_a_new_configuration_has_works(tmp_path: Path, reactor: Reactor) -> None:
     for name, text in sample_files().items():
         (tmp_path / name).parent.mkdir(exist_ok=True)

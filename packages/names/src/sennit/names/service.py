@@ -55,6 +55,7 @@ from sennit.names.transfer.secondary import Secondaries, SecondaryZone
 from sennit.names.update.sharing import Hold, Signing, hold, zone_of
 from sennit.names.update.update import UpdatableZone, Updates
 from sennit.names.zone.awaited import AwaitedZone
+from sennit.names.zone.check import check_zone
 from sennit.names.zone.files import ZoneFiles, origin_of
 from sennit.names.zone.sqlite import SQLiteZones
 from sennit.names.zone.zoneset import ZoneSet
@@ -292,6 +293,18 @@ class DNSService(ServerService):
         except BaseException:
             await self._close()
             raise
+
+    def examine(self) -> list[str]:
+        """Read the zone files; what is odd in them.
+
+        Raises:
+            StartError: A zone cannot be read, or does not fit what is said of it.
+        """
+        reading = self._files.read()
+        if reading.errors:
+            raise StartError(self.name, "\n".join(reading.errors), key="zones")
+        self._check_tables(reading)
+        return [str(each) for zone in reading.zones for each in check_zone(zone)]
 
     async def _take(self, reading: Reading, reactor: IReactor) -> None:
         """Put zones that were read to use, with what belongs to them."""

@@ -217,17 +217,27 @@ sennit.add_command(up)
 @sennit.command(epilog="Example: sennit check examples/node/sennit.toml")
 @_FILE
 def check(file: str) -> int:
-    """Check FILE (sennit.toml), certificates and paths included; start nothing."""
+    """Check FILE (sennit.toml) and the files it names (certificates, zones …); start nothing."""
     from sennit.core.service.loading import load
 
     return _report_check(load(file), file)
 
 
 def _report_check(config: NodeConfig, file: str) -> int:
-    config.build()
+    from sennit.core.service.tree import Service, StartError
+
+    _, built = config.build()
     for each in config.services:
+        service = built[each.name]
+        try:
+            # What is no `Service` has nothing to be looked through.
+            remarks = service.examine() if isinstance(service, Service) else []
+        except StartError as error:
+            raise config.located(error) from error
         urls = ", ".join(listen.url for listen in each.config.listen)
         click.echo(f"{each.name}  {each.plugin.name}  {urls}")
+        for remark in remarks:
+            click.echo(f"  {remark}")
     click.echo(f"{file}: good")
     return 0
 

@@ -160,6 +160,19 @@ class Service:
     async def end(self, drain: float) -> None:
         """Come to an end within `drain` seconds, and give back what `prepare` took."""
 
+    def examine(self) -> list[str]:
+        """Look through the files that the configuration names, for ``sennit check``.
+
+        Nothing but them is opened, and nothing is kept.
+
+        Returns:
+            What a person should know of them, a line each.
+
+        Raises:
+            StartError: One of them is such that the service could not start.
+        """
+        return []
+
     async def prepare_reload(self) -> Callable[[], object] | None:
         """Get ready to go on with other contents of the files that the configuration names.
 

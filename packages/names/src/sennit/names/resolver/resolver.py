@@ -34,6 +34,7 @@ from sennit.names.interfaces import IResponder
 from sennit.names.message import AD, CD, RD, Message, Question, Record
 from sennit.names.name import Name
 from sennit.names.rdata.basic import HINFO
+from sennit.names.recursion import LOCAL_NETS, RecursionClients
 from sennit.names.resolver.answering import (
     DROPPED,
     Found,
@@ -70,11 +71,7 @@ __all__ = ["AVOIDED", "RecursiveResolver"]
 
 AVOIDED: Final = ("loopback", "0.0.0.0/8", "224.0.0.0/4", "ff00::/8", "::/96")
 """Addresses that no delegation may send the resolver to: its own machine, and nobody's."""
-CLIENTS: Final = ("loopback", "private", "link-local")
-"""Whom it is for by default (RFC 5358)."""
 
-_MOST_CLIENTS: Final = 4096
-"""Addresses of which it is remembered whether it is for them."""
 _IN: Final = int(RRClass.IN)
 _ANY: Final = int(RRType.ANY)
 _NXNAME: Final = int(RRType.NXNAME)
@@ -130,7 +127,7 @@ class RecursiveResolver(Lookups):
         validator: IValidator | None = None,
         tls: ClientTLS | None = None,
         limits: ResolverLimits | None = None,
-        allow: str | Iterable[str] = CLIENTS,
+        allow: str | Iterable[str] = LOCAL_NETS,
         avoid: str | Iterable[str] = AVOIDED,
         minimise: str = "relaxed",
         mix_case: bool = False,
@@ -185,8 +182,7 @@ class RecursiveResolver(Lookups):
         self._follower = Follower(
             self.cache, self._iterator, self._limits, now, validator, prefetch=prefetch
         )
-        self._allowed = Networks(allow)
-        self._known_clients: dict[str, bool] = {}
+        self.allows = RecursionClients(allow).allows
         self._at_work: dict[str, int] = {}
         self.asked = 0
         self.quickly = 0
@@ -251,20 +247,6 @@ class RecursiveResolver(Lookups):
         return read_answer(message, message.question, authenticated=secure)
 
     # ── for servers ───────────────────────────────────────────────────────────
-
-    def allows(self, peer: Any) -> bool:
-        """Whether it is for this client. (`Any`: as `socket` names it.)"""
-        try:
-            return self._known_clients[peer[0]]
-        except (KeyError, TypeError, IndexError):
-            pass
-        if not isinstance(peer, tuple) or len(peer) < 2:  # pyright: ignore[reportUnknownArgumentType]  # of whatever kind
-            return True  # a Unix socket, whose clients are on this machine
-        host = str(peer[0])  # pyright: ignore[reportUnknownArgumentType]  # likewise
-        if len(self._known_clients) >= _MOST_CLIENTS:
-            self._known_clients.clear()
-        found = self._known_clients[host] = self._allowed.trusts(host)
-        return found
 
     def quick(self, wire: bytes, size: int, peer: object) -> bytes | None:
         """The answer to a plain query that was answered before, from its octets."""

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zope.interface import implementer
 
-from sennit.core.endpoint.networks import Networks
 from sennit.names.codes import Opcode, Rcode, RRType
 from sennit.names.errors import DNSUsageError
 from sennit.names.interfaces import IResponder
 from sennit.names.message import RA, RD, Message
+from sennit.names.recursion import LOCAL_NETS, RecursionClients
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -32,12 +32,8 @@ if TYPE_CHECKING:
     Answers = Answer | Awaitable[Answer] | AsyncIterator[Message | bytes]
     Quick = Callable[[bytes, int, object], bytes | None]
 
-__all__ = ["LOCAL_NETS", "Dispatcher"]
+__all__ = ["Dispatcher"]
 
-LOCAL_NETS: Final = ("loopback", "private", "link-local")
-"""Whom recursion is for unless somebody says otherwise."""
-_MOST_CLIENTS: Final = 4096
-"""Clients of whom it is remembered whether recursion is for them."""
 _QUERY: Final = int(Opcode.QUERY)
 _NOTIFY: Final = int(Opcode.NOTIFY)
 _TRANSFERS: Final = frozenset({int(RRType.AXFR), int(RRType.IXFR)})
@@ -78,8 +74,7 @@ class Dispatcher:
         self._transfers = transfers
         self._notify = notify
         self._update = update
-        self._allowed = Networks(allow_recursion)
-        self._clients: dict[str, bool] = {}
+        self.allows = RecursionClients(allow_recursion).allows
         sizes = (getattr(each, "payload", None) for each in (authority, resolver))
         self._payloads = {each for each in sizes if each is not None}
         if len(self._payloads) > 1:
@@ -102,20 +97,6 @@ class Dispatcher:
     def payload(self) -> int | None:
         """Octets of a datagram at most that short answers go by."""
         return next(iter(self._payloads), None)
-
-    def allows(self, peer: Any) -> bool:
-        """Whether recursion is for this peer. (`Any`: as `socket` names it.)"""
-        try:
-            return self._clients[peer[0]]
-        except (KeyError, TypeError, IndexError):
-            pass
-        if not isinstance(peer, tuple) or len(peer) < 2:  # pyright: ignore[reportUnknownArgumentType]  # of whatever kind
-            return True  # a Unix socket, whose clients are on this machine
-        host = str(peer[0])  # pyright: ignore[reportUnknownArgumentType]  # likewise
-        if len(self._clients) >= _MOST_CLIENTS:
-            self._clients.clear()
-        found = self._clients[host] = self._allowed.trusts(host)
-        return found
 
     def quick(self, wire: bytes, size: int, peer: object) -> bytes | None:
         """An answer out of the zones, or out of the resolver's cache."""

@@ -124,10 +124,7 @@ def register(root: Path, values: Mapping[str, str], words: Sequence[str]) -> lis
                 layers[0] = f"{layers[0]} | ({module})"
         elif "containers" in contract:
             _append(contract["containers"], module)
-        if "source_modules" in contract and any("*" in str(m) for m in contract["source_modules"]):
-            kinds = {str(each).rpartition(".")[2] for each in contract["source_modules"]}
-            for kind in sorted(kinds):
-                _append(contract["source_modules"], f"{module}.**.{kind}")
+        # That engines do no I/O is said of every package's, by wildcards.
     main_file.write_text(tomlkit.dumps(main_toml), encoding="utf-8")
 
     umbrella_file = root / "packages" / "sennit" / "pyproject.toml"

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from sennit.core.testing.clock import Clock
     from sennit.core.testing.network import MemoryNetwork
     from sennit.names.request import Request
-    from sennit.names.zone.zone import Zone
+    from sennit.names.zone.zone import Changes, Zone
 
 FIRST, SECOND = "10.0.0.1", "10.0.0.2"
 KEY = Key("k.example", b"secret" * 5)
@@ -455,6 +455,32 @@ def test_differences_that_do_not_fit_are_made_good_by_the_whole_zone(
             await asyncio.sleep(150)
             assert copy.serial == 2
             assert hostile.asked == [RRType.IXFR, RRType.AXFR]
+
+    clock.run(main)
+
+
+def test_who_sees_a_new_version_finds_its_history(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """Else a copy of the copy would be given the whole zone, now and then."""
+    primary = Server(zone(1, refresh=100))
+
+    async def main(_: Clock) -> None:
+        async with copy_of(memory_network, primary) as (copy, zones):
+            await settled(copy)
+            held = zones.by_origin(ORIGIN)
+            assert held is not None
+            lengths: list[int] = []
+
+            def changed(_zone: Zone, _changes: Changes) -> None:
+                loop = asyncio.get_running_loop()
+                loop.call_soon(lambda: lengths.append(len(copy.history)))
+
+            held.on_change.append(changed)
+            grow(primary.zone, "new 60 A 192.0.2.1")
+            await asyncio.sleep(150)
+            assert copy.serial == 2
+            assert lengths == [1]
 
     clock.run(main)
 

@@ -421,9 +421,10 @@ class SecondaryZone:
         assert zone is not None  # from which version would differences be else?
         before = zone.snapshot() if len(differences) > 1 else None
         try:
-            for changes in differences:
+            for place, changes in enumerate(differences):
+                if place:  # and not behind the last: who sees the version finds its history
+                    await asyncio.sleep(0)
                 zone.apply(changes, limits=self._zone_limits)
-                await asyncio.sleep(0)
         except BaseException:
             # All of them or none: what was served before is served again.
             if before is not None:

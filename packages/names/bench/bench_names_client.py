@@ -117,8 +117,16 @@ def _serve(folder: Path) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
         nsd_command(port, folder, 1000), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    time.sleep(0.5)
-    return process
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)  # nothing tells when it listens
+        else:
+            return process
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def twisted_peer(ready: Ready) -> None:
     dns: Any = import_module("twisted.names.dns")
     server: Any = import_module("twisted.names.server")
 
-    class Names(authority.FileAuthority):  # type: ignore[misc]  # as was said
+    class Names(authority.FileAuthority):  # type: ignore[misc]  # a base without types
         def loadFile(self, filename: object) -> None:  # noqa: N802 - their name
             soa = dns.Record_SOA(f"ns.{ORIGIN}", f"hostmaster.{ORIGIN}", 1, 7200, 3600, 86400, 3600)
             self.soa: Any = (ORIGIN.encode(), soa)

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 async def _until_there(path: Path) -> None:
     async with asyncio.timeout(5):
         while not path.exists():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # a thread writes it, and tells the service alone
 
 
 async def test_anchors_of_a_file_are_kept_and_what_was_learned_goes_before_them(

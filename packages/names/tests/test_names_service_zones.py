@@ -66,7 +66,7 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait for what comes by itself."""
     async with asyncio.timeout(LIMIT):
         while not condition():
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # of services and processes, which tell nobody
 
 
 # ── files ─────────────────────────────────────────────────────────────────────

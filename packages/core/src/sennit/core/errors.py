@@ -28,7 +28,7 @@
     │   ├── ProcessFailedError             it ended with something other than 0
     │   ├── ProcessTimeoutError (TimeoutError)   it took too long, and was killed
     │   └── ProcessLimitError              it said more than it may, and was killed
-    ├── NameLookupError                    a name could not be looked up, for now
+    ├── NameLookupError                    a name could not be looked up this time
     │   ├── UnknownNameError               …for good: it does not exist
     │   └── NoRecordsError                 …it exists without what was asked for
     └── ProtocolError                      the peer broke a rule of its protocol

@@ -61,7 +61,7 @@ from sennit.names.zone.sqlite import SQLiteZones
 from sennit.names.zone.zoneset import ZoneSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sennit.core.interfaces import IReactor
@@ -76,7 +76,6 @@ if TYPE_CHECKING:
     from sennit.names.request import Request
     from sennit.names.resolver.localzones import LocalZones
     from sennit.names.resolver.resolver import RecursiveResolver
-    from sennit.names.transfer.notify import Target
     from sennit.names.tsig import Key
     from sennit.names.zone.files import Reading
     from sennit.names.zone.sqlite import SQLiteZone
@@ -206,41 +205,36 @@ class DNSService(ServerService):
             allow_notify=access_of(table.allow_notify, keys, f"{at}.allow_notify"),
         )
 
-    def _make_transfers(self, keys: Mapping[Name, Key]) -> TransferOut:
+    def _single_tables(self) -> Iterator[tuple[str, Name, ZoneTable | SecondaryTable]]:
+        """What is said of single zones: where, of which, and what."""
         config = self._config
-        single: dict[Name, AccessList] = {}
-        tables: dict[str, Mapping[str, ZoneTable | SecondaryTable]] = {
-            "zone": config.zone,
-            "secondary": config.secondary,
-        }
-        for kind, some in tables.items():
-            for name, table in some.items():
-                if table.transfer is not None:
-                    at = f"{kind}.{name}.transfer"
-                    single[name_of(name, kind)] = access_of(table.transfer, keys, at)
+        for name, table in config.zone.items():
+            yield f"zone.{name}", name_of(name, "zone"), table
+        for name, copied in config.secondary.items():
+            yield f"secondary.{name}", name_of(name, "secondary"), copied
+
+    def _make_transfers(self, keys: Mapping[Name, Key]) -> TransferOut:
         return TransferOut(
             self.zones,
-            access_of(config.transfer, keys, "transfer"),
-            allow_for=single,
+            access_of(self._config.transfer, keys, "transfer"),
+            allow_for={
+                name: access_of(table.transfer, keys, f"{at}.transfer")
+                for at, name, table in self._single_tables()
+                if table.transfer is not None
+            },
             history=lambda name: self._updates.history(name) or self._secondaries.history(name),
         )
 
     def _make_notifier(self, keys: Mapping[Name, Key]) -> Notifier:
         config = self._config
-        single: dict[Name, list[Target]] = {}
-        tables: dict[str, Mapping[str, ZoneTable | SecondaryTable]] = {
-            "zone": config.zone,
-            "secondary": config.secondary,
-        }
-        for kind, some in tables.items():
-            for name, table in some.items():
-                if table.notify is not None:
-                    at = f"{kind}.{name}.notify"
-                    single[name_of(name, kind)] = targets_of(table.notify, keys, at)
         return Notifier(
             self.zones,
             targets_of(config.notify, keys, "notify"),
-            also_for=single,
+            also_for={
+                name: targets_of(table.notify, keys, f"{at}.notify")
+                for at, name, table in self._single_tables()
+                if table.notify is not None
+            },
             nameservers=config.notify_nameservers,
             resolve=self._resolve,
         )

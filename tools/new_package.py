@@ -96,6 +96,15 @@ def _append(array: Any, value: object) -> None:
         array.append(value)
 
 
+def _insert(table: Any, key: str, line: str) -> None:
+    """Put a line before the last of an array, which is the umbrella: it brings all the others."""
+    lines = table[key].as_string().splitlines()
+    if f"    {line}," in lines:
+        return
+    lines.insert(-2, f"    {line},")
+    table[key] = tomlkit.parse(f"array = {chr(10).join(lines)}")["array"]
+
+
 def register(root: Path, values: Mapping[str, str], words: Sequence[str]) -> list[Path]:
     """Make the package known to the workspace at `root`; return the files that changed.
 
@@ -108,9 +117,8 @@ def register(root: Path, values: Mapping[str, str], words: Sequence[str]) -> lis
     main_file = root / "pyproject.toml"
     main_toml = tomlkit.parse(main_file.read_text(encoding="utf-8"))
     tool = _at(main_toml, "tool")
-    member: Any = tomlkit.inline_table()
-    member.update({"path": path, "features": ["service"]})
-    _append(_at(tool, "hatch", "envs", "default", "workspace")["members"], member)
+    member = f'{{ path = "{path}", features = ["service"] }}'
+    _insert(_at(tool, "hatch", "envs", "default", "workspace"), "members", member)
     for folder in ("src", "bench"):
         _append(_at(tool, "mypy")["mypy_path"], f"$MYPY_CONFIG_FILE_DIR/{path}/{folder}")
     _append(_at(tool, "pyright")["extraPaths"], f"{path}/src")
@@ -134,7 +142,9 @@ def register(root: Path, values: Mapping[str, str], words: Sequence[str]) -> lis
     extras.remove("all")
     for word in words:
         wants: Any = tomlkit.array()
-        wants.append(f"{values['distribution']}[service]>=0.1")
+        # The words that people search for bring what the strand's own name does.
+        own = f"{values['distribution']}[service]>=0.1"
+        wants.append(own if word == words[0] else f"sennit[{words[0]}]")
         extras[word] = wants
     # `all` stays the last; it names each strand once, by its own word.
     inside = str(everything[0]).removeprefix("sennit[").removesuffix("]").split(",")

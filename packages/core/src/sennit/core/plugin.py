@@ -112,7 +112,7 @@ KNOWN_SERVICES: Final[Mapping[str, tuple[str, str]]] = {
     "irc": ("sennit-words-irc-xmpp", "Chat by IRC"),
     "xmpp": ("sennit-words-irc-xmpp", "Chat and presence by XMPP"),
     "ftp": ("sennit-ftp", "Serve files by FTP and FTPS"),
-    "nntp": ("sennit-news-nntp", "Serve newsgroups by NNTP"),
+    "news": ("sennit-news-nntp", "Serve newsgroups by NNTP"),
 }
 """Services that strands are known to bring: name to (distribution, what it does)."""
 
@@ -128,7 +128,8 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "xmpp-server": "xmpp",
     "jabber": "xmpp",
     "ftps": "ftp",
-    "news": "nntp",
+    "nntp": "news",
+    "usenet": "news",
     "pop": "pop3",
 }
 """What people type for services that have another name."""

@@ -1,0 +1,72 @@
+"""FTP for Sennit: a server, a client, and the engines of both.
+
+Everything is loaded when it is first used; importing this package loads nothing.
+"""
+
+from __future__ import annotations
+
+from sennit.ftp._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sennit.ftp.client import FTPClientProtocol, get
+    from sennit.ftp.engine import ClientEngine, ServerEngine
+    from sennit.ftp.errors import (
+        FTPError,
+        FTPProtocolError,
+        FTPRefusedError,
+        FTPUsageError,
+    )
+    from sennit.ftp.interfaces import IDirectory
+    from sennit.ftp.limits import Limits
+    from sennit.ftp.server import FTPServerFactory, FTPServerProtocol
+    from sennit.ftp.store import MemoryDirectory
+
+__all__ = [
+    "ClientEngine",
+    "FTPClientProtocol",
+    "FTPError",
+    "FTPProtocolError",
+    "FTPRefusedError",
+    "FTPServerFactory",
+    "FTPServerProtocol",
+    "FTPUsageError",
+    "IDirectory",
+    "Limits",
+    "MemoryDirectory",
+    "ServerEngine",
+    "__version__",
+    "get",
+]
+
+_ROOMS = {
+    "client": ("FTPClientProtocol", "get"),
+    "engine": ("ClientEngine", "ServerEngine"),
+    "errors": (
+        "FTPError",
+        "FTPProtocolError",
+        "FTPRefusedError",
+        "FTPUsageError",
+    ),
+    "interfaces": ("IDirectory",),
+    "limits": ("Limits",),
+    "server": ("FTPServerFactory", "FTPServerProtocol"),
+    "store": ("MemoryDirectory",),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a name from the room it lives in, the first time it is asked for."""
+        room = _HOME.get(name)
+        if room is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{room}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

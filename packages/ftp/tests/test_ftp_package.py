@@ -1,0 +1,39 @@
+"""What the package offers: a change to this list is a change for users."""
+
+from __future__ import annotations
+
+from zope.interface.verify import verifyObject
+
+import sennit.ftp
+from sennit.ftp.interfaces import IDirectory
+from sennit.ftp.store import MemoryDirectory
+
+
+def test_what_the_package_offers() -> None:
+    assert sorted(sennit.ftp.__all__) == sorted(
+        [
+            "ClientEngine",
+            "IDirectory",
+            "Limits",
+            "MemoryDirectory",
+            "ServerEngine",
+            "FTPClientProtocol",
+            "FTPError",
+            "FTPProtocolError",
+            "FTPRefusedError",
+            "FTPServerFactory",
+            "FTPServerProtocol",
+            "FTPUsageError",
+            "__version__",
+            "get",
+        ]
+    )
+
+
+def test_everything_offered_is_there() -> None:
+    for name in sennit.ftp.__all__:
+        assert getattr(sennit.ftp, name) is not None
+
+
+def test_the_memory_directory_is_a_directory() -> None:
+    assert verifyObject(IDirectory, MemoryDirectory({}))

@@ -1,0 +1,72 @@
+"""NNTP for Sennit: a server, a client, and the engines of both.
+
+Everything is loaded when it is first used; importing this package loads nothing.
+"""
+
+from __future__ import annotations
+
+from sennit.news._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sennit.news.client import NNTPClientProtocol, get
+    from sennit.news.engine import ClientEngine, ServerEngine
+    from sennit.news.errors import (
+        NNTPError,
+        NNTPProtocolError,
+        NNTPRefusedError,
+        NNTPUsageError,
+    )
+    from sennit.news.interfaces import IDirectory
+    from sennit.news.limits import Limits
+    from sennit.news.server import NNTPServerFactory, NNTPServerProtocol
+    from sennit.news.store import MemoryDirectory
+
+__all__ = [
+    "ClientEngine",
+    "IDirectory",
+    "Limits",
+    "MemoryDirectory",
+    "NNTPClientProtocol",
+    "NNTPError",
+    "NNTPProtocolError",
+    "NNTPRefusedError",
+    "NNTPServerFactory",
+    "NNTPServerProtocol",
+    "NNTPUsageError",
+    "ServerEngine",
+    "__version__",
+    "get",
+]
+
+_ROOMS = {
+    "client": ("NNTPClientProtocol", "get"),
+    "engine": ("ClientEngine", "ServerEngine"),
+    "errors": (
+        "NNTPError",
+        "NNTPProtocolError",
+        "NNTPRefusedError",
+        "NNTPUsageError",
+    ),
+    "interfaces": ("IDirectory",),
+    "limits": ("Limits",),
+    "server": ("NNTPServerFactory", "NNTPServerProtocol"),
+    "store": ("MemoryDirectory",),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Load a name from the room it lives in, the first time it is asked for."""
+        room = _HOME.get(name)
+        if room is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{room}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -422,7 +422,7 @@ def test_a_unix_socket_that_is_served_is_not_taken_away(
     [
         (ECHO + "idel = 1\n", "sennit.toml:4: [service.echo] idel: found an unknown key"),
         (ECHO + 'idle = "x"\n', "sennit.toml:4: [service.echo] idle: expected a number"),
-        ('[service.n]\ntype = "ftp"\n', "pip install 'sennit-ftp[service]'"),
+        ('[service.n]\ntype = "gopher"\n', 'type: found "gopher"'),
         (ECHO + "[", "sennit.toml:4: not TOML"),
         (
             '[service.s]\ntype = "echo"\nlisten = [{url = "tls://127.0.0.1:0", tls = "x"}]\n',

@@ -14,9 +14,23 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from sennit.core import plugin
+from sennit.core.plugin import KNOWN_SERVICES
+from sennit.core.service import commands
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+
+@pytest.fixture
+def gopher(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A service that a strand is known to bring, and that is installed nowhere."""
+    known: dict[str, tuple[str, str]] = {**KNOWN_SERVICES, "gopher": ("sennit-gopher", "Burrow")}
+    for module in (plugin, commands):
+        monkeypatch.setattr(module, "KNOWN_SERVICES", known)
+    return "gopher"
+
 
 LIMIT = 45.0
 """Seconds after which anything here has failed."""

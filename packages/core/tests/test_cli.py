@@ -32,9 +32,10 @@ class Offer:
 
     def __call__(self, group: str, name: str, module: str, text: str) -> None:
         info = self._folder / f"x_{name}-1.0.dist-info"
-        info.mkdir()
+        info.mkdir(exist_ok=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: x-{name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}:it\n")
+        with (info / "entry_points.txt").open("a") as entry_points:
+            entry_points.write(f"[{group}]\n{name} = {module}:it\n")
         (self._folder / f"{module}.py").write_text(textwrap.dedent(text))
 
 
@@ -174,7 +175,7 @@ def test_a_module_that_needs_the_extra_says_so(module: str) -> None:
     ("arguments", "words"),
     [
         (["serivces"], "did you mean 'services'?"),
-        (["ftp"], "pip install 'sennit-ftp[service]'"),
+        (["gopher"], "pip install 'sennit-gopher[service]'"),
         (["node.toml"], "Did you mean `sennit up node.toml`?"),
         (["up", "nowhere/sennit.toml"], "nowhere/sennit.toml: there is no such file"),
         (["check", "nowhere.toml"], "nowhere.toml: there is no such file"),
@@ -184,9 +185,10 @@ def test_a_module_that_needs_the_extra_says_so(module: str) -> None:
         (["echo", "--certificate", "no.pem", "--key", "no.key"], "--certificate: expected a file"),
         (["echo", "extra"], "unexpected extra argument"),
         (["up", "--no-such-option"], "No such option"),
-        (["new", "--service", "ftp"], "pip install 'sennit-ftp[service]'"),
+        (["new", "--service", "gopher"], "pip install 'sennit-gopher[service]'"),
     ],
 )
+@pytest.mark.usefixtures("gopher")
 def test_a_mistake_is_told_in_a_line_or_two_and_ends_with_2(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -232,6 +234,57 @@ def test_a_broken_plugin_is_named_and_ends_with_2(
     listed = capsys.readouterr().out
     assert "BROKEN: RuntimeError: kaputt" in listed
     assert "Send back whatever comes" in listed
+
+
+def test_a_service_with_tools_of_its_own_is_served_by_one_of_them(
+    offer: Offer, capsys: pytest.CaptureFixture[str], runs: list[NodeConfig]
+) -> None:
+    offer(
+        "sennit.services",
+        "both",
+        "cli_both_service",
+        """
+        from sennit.core.service.plugin import echo
+        from sennit.core.plugin import ServicePlugin
+
+        it = ServicePlugin("both", "Echo", config=echo.config_type(), build=lambda *_: None)
+        """,
+    )
+    offer(
+        "sennit.commands",
+        "both",
+        "cli_both_tools",
+        """
+        import click
+
+        @click.group("both")
+        def it():
+            "Tools."
+
+        @it.command()
+        def look():
+            click.echo("looked")
+        """,
+    )
+
+    assert main(["both", "look"]) == 0
+    assert main(["both", "serve", "--listen", "unix:e.sock"]) == 0
+    assert [each.plugin.name for each in runs[0].services] == ["both"]
+    assert main(["both", "serve", "--help"]) == 0
+    assert main(["both", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "looked" in shown
+    assert "Example: sennit both serve" in shown
+    assert "brought by x-both" in shown
+
+
+def test_a_tool_that_is_no_group_cannot_share_its_name_with_a_service(
+    offer: Offer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offer("sennit.commands", "echo", "cli_echo_tool", "import click\nit = click.Command('echo')\n")
+
+    assert main(["echo"]) == 2
+    assert "is no group of commands, and there is a service, too" in capsys.readouterr().err
 
 
 # ── check, services, new ──────────────────────────────────────────────────────
@@ -306,6 +359,7 @@ def test_check_lets_services_look_through_their_files(
     assert "good" not in shown.out
 
 
+@pytest.mark.usefixtures("gopher")
 def test_services_lists_what_is_there_and_what_could_be(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -313,7 +367,7 @@ def test_services_lists_what_is_there_and_what_could_be(
 
     shown = capsys.readouterr().out
     assert re.search(r"^echo +sennit-core \S+ +Send back", shown, re.MULTILINE)
-    assert re.search(r"^ftp +not installed +.*pip install 'sennit-ftp", shown, re.MULTILINE)
+    assert re.search(r"^gopher +not installed +.*pip install 'sennit-gopher", shown, re.MULTILINE)
 
 
 def test_new_writes_a_node_that_checks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -144,9 +144,9 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
             id="unknown key inside a list",
         ),
         pytest.param(
-            '[service.files]\ntype = "ftp"\n',
-            'sennit.toml:2: [service.files] type: found "ftp", which is not installed: '
-            "pip install 'sennit-ftp[service]'",
+            '[service.files]\ntype = "gopher"\n',
+            'sennit.toml:2: [service.files] type: found "gopher", which is not installed: '
+            "pip install 'sennit-gopher[service]'",
             id="missing strand",
         ),
         pytest.param(
@@ -229,12 +229,13 @@ def test_a_good_file_gives_its_services_in_order(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.usefixtures("gopher")
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     assert message in problem(tmp_path, text)
 
 
 def test_several_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = ECHO + 'idel = 1\nlisten = ["x"]\n[service.d]\ntype = "ftp"\n[tsl.main]\n'
+    text = ECHO + 'idel = 1\nlisten = ["x"]\n[service.d]\ntype = "gopher"\n[tsl.main]\n'
 
     with pytest.raises(SeveralConfigError) as caught:
         load(write(tmp_path, text))

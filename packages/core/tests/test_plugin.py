@@ -122,13 +122,13 @@ def test_an_unknown_name_lists_what_is_installed() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nntp", "pip install 'sennit-news-nntp[service]'"),
         ("smtp", "pip install 'sennit-mail[service]'"),
-        ("ftp", "pip install 'sennit-ftp[service]'"),
+        ("gopher", "pip install 'sennit-gopher[service]'"),
         ("jabber", "its type is 'xmpp'"),
-        ("FTP", "its type is 'ftp'"),
+        ("Gopher", "its type is 'gopher'"),
     ],
 )
+@pytest.mark.usefixtures("gopher")
 def test_a_known_strand_that_is_missing_says_what_to_install(name: str, words: str) -> None:
     with pytest.raises(UnknownPluginError) as caught:
         find_service(name)

@@ -95,15 +95,18 @@ class SennitCommand(click.Group):
         plugin = _plugins().get(cmd_name)
         if plugin is None:
             return None
-        if plugin.group == COMMANDS:
-            found = plugin.load()
-            if not isinstance(found, click.Command):
-                reason = f"{plugin.target} is no click command but {found!r}"
+        if plugin.group == SERVICES:
+            return _service_command(cmd_name)
+        found = plugin.load()
+        if not isinstance(found, click.Command):
+            reason = f"{plugin.target} is no click command but {found!r}"
+            raise BrokenPluginError(cmd_name, plugin.distribution, reason)
+        if cmd_name in installed(SERVICES):
+            if not isinstance(found, click.Group):
+                reason = f"{plugin.target} is no group of commands, and there is a service, too"
                 raise BrokenPluginError(cmd_name, plugin.distribution, reason)
-            return found
-        from sennit.core.service.options import service_command
-
-        return service_command(cmd_name, run_node)
+            found.add_command(_Serve(cmd_name))
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -134,6 +137,34 @@ class SennitCommand(click.Group):
                 formatter.write_dl(tools)
 
 
+class _Serve(click.Command):
+    """``sennit NAME serve``, where NAME is a group of tools and a service, too.
+
+    The service's options are made when it is used.
+    """
+
+    def __init__(self, service: str) -> None:
+        plugin = installed(SERVICES)[service]
+        super().__init__("serve", short_help=_about(plugin))
+        self._service = service
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        command = _service_command(self._service, f"{self._service} serve")
+        return command.make_context(info_name, args, parent, **extra)
+
+
+def _service_command(service: str, called: str = "") -> click.Command:
+    from sennit.core.service.options import service_command
+
+    return service_command(service, run_node, called)
+
+
 _found: dict[str, InstalledPlugin] | None = None
 
 
@@ -141,14 +172,16 @@ def _plugins() -> dict[str, InstalledPlugin]:
     """Plugins that make commands; read once per process, which runs one command."""
     global _found
     if _found is None:
-        _found = {**installed(COMMANDS), **installed(SERVICES)}
+        # A service that has tools of its own is a command among them: `sennit NAME serve`.
+        _found = {**installed(SERVICES), **installed(COMMANDS)}
     return _found
 
 
 def _about(plugin: InstalledPlugin) -> str:
     """A line on a service or tool that is not loaded."""
-    if plugin.group == SERVICES and plugin.name in KNOWN_SERVICES:
-        return KNOWN_SERVICES[plugin.name][1]
+    if plugin.name in KNOWN_SERVICES:
+        about = KNOWN_SERVICES[plugin.name][1]
+        return about if plugin.group == SERVICES else f"Tools of its client, and serve: {about}"
     if plugin.target.startswith("sennit.core.service."):
         # The core's own, whose modules load nothing else.
         own = resolve_name(plugin.target)

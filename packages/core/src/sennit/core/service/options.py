@@ -56,12 +56,15 @@ class _Key:
         self.many = many
 
 
-def service_command(name: str, run: Callable[[NodeConfig, RunOptions], int]) -> click.Command:
+def service_command(
+    name: str, run: Callable[[NodeConfig, RunOptions], int], called: str = ""
+) -> click.Command:
     """The command ``sennit NAME``.
 
     Args:
         name: A service type.
         run: Runs a checked configuration as the options say.
+        called: What is typed behind ``sennit``, where it is not the name alone.
 
     Raises:
         UnknownPluginError: There is no such service.
@@ -102,7 +105,7 @@ def service_command(name: str, run: Callable[[NodeConfig, RunOptions], int]) -> 
     for index, key in enumerate(keys):
         key.parameter.name = f"key{index}"
     # One line each, as they stand (click's \b).
-    lines = [f"sennit {name} {each}".rstrip() for each in plugin.example.split("\n")]
+    lines = [f"sennit {called or name} {each}".rstrip() for each in plugin.example.split("\n")]
     example = "\b\nExample: " + "\n         ".join(lines)
     return click.Command(
         name,

@@ -24,6 +24,8 @@ LINES: Final = {
         *(f"fault-{at}" for at in (4, 5, 7, 10, 15, 16, 17)),
     ],
     "names": [*_lines(dns=14), *(f"fault-{at}" for at in (3, 4, 6, 7, 8, 10, 12, 15, 18))],
+    "ftp": [*_lines(ftp=8), *(f"fault-{at}" for at in (3, 4, 6, 7, 15, 16))],
+    "news-nntp": [*_lines(nntp=7), *(f"fault-{at}" for at in (3, 4, 6, 7, 15, 16))],
 }
 """Lines that have to have a row, by package."""
 

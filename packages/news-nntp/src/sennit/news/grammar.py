@@ -1,66 +1,304 @@
-"""Lines in and out: stateless.
+"""Lines, blocks, ranges and dates of NNTP, both ways: stateless, save for one decoder.
 
-The protocol of the template, to be replaced by the real one. A client says ``GET key`` or
-``QUIT``, a server answers each by one line, ``+value`` or ``-reason``; lines end in CRLF, a bare
-LF is taken as well.
+A command is a line of words (`parse_command`, `command_line`), a response a line that begins with
+a code of three digits (`parse_response`, `response_line`). Some responses, and articles that come
+in, are blocks of lines: a line that begins with a dot has it doubled, a line of one dot ends the
+block (`stuff`, `unstuff`, `BlockDecoder`). Only CRLF ends a line here: a bare LF or CR is an octet
+of the line in which it stands, so that nobody can end a block where its other reader goes on.
+
+Sources: RFC 3977 §3.1 (commands, responses, blocks), §3.6 (Message-IDs), §6 (numbers), §7.3.2
+(dates), §9 (grammar). Not here: wildmats (``wildmat.py``), what an article is (``article.py``).
 """
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 
-__all__ = ["answer_line", "command_line", "parse_answer", "parse_command"]
+__all__ = [
+    "BLOCK_CODES",
+    "BLOCK_END",
+    "MAX_COMMAND",
+    "MAX_MESSAGE_ID",
+    "MAX_NUMBER",
+    "MAX_RESPONSE",
+    "BlockDecoder",
+    "command_line",
+    "date_text",
+    "group_name",
+    "has_block",
+    "is_field_name",
+    "is_message_id",
+    "parse_command",
+    "parse_date",
+    "parse_number",
+    "parse_range",
+    "parse_response",
+    "response_line",
+    "stuff",
+    "unstuff",
+]
+
+MAX_COMMAND: Final = 512
+"""Octets of a command, CRLF included (RFC 3977 §3.1)."""
+MAX_RESPONSE: Final = 512
+"""Octets of the first line of a response, CRLF included (RFC 3977 §3.1)."""
+MAX_MESSAGE_ID: Final = 250
+"""Octets of a Message-ID, angle brackets included (RFC 3977 §3.6)."""
+MAX_NUMBER: Final = 2_147_483_647
+"""The highest number an article may have (RFC 3977 §6)."""
+BLOCK_END: Final = b".\r\n"
+"""What stands behind the last line of a block (RFC 3977 §3.1.1)."""
+BLOCK_CODES: Final = frozenset({100, 101, 215, 220, 221, 222, 224, 225, 230, 231, 282})
+"""Codes behind which a block follows, whatever was asked (RFC 3977 Appendix C; 282 of XGTITLE)."""
+
+_TERMINATOR: Final = b"\r\n.\r\n"
+_MESSAGE_ID: Final = re.compile(rb"<[\x21-\x3d\x3f-\x7e]{1,248}>")
+_GROUP: Final = re.compile(rb"[^\x00-\x20*,?\[\\\]\x7f]+")
+_FIELD: Final = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
+_WORD: Final = re.compile(rb"[A-Za-z][A-Za-z0-9.-]{2,}")
+_RANGE: Final = re.compile(rb"([0-9]{1,18})(?:(-)([0-9]{1,18})?)?")
+_BARE: Final = re.compile(rb"[\x00\r\n]")
 
 
-def _refuse_line_ends(text: bytes, what: str) -> None:
-    # Else a value could pass for further lines.
-    if any(end in text for end in (b"\r", b"\n", b"\0")):
-        raise NNTPUsageError(f"{what} is not one line: {text[:64]!r}")
+def _octets(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
 
 
-def command_line(word: bytes, key: bytes = b"") -> bytes:
-    """Make a command.
+# ── commands and responses ────────────────────────────────────────────────────
+
+
+def parse_command(line: bytes) -> tuple[bytes, list[bytes]]:
+    """Take a command apart, into its first word in capitals and those behind it.
+
+    Args:
+        line: Without its CRLF.
 
     Raises:
-        NNTPUsageError: The key would be more than one word of one line.
+        NNTPProtocolError: It has NUL, CR or LF, or begins with what is no word.
     """
-    _refuse_line_ends(key, "a key")
-    if b" " in key:
-        raise NNTPUsageError(f"a key has no spaces: {key[:64]!r}")
-    return word + b" " + key + b"\r\n" if key else word + b"\r\n"
+    words = line.split()
+    if not words or not _WORD.fullmatch(words[0]):
+        raise NNTPProtocolError(f"not a command: {line[:64]!r}", "RFC 3977 §9.2")
+    if _BARE.search(line):
+        raise NNTPProtocolError(f"NUL, CR or LF within a command: {line[:64]!r}", "RFC 3977 §3.1")
+    return words[0].upper(), words[1:]
 
 
-def parse_command(line: bytes) -> tuple[bytes, bytes]:
-    """Take a command apart, into its word in capitals and its key.
+def command_line(word: str | bytes, *arguments: str | bytes) -> bytes:
+    """Make a command, CRLF included.
 
     Raises:
-        NNTPProtocolError: There is no such command, or it lacks its key.
+        NNTPUsageError: An argument is empty or more than one word, or the line is too long.
     """
-    word, _, key = line.partition(b" ")
-    word = word.upper()
-    if word == b"GET" and key and b" " not in key and b"\0" not in key:
-        return word, key
-    if word == b"QUIT" and not key:
-        return word, key
-    raise NNTPProtocolError(f"not a command: {line[:64]!r}", "GET key, or QUIT")
+    words = [_octets(word), *map(_octets, arguments)]
+    for each in words:
+        # Else an argument could pass for further commands.
+        if not each or each.split() != [each] or b"\0" in each:
+            raise NNTPUsageError(f"not one word: {each[:64]!r}")
+    line = b" ".join(words) + b"\r\n"
+    if len(line) > MAX_COMMAND:
+        raise NNTPUsageError(f"a command of {len(line)} octets; {MAX_COMMAND} is the most")
+    return line
 
 
-def answer_line(text: bytes, *, granted: bool) -> bytes:
-    """Make an answer.
+def parse_response(line: bytes) -> tuple[int, bytes]:
+    """Take the first line of a response apart, into its code and what stands behind it.
+
+    Raises:
+        NNTPProtocolError: It does not begin with a code (RFC 3977 §3.2).
+    """
+    code = line[:3]
+    if len(code) < 3 or not code.isdigit() or not b"1" <= code[:1] <= b"5" or line[3:4].strip():
+        raise NNTPProtocolError(f"not a response: {line[:64]!r}", "RFC 3977 §3.2")
+    return int(code), line[4:]
+
+
+def response_line(code: int, text: str | bytes = b"") -> bytes:
+    """Make the first line of a response, CRLF included; a text too long is cut.
 
     Raises:
         NNTPUsageError: The text is more than one line.
     """
-    _refuse_line_ends(text, "an answer")
-    return (b"+" if granted else b"-") + text + b"\r\n"
+    octets = _octets(text)
+    if _BARE.search(octets):
+        # Else a text could pass for further responses.
+        raise NNTPUsageError(f"a response's text is not one line: {octets[:64]!r}")
+    return b"%d %b\r\n" % (code, octets[: MAX_RESPONSE - 6])
 
 
-def parse_answer(line: bytes) -> tuple[bool, bytes]:
-    """Take an answer apart: whether it grants, and its text.
+def has_block(code: int, word: str | bytes) -> bool:
+    """Tell whether a block follows a response to a command.
+
+    211 is the one code for which it depends on the command (RFC 3977 §6.1.2).
+    """
+    return code in BLOCK_CODES or (code == 211 and _octets(word).upper() == b"LISTGROUP")
+
+
+# ── blocks ────────────────────────────────────────────────────────────────────
+
+
+def stuff(octets: bytes) -> bytes:
+    """Double the dots that begin lines; the end of the block (`BLOCK_END`) is not added.
+
+    Args:
+        octets: Whole lines, the last one with its CRLF too.
+    """
+    # Nearly no article has one: a search costs a tenth of a replacement.
+    if b"\r\n." in octets:
+        octets = octets.replace(b"\r\n.", b"\r\n..")
+    return b"." + octets if octets[:1] == b"." else octets
+
+
+def unstuff(octets: bytes) -> bytes:
+    """Undo `stuff`, for lines without the end of their block."""
+    if b"\r\n." in octets:
+        octets = octets.replace(b"\r\n.", b"\r\n")
+    return octets[1:] if octets[:1] == b"." else octets
+
+
+class BlockDecoder:
+    """Gives the lines of a block as they come, dots undone, until it ends.
+
+    Attributes:
+        ended: Whether the end of the block has come.
+        behind: Where, in what was given last, that begins which is behind the block's end.
+    """
+
+    __slots__ = ("_held", "_skip", "behind", "ended")
+
+    def __init__(self) -> None:
+        # As if a line end stood before the block: then its first line is like every other.
+        self._held = b"\r\n"
+        self._skip = 2
+        self.ended = False
+        self.behind = 0
+
+    def receive(self, data: bytes, start: int = 0) -> bytes:
+        """Take octets of the peer, cut anywhere, and give what of the block is certain.
+
+        Args:
+            data: Octets from the connection.
+            start: Where in them those of the block begin.
+        """
+        if self.ended:
+            self.behind = start
+            return b""
+        held = len(self._held)
+        octets = self._held + (data[start:] if start else data)
+        end = octets.find(_TERMINATOR)
+        if end >= 0:
+            self.ended = True
+            self.behind = start + end + len(_TERMINATOR) - held
+            certain, self._held = octets[: end + 2], b""
+        else:
+            self.behind = len(data)
+            # The end of a block may have begun; nothing else is kept back.
+            cut = len(octets)
+            for length in (4, 3, 2, 1):
+                if octets.endswith(_TERMINATOR[:length]):
+                    cut -= length
+                    break
+            certain, self._held = octets[:cut], octets[cut:]
+        if b"\r\n." in certain:
+            certain = certain.replace(b"\r\n.", b"\r\n")
+        if self._skip and certain:
+            certain = certain[self._skip :]
+            self._skip = 0
+        return certain
+
+
+# ── arguments ─────────────────────────────────────────────────────────────────
+
+
+def is_message_id(octets: bytes) -> bool:
+    """Tell whether that is a Message-ID (RFC 3977 §3.6)."""
+    return _MESSAGE_ID.fullmatch(octets) is not None
+
+
+def group_name(octets: bytes) -> str | None:
+    """Give the name of a newsgroup, or None when that cannot be one (RFC 3977 §9.8)."""
+    if not _GROUP.fullmatch(octets):
+        return None
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def is_field_name(octets: bytes) -> bool:
+    """Tell whether that is the name of a header field, or of metadata with its colon."""
+    return _FIELD.fullmatch(octets.removeprefix(b":")) is not None
+
+
+def parse_number(octets: bytes) -> int:
+    """Read an article's number.
 
     Raises:
-        NNTPProtocolError: It begins with neither sign.
+        NNTPProtocolError: It is none: not ASCII digits alone, or more than eighteen.
     """
-    if line[:1] not in {b"+", b"-"}:
-        raise NNTPProtocolError(f"not an answer: {line[:64]!r}", "+value, or -reason")
-    return line[:1] == b"+", line[1:]
+    if not octets.isdigit() or len(octets) > 18:
+        raise NNTPProtocolError(f"not a number: {octets[:64]!r}", "RFC 3977 §9.8")
+    return int(octets)
+
+
+def parse_range(octets: bytes) -> tuple[int, int]:
+    """Read ``5``, ``5-`` or ``5-9``: both ends included; an empty one has its ends swapped.
+
+    Raises:
+        NNTPProtocolError: It is none, or goes beyond the highest number (RFC 3977 §6).
+    """
+    found = _RANGE.fullmatch(octets)
+    if found is None:
+        raise NNTPProtocolError(f"not a range: {octets[:64]!r}", "RFC 3977 §9.8")
+    low = int(found[1])
+    high = int(found[3]) if found[3] else MAX_NUMBER if found[2] else low
+    if low > MAX_NUMBER or high > MAX_NUMBER:
+        raise NNTPProtocolError(f"beyond {MAX_NUMBER}: {octets[:64]!r}", "RFC 3977 §6")
+    return low, high
+
+
+def parse_date(date: bytes, time: bytes, now: float) -> float:
+    """Read the date and time of NEWGROUPS and NEWNEWS (RFC 3977 §7.3.2), as POSIX seconds.
+
+    They are taken as UTC, with or without the word GMT: that is the zone of this server.
+
+    Args:
+        date: ``yyyymmdd`` or ``yymmdd``.
+        time: ``hhmmss``.
+        now: The year in which two digits stand for one that is not to come.
+
+    Raises:
+        NNTPProtocolError: There is no such day or time.
+    """
+    if not (date.isdigit() and time.isdigit() and len(date) in (6, 8) and len(time) == 6):
+        raise NNTPProtocolError(f"not a date: {date[:16]!r} {time[:16]!r}", "RFC 3977 §7.3.2")
+    year = int(date[:-4])
+    if len(date) == 6:
+        this = _EPOCH + timedelta(seconds=now)
+        year += this.year - this.year % 100
+        if year > this.year:
+            year -= 100
+    try:
+        # A leap second is the first one of the next minute.
+        day = datetime(year, int(date[-4:-2]), int(date[-2:]), tzinfo=UTC)
+        second = int(time[4:])
+        if second > 60:
+            raise ValueError("a minute has 60 seconds, sometimes 61")
+        moment = day.replace(hour=int(time[:2]), minute=int(time[2:4]))
+    except ValueError as error:
+        raise NNTPProtocolError(
+            f"not a date: {date[:16]!r} {time[:16]!r}", "RFC 3977 §7.3.2"
+        ) from error
+    return (moment - _EPOCH).total_seconds() + second
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def date_text(now: float) -> bytes:
+    """Write a time as the answer to DATE has it, ``yyyymmddhhmmss`` in UTC (RFC 3977 §7.1)."""
+    return (_EPOCH + timedelta(seconds=now)).strftime("%Y%m%d%H%M%S").encode()

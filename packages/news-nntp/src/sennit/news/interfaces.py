@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 __all__ = [
+    "Aged",
     "Article",
     "Filed",
     "Group",
     "History",
+    "IArticleReader",
     "IArticleStore",
     "IIntake",
     "Wanted",
@@ -154,12 +156,97 @@ class Filed:
         self.feeds = feeds
 
 
+class Aged:
+    """An article of a certain age, for expiry to judge.
+
+    Attributes:
+        message_id: With its angle brackets.
+        received: When it came.
+        expires: When its own Expires says, or ``None``.
+        places: (group, number) of where it is.
+    """
+
+    __slots__ = ("expires", "message_id", "places", "received")
+
+    def __init__(
+        self,
+        message_id: bytes,
+        received: float,
+        expires: float | None,
+        places: Sequence[tuple[str, int]],
+    ) -> None:
+        self.message_id = message_id
+        self.received = received
+        self.expires = expires
+        self.places = places
+
+
+class IArticleReader(Interface):
+    """What a store answers at once, in the caller's thread.
+
+    Each call takes microseconds, and a piece of an overview at most about two milliseconds: a
+    server that has one of these answers commands in plain methods, without a Task.
+
+    Raises, all of them:
+        StoreError: The store cannot be read.
+    """
+
+    def group(self, name: str) -> Group | None:
+        """Tell of a group, or that there is none."""
+        ...
+
+    def history(self, message_id: bytes) -> History:
+        """Tell whether an article is there, was, or neither."""
+        ...
+
+    def article(self, message_id: bytes) -> Article | None:
+        """Give an article by its Message-ID."""
+        ...
+
+    def article_at(self, group: str, number: int) -> Article | None:
+        """Give an article by its number."""
+        ...
+
+    def locate(self, group: str, number: int) -> bytes | None:
+        """Give the Message-ID of a number."""
+        ...
+
+    def neighbour(self, group: str, number: int, step: int) -> tuple[int, bytes] | None:
+        """Give the next (`step` 1) or the one before (-1): number and Message-ID."""
+        ...
+
+    def number_in(self, group: str, message_id: bytes) -> int | None:
+        """Give the number of an article in a group."""
+        ...
+
+    def overview_of(self, message_id: bytes) -> bytes | None:
+        """Give the fields of one article behind the number, without CRLF."""
+        ...
+
+    def overview(self, group: str, low: int, high: int) -> tuple[bytes, int]:
+        """Give a piece of the overview: whole lines, and the number from which to go on.
+
+        That number is above `high` when there is no more; of a range without articles the lines
+        are empty.
+        """
+        ...
+
+    def numbers(self, group: str, low: int, high: int) -> tuple[Sequence[int], int]:
+        """Give a piece of the numbers there are, ascending, and from which to go on."""
+        ...
+
+
 class IArticleStore(Interface):
     """Newsgroups, their articles, and what was seen before.
 
     A range is two numbers, both included. What costs is what is given, never the size of the
     group or of the store.
     """
+
+    @property
+    def now(self) -> IArticleReader | None:
+        """Answers at once; ``None`` where reading may wait, then the methods below are for all."""
+        ...
 
     # ── groups ───────────────────────────────────────────────────────────────
 
@@ -183,8 +270,8 @@ class IArticleStore(Interface):
 
     # ── reading ──────────────────────────────────────────────────────────────
 
-    def numbers(self, group: str, low: int, high: int) -> Awaitable[Sequence[int]]:
-        """Give the numbers there are in a range, ascending."""
+    def numbers(self, group: str, low: int, high: int) -> AsyncIterator[Sequence[int]]:
+        """Give the numbers there are in a range, ascending, many in each piece."""
         ...
 
     def locate(self, group: str, number: int) -> Awaitable[bytes | None]:
@@ -251,6 +338,23 @@ class IArticleStore(Interface):
 
     def remove(self, message_id: bytes) -> Awaitable[bool]:
         """Remove an article and remember it; False when there is none."""
+        ...
+
+    # ── what is to go (``expiry.py`` says which) ─────────────────────────────
+
+    def aged(self, before: float) -> AsyncIterator[Sequence[Aged]]:
+        """Give what came before a moment, the longest ago first, in batches."""
+        ...
+
+    def drop(self, places: Sequence[tuple[str, int]], when: float) -> Awaitable[int]:
+        """Take articles out of groups, by number; gives how many are in no group any more.
+
+        Those are removed, and remembered from `when` on.
+        """
+        ...
+
+    def forget(self, before: float) -> Awaitable[int]:
+        """Do not remember any more what went, or was refused, before; gives how many."""
         ...
 
     # ── what is to be offered to peers ───────────────────────────────────────

@@ -1,0 +1,306 @@
+"""Replies of a server, read: octets to `Reply`, and what some replies say inside their text.
+
+`ReplyReader` takes octets cut anywhere and gives whole replies, of one line or of many. Lines
+end in CRLF and in nothing else: a server that repeats a file's name in its text would let
+whoever named the file write replies, were a bare line feed taken for an end. Text is UTF-8 (RFC
+2640 §2.2); octets that are none are kept as surrogates, so that a name can be sent back as it
+came.
+
+Sources: RFC 959 §4.2 (replies), RFC 854 (IAC is doubled), RFC 2428 §3 (229), RFC 959 §5.4 (227,
+257), RFC 3659 §2.3 and §4 (times, sizes), RFC 2389 §3 (FEAT).
+Not here: what is asked, and in which order (``client_engine.py``); listings (``listing.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from sennit.core.engine import SOLE
+from sennit.ftp.errors import (
+    FTPPermanentError,
+    FTPProtocolError,
+    FTPReplyError,
+    FTPTransientError,
+)
+from sennit.ftp.limits import ClientLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "Reply",
+    "ReplyReader",
+    "features_of",
+    "hash_of",
+    "modified_of",
+    "name_is_safe",
+    "passive_port",
+    "quoted_path",
+    "refusal",
+    "size_of",
+    "time_text",
+]
+
+_LINE: Final = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_STRAY: Final = re.compile(rb"[\r\n\x00]")
+_EXTENDED: Final = re.compile(r"\(([!-~])\1\1([0-9]{1,5})\1\)")
+_SIX: Final = re.compile(r"(?<![0-9])" + r",".join([r"([0-9]{1,3})"] * 6) + r"(?![0-9])")
+_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_TIME: Final = re.compile(r"([0-9]{14})(\.[0-9]{1,9})?", re.ASCII)
+_HEX: Final = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}){4,64}(?![0-9A-Fa-f])", re.ASCII)
+
+
+@dataclass(slots=True)
+class Reply:
+    """What the server said to one command.
+
+    Attributes:
+        code: 100 to 599.
+        lines: Its text by lines, without codes; one line at least.
+        exchange: There is one at a time.
+    """
+
+    code: int
+    lines: tuple[str, ...]
+    exchange: int = SOLE
+
+    @property
+    def text(self) -> str:
+        """All lines, for people."""
+        return " / ".join(line.strip() for line in self.lines)
+
+
+class ReplyReader:
+    """Octets in, replies out.
+
+    Args:
+        limits: How long lines may be, and how many a reply may have.
+    """
+
+    __slots__ = ("_code", "_lines", "_max_line", "_max_lines", "_received", "_searched")
+
+    def __init__(self, limits: ClientLimits | None = None) -> None:
+        limits = limits or ClientLimits()
+        self._max_line = limits.max_line
+        self._max_lines = limits.max_reply_lines
+        self._received = bytearray()
+        self._searched = 0  # octets of it that hold no line end: none is looked at twice
+        self._code: bytes | None = None  # of the reply of many lines that has begun
+        self._lines: list[str] = []
+
+    def receive(self, data: bytes) -> None:
+        """Take octets, cut anywhere."""
+        self._received += data
+
+    @property
+    def inside(self) -> bool:
+        """Whether a reply has begun that has not ended."""
+        return bool(self._code or self._received)
+
+    def release(self) -> bytes:
+        """Give back what was not read."""
+        rest = bytes(self._received)
+        self._received.clear()
+        self._searched = 0
+        return rest
+
+    def next_reply(self) -> Reply | None:
+        """The next whole reply, or ``None`` until more has come.
+
+        Raises:
+            FTPProtocolError: A line or a reply is too long, or is none.
+        """
+        while (line := self._next_line()) is not None:
+            match = _LINE.fullmatch(line)
+            if self._code is None:
+                if match is None:
+                    raise FTPProtocolError(f"not a reply: {line[:64]!r}", "RFC 959 §4.2")
+                if match[2] != b"-":
+                    return Reply(int(match[1]), (_decode(match[3] or b""),))
+                self._code = match[1]
+                self._lines = [_decode(match[3])]
+                continue
+            if len(self._lines) >= self._max_lines:
+                raise FTPProtocolError(
+                    f"a reply of more than {self._max_lines} lines", "limit:max_reply_lines"
+                )
+            if match is None or match[1] != self._code:
+                # The lines between are the server's to write (RFC 959 §4.2).
+                self._lines.append(_decode(line))
+                continue
+            self._lines.append(_decode(match[3] or b""))
+            if match[2] != b"-":
+                reply = Reply(int(self._code), tuple(self._lines))
+                self._code = None
+                self._lines = []
+                return reply
+        return None
+
+    def _next_line(self) -> bytes | None:
+        received = self._received
+        end = received.find(b"\r\n", self._searched)
+        length = len(received) if end < 0 else end + 2
+        if length > self._max_line:
+            raise FTPProtocolError(f"a line of more than {self._max_line} octets", "limit:max_line")
+        if end < 0:
+            self._searched = max(0, length - 1)  # the last may be half an end
+            return None
+        line = bytes(received[:end])
+        del received[: end + 2]
+        self._searched = 0
+        if _STRAY.search(line) is not None:
+            raise FTPProtocolError(
+                f"CR, LF or NUL inside a line: {line[:64]!r}", "RFC 959 §4.2: lines end in CRLF"
+            )
+        return line
+
+
+def _decode(text: bytes) -> str:
+    if b"\xff\xff" in text:
+        text = text.replace(b"\xff\xff", b"\xff")
+    return text.decode("utf-8", "surrogateescape")
+
+
+def refusal(reply: Reply, command: str = "") -> FTPReplyError:
+    """The error that a reply is.
+
+    Args:
+        reply: Its code tells the class.
+        command: The word that was answered.
+    """
+    shown = [
+        line.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for line in reply.lines
+    ]
+    if reply.code >= 500:
+        return FTPPermanentError(reply.code, shown, command)
+    if reply.code >= 400:
+        return FTPTransientError(reply.code, shown, command)
+    return FTPReplyError(reply.code, shown, command)
+
+
+# ── what stands inside ────────────────────────────────────────────────────────
+
+
+def passive_port(reply: Reply) -> int:
+    """The port of a reply to EPSV (229) or PASV (227).
+
+    The address that a 227 names is left out: whom to connect to is known, and a server that
+    names somebody else would have us connect to whom it likes (CVE-2020-8284, CVE-2021-4189).
+
+    Raises:
+        FTPProtocolError: There is none.
+    """
+    for line in reply.lines:
+        if reply.code == 229:
+            match = _EXTENDED.search(line)
+            port = int(match[2]) if match else 0
+        else:
+            match = _SIX.search(line)
+            numbers = [int(each) for each in match.groups()] if match else [256]
+            port = numbers[4] << 8 | numbers[5] if max(numbers) < 256 else 0
+        if 0 < port < 65536:
+            return port
+    raise FTPProtocolError(f"no port in {reply.text[:80]!r}", "RFC 2428 §3, RFC 959 §5.4")
+
+
+def quoted_path(reply: Reply) -> str:
+    """The path of a 257: between double quotes, those inside doubled (RFC 959, appendix II).
+
+    Raises:
+        FTPProtocolError: There is none.
+    """
+    line = reply.lines[0]
+    begin = line.find('"')
+    at = begin + 1
+    while begin >= 0:
+        end = line.find('"', at)
+        if end < 0:
+            break
+        if line[end + 1 : end + 2] != '"':
+            return line[begin + 1 : end].replace('""', '"')
+        at = end + 2
+    raise FTPProtocolError(f"no path in {reply.text[:80]!r}", "RFC 959, appendix II")
+
+
+def size_of(reply: Reply) -> int:
+    """The number of a 213 to SIZE (RFC 3659 §4).
+
+    Raises:
+        FTPProtocolError: There is none.
+    """
+    text = reply.lines[-1].strip(" ")
+    if _NUMBER.fullmatch(text) is None:
+        raise FTPProtocolError(f"no size: {text[:80]!r}", "RFC 3659 §4")
+    return int(text)
+
+
+def modified_of(text: str) -> float:
+    """POSIX seconds of a time as MDTM, MFMT and facts have it (RFC 3659 §2.3): UTC.
+
+    Raises:
+        FTPProtocolError: It is none.
+    """
+    match = _TIME.fullmatch(text.strip(" "))
+    if match is not None:
+        digits = match[1]
+        year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
+        hour, minute, second = int(digits[8:10]), int(digits[10:12]), int(digits[12:])
+        if (
+            1 <= month <= 12
+            and 1 <= day <= _days(year, month)
+            and hour < 24
+            and minute < 60
+            and second <= 60
+            and year
+        ):
+            whole = timegm((year, month, day, hour, minute, second))
+            return whole + float(match[2] or 0)
+    raise FTPProtocolError(f"not a time: {text[:40]!r}", "RFC 3659 §2.3")
+
+
+def _days(year: int, month: int) -> int:
+    if month == 2:
+        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
+    return 30 if month in (4, 6, 9, 11) else 31
+
+
+def time_text(seconds: float) -> str:
+    """POSIX seconds as MFMT takes them."""
+    at = datetime.fromtimestamp(int(seconds), UTC)
+    return f"{at.year:04}{at.month:02}{at.day:02}{at.hour:02}{at.minute:02}{at.second:02}"
+
+
+def hash_of(reply: Reply) -> str:
+    """The hexadecimal digits of a reply to HASH or XSHA256, in lower case.
+
+    Raises:
+        FTPProtocolError: There are none.
+    """
+    for line in reply.lines:
+        match = _HEX.search(line)
+        if match is not None:
+            return match[0].lower()
+    raise FTPProtocolError(f"no hash in {reply.text[:80]!r}", "HASH")
+
+
+def name_is_safe(name: str) -> bool:
+    """Whether a name that a server gave is one name, and leads nowhere else."""
+    return name not in ("", ".", "..") and not any(each in name for each in "/\0\r\n")
+
+
+def features_of(lines: Sequence[str]) -> dict[str, str]:
+    """What a server says it can do beyond RFC 959: the lines of a 211 to FEAT (RFC 2389 §3.2).
+
+    Returns:
+        Their words in capitals, and what stands behind each.
+    """
+    found: dict[str, str] = {}
+    for line in lines[1:-1]:
+        word, _, more = line.strip(" ").partition(" ")
+        if word:
+            found[word.upper()] = more.strip(" ")
+    return found

@@ -212,7 +212,8 @@ class Peers:
                 (folder / "modules" / each.name).symlink_to(each)
         system = pwd.getpwnam(SYSTEM_USER)
         hashed = run_tool("openssl", "passwd", "-6", "-stdin", stdin=PASSWORD).strip()
-        (folder / "users").write_text(f"{USER}:{hashed}:{system.pw_uid}:{system.pw_gid}::{files}:\n")
+        ids = f"{system.pw_uid}:{system.pw_gid}"
+        (folder / "users").write_text(f"{USER}:{hashed}:{ids}::{files}:\n")
         (folder / "users").chmod(0o600)
         port = free_port()
         lines = f"""

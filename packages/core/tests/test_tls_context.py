@@ -548,6 +548,23 @@ def test_a_session_is_resumed_with_client_certificates() -> None:
     assert met.server.transport.peer_certificate is not None
 
 
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_connections_that_follow_one_resume_its_session(version: int) -> None:
+    """FTP's data connections: any number of them, however they end (RFC 4217 §10.2)."""
+    server = ServerTLS(*LOCALHOST)
+    leader = Met(server, at_most(ClientTLS(trust=TRUST, resume=False), version)).talk()
+    following = leader.client.transport.following()
+
+    for end in ("close", "abort", "close"):
+        met = Met(server, following).talk()
+        assert met.client.transport.session_reused
+        assert met.server.transport.session_reused
+        getattr(met.client.transport, end)()
+        met.clock.pump()
+    with pytest.raises(UsageError):
+        leader.server.transport.following()
+
+
 def test_a_session_survives_the_servers_abort() -> None:
     server, client = ServerTLS(*LOCALHOST), ClientTLS(trust=TRUST)
     met = Met(server, client).talk()

@@ -210,6 +210,20 @@ class TLSBase(FlowControl):
         """Whether the handshake resumed an earlier session."""
         return bool(lib.SSL_session_reused(self._live()._ssl))
 
+    def following(self) -> ClientTLS:
+        """What to connect with where another connection has to resume this one's session.
+
+        FTP's data connections do (RFC 4217 §10.2): that is how a server knows whose they are.
+
+        Raises:
+            ReactorError: The connection does not stand.
+            UsageError: This end is the server's.
+        """
+        connection = self._live()
+        if not isinstance(self._tls, ClientTLS):
+            raise UsageError("a session is offered by clients")
+        return self._tls.following(connection)
+
     def channel_binding(self, kind: str) -> bytes:
         """Octets that only the two ends of this connection know, for SASL.
 

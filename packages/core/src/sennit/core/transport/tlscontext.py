@@ -570,6 +570,14 @@ class ClientTLS:
                 connection.set_session(session)
         return connection
 
+    def following(self, leader: SSL.Connection) -> ClientTLS:
+        """The same, for connections that belong to one that stands and resume its session.
+
+        Args:
+            leader: The library's object of the one that stands.
+        """
+        return _Following(self, leader)
+
     def remember(self, host: ExpectedHost | None, port: int, connection: SSL.Connection) -> None:
         """Keep the session of a connection for the next one to the same place."""
         session = connection.get_session()
@@ -587,3 +595,33 @@ class ClientTLS:
         if chosen and chosen not in self._alpn:
             return "the server chose an application protocol that was not offered"
         return None
+
+
+class _Following(ClientTLS):
+    """`ClientTLS.following`: another's trust, and the session of one connection.
+
+    Args:
+        base: Whose trust, certificate and settings.
+        leader: The connection whose session is offered, always the newest that it has: over
+            TLS 1.3 tickets come while it is used.
+    """
+
+    def __init__(self, base: ClientTLS, leader: SSL.Connection) -> None:
+        self.verify = base.verify
+        self.resume = False  # nothing is remembered: there is the leader's
+        self._made_with = base._made_with
+        self._alpn = base._alpn
+        self._sessions = {}
+        self.context = base.context
+        self._leader = leader
+
+    def following(self, leader: SSL.Connection) -> ClientTLS:
+        return _Following(self, leader)
+
+    def connection(self, host: ExpectedHost | None, port: int) -> SSL.Connection:
+        connection = super().connection(host, port)
+        # One ticket for several connections links them; these are meant to be linked.
+        session = self._leader.get_session()
+        if session is not None:
+            connection.set_session(session)
+        return connection

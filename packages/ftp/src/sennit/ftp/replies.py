@@ -7,16 +7,15 @@ whoever named the file write replies, were a bare line feed taken for an end. Te
 came.
 
 Sources: RFC 959 §4.2 (replies), RFC 854 (IAC is doubled), RFC 2428 §3 (229), RFC 959 §5.4 (227,
-257), RFC 3659 §2.3 and §4 (times, sizes), RFC 2389 §3 (FEAT).
-Not here: what is asked, and in which order (``client_engine.py``); listings (``listing.py``).
+257), RFC 3659 §4 (sizes), RFC 2389 §3 (FEAT).
+Not here: what is asked, and in which order (``client_engine.py``); times and listings
+(``listing.py``).
 """
 
 from __future__ import annotations
 
 import re
-from calendar import timegm
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.engine import SOLE
@@ -36,13 +35,11 @@ __all__ = [
     "ReplyReader",
     "features_of",
     "hash_of",
-    "modified_of",
     "name_is_safe",
     "passive_port",
     "quoted_path",
     "refusal",
     "size_of",
-    "time_text",
 ]
 
 _LINE: Final = re.compile(rb"([1-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
@@ -50,7 +47,6 @@ _STRAY: Final = re.compile(rb"[\r\n\x00]")
 _EXTENDED: Final = re.compile(r"\(([!-~])\1\1([0-9]{1,5})\1\)")
 _SIX: Final = re.compile(r"(?<![0-9])" + r",".join([r"([0-9]{1,3})"] * 6) + r"(?![0-9])")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
-_TIME: Final = re.compile(r"([0-9]{14})(\.[0-9]{1,9})?", re.ASCII)
 _HEX: Final = re.compile(r"(?<![0-9A-Fa-f])(?:[0-9A-Fa-f]{2}){4,64}(?![0-9A-Fa-f])", re.ASCII)
 
 
@@ -236,42 +232,6 @@ def size_of(reply: Reply) -> int:
     if _NUMBER.fullmatch(text) is None:
         raise FTPProtocolError(f"no size: {text[:80]!r}", "RFC 3659 §4")
     return int(text)
-
-
-def modified_of(text: str) -> float:
-    """POSIX seconds of a time as MDTM, MFMT and facts have it (RFC 3659 §2.3): UTC.
-
-    Raises:
-        FTPProtocolError: It is none.
-    """
-    match = _TIME.fullmatch(text.strip(" "))
-    if match is not None:
-        digits = match[1]
-        year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
-        hour, minute, second = int(digits[8:10]), int(digits[10:12]), int(digits[12:])
-        if (
-            1 <= month <= 12
-            and 1 <= day <= _days(year, month)
-            and hour < 24
-            and minute < 60
-            and second <= 60
-            and year
-        ):
-            whole = timegm((year, month, day, hour, minute, second))
-            return whole + float(match[2] or 0)
-    raise FTPProtocolError(f"not a time: {text[:40]!r}", "RFC 3659 §2.3")
-
-
-def _days(year: int, month: int) -> int:
-    if month == 2:
-        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    return 30 if month in (4, 6, 9, 11) else 31
-
-
-def time_text(seconds: float) -> str:
-    """POSIX seconds as MFMT takes them."""
-    at = datetime.fromtimestamp(int(seconds), UTC)
-    return f"{at.year:04}{at.month:02}{at.day:02}{at.hour:02}{at.minute:02}{at.second:02}"
 
 
 def hash_of(reply: Reply) -> str:

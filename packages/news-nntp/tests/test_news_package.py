@@ -5,17 +5,24 @@ from __future__ import annotations
 from zope.interface.verify import verifyObject
 
 import sennit.news
-from sennit.news.interfaces import IDirectory
-from sennit.news.store import MemoryDirectory
+from sennit.news.interfaces import IArticleStore
+from sennit.news.store.memory import MemoryStore
 
 
 def test_what_the_package_offers() -> None:
     assert sorted(sennit.news.__all__) == sorted(
         [
             "ClientEngine",
-            "IDirectory",
+            "Article",
+            "Filed",
+            "Group",
+            "History",
+            "IArticleReader",
+            "IArticleStore",
+            "IIntake",
+            "Wanted",
             "Limits",
-            "MemoryDirectory",
+            "MemoryStore",
             "ServerEngine",
             "NNTPClientProtocol",
             "NNTPError",
@@ -35,5 +42,5 @@ def test_everything_offered_is_there() -> None:
         assert getattr(sennit.news, name) is not None
 
 
-def test_the_memory_directory_is_a_directory() -> None:
-    assert verifyObject(IDirectory, MemoryDirectory({}))
+def test_the_memory_store_is_a_store() -> None:
+    assert verifyObject(IArticleStore, MemoryStore())

@@ -17,16 +17,31 @@ if TYPE_CHECKING:
         NNTPRefusedError,
         NNTPUsageError,
     )
-    from sennit.news.interfaces import IDirectory
+    from sennit.news.interfaces import (
+        Article,
+        Filed,
+        Group,
+        History,
+        IArticleReader,
+        IArticleStore,
+        IIntake,
+        Wanted,
+    )
     from sennit.news.limits import Limits
     from sennit.news.server import NNTPServerFactory, NNTPServerProtocol
-    from sennit.news.store import MemoryDirectory
+    from sennit.news.store.memory import MemoryStore
 
 __all__ = [
+    "Article",
     "ClientEngine",
-    "IDirectory",
+    "Filed",
+    "Group",
+    "History",
+    "IArticleReader",
+    "IArticleStore",
+    "IIntake",
     "Limits",
-    "MemoryDirectory",
+    "MemoryStore",
     "NNTPClientProtocol",
     "NNTPError",
     "NNTPProtocolError",
@@ -35,6 +50,7 @@ __all__ = [
     "NNTPServerProtocol",
     "NNTPUsageError",
     "ServerEngine",
+    "Wanted",
     "__version__",
     "get",
 ]
@@ -48,10 +64,19 @@ _ROOMS = {
         "NNTPRefusedError",
         "NNTPUsageError",
     ),
-    "interfaces": ("IDirectory",),
+    "interfaces": (
+        "Article",
+        "Filed",
+        "Group",
+        "History",
+        "IArticleReader",
+        "IArticleStore",
+        "IIntake",
+        "Wanted",
+    ),
     "limits": ("Limits",),
     "server": ("NNTPServerFactory", "NNTPServerProtocol"),
-    "store": ("MemoryDirectory",),
+    "store.memory": ("MemoryStore",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -205,6 +205,31 @@ def test_a_command_that_cannot_be_said_fails_at_once_and_sends_nothing() -> None
         protocol.converse(b"a\nb")
 
 
+def test_what_comes_for_an_inbox_that_was_abandoned_is_dropped() -> None:
+    protocol, transport = connected()
+    inbox = protocol.converse(b"list")
+    behind = protocol.request(b"two")
+    transport.receive(b"+" + b"x" * 100_000 + b"\n")
+    assert not transport.reading
+
+    protocol.abandon(inbox)
+
+    assert transport.reading
+    transport.receive(b"+" + b"x" * 100_000 + b"\n=1\n=2\n")
+    assert transport.reading
+    assert value(behind) == b"2"
+    assert not protocol.busy
+
+
+def test_a_command_whose_inbox_is_abandoned_before_it_left_is_never_sent() -> None:
+    protocol = Asker(AskEngine())
+    transport = RecordingTransport(protocol)
+    protocol.abandon(protocol.converse(b"list"))
+    transport.receive(b"hi\n")
+    assert transport.written == b""
+    assert not protocol.busy
+
+
 def test_a_request_can_be_awaited() -> None:
     async def main() -> None:
         protocol, transport = connected()

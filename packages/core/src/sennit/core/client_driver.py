@@ -162,6 +162,19 @@ class ClientEngineProtocol(Handover[EngineT], Generic[EngineT, CommandT, EventT,
             raise error
         return inbox
 
+    def abandon(self, inbox: Inbox[EventT]) -> None:
+        """Nobody reads an inbox of `converse` any more: what there is and still comes is dropped.
+
+        Otherwise what nobody takes would stop the connection's reading, and all behind it.
+        """
+        for asked in [*self._to_send, *(each for queue in self._open.values() for each in queue)]:
+            if asked.inbox is inbox:
+                asked.inbox = None
+                self._give_up(asked)
+                break
+        while inbox:
+            inbox.take()
+
     @property
     def unsolicited(self) -> Inbox[EventT]:
         """What nobody asked for, from the first time on that this is asked for."""
@@ -280,7 +293,7 @@ class ClientEngineProtocol(Handover[EngineT], Generic[EngineT, CommandT, EventT,
             return
         finally:
             self._turning = False
-        if event is not NEED_DATA or self._held or self._reading_paused:
+        if event is not NEED_DATA or self._held | self._waiting or self._reading_paused:
             self._after(event)
 
     def _received(self, event: Any) -> None:

@@ -5,17 +5,23 @@ from __future__ import annotations
 from zope.interface.verify import verifyObject
 
 import sennit.ftp
-from sennit.ftp.interfaces import IDirectory
-from sennit.ftp.store import MemoryDirectory
+from sennit.ftp.interfaces import IFileStore
+from sennit.ftp.store.memory import MemoryStore
 
 
 def test_what_the_package_offers() -> None:
     assert sorted(sennit.ftp.__all__) == sorted(
         [
             "ClientEngine",
-            "IDirectory",
+            "Entry",
+            "FilePath",
+            "IFileStore",
+            "IReader",
+            "IWriter",
             "Limits",
-            "MemoryDirectory",
+            "MemoryStore",
+            "Permissions",
+            "Quota",
             "ServerEngine",
             "FTPClientProtocol",
             "FTPError",
@@ -35,5 +41,5 @@ def test_everything_offered_is_there() -> None:
         assert getattr(sennit.ftp, name) is not None
 
 
-def test_the_memory_directory_is_a_directory() -> None:
-    assert verifyObject(IDirectory, MemoryDirectory({}))
+def test_the_memory_store_is_a_store() -> None:
+    assert verifyObject(IFileStore, MemoryStore())

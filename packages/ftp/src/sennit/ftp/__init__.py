@@ -17,13 +17,16 @@ if TYPE_CHECKING:
         FTPRefusedError,
         FTPUsageError,
     )
-    from sennit.ftp.interfaces import IDirectory
+    from sennit.ftp.interfaces import Entry, FilePath, IFileStore, IReader, IWriter
     from sennit.ftp.limits import Limits
     from sennit.ftp.server import FTPServerFactory, FTPServerProtocol
-    from sennit.ftp.store import MemoryDirectory
+    from sennit.ftp.store.memory import MemoryStore
+    from sennit.ftp.store.quota import Quota
+    from sennit.ftp.store.rules import Permissions
 
 __all__ = [
     "ClientEngine",
+    "Entry",
     "FTPClientProtocol",
     "FTPError",
     "FTPProtocolError",
@@ -31,9 +34,14 @@ __all__ = [
     "FTPServerFactory",
     "FTPServerProtocol",
     "FTPUsageError",
-    "IDirectory",
+    "FilePath",
+    "IFileStore",
+    "IReader",
+    "IWriter",
     "Limits",
-    "MemoryDirectory",
+    "MemoryStore",
+    "Permissions",
+    "Quota",
     "ServerEngine",
     "__version__",
     "get",
@@ -48,10 +56,12 @@ _ROOMS = {
         "FTPRefusedError",
         "FTPUsageError",
     ),
-    "interfaces": ("IDirectory",),
+    "interfaces": ("Entry", "FilePath", "IFileStore", "IReader", "IWriter"),
     "limits": ("Limits",),
     "server": ("FTPServerFactory", "FTPServerProtocol"),
-    "store": ("MemoryDirectory",),
+    "store.memory": ("MemoryStore",),
+    "store.quota": ("Quota",),
+    "store.rules": ("Permissions",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -13,6 +13,7 @@
         ├── FileUnavailableError   550: missing or forbidden, told alike
         ├── FileBusyError          450: not now
         ├── FileNameError          553: no such name can be given
+        ├── RestartError           554: the file has no such octet
         ├── QuotaError             552: more than the user may have
         └── NoSpaceError           452: the disk is full, or broken
 """
@@ -38,6 +39,7 @@ __all__ = [
     "FileUnavailableError",
     "NoSpaceError",
     "QuotaError",
+    "RestartError",
     "StoreError",
     "TransferError",
 ]
@@ -52,7 +54,12 @@ class FTPProtocolError(FTPError, ProtocolError):
 
     Attributes:
         rule: The rule broken.
+        reply_code: What a server answers to it.
     """
+
+    def __init__(self, message: str, rule: str = "", reply_code: int = 500) -> None:
+        super().__init__(message, rule)
+        self.reply_code = reply_code
 
 
 class FTPUsageError(FTPError, UsageError):
@@ -114,6 +121,15 @@ class FileNameError(StoreError):
     """A file or directory cannot have that name."""
 
     code = 553
+
+
+class RestartError(StoreError):
+    """The file has no such octet to go on from (RFC 1123 §4.1.3.4)."""
+
+    code = 554
+
+    def __init__(self, message: str = "The file has no such octet to go on from") -> None:
+        super().__init__(message)
 
 
 class QuotaError(StoreError):

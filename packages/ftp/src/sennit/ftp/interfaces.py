@@ -31,8 +31,9 @@ class Entry:
 
     Attributes:
         name: Its name in its directory; empty for the root.
-        kind: ``"file"``, ``"dir"``, or ``"other"``, which can be listed and not opened.
-        size: Octets; of a directory whatever the store has.
+        kind: ``"file"``, ``"dir"``, or ``"other"``, which can be listed and not opened. In the
+            listings of other servers also ``"link"``; no store of ours tells of one.
+        size: Octets; of a directory whatever the store has. -1 where a server did not tell.
         modified: POSIX seconds.
         mode: Permission bits, as Unix has them (0o644).
         owner: Whose it is, as shown in listings.
@@ -40,6 +41,7 @@ class Entry:
         permissions: What this user may do with it: letters of the fact ``perm`` (RFC 3659 §7.5.5).
         unique: The same for two names of one file, and only then; empty when unknown.
         links: Names that it has.
+        target: Where a link leads, as its server tells.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Entry:
         "owner",
         "permissions",
         "size",
+        "target",
         "unique",
     )
 
@@ -68,6 +71,7 @@ class Entry:
         permissions: str = "",
         unique: str = "",
         links: int = 1,
+        target: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
@@ -79,6 +83,7 @@ class Entry:
         self.permissions = permissions
         self.unique = unique
         self.links = links
+        self.target = target
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.kind} {self.name!r} of {self.size} octets>"

@@ -86,9 +86,7 @@ class Permissions:
     __slots__ = ("_by_directory", "_everywhere")
 
     def __init__(self, given: Words | Mapping[str, Words] = "all") -> None:
-        by_name = (
-            cast("Mapping[str, Words]", given) if isinstance(given, Mapping) else {"/": given}
-        )
+        by_name = cast("Mapping[str, Words]", given) if isinstance(given, Mapping) else {"/": given}
         self._by_directory: dict[FilePath, int] = {}
         for directory, words in by_name.items():
             path = tuple(each for each in directory.split("/") if each)

@@ -27,7 +27,17 @@ from tools.peers import unpacked
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["PASSWORD", "USER", "Certificate", "Daemon", "Peers", "program", "run_tool"]
+__all__ = [
+    "PASSWORD",
+    "SYSTEM_USER",
+    "USER",
+    "Certificate",
+    "Daemon",
+    "Peers",
+    "program",
+    "run_tool",
+    "vsftpd_settings",
+]
 
 USER: Final = "joe"
 PASSWORD: Final = "s3cret pass"
@@ -79,6 +89,55 @@ class Certificate:
         issuer.cert_pem.write_to_path(str(self.authority))
         # Debian's servers of this kind refuse a key that others may read.
         self.chain.chmod(0o600)
+
+
+def vsftpd_settings(
+    folder: Path, root: Path, port: int, certificate: Path | None = None, *, implicit: bool = False
+) -> str:
+    """What vsftpd is told: its anonymous user may write below `root`, not in it.
+
+    Args:
+        folder: Where it may have files of its own.
+        root: What the user sees.
+        port: Where it listens.
+        certificate: File of certificate and key: then TLS is required for control and data, and
+            data connections must resume the control connection's session.
+        implicit: TLS from the first octet on.
+    """
+    (folder / "empty").mkdir()
+    yes = [
+        "anonymous_enable", "no_anon_password", "write_enable", "anon_upload_enable",
+        "anon_mkdir_write_enable", "anon_other_write_enable", "listen", "pasv_enable",
+        "port_enable", "mdtm_write", "utf8_filesystem", "ascii_upload_enable",
+        "ascii_download_enable",
+    ]  # fmt: skip
+    no = [
+        "local_enable", "background", "seccomp_sandbox", "isolate", "isolate_network",
+        "connect_from_port_20", "xferlog_enable", "anon_world_readable_only",
+    ]  # fmt: skip
+    other = {
+        "listen_port": port,
+        "listen_address": HOST,
+        "ftp_username": SYSTEM_USER,
+        "nopriv_user": "nobody",
+        "anon_root": root,
+        "secure_chroot_dir": folder / "empty",
+        "anon_umask": "022",
+        "file_open_mode": "0644",
+        "vsftpd_log_file": folder / "log",
+        "max_per_ip": 0,
+    }
+    if certificate is not None:
+        yes += ["ssl_enable", "allow_anon_ssl", "force_anon_logins_ssl", "force_anon_data_ssl"]
+        yes += ["require_ssl_reuse", "strict_ssl_read_eof"]
+        other |= {"rsa_cert_file": certificate, "ssl_ciphers": "HIGH"}
+        if implicit:
+            yes.append("implicit_ssl")
+    return (
+        "".join(f"{each}=YES\n" for each in yes)
+        + "".join(f"{each}=NO\n" for each in no)
+        + "".join(f"{name}={value}\n" for name, value in other.items())
+    )
 
 
 @dataclass
@@ -146,46 +205,15 @@ class Peers:
     def vsftpd(self, *, tls: bool = False, implicit: bool = False) -> Daemon:
         """Vsftpd, whose anonymous user may write: any other it knows only from PAM.
 
-        With `tls` it is required for control and data, and data connections must resume the
-        control connection's session.
+        With `tls` it is required for control and data, and sessions must be resumed for data.
         """
         path = server_program("vsftpd", "usr/sbin/vsftpd")
         # The root of an anonymous user must not be writable, so that he gets a folder below it.
         folder, files = self._folders("vsftpd", "root/pub")
-        (folder / "empty").mkdir()
         port = free_port()
-        yes: list[str] = [
-            "anonymous_enable", "no_anon_password", "write_enable", "anon_upload_enable",
-            "anon_mkdir_write_enable", "anon_other_write_enable", "allow_writeable_chroot",
-            "listen", "pasv_enable", "port_enable", "mdtm_write", "utf8_filesystem",
-            "ascii_upload_enable", "ascii_download_enable",
-        ]  # fmt: skip
-        no = [
-            "local_enable", "background", "seccomp_sandbox", "isolate", "isolate_network",
-            "connect_from_port_20", "xferlog_enable", "anon_world_readable_only",
-        ]  # fmt: skip
-        other = {
-            "listen_port": port,
-            "listen_address": HOST,
-            "ftp_username": SYSTEM_USER,
-            "nopriv_user": "nobody",
-            "anon_root": files.parent,
-            "secure_chroot_dir": folder / "empty",
-            "anon_umask": "022",
-            "file_open_mode": "0644",
-            "vsftpd_log_file": folder / "log",
-            "max_per_ip": 0,
-        }
-        if tls or implicit:
-            yes += ["ssl_enable", "allow_anon_ssl", "force_anon_logins_ssl", "force_anon_data_ssl"]
-            yes += ["require_ssl_reuse", "strict_ssl_read_eof"]
-            other |= {"rsa_cert_file": self.certificate.chain, "ssl_ciphers": "HIGH"}
-            if implicit:
-                yes.append("implicit_ssl")
+        certificate = self.certificate.chain if tls or implicit else None
         (folder / "conf").write_text(
-            "".join(f"{each}=YES\n" for each in yes)
-            + "".join(f"{each}=NO\n" for each in no)
-            + "".join(f"{name}={value}\n" for name, value in other.items())
+            vsftpd_settings(folder, files.parent, port, certificate, implicit=implicit)
         )
         return self._start(
             "vsftpd",

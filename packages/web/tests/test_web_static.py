@@ -16,7 +16,6 @@ from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
 from sennit.web import Resource, Site, StaticFiles, static
 from sennit.web.dates import format_date
-from sennit.web.files import Descriptor
 from sennit.web.mediatypes import media_type
 
 PAGE = b"<h1>Hello</h1>\n"
@@ -595,19 +594,3 @@ def test_what_is_kept_of_files_is_bounded(files: Files, monkeypatch: pytest.Monk
     assert resource is not None
     assert len(resource._described) <= 3
     assert len(resource._lacking) <= 3
-
-
-def test_a_descriptor_is_a_file_to_read_from(files: Files) -> None:
-    file = Descriptor(os.open(files.root / "long.bin", os.O_RDONLY))
-    assert file.seek(5) == file.tell() == 5
-    assert file.read(7) == LONG[5:12]
-    assert file.read() == LONG[12:]
-    assert file.read() == b""
-    assert file.seekable()
-    fd = file.fileno()
-    os.fstat(fd)
-    file.close()
-    file.close()
-    assert file.closed
-    with pytest.raises(OSError, match="Bad file"):
-        os.fstat(fd)

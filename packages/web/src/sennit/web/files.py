@@ -1,8 +1,6 @@
 """Opening files beneath a folder, and nowhere else.
 
-Each segment is opened by itself, relative to the descriptor of the folder before
-it, without following links: there is no moment between a check and its use, and
-no string that a ``..`` could hide in (HARDENING h1-19, h1-20).
+Each segment is opened by itself, as `sennit.core.beneath` does (HARDENING h1-19, h1-20).
 
 Where the system cannot open relative to a descriptor (Windows) the path is
 resolved and compared instead; that has not been run.
@@ -12,13 +10,14 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from typing import TYPE_CHECKING, Final
+
+from sennit.core import beneath
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Descriptor", "Folder", "Opened", "acceptable"]
+__all__ = ["Folder", "Opened", "acceptable"]
 
 _BY_DESCRIPTOR: Final = os.open in os.supports_dir_fd
 _CLOEXEC: Final = getattr(os, "O_CLOEXEC", 0)
@@ -29,8 +28,6 @@ _READ: Final = (
 )  # fmt: skip
 _DIRECTORY: Final = os.O_RDONLY | _CLOEXEC | getattr(os, "O_DIRECTORY", 0)
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-_REOPEN_AFTER: Final = 1.0
-"""Seconds for which the folder's own descriptor is believed to be the folder still."""
 
 
 def acceptable(segment: str) -> bool:
@@ -85,57 +82,7 @@ class Opened:
         return fd
 
 
-class Descriptor:
-    """A descriptor as a file to send from, until it is closed.
-
-    What `os.fdopen` makes asks the system five questions first, to which the answers
-    are known here: it is a regular file, and nobody minds where it stands. It has what
-    transports and engines ask of a file, and no more.
-    """
-
-    __slots__ = ("_at", "_fd", "closed")
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._at = 0
-        self.closed = False
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._fd
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def seek(self, offset: int) -> int:
-        """Stand at an octet, counted from the beginning."""
-        self._at = offset
-        return offset
-
-    def tell(self) -> int:
-        """Where it stands."""
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """The next octets; all that are left when no number is given."""
-        if size < 0:
-            size = max(0, os.fstat(self._fd).st_size - self._at)
-        data = os.pread(self._fd, size, self._at)
-        self._at += len(data)
-        return data
-
-    def close(self) -> None:
-        """Give the descriptor back. Harmless when that was done."""
-        if not self.closed:
-            self.closed = True
-            os.close(self._fd)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class Folder:
+class Folder(beneath.Folder):
     """A folder beneath which files are opened.
 
     Args:
@@ -143,41 +90,13 @@ class Folder:
         follow: Whether links are followed, out of the folder too.
 
     Attributes:
-        path: Where it is, absolute.
         follow: As given.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, follow: bool = False) -> None:
-        self.path: str = os.path.abspath(path)
+        super().__init__(path)
         self._nofollow = 0 if follow else _NOFOLLOW
         self.follow = follow
-        self._fd = -1
-        self._known: tuple[int, int] | None = None
-        self._looked = float("-inf")
-
-    def close(self) -> None:
-        """Give the folder's own descriptor back."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            self._known = None
-
-    def __del__(self) -> None:
-        self.close()
-
-    def _own(self) -> int:
-        """The folder's descriptor; opened anew when another folder has taken its place."""
-        now = time.monotonic()
-        if self._fd >= 0 and now - self._looked < _REOPEN_AFTER:
-            return self._fd
-        found = os.stat(self.path)
-        known = (found.st_dev, found.st_ino)
-        if self._fd < 0 or known != self._known:
-            self.close()
-            self._fd = os.open(self.path, _DIRECTORY)
-            self._known = known
-        self._looked = now
-        return self._fd
 
     def open(self, segments: Sequence[str], *, names: Sequence[str] = ()) -> list[Opened | None]:
         """Open what the segments lead to, and further names beside it.
@@ -195,16 +114,10 @@ class Folder:
         """
         if not _BY_DESCRIPTOR:  # pragma: no cover - Windows
             return self._open_by_path(segments, names)
-        own = self._own()
         if not segments:
-            return [Opened(os.open(".", _DIRECTORY, dir_fd=own)), *(None for _ in names)]
-        folder = own
+            return [Opened(os.open(".", _DIRECTORY, dir_fd=self.own())), *(None for _ in names)]
+        folder = self.descend(segments[:-1], follow=self.follow)
         try:
-            for segment in segments[:-1]:
-                below = os.open(segment, _DIRECTORY | self._nofollow, dir_fd=folder)
-                if folder != own:
-                    os.close(folder)
-                folder = below
             found: list[Opened | None] = [
                 Opened(os.open(segments[-1], _READ | self._nofollow, dir_fd=folder))
             ]
@@ -215,8 +128,7 @@ class Folder:
                     found.append(None)
             return found
         finally:
-            if folder != own:
-                os.close(folder)
+            self.leave(folder)
 
     def _open_by_path(
         self, segments: Sequence[str], names: Sequence[str]

@@ -26,11 +26,12 @@ from html import escape
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote_from_bytes
 
+from sennit.core.beneath import Descriptor
 from sennit.core.engine import FilePart
 from sennit.web.compression import accepted_codings
 from sennit.web.conditions import evaluate, parse_ranges, range_applies
 from sennit.web.dates import format_date
-from sennit.web.files import Descriptor, Folder, acceptable
+from sennit.web.files import Folder, acceptable
 from sennit.web.mediatypes import is_compressible, media_type
 from sennit.web.resource import Resource
 from sennit.web.response import HTTPError, Response, error_page, html, redirect

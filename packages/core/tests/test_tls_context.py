@@ -565,6 +565,28 @@ def test_connections_that_follow_one_resume_its_session(version: int) -> None:
         leader.server.transport.following()
 
 
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@pytest.mark.parametrize("sni", [None, {"localhost": LOCALHOST}])
+def test_sessions_of_one_client_are_resumed_by_nobody_else(
+    version: int, sni: dict[str, tuple[bytes, bytes]] | None
+) -> None:
+    """FTP's data connections: a session says whose they are (RFC 4217 §10.2)."""
+    server = ServerTLS(*LOCALHOST, sni=sni)
+    mine, other = server.for_one_client(), server.for_one_client()
+    leader = Met(mine, at_most(ClientTLS(trust=TRUST, resume=False), version)).talk()
+    assert leader.server.transport.server_tls is mine
+    with pytest.raises(UsageError):
+        _ = leader.client.transport.server_tls
+    following = leader.client.transport.following()
+
+    assert Met(mine, following).talk().server.transport.session_reused
+    for another in (other, server):
+        met = Met(another, following).talk()
+        assert not met.server.transport.session_reused
+    server.reload()
+    assert Met(mine, following).talk().server.transport.session_reused
+
+
 def test_a_session_survives_the_servers_abort() -> None:
     server, client = ServerTLS(*LOCALHOST), ClientTLS(trust=TRUST)
     met = Met(server, client).talk()

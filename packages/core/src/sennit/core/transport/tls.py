@@ -431,7 +431,9 @@ class TLSFactory:
     """A factory for a listener: each connection it accepts talks TLS first.
 
     Args:
-        factory: Makes the protocols above, when their handshakes have succeeded.
+        factory: Makes the protocols above, when their handshakes have succeeded. Where it has
+            ``own_tls_sessions``, and that is true, each connection has sessions of its own
+            (`ServerTLS.for_one_client`).
         context: What to show; may be changed while the listener runs.
         handshake_timeout: Seconds for all of a handshake.
     """
@@ -453,7 +455,10 @@ class TLSFactory:
 
     def build_protocol(self, peer: Any) -> TLSTransport:
         """The TLS side of one connection (no ``refusal``: there is nobody to say it to yet)."""
-        return TLSTransport(self.context, self._factory, handshake_timeout=self._handshake_timeout)
+        context = self.context
+        if getattr(self._factory, "own_tls_sessions", False):
+            context = context.for_one_client()
+        return TLSTransport(context, self._factory, handshake_timeout=self._handshake_timeout)
 
 
 server_factory = TLSFactory

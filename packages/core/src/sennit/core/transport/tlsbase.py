@@ -224,6 +224,17 @@ class TLSBase(FlowControl):
             raise UsageError("a session is offered by clients")
         return self._tls.following(connection)
 
+    @property
+    def server_tls(self) -> ServerTLS:
+        """What this end shows.
+
+        Raises:
+            UsageError: This end is the client's.
+        """
+        if not isinstance(self._tls, ServerTLS):
+            raise UsageError("a client shows nothing unless it is asked")
+        return self._tls
+
     def channel_binding(self, kind: str) -> bytes:
         """Octets that only the two ends of this connection know, for SASL.
 

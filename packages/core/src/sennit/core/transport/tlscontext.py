@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from secrets import token_bytes
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,8 @@ SESSIONS: Final = 256
 LOGGED_PER_SECOND: Final = 10
 """Failed handshakes of one server that are logged one by one; the others are counted."""
 
+_SHARED: Final = b"sennit"
+"""The id under which all connections of a server resume each other's sessions."""
 _VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
 
@@ -249,6 +252,14 @@ class ServerTLS:
         """
         return _Agreeing(self, alpn)
 
+    def for_one_client(self) -> ServerTLS:
+        """These certificates, for one client's connections: sessions are resumed among those alone.
+
+        FTP's data connections show by that whose they are (RFC 4217 §10.2). What it shows stays
+        as it is now, also after a reload, which would part the client from its sessions.
+        """
+        return _ForOneClient(self)
+
     def connection(self) -> SSL.Connection:
         """The library's object for one accepted connection."""
         connection = SSL.Connection(self.context, None)
@@ -320,7 +331,7 @@ class ServerTLS:
         use(context, loaded)
         # Tickets carry the session, so no cache: the library's grows to 20 000 of them. The
         # library refuses to resume sessions with client certificates where this id is missing.
-        context.set_session_id(b"sennit")
+        context.set_session_id(_SHARED)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         if not self._resumption:
             context.set_options(SSL.OP_NO_TICKET)
@@ -456,6 +467,47 @@ class _Agreeing(ServerTLS):
 
     def handshake_failed(self, error: TLSError, peer: str, *, touched: bool) -> None:
         self._base.handshake_failed(error, peer, touched=touched)
+
+
+class _ForOneClient(ServerTLS):
+    """`ServerTLS.for_one_client`: another's certificates, sessions of its own.
+
+    Args:
+        base: Whose certificates.
+    """
+
+    def __init__(self, base: ServerTLS) -> None:
+        self._base = base
+        self._alpn = base._alpn
+        self._pinned = base.context
+        self._group = token_bytes(16)
+
+    @property
+    def context(self) -> SSL.Context:
+        return self._pinned
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return self._base.files
+
+    def reload(self) -> None:
+        self._base.reload()
+
+    def take_over(self, other: ServerTLS) -> None:
+        self._base.take_over(other)
+
+    def handshake_failed(self, error: TLSError, peer: str, *, touched: bool) -> None:
+        self._base.handshake_failed(error, peer, touched=touched)
+
+    def connection(self) -> SSL.Connection:
+        # A connection takes the id from its context when it is made, and keeps it where the
+        # context is another one for its name (SNI); no session of another id is resumed.
+        context = self._pinned
+        context.set_session_id(self._group)
+        try:
+            return super().connection()
+        finally:
+            context.set_session_id(_SHARED)
 
 
 # ── the client ────────────────────────────────────────────────────────────────

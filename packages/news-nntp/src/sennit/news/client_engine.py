@@ -37,7 +37,6 @@ from sennit.news.deflate import Deflate
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 from sennit.news.grammar import (
     BLOCK_END,
-    MAX_COMMAND,
     BlockDecoder,
     command_line,
     has_block,
@@ -142,9 +141,7 @@ def command(
         NNTPUsageError: An argument is not one word, or the line is too long.
     """
     line = command_line(*word.split(" "), *arguments)
-    return Command(
-        line, word, article=article, at_once=at_once, alone=alone, max_block=max_block
-    )
+    return Command(line, word, article=article, at_once=at_once, alone=alone, max_block=max_block)
 
 
 # ── events ────────────────────────────────────────────────────────────────────
@@ -301,9 +298,7 @@ class ClientEngine(Untimed):
         if not self._greeted or self._quitting or self._closed or self._over:
             return False
         waiting = self._open
-        return not waiting or (
-            not waiting[-1].alone and len(waiting) < self._limits.max_pipelined
-        )
+        return not waiting or (not waiting[-1].alone and len(waiting) < self._limits.max_pipelined)
 
     def send_command(self, command: Command) -> int:
         """Queue a command.

@@ -1,13 +1,15 @@
 """The one place that imports pyOpenSSL, and what of its C library we call ourselves.
 
-`OpenSSL.SSL` is used wherever it can do the thing. It cannot do four, for which
+`OpenSSL.SSL` is used wherever it can do the thing. It cannot do five, for which
 its binding is called directly:
 
 * read several records into one buffer (`SSL_read`): a quarter of the cost of receiving;
 * answer a failed SNI or ALPN choice with the right alert, without a traceback on
   standard error (`SSL_CTX_set_tlsext_servername_callback`, `SSL_CTX_set_alpn_select_cb`);
 * say whether a session was resumed (`SSL_session_reused`);
-* say why a chain was refused (`SSL_get_verify_result`).
+* say why a chain was refused (`SSL_get_verify_result`);
+* tell sessions of one client from those of others, in a context that is in use
+  (`SSL_CTX_set_session_id_context`).
 """
 
 from __future__ import annotations

@@ -502,12 +502,12 @@ class _ForOneClient(ServerTLS):
     def connection(self) -> SSL.Connection:
         # A connection takes the id from its context when it is made, and keeps it where the
         # context is another one for its name (SNI); no session of another id is resumed.
-        context = self._pinned
-        context.set_session_id(self._group)
+        raw = self._pinned._context
+        lib.SSL_CTX_set_session_id_context(raw, self._group, len(self._group))
         try:
             return super().connection()
         finally:
-            context.set_session_id(_SHARED)
+            lib.SSL_CTX_set_session_id_context(raw, _SHARED, len(_SHARED))
 
 
 # ── the client ────────────────────────────────────────────────────────────────

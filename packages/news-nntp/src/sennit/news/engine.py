@@ -1,48 +1,181 @@
-"""Both sides of one conversation, without I/O.
+"""The server's side of one conversation, without I/O.
 
-Octets go in through `receive_data`, events come out of `next_event`, octets to send out of
-`data_to_send`. Time, the directory and policy belong to the drivers in ``server.py`` and
-``client.py``. The grammar is in ``grammar.py``.
+Octets go in through `ServerEngine.receive_data`, events come out of `next_event`, octets to send
+out of `data_to_send`. A command is answered before the next one is read, save those that are
+streamed (CHECK, TAKETHIS): many of them may wait, each in an exchange of its own, and their
+answers leave in the order of the commands, whoever comes first (RFC 3977 §3.5). A command that is
+not streamed waits until all those are answered.
+
+Articles that come are collected up to a limit. One that is longer, or that may not be sent, is
+read to its end, thrown away, and answered here.
+
+Sources: RFC 3977 §3 (lines, blocks, order), §6.3 (POST, IHAVE), RFC 4642 §2.2, RFC 4643 §2.4,
+RFC 4644 §2, RFC 8054 §2.2.
+Not here: what commands ask (``asking.py``), the grammar, stores, time, who may do what
+(``server.py``).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Final
 
 from sennit.core.engine import CLOSED, NEED_DATA, PAUSED, SOLE, PeerFault, Untimed
+from sennit.core.errors import ProtocolError
+from sennit.news.asking import Offers, Session, Told, ask, decode_sasl
+from sennit.news.deflate import Deflate
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
-from sennit.news.events import Answered, KeyAsked
-from sennit.news.grammar import answer_line, command_line, parse_answer, parse_command
+from sennit.news.events import (
+    FAILURES,
+    ArticleChecked,
+    ArticleOffered,
+    ArticlePosted,
+    ArticleSent,
+    ArticleTaken,
+    Asked,
+    SASLBegun,
+    SASLResponse,
+)
+from sennit.news.grammar import (
+    BLOCK_END,
+    BlockDecoder,
+    Received,
+    parse_command,
+    response_line,
+    stuff,
+)
 from sennit.news.limits import Limits
 
 if TYPE_CHECKING:
     from sennit.core.engine import NoEvent
-    from sennit.news.events import ClientEvent, ServerEvent
+    from sennit.news.events import Question, ServerEvent
 
-__all__ = ["ClientEngine", "ServerEngine"]
+__all__ = ["ServerEngine"]
+
+_STREAMED: Final = (b"CHECK", b"TAKETHIS")
 
 
-class _Lines(Untimed):
-    """What both sides have: lines of bounded length, and octets that wait to be sent.
+class Phase(Enum):
+    """What the next octets are."""
 
-    Args:
-        limits: How long a line may be.
+    COMMAND = "command"
+    ANSWER = "answer"
+    """Nothing: an event waits for its answer."""
+    ARTICLE = "article"
+    RESPONSE = "response"
+    """A response within AUTHINFO SASL."""
+    HANDOVER = "handover"
+    """The beginning of TLS: not for this engine."""
+    CLOSED = "closed"
+
+
+class _Coming:
+    """An article that comes.
+
+    Attributes:
+        kind: The event it ends in.
+        message_id: Under which it was announced.
+        exchange: Of its answer.
+        refusal: The answer, when it is not wanted any more.
+        parts: What came of it.
+        size: Octets that came of it.
+        decoder: Once it was not there whole.
     """
 
-    __slots__ = ("_closed", "_ended", "_limits", "_out", "_received", "_searched")
+    __slots__ = ("decoder", "exchange", "kind", "message_id", "parts", "refusal", "size")
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, kind: type[Asked], message_id: bytes, exchange: int) -> None:
+        self.kind = kind
+        self.message_id = message_id
+        self.exchange = exchange
+        self.refusal: bytes | None = None
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.decoder: BlockDecoder | None = None
+
+    def event(self, octets: bytes) -> ArticlePosted | ArticleSent | ArticleTaken:
+        """What is told of it."""
+        if self.kind is ArticlePosted:
+            return ArticlePosted(octets)
+        if self.kind is ArticleSent:
+            return ArticleSent(self.message_id, octets)
+        return ArticleTaken(self.message_id, octets, self.exchange)
+
+    def too_long(self) -> bytes:
+        """The answer to an article that is too long."""
+        if self.kind is ArticlePosted:
+            return response_line(441, "Article too long")
+        if self.kind is ArticleSent:
+            return response_line(437, "Article too long")
+        return response_line(439, self.message_id)
+
+
+class ServerEngine(Untimed):
+    """One conversation as the server sees it.
+
+    Args:
+        offers: What the server offers on this connection.
+        limits: What the client is allowed.
+        secure: Whether TLS stands already.
+
+    Attributes:
+        session: What was agreed on with the client, and where it is.
+    """
+
+    __slots__ = (
+        "_block_begun",
+        "_clear",
+        "_coming",
+        "_deflate",
+        "_ended",
+        "_kept",
+        "_leaving",
+        "_limits",
+        "_next_exchange",
+        "_open",
+        "_out",
+        "_phase",
+        "_received",
+        "_streamed",
+        "_streamed_octets",
+        "_waiting",
+        "session",
+    )
+
+    def __init__(
+        self, offers: Offers | None = None, limits: Limits | None = None, *, secure: bool = False
+    ) -> None:
+        self.session = Session(offers or Offers(), secure=secure)
         self._limits = Limits() if limits is None else limits
-        self._received = bytearray()
-        self._searched = 0  # octets of it that hold no line end: none is looked at twice
-        self._ended = False
-        self._closed = False
+        # NUL, bare CR and bare LF are found by who reads the command: that is answered.
+        self._received = Received(max_line=self._limits.max_line - 2, forbidden=b"")
+        self._phase = Phase.COMMAND
+        self._open: Question | None = None
+        self._block_begun = False
+        self._coming: _Coming | None = None
+        self._kept: bytes | None = None  # a command that waits for the streamed ones
+        # By exchange, in order: what waits for its answer (octets of its article), and answers
+        # that wait for those before them.
+        self._streamed: dict[int, bytes | None] = {}
+        self._waiting: dict[int, ArticleChecked | ArticleTaken] = {}
+        self._streamed_octets = 0
+        self._next_exchange = SOLE + 1
+        self._deflate: Deflate | None = None
+        self._clear: list[bytes] = []  # what is to be sent before compression began
         self._out: list[bytes] = []
+        self._ended = False
+        self._leaving: bytes | None = None
+
+    # ── octets ────────────────────────────────────────────────────────────────
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer, cut anywhere."""
-        if not self._closed:
-            self._received += data
+        if self._phase is Phase.CLOSED:
+            return
+        if self._deflate is None:
+            self._received.receive_data(data)
+        else:
+            self._deflate.receive(data)
 
     def receive_eof(self) -> None:
         """The peer sends no more."""
@@ -50,173 +183,464 @@ class _Lines(Untimed):
 
     def data_to_send(self) -> list[bytes]:
         """What to send now, in order; each piece is given once."""
+        if not self._out:
+            return []
         out, self._out = self._out, []
-        return out
+        if self._deflate is None:
+            return out
+        clear, self._clear = self._clear, []
+        return [*clear, self._deflate.compress(out[len(clear) :])] if clear != out else clear
 
     def release(self) -> bytes:
         """End, and return the octets that were received and not read."""
-        rest = bytes(self._received)
+        rest = self._received.release()
         self._end()
         return rest
 
-    def _next_line(self) -> bytes | None:
-        """Take the next line without its end, or None while it is not whole.
+    def _more(self) -> bool:
+        """Inflate some of what came; whether there was any."""
+        if self._deflate is None or not self._deflate.waiting:
+            return False
+        self._received.receive_data(self._deflate.decompress())
+        return True
 
-        Raises:
-            NNTPProtocolError: It is longer than the limit, whether its end came or not.
-        """
-        end = self._received.find(b"\n", self._searched)
-        length = len(self._received) if end < 0 else end + 1
-        if length > self._limits.max_line:
-            raise NNTPProtocolError(
-                f"a line of more than {self._limits.max_line} octets", "max_line"
-            )
-        if end < 0:
-            self._searched = length
-            return None
-        line = bytes(self._received[:end]).removesuffix(b"\r")
-        del self._received[: end + 1]
-        self._searched = 0
-        return line
-
-    def _end(self) -> None:
-        self._closed = True
-        self._received.clear()
-        self._searched = 0
-
-
-class ServerEngine(_Lines):
-    """The conversation as the server sees it.
-
-    Args:
-        limits: How long a line may be.
-    """
-
-    __slots__ = ("_asked", "_closing")
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        super().__init__(limits)
-        self._asked = False
-        self._closing = False
+    # ── what came ─────────────────────────────────────────────────────────────
 
     def next_event(self) -> ServerEvent | NoEvent:
-        """Return the next thing the client said, or why there is nothing.
+        """Return the next thing the client asked, or why there is nothing.
 
-        `PAUSED` while a command awaits its answer, so that pipelined commands are answered in
-        order. A broken line is a `PeerFault`, its reply already queued, and the last.
+        A broken command is a `PeerFault`, its answer already queued.
         """
-        if self._closed:
-            return CLOSED
-        if self._asked:
-            return PAUSED
-        if self._closing:
-            self._end()
-            return CLOSED
         try:
-            line = self._next_line()
-            if line is None:
-                if not self._ended:
-                    return NEED_DATA
-                self._end()
-                return CLOSED
-            word, key = parse_command(line)
-        except NNTPProtocolError as error:
-            self._out.append(answer_line(b"I do not understand", granted=False))
+            while True:
+                phase = self._phase
+                if phase is Phase.COMMAND:
+                    event = self._next_command()
+                elif phase is Phase.ARTICLE:
+                    event = self._next_article()
+                elif phase is Phase.RESPONSE:
+                    event = self._next_response()
+                else:
+                    return CLOSED if phase is Phase.CLOSED else PAUSED
+                if event is None:
+                    continue
+                if event is not NEED_DATA:
+                    return event
+                if not self._more():
+                    return self._nothing()
+        except ProtocolError as error:
+            # Beyond what can be answered: a line without end, octets that are not deflated.
+            self._out.append(response_line(400, "I cannot read that"))
             self._end()
             return PeerFault(error)
-        if word == b"QUIT":
-            self._out.append(answer_line(b"bye", granted=True))
+
+    def _nothing(self) -> SASLResponse | NoEvent:
+        if not self._ended:
+            return NEED_DATA
+        coming = self._coming
+        if coming is not None:
+            # The rest of it will never come.
+            self._streamed.pop(coming.exchange, None)
+            self._coming = None
+            self._phase = Phase.COMMAND
+        elif self._phase is Phase.RESPONSE:
+            self._phase = Phase.ANSWER
+            return SASLResponse(None)
+        if self._streamed:
+            return PAUSED
+        self._end()
+        return CLOSED
+
+    def _next_command(self) -> ServerEvent | NoEvent | None:
+        if self._leaving is not None:
+            if self._streamed:
+                return PAUSED
+            self._out.append(self._leaving)
             self._end()
             return CLOSED
-        self._asked = True
-        return KeyAsked(key)
+        if self._streamed and (
+            self._kept is not None
+            or len(self._streamed) >= self._limits.max_streamed
+            or self._streamed_octets >= self._limits.max_streamed_octets
+        ):
+            return PAUSED
+        line = self._kept
+        if line is None:
+            line = self._received.next_line()
+            if line is None:
+                return NEED_DATA
+        else:
+            self._kept = None
+        try:
+            word, words = parse_command(line)
+            if self._streamed and word not in _STREAMED:
+                self._kept = line
+                return PAUSED
+            asked = ask(self.session, word, words, line)
+        except NNTPProtocolError as error:
+            return self._broken(line, error)
+        if type(asked) is ArticleChecked:
+            return self._stream(word, asked.message_id)
+        if isinstance(asked, Told):
+            if word == b"TAKETHIS":
+                # Its article comes whatever we say (RFC 4644 §2.5.2).
+                self._take_this(b"", response_line(asked.code, asked.text))
+                return None
+            return self._tell(asked)
+        self._phase = Phase.ANSWER
+        self._open = asked
+        return asked
 
-    def accept_key(self, value: bytes) -> None:
-        """Answer the pending `KeyAsked` with what the key stands for.
+    def _broken(self, line: bytes, error: NNTPProtocolError) -> ServerEvent | NoEvent | None:
+        """A command that is none, or whose arguments are none."""
+        word = line[:9].upper().split(b" ")[0]
+        if word == b"TAKETHIS":
+            self._take_this(b"", response_line(501, "Not a Message-ID"))
+        elif self._streamed and word not in _STREAMED:
+            self._kept = line
+            return PAUSED
+        else:
+            known = error.rule != "RFC 3977 §9.2"
+            self._in_order(
+                response_line(501, "Not understood")
+                if known
+                else response_line(500, "Not a command")
+            )
+        return PeerFault(error)
+
+    def _stream(self, word: bytes, message_id: bytes) -> ServerEvent | None:
+        if word == b"TAKETHIS":
+            self._take_this(message_id, None)
+            return None
+        exchange = self._new_exchange()
+        event = ArticleChecked(message_id, exchange)
+        self._waiting[exchange] = event
+        return event
+
+    def _new_exchange(self) -> int:
+        exchange = self._next_exchange
+        self._next_exchange = exchange + 1
+        self._streamed[exchange] = None
+        return exchange
+
+    def _take_this(self, message_id: bytes, refusal: bytes | None) -> None:
+        self._coming = _Coming(ArticleTaken, message_id, self._new_exchange())
+        self._coming.refusal = refusal
+        self._phase = Phase.ARTICLE
+
+    def _tell(self, told: Told) -> NoEvent | None:
+        """Say what can be said at once."""
+        self._out.append(response_line(told.code, told.text))
+        if told.block is not None:
+            self._out += (stuff(told.block), BLOCK_END)
+        if told.act == "post":
+            self._coming = _Coming(ArticlePosted, b"", SOLE)
+            self._phase = Phase.ARTICLE
+        elif told.act == "deflate":
+            self.session.compressed = True
+            self._deflate = Deflate(self._limits.max_ratio)
+            self._clear = list(self._out)
+            self._deflate.receive(self._received.take())
+        elif told.act == "quit":
+            self._end()
+            return CLOSED
+        return None
+
+    def _next_article(self) -> ServerEvent | NoEvent | None:
+        coming = self._coming
+        assert coming is not None  # the phase says so
+        decoder = coming.decoder
+        if decoder is None:
+            octets = self._received.whole_block()
+            if octets is not None:
+                return self._article_ended(coming, octets)
+            decoder = coming.decoder = BlockDecoder()
+        data = self._received.take()
+        if not data:
+            return NEED_DATA
+        piece = decoder.receive(data)
+        coming.size += len(piece)
+        if coming.size > self._limits.max_article:
+            if coming.refusal is None or coming.parts:
+                coming.refusal = coming.refusal or coming.too_long()
+                coming.parts.clear()
+                self._received.unread(data[decoder.behind :])
+                if not decoder.ended:
+                    return self._fault_of_length()
+                self._article_is_over(coming)
+                return self._fault_of_length()
+            if coming.size > self._limits.max_discarded:
+                raise NNTPProtocolError(
+                    f"an article of more than {self._limits.max_discarded} octets",
+                    "limit:max_discarded",
+                )
+        elif coming.refusal is None and piece:
+            coming.parts.append(piece)
+        if not decoder.ended:
+            return NEED_DATA
+        self._received.unread(data[decoder.behind :])
+        if coming.refusal is not None:
+            self._article_is_over(coming)
+            return None
+        octets = b"".join(coming.parts)
+        coming.parts.clear()
+        return self._article_ended(coming, octets)
+
+    def _fault_of_length(self) -> PeerFault:
+        return PeerFault(
+            NNTPProtocolError(
+                f"an article of more than {self._limits.max_article} octets", "limit:max_article"
+            ),
+            # No handler is at work on it: there never was an event.
+            self._next_exchange,
+        )
+
+    def _article_ended(self, coming: _Coming, octets: bytes) -> ServerEvent | None:
+        if coming.refusal is not None:
+            self._article_is_over(coming)
+            return None
+        if len(octets) > self._limits.max_article:
+            coming.refusal = coming.too_long()
+            self._article_is_over(coming)
+            return self._fault_of_length()
+        event = coming.event(octets)
+        self._coming = None
+        if type(event) is ArticleTaken:
+            self._waiting[coming.exchange] = event
+            self._streamed_octets += len(octets)
+            self._phase = Phase.COMMAND
+        else:
+            self._open = event
+            self._phase = Phase.ANSWER
+        return event
+
+    def _article_is_over(self, coming: _Coming) -> None:
+        """Answer an article that was thrown away."""
+        self._coming = None
+        self._phase = Phase.COMMAND
+        assert coming.refusal is not None  # for that it was thrown away
+        if coming.exchange == SOLE:
+            self._out.append(coming.refusal)
+        else:
+            self._streamed[coming.exchange] = coming.refusal
+            self._pass_on()
+
+    def _next_response(self) -> ServerEvent | NoEvent | None:
+        line = self._received.next_line()
+        if line is None:
+            return NEED_DATA
+        self._received.max_line = self._limits.max_line - 2
+        self._phase = Phase.ANSWER
+        if line == b"*":
+            return SASLResponse(None)
+        try:
+            return SASLResponse(decode_sasl(line))
+        except NNTPProtocolError as error:
+            self._out.append(response_line(504, "That is no base64"))
+            self._done()
+            return PeerFault(error)
+
+    # ── answers ───────────────────────────────────────────────────────────────
+
+    def greet(self, text: str = "") -> None:
+        """Say the first word, once it is known what the client may do (RFC 3977 §5.1)."""
+        if self.session.posts or not self.session.reading:
+            self._out.append(response_line(200, text or "Ready, posting allowed"))
+        else:
+            self._out.append(response_line(201, text or "Ready, posting prohibited"))
+
+    def permit(self, *, reads: bool, posts: bool, feeds: bool, known: bool = False) -> None:
+        """Say what the client may do from now on."""
+        session = self.session
+        session.reads, session.posts, session.feeds = reads, posts, feeds
+        session.known = known
+
+    def answer(self, event: Asked, code: int, text: str | bytes = b"") -> None:
+        """Answer by one line.
+
+        335 and 382 have more come; 281 and 283 are a login.
 
         Raises:
-            NNTPUsageError: Nothing awaits an answer, or the value is more than one line.
+            NNTPUsageError: The event does not wait for an answer (any more), or such a code is
+                none.
         """
-        self._answer(value, granted=True)
+        line = response_line(code, text)
+        if not self._waits(event, code):
+            return
+        if event.exchange != SOLE:
+            self._answer_streamed(event, line)
+            return
+        self._out.append(line)
+        self._done()
+        if code == 335:
+            assert isinstance(event, ArticleOffered)  # 335 is among the codes of no other
+            self._coming = _Coming(ArticleSent, event.message_id, SOLE)
+            self._phase = Phase.ARTICLE
+        elif code == 382:
+            self._phase = Phase.HANDOVER
+        elif code in (281, 283):
+            self.session.logged_in = True
 
-    def reject_key(self, reason: bytes) -> None:
-        """Refuse the pending `KeyAsked`.
+    def answer_block(self, event: Asked, code: int, text: str | bytes, lines: bytes) -> None:
+        """Answer by a line and a block behind it.
+
+        Args:
+            event: What is answered.
+            code: With which code.
+            text: What stands behind it.
+            lines: Whole lines, dots not doubled.
 
         Raises:
-            NNTPUsageError: Nothing awaits an answer, or the reason is more than one line.
+            NNTPUsageError: As `answer`.
         """
-        self._answer(reason, granted=False)
+        if not self._waits(event, code):
+            return
+        self._out += (response_line(code, text), stuff(lines), BLOCK_END)
+        self._done()
+
+    def begin_block(self, event: Asked, code: int, text: str | bytes) -> None:
+        """Begin an answer whose block comes in pieces.
+
+        Raises:
+            NNTPUsageError: As `answer`.
+        """
+        if not self._waits(event, code):
+            return
+        self._out.append(response_line(code, text))
+        self._block_begun = True
+
+    def send_lines(self, event: Asked, lines: bytes) -> None:
+        """Queue whole lines of a block, of which none begins with a dot.
+
+        Raises:
+            NNTPUsageError: The block has not begun, or ended.
+        """
+        if self._in_block(event):
+            self._out.append(lines)
+
+    def end_block(self, event: Asked) -> None:
+        """End a block.
+
+        Raises:
+            NNTPUsageError: It has not begun, or ended.
+        """
+        if self._in_block(event):
+            self._out.append(BLOCK_END)
+            self._done()
+
+    def challenge(self, event: SASLBegun, line: bytes) -> None:
+        """Ask for a response within AUTHINFO SASL.
+
+        Args:
+            event: The login.
+            line: The challenge, in base64; ``=`` when it is empty.
+
+        Raises:
+            NNTPUsageError: No such login is under way.
+        """
+        if self._phase is Phase.CLOSED:
+            return
+        if self._open is not event or self._phase is not Phase.ANSWER:
+            raise NNTPUsageError("no login by SASL is under way")
+        self._received.max_line = self._limits.max_response - 2
+        # Longer than other responses where it must be.
+        self._out.append(b"383 %b\r\n" % line)
+        self._phase = Phase.RESPONSE
 
     def internal_error(self, exchange: int = SOLE) -> None:
-        """Queue the reply that says that this side failed, if one is due."""
-        if self._asked:
-            self._answer(b"something failed here", granted=False)
-
-    def close(self) -> None:
-        """Begin nothing new; `CLOSED` once the open command has been answered."""
-        self._closing = True
-
-    def _answer(self, text: bytes, *, granted: bool) -> None:
-        if not self._asked:
-            raise NNTPUsageError("no command awaits an answer")
-        self._out.append(answer_line(text, granted=granted))
-        self._asked = False
-
-
-class ClientEngine(_Lines):
-    """The conversation as the client sees it.
-
-    Args:
-        limits: How long a line may be.
-    """
-
-    __slots__ = ("_quitting", "_waiting")
-
-    def __init__(self, limits: Limits | None = None) -> None:
-        super().__init__(limits)
-        self._waiting = 0  # commands without their answer
-        self._quitting = False
-
-    def send_get(self, key: bytes) -> None:
-        """Queue a command; several may wait for their answers, which come in order.
-
-        Raises:
-            NNTPUsageError: The key is not one word, or the conversation is at its end.
-        """
-        if not key:
-            raise NNTPUsageError("a key has one octet at least")
-        if self._quitting or self._closed:
-            raise NNTPUsageError("the conversation is at its end")
-        self._out.append(command_line(b"GET", key))
-        self._waiting += 1
-
-    def close(self) -> None:
-        """Say good-bye; what waits is still answered."""
-        if not self._quitting and not self._closed:
-            self._quitting = True
-            self._out.append(command_line(b"QUIT"))
-            self._waiting += 1
-
-    def next_event(self) -> ClientEvent | NoEvent:
-        """Return the next answer, or why there is none."""
-        if self._closed:
-            return CLOSED
-        try:
-            line = self._next_line()
-            if line is None:
-                if not self._ended:
-                    return NEED_DATA
+        """Queue what says that this side failed, if an answer is due."""
+        if exchange != SOLE:
+            event = self._waiting.get(exchange)
+            if type(event) is ArticleChecked:
+                self.answer(event, 431, event.message_id)
+            elif event is not None:
+                # There is no code for "later": the peer shall come again (RFC 4644 §2.5.2).
+                self.leave("Something failed here")
+        elif self._open is not None:
+            if self._block_begun:
+                # An end would say that this was all.
                 self._end()
-                return CLOSED
-            if not self._waiting:
-                raise NNTPProtocolError(f"an answer nobody waits for: {line[:64]!r}", "order")
-            granted, text = parse_answer(line)
-        except NNTPProtocolError as error:
+            elif isinstance(self._open, ArticleOffered | ArticleSent):
+                self.answer(self._open, 436, "Something failed here")
+            elif isinstance(self._open, ArticlePosted):
+                self.answer(self._open, 441, "Something failed here")
+            else:
+                self.answer(self._open, 403, "Something failed here")
+
+    def close(self) -> None:
+        """Begin nothing new; `CLOSED` once what is open has been answered."""
+        if self._leaving is None:
+            self._leaving = response_line(400, "Closing down")
+
+    def leave(self, text: str, code: int = 400) -> None:
+        """Say that the connection ends, and end it at once; `CLOSED` from now on."""
+        if self._phase is not Phase.CLOSED:
+            if not self._block_begun:
+                self._out.append(response_line(code, text))
             self._end()
-            return PeerFault(error)
-        self._waiting -= 1
-        if self._quitting and not self._waiting:
-            # The good-bye's own answer: nobody asked for it.
-            self._end()
-            return CLOSED
-        return Answered(granted, text)
+
+    @property
+    def in_transfer(self) -> bool:
+        """Whether an article comes, or a response that the client owes."""
+        return self._phase is Phase.ARTICLE or self._phase is Phase.RESPONSE
+
+    # ── within ────────────────────────────────────────────────────────────────
+
+    def _waits(self, event: Asked, code: int) -> bool:
+        """Whether an answer can be given; after the end nobody wants it any more."""
+        if self._phase is Phase.CLOSED:
+            return False
+        waits = self._open is event or self._waiting.get(event.exchange) is event
+        if not waits or self._block_begun or self._phase is Phase.RESPONSE:
+            raise NNTPUsageError(f"{event!r} does not wait for an answer")
+        if code not in event.codes and code not in FAILURES:
+            raise NNTPUsageError(f"{code} does not answer {event!r}")
+        return True
+
+    def _in_block(self, event: Asked) -> bool:
+        if self._phase is Phase.CLOSED:
+            return False
+        if self._open is not event or not self._block_begun:
+            raise NNTPUsageError("no block has begun")
+        return True
+
+    def _done(self) -> None:
+        self._open = None
+        self._block_begun = False
+        if self._phase is not Phase.CLOSED:
+            self._phase = Phase.COMMAND
+
+    def _in_order(self, line: bytes) -> None:
+        """Queue an answer behind those that are still due."""
+        if self._streamed:
+            self._streamed[self._new_exchange()] = line
+        else:
+            self._out.append(line)
+
+    def _answer_streamed(self, event: Asked, line: bytes) -> None:
+        del self._waiting[event.exchange]
+        if isinstance(event, ArticleTaken):
+            self._streamed_octets -= len(event.octets)
+        self._streamed[event.exchange] = line
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Queue the answers that wait for none before them."""
+        streamed = self._streamed
+        while streamed:
+            exchange = next(iter(streamed))
+            line = streamed[exchange]
+            if line is None:
+                return
+            self._out.append(line)
+            del streamed[exchange]
+
+    def _end(self) -> None:
+        self._phase = Phase.CLOSED
+        self._received.release()
+        self._open = None
+        self._coming = None
+        self._kept = None
+        self._streamed.clear()
+        self._waiting.clear()
+        self._block_begun = False

@@ -16,6 +16,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from sennit.core.framing.line import LineDecoder
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "MAX_NUMBER",
     "MAX_RESPONSE",
     "BlockDecoder",
+    "Received",
     "command_line",
     "date_text",
     "group_name",
@@ -209,6 +211,21 @@ class BlockDecoder:
             certain = certain[self._skip :]
             self._skip = 0
         return certain
+
+
+class Received(LineDecoder):
+    """Octets of a connection that were not read: lines, and blocks."""
+
+    __slots__ = ()
+
+    def whole_block(self) -> bytes | None:
+        """Take a block that begins here and has come whole, dots undone."""
+        data, start = self._data, self._start
+        if data.startswith(BLOCK_END, start):
+            self._cut(start, start + 3)
+            return b""
+        end = data.find(_TERMINATOR, start)
+        return None if end < 0 else unstuff(self._cut(end + 2, end + 5))
 
 
 # ── arguments ─────────────────────────────────────────────────────────────────

@@ -23,6 +23,7 @@ def test_what_the_package_offers() -> None:
             "Wanted",
             "Limits",
             "MemoryStore",
+            "SQLiteStore",
             "ServerEngine",
             "NNTPClientProtocol",
             "NNTPError",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sennit.news.limits import Limits
     from sennit.news.server import NNTPServerFactory, NNTPServerProtocol
     from sennit.news.store.memory import MemoryStore
+    from sennit.news.store.sqlite import SQLiteStore
 
 __all__ = [
     "Article",
@@ -49,6 +50,7 @@ __all__ = [
     "NNTPServerFactory",
     "NNTPServerProtocol",
     "NNTPUsageError",
+    "SQLiteStore",
     "ServerEngine",
     "Wanted",
     "__version__",
@@ -77,6 +79,7 @@ _ROOMS = {
     "limits": ("Limits",),
     "server": ("NNTPServerFactory", "NNTPServerProtocol"),
     "store.memory": ("MemoryStore",),
+    "store.sqlite": ("SQLiteStore",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

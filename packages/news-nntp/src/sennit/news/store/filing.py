@@ -6,6 +6,7 @@ A store that can be read at once has an `IArticleReader`; `Answering` makes of i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sennit.news.article import is_group_name
@@ -71,14 +72,12 @@ def next_number(name: str, high: int) -> int:
     return high + 1
 
 
-class Answering:
+class Answering(ABC):
     """The methods of `IArticleStore` that read, by way of an `IArticleReader`."""
 
-    _reader: IArticleReader
-
+    @abstractmethod
     async def _ask(self, question: Callable[[IArticleReader], T]) -> T:
-        """Put a question to the reader."""
-        return question(self._reader)
+        """Put a question to a reader, in this thread or another."""
 
     async def group(self, name: str) -> Group | None:
         """Tell of a group, or that there is none."""

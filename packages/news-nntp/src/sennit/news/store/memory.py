@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from time import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from zope.interface import implementer
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from sennit.news.interfaces import Filed
 
 __all__ = ["MemoryStore"]
+
+T = TypeVar("T")
 
 _PIECE: Final = 256
 """Lines of the overview in a piece."""
@@ -66,14 +68,18 @@ class _Shelf:
         self.numbers: list[int] = []
         self.entries: dict[int, _Entry] = {}
 
+    def tell(self, **changed: Any) -> None:
+        """Make a group of which something else is told: who was told before keeps the old one."""
+        told = {name: getattr(self.group, name) for name in Group.__slots__}
+        self.group = Group(**{**told, **changed})
+
     def take(self, number: int) -> _Entry | None:
         """Take a number away; its low-water mark rises, and never sinks."""
         entry = self.entries.pop(number, None)
         if entry is not None:
             del self.numbers[bisect_left(self.numbers, number)]
-            group = self.group
-            group.count -= 1
-            group.low = self.numbers[0] if self.numbers else group.high + 1
+            low = self.numbers[0] if self.numbers else self.group.high + 1
+            self.tell(count=self.group.count - 1, low=low)
         return entry
 
 
@@ -163,7 +169,7 @@ class MemoryStore(Answering):
     def __init__(self, *, host: str = "localhost", clock: Callable[[], float] = time) -> None:
         self._host = check_host(host)
         self._clock = clock
-        self._reader: _Reader = _Reader()
+        self._reader = _Reader()
         # By age: (received, a number that makes it differ, Message-ID).
         self._ages: list[tuple[float, int, bytes]] = []
         self._queues: dict[str, dict[int, bytes]] = {}
@@ -190,9 +196,8 @@ class MemoryStore(Answering):
         if shelf is None:
             group = Group(name, created=self._clock())
             shelf = self._reader.shelves[name] = _Shelf(group)
-        shelf.group.status = status
-        shelf.group.description = description
-        shelf.group.creator = creator or shelf.group.creator
+        creator = creator or shelf.group.creator
+        shelf.tell(status=status, description=description, creator=creator)
 
     async def remove_group(self, name: str) -> bool:
         """Remove a group and its numbers; False when there is none."""
@@ -204,6 +209,9 @@ class MemoryStore(Answering):
         return True
 
     # ── reading ──────────────────────────────────────────────────────────────
+
+    async def _ask(self, question: Callable[[IArticleReader], T]) -> T:
+        return question(self._reader)
 
     async def headers(
         self, group: str, low: int, high: int, name: str
@@ -260,10 +268,7 @@ class MemoryStore(Answering):
         for shelf, (_, number) in zip(shelves, places, strict=True):
             shelf.numbers.append(number)
             shelf.entries[number] = entry
-            group = shelf.group
-            group.high = number
-            group.count += 1
-            group.low = shelf.numbers[0]
+            shelf.tell(high=number, count=shelf.group.count + 1, low=shelf.numbers[0])
         self._given += 1
         insort(self._ages, (filed.received, self._given, message_id))
         for feed in dict.fromkeys(filed.feeds):

@@ -1,0 +1,303 @@
+"""Reading `SQLiteStore`'s file: point look-ups, and ranges in pieces of bounded cost.
+
+A `Reader` answers in the thread that has its connection, and sees what was committed. Each
+statement is a snapshot by itself; what goes between two of them is not found.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from zope.interface import implementer
+
+from sennit.news.errors import StoreError
+from sennit.news.interfaces import Article, Group, History, IArticleReader
+from sennit.news.overview import header_of
+from sennit.news.store.blocks import (
+    BITS,
+    LOW,
+    block_of,
+    blocks_of,
+    cut,
+    first_number,
+    line_at,
+    unpack,
+    unplace,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Known", "Reader", "digest_of"]
+
+_BLOCKS: Final = 8
+"""Rows of overview in a piece: about 64 KiB."""
+_BLOCKS_OF_NUMBERS: Final = 64
+_BLOCKS_OF_HEADS: Final = 2
+"""As many articles are read whole for a piece of what the overview does not have."""
+
+
+class Known(Group):
+    """A group, and the key it has in the file. Nobody changes one after it was made.
+
+    Attributes:
+        key: As above.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: int, name: str, **told: Any) -> None:
+        super().__init__(name, **told)
+        self.key = key
+
+
+def digest_of(message_id: bytes) -> bytes:
+    """Give what stands for a Message-ID in the file: 16 octets that no two have alike."""
+    return blake2b(message_id, digest_size=16).digest()
+
+
+@implementer(IArticleReader)
+class Reader:
+    """Answers at once, out of a connection that reads.
+
+    Args:
+        raw: The connection.
+        groups: The groups by name, as somebody else keeps them.
+    """
+
+    def __init__(self, raw: sqlite3.Connection, groups: Mapping[str, Known]) -> None:
+        self._raw = raw
+        self._groups = groups
+
+    def rows(self, sql: str, *values: object) -> list[Any]:
+        """Give all rows of a query.
+
+        Raises:
+            StoreError: The file cannot be read.
+        """
+        try:
+            return self._raw.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"the store cannot be read: {error}") from error
+
+    def group(self, name: str) -> Group | None:
+        return self._groups.get(name)
+
+    def history(self, message_id: bytes) -> History:
+        found = self.rows("SELECT article FROM seen WHERE digest = ?", digest_of(message_id))
+        if not found:
+            return History.UNKNOWN
+        return History.PRESENT if found[0][0] else History.GONE
+
+    # ── articles ─────────────────────────────────────────────────────────────
+
+    def article(self, message_id: bytes) -> Article | None:
+        found = self.rows(
+            "SELECT octets, body_at FROM seen JOIN bodies ON id = article WHERE digest = ?",
+            digest_of(message_id),
+        )
+        return Article(message_id, *found[0]) if found else None
+
+    def article_at(self, group: str, number: int) -> Article | None:
+        row = self._row_at(group, number)
+        if not row:
+            return None
+        found = self.rows(
+            "SELECT message_id, octets, body_at FROM articles JOIN bodies USING (id) WHERE id = ?",
+            row,
+        )
+        return Article(*found[0]) if found else None
+
+    def locate(self, group: str, number: int) -> bytes | None:
+        return self._message_id(self._row_at(group, number))
+
+    def neighbour(self, group: str, number: int, step: int) -> tuple[int, bytes] | None:
+        known = self._groups.get(group)
+        if known is None:
+            return None
+        # In the file no number is below 0 or of more than 31 bits.
+        number = max(min(number, known.high + 1), 0)
+        first, last = blocks_of(known.key)
+        block = min(block_of(known.key, number), last)
+        if step > 0:
+            found = self.rows(
+                "SELECT block, ids FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT 2",
+                block,
+                last,
+            )
+        else:
+            found = self.rows(
+                "SELECT block, ids FROM blocks WHERE block BETWEEN ? AND ?"
+                " ORDER BY block DESC LIMIT 2",
+                first,
+                block,
+            )
+        for at, ids in found:
+            base = first_number(at)
+            for each in unpack(ids)[:: 1 if step > 0 else -1]:
+                there = base | each & LOW
+                if there > number if step > 0 else there < number:
+                    message_id = self._message_id(each >> BITS)
+                    if message_id is not None:
+                        return there, message_id
+        return None
+
+    def number_in(self, group: str, message_id: bytes) -> int | None:
+        known = self._groups.get(group)
+        if known is not None:
+            for key, number in self.places_of(message_id):
+                if key == known.key:
+                    return number
+        return None
+
+    def places_of(self, message_id: bytes) -> list[tuple[int, int]]:
+        """Give (key of a group, number) of where an article is."""
+        found = self.rows(
+            "SELECT places FROM seen JOIN articles ON id = article WHERE digest = ?",
+            digest_of(message_id),
+        )
+        return [unplace(each) for each in unpack(found[0][0])] if found else []
+
+    def _row_at(self, group: str, number: int) -> int:
+        """Give the row of the article that has a number, or 0."""
+        known = self._groups.get(group)
+        if known is None or not known.low <= number <= known.high:
+            return 0
+        found = self.rows("SELECT ids FROM blocks WHERE block = ?", block_of(known.key, number))
+        if found:
+            low = number & LOW
+            for each in unpack(found[0][0]):
+                if each & LOW == low:
+                    return each >> BITS
+        return 0
+
+    def _message_id(self, row: int) -> bytes | None:
+        found = self.rows("SELECT message_id FROM articles WHERE id = ?", row) if row else None
+        return found[0][0] if found else None
+
+    # ── ranges ───────────────────────────────────────────────────────────────
+
+    def overview_of(self, message_id: bytes) -> bytes | None:
+        for key, number in self.places_of(message_id):
+            found = self.rows("SELECT lines FROM blocks WHERE block = ?", block_of(key, number))
+            line = line_at(found[0][0], number) if found else None
+            if line is not None:
+                return line
+        return None
+
+    def overview(self, group: str, low: int, high: int) -> tuple[bytes, int]:
+        known, begin, end = self._range(group, low, high)
+        if known is None:
+            return b"", high + 1
+        key = known.key
+        if begin == end:
+            found = self.rows("SELECT lines FROM blocks WHERE block = ?", block_of(key, begin))
+            line = line_at(found[0][0], begin) if found else None
+            return (b"" if line is None else b"%d\t%b\r\n" % (begin, line)), high + 1
+        found = self.rows(
+            "SELECT block, lines FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?",
+            block_of(key, begin),
+            block_of(key, end),
+            _BLOCKS,
+        )
+        if not found:
+            return b"", high + 1
+        pieces = [lines for _, lines in found]
+        last = found[-1][0]
+        if last == block_of(key, end) and end & LOW != LOW:
+            pieces[-1] = cut(pieces[-1], begin, end)
+        if begin & LOW and found[0][0] == block_of(key, begin):
+            pieces[0] = cut(pieces[0], begin, end)
+        following = first_number(last) + LOW + 1
+        if len(found) < _BLOCKS or following > end:
+            following = high + 1
+        return b"".join(pieces), following
+
+    def numbers(self, group: str, low: int, high: int) -> tuple[Sequence[int], int]:
+        entries, following = self.entries(group, low, high, _BLOCKS_OF_NUMBERS)
+        return [number for number, _ in entries], following
+
+    def entries(
+        self, group: str, low: int, high: int, blocks: int
+    ) -> tuple[list[tuple[int, int]], int]:
+        """Give (number, the article's row) of a piece, and the number from which to go on."""
+        known, begin, end = self._range(group, low, high)
+        if known is None:
+            return [], high + 1
+        found = self.rows(
+            "SELECT block, ids FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?",
+            block_of(known.key, begin),
+            block_of(known.key, end),
+            blocks,
+        )
+        entries = [
+            (first_number(block) | each & LOW, each >> BITS)
+            for block, ids in found
+            for each in unpack(ids)
+        ]
+        following = first_number(found[-1][0]) + LOW + 1 if len(found) == blocks else high + 1
+        if following > end:
+            following = high + 1
+        if entries and (entries[0][0] < begin or entries[-1][0] > end):
+            entries = [each for each in entries if begin <= each[0] <= end]
+        return entries, following
+
+    def _range(self, group: str, low: int, high: int) -> tuple[Known | None, int, int]:
+        """Give a group and the part of a range that it can have; no group when it has none."""
+        known = self._groups.get(group)
+        if known is None:
+            return None, 0, 0
+        low, high = max(low, known.low), min(high, known.high)
+        return (known if low <= high else None), low, high
+
+    def heads(
+        self, group: str, low: int, high: int, name: str
+    ) -> tuple[list[tuple[int, bytes]], int]:
+        """Give (number, content of a field) out of the articles, of a piece of a range."""
+        entries, following = self.entries(group, low, high, _BLOCKS_OF_HEADS)
+        contents: list[tuple[int, bytes]] = []
+        for number, row in entries:
+            found = self.rows(
+                "SELECT substr(octets, 1, body_at) FROM bodies WHERE id = ?",
+                row,
+            )
+            if found:
+                contents.append((number, header_of(found[0][0], name)))
+        return contents, following
+
+    # ── by age, and what waits ───────────────────────────────────────────────
+
+    def since(self, received: float, row: int, limit: int) -> list[tuple[int, float, bytes, bytes]]:
+        """Give (row, received, Message-ID, places) of what came behind an article."""
+        return self.rows(
+            "SELECT id, received, message_id, places FROM articles"
+            " WHERE (received, id) > (?, ?) ORDER BY received, id LIMIT ?",
+            received,
+            row,
+            limit,
+        )
+
+    def aged(
+        self, received: float, row: int, before: float, limit: int
+    ) -> list[tuple[int, float, bytes, bytes, float | None]]:
+        """Give the same and Expires of what came behind an article and before a moment."""
+        return self.rows(
+            "SELECT id, received, message_id, places, expires FROM articles"
+            " WHERE (received, id) > (?, ?) AND received < ? ORDER BY received, id LIMIT ?",
+            received,
+            row,
+            before,
+            limit,
+        )
+
+    def queued(self, feed: str, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Give (place, Message-ID) of what waits behind a place."""
+        return self.rows(
+            "SELECT place, message_id FROM queue WHERE feed = ? AND place > ? ORDER BY place"
+            " LIMIT ?",
+            feed,
+            after,
+            limit,
+        )

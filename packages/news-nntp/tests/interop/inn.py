@@ -75,7 +75,9 @@ class Inn:
     folder: Path
     port: int
     reader_port: int = 0
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list["subprocess.Popen[bytes]"])
+    processes: list[subprocess.Popen[bytes]] = field(
+        default_factory=list["subprocess.Popen[bytes]"]
+    )
 
     @property
     def environment(self) -> dict[str, str]:

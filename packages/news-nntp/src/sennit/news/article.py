@@ -29,6 +29,7 @@ __all__ = [
     "MAX_HEADER_LINE",
     "MAX_MESSAGE_ID",
     "ParsedArticle",
+    "format_date",
     "is_group_name",
     "is_message_id",
     "parse",
@@ -66,12 +67,9 @@ _DATE: Final = re.compile(
     rb"(\d{1,2}):(\d{2})(?::(\d{2}))?(?:[ \t]+([+-]\d{4}|[A-Za-z]{1,5}))?[ \t]*(?:\(.*)?",
     re.DOTALL,
 )
-_MONTHS: Final = {
-    name: number
-    for number, name in enumerate(
-        b"jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1
-    )
-}
+_DAYS: Final = b"Mon Tue Wed Thu Fri Sat Sun".split()
+_NAMES_OF_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS: Final = {name.lower(): number for number, name in enumerate(_NAMES_OF_MONTHS, start=1)}
 _ZONES: Final = {
     b"EDT": -4, b"EST": -5, b"CDT": -5, b"CST": -6,
     b"MDT": -6, b"MST": -7, b"PDT": -7, b"PST": -8,
@@ -141,6 +139,24 @@ class ParsedArticle:
     def lines(self) -> int:
         """Lines of the body."""
         return self.octets.count(b"\n", self.body_at)
+
+    def with_fields(self, fields: Sequence[tuple[bytes, bytes]]) -> ParsedArticle:
+        """Give the article with another head; what decides where it goes is read anew."""
+        by_name: dict[bytes, bytes] = {}
+        for name, whole in fields:
+            by_name.setdefault(name, whole)
+        head = b"".join([whole for _, whole in fields])
+        other = ParsedArticle(
+            b"".join((head, b"\r\n", memoryview(self.octets)[self.body_at :])),
+            len(head) + 2,
+            fields,
+            by_name,
+        )
+        other.message_id = other.content(b"message-id") or b""
+        other.groups = self.groups
+        date = other.content(b"date")
+        other.date = None if date is None else parse_date(date)
+        return other
 
 
 def parse(octets: bytes, *, max_size: int = MAX_ARTICLE, proto: bool = False) -> ParsedArticle:
@@ -280,6 +296,21 @@ def parse_path(content: bytes) -> list[bytes]:
     """
     joined = b"".join(content.split())
     return joined.split(b"!") if _PATH.fullmatch(joined) else []
+
+
+def format_date(moment: float) -> bytes:
+    """Write a date as Date and Injection-Date have it (RFC 5322 §3.3), in UTC."""
+    when = _EPOCH + timedelta(seconds=int(moment))
+    # Not by strftime, whose words are those of the user's language.
+    return b"%b, %02d %b %04d %02d:%02d:%02d +0000" % (
+        _DAYS[when.weekday()],
+        when.day,
+        _NAMES_OF_MONTHS[when.month - 1],
+        when.year,
+        when.hour,
+        when.minute,
+        when.second,
+    )
 
 
 def parse_date(content: bytes) -> float | None:

@@ -342,8 +342,11 @@ class IArticleStore(Interface):
 
     # ── what is to go (``expiry.py`` says which) ─────────────────────────────
 
-    def aged(self, before: float) -> AsyncIterator[Sequence[Aged]]:
-        """Give what came before a moment, the longest ago first, in batches."""
+    def aged(self, before: float, expired: float) -> AsyncIterator[Sequence[Aged]]:
+        """Give what came before a moment, the longest ago first, in batches.
+
+        Then what came later, and whose own Expires says a moment before `expired`.
+        """
         ...
 
     def drop(self, places: Sequence[tuple[str, int]], when: float) -> Awaitable[int]:

@@ -46,11 +46,13 @@ _PIECE: Final = 256
 class _Entry:
     """An article, and what is told of it."""
 
-    __slots__ = ("article", "expires", "fields", "places", "received")
+    __slots__ = ("age", "article", "expires", "fields", "places", "received")
 
     def __init__(
-        self, article: Article, fields: bytes, filed: Filed, places: dict[str, int]
+        self, article: Article, fields: bytes, filed: Filed, places: dict[str, int], given: int
     ) -> None:
+        # By which it stands among all: when it came, and a number that no other has.
+        self.age = filed.received, given, article.message_id
         self.article = article
         self.fields = fields
         self.received = filed.received
@@ -170,7 +172,6 @@ class MemoryStore(Answering):
         self._host = check_host(host)
         self._clock = clock
         self._reader = _Reader()
-        # By age: (received, a number that makes it differ, Message-ID).
         self._ages: list[tuple[float, int, bytes]] = []
         self._queues: dict[str, dict[int, bytes]] = {}
         self._given = 0
@@ -263,14 +264,15 @@ class MemoryStore(Answering):
         places = [(group.name, next_number(group.name, group.high)) for group in groups]
         xref = xref_of(self._host, places)
         article = Article(message_id, *with_xref(filed.octets, filed.body_at, xref))
-        entry = _Entry(article, filed_line(filed.overview, xref), filed, dict(places))
+        self._given += 1
+        fields = filed_line(filed.overview, xref)
+        entry = _Entry(article, fields, filed, dict(places), self._given)
         reader.entries[message_id] = entry
         for shelf, (_, number) in zip(shelves, places, strict=True):
             shelf.numbers.append(number)
             shelf.entries[number] = entry
             shelf.tell(high=number, count=shelf.group.count + 1, low=shelf.numbers[0])
-        self._given += 1
-        insort(self._ages, (filed.received, self._given, message_id))
+        insort(self._ages, entry.age)
         for feed in dict.fromkeys(filed.feeds):
             self._given += 1
             self._queues.setdefault(feed, {})[self._given] = message_id
@@ -291,17 +293,20 @@ class MemoryStore(Answering):
 
     # ── what is to go ────────────────────────────────────────────────────────
 
-    async def aged(self, before: float) -> AsyncIterator[Sequence[Aged]]:
+    async def aged(self, before: float, expired: float) -> AsyncIterator[Sequence[Aged]]:
         """Give what came before a moment, the longest ago first, in batches."""
-        ages = self._ages[: bisect_left(self._ages, (before, 0, b""))]
+        at = bisect_left(self._ages, (before, 0, b""))
+        entries = self._reader.entries
+        ages = self._ages[:at] + [
+            each
+            for each in self._ages[at:]
+            if (expires := entries[each[2]].expires) is not None and expires < expired
+        ]
         for begin in range(0, len(ages), BATCH):
-            entries = [
-                self._reader.entries.get(message_id)
-                for _, _, message_id in ages[begin : begin + BATCH]
-            ]
+            found = [entries.get(message_id) for _, _, message_id in ages[begin : begin + BATCH]]
             yield [
                 Aged(each.article.message_id, each.received, each.expires, [*each.places.items()])
-                for each in entries
+                for each in found
                 if each is not None
             ]
 
@@ -311,7 +316,7 @@ class MemoryStore(Answering):
 
     def _drop(self, places: Sequence[tuple[str, int]], when: float) -> int:
         reader = self._reader
-        removed: set[bytes] = set()
+        removed = 0
         for name, number in places:
             shelf = reader.shelves.get(name)
             entry = None if shelf is None else shelf.take(number)
@@ -321,11 +326,10 @@ class MemoryStore(Answering):
             if not entry.places:
                 message_id = entry.article.message_id
                 del reader.entries[message_id]
+                del self._ages[bisect_left(self._ages, entry.age)]
                 reader.gone[message_id] = when
-                removed.add(message_id)
-        if removed:
-            self._ages = [each for each in self._ages if each[2] not in removed]
-        return len(removed)
+                removed += 1
+        return removed
 
     async def forget(self, before: float) -> int:
         """Do not remember any more what went, or was refused, before; gives how many."""

@@ -30,6 +30,9 @@ from sennit.news.store.blocks import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    Old = tuple[float, int, bytes, bytes, float, float | None]
+    """(what it is sorted by, row, Message-ID, places, received, Expires)."""
+
 __all__ = ["Known", "Reader", "digest_of"]
 
 _BLOCKS: Final = 8
@@ -279,16 +282,29 @@ class Reader:
             limit,
         )
 
-    def aged(
-        self, received: float, row: int, before: float, limit: int
-    ) -> list[tuple[int, float, bytes, bytes, float | None]]:
-        """Give the same and Expires of what came behind an article and before a moment."""
+    def aged(self, received: float, row: int, before: float, limit: int) -> list[Old]:
+        """Give what came behind an article and before a moment."""
         return self.rows(
-            "SELECT id, received, message_id, places, expires FROM articles"
+            "SELECT received, id, message_id, places, received, expires FROM articles"
             " WHERE (received, id) > (?, ?) AND received < ? ORDER BY received, id LIMIT ?",
             received,
             row,
             before,
+            limit,
+        )
+
+    def expired(
+        self, expires: float, row: int, before: float, came: float, limit: int
+    ) -> list[Old]:
+        """Give what expires behind an article and before a moment, and did not come before."""
+        return self.rows(
+            "SELECT expires, id, message_id, places, received, expires FROM articles"
+            " WHERE expires IS NOT NULL AND (expires, id) > (?, ?) AND expires < ?"
+            " AND received >= ? ORDER BY expires, id LIMIT ?",
+            expires,
+            row,
+            before,
+            came,
             limit,
         )
 

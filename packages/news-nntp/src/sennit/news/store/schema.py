@@ -40,6 +40,7 @@ _TABLES: Final = (
         id INTEGER PRIMARY KEY, message_id BLOB NOT NULL, received REAL NOT NULL,
         expires REAL, places BLOB NOT NULL)""",
     "CREATE INDEX articles_received ON articles (received)",
+    "CREATE INDEX articles_expires ON articles (expires) WHERE expires IS NOT NULL",
     "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body_at INTEGER NOT NULL, octets BLOB NOT NULL)",
     # ids before lines: who wants the ids alone does not read pages of lines.
     "CREATE TABLE blocks (block INTEGER PRIMARY KEY, ids BLOB NOT NULL, lines BLOB NOT NULL)",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from sennit.news.interfaces import Filed, Group
+    from sennit.news.store.reading import Old
 
 __all__ = ["MAX_WAITING", "SQLiteStore"]
 
@@ -379,19 +380,24 @@ class SQLiteStore(Answering):
 
     # ── what is to go ────────────────────────────────────────────────────────
 
-    async def aged(self, before: float) -> AsyncIterator[Sequence[Aged]]:
+    async def aged(self, before: float, expired: float) -> AsyncIterator[Sequence[Aged]]:
         """Give what came before a moment, the longest ago first, in batches."""
-        received, row = float("-inf"), -1
+        key, row = float("-inf"), -1
 
-        def behind(reader: Reader) -> list[tuple[int, float, bytes, bytes, float | None]]:
-            return reader.aged(received, row, before, BATCH)
+        def by_age(reader: Reader) -> list[Old]:
+            return reader.aged(key, row, before, BATCH)
 
-        while rows := await self._search(behind):
-            yield [
-                Aged(message_id, came, expires, self._named(places))
-                for _, came, message_id, places, expires in rows
-            ]
-            row, received = rows[-1][:2]
+        def by_expires(reader: Reader) -> list[Old]:
+            return reader.expired(key, row, expired, before, BATCH)
+
+        for question in (by_age, by_expires):
+            key, row = float("-inf"), -1
+            while rows := await self._search(question):
+                yield [
+                    Aged(message_id, received, expires, self._named(places))
+                    for _, _, message_id, places, received, expires in rows
+                ]
+                key, row = rows[-1][:2]
 
     def _named(self, places: bytes) -> list[tuple[str, int]]:
         pairs = map(unplace, unpack(places))

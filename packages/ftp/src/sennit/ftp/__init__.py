@@ -10,7 +10,7 @@ from sennit.ftp._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.ftp.client import FTPClientProtocol, get
-    from sennit.ftp.engine import ClientEngine, ServerEngine
+    from sennit.ftp.engine import Profile, ServerEngine
     from sennit.ftp.errors import (
         FTPError,
         FTPProtocolError,
@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     )
     from sennit.ftp.interfaces import Entry, FilePath, IFileStore, IReader, IWriter
     from sennit.ftp.limits import Limits
-    from sennit.ftp.server import FTPServerFactory, FTPServerProtocol
+    from sennit.ftp.server import FTPServerFactory, FTPServerProtocol, Rates
     from sennit.ftp.store.memory import MemoryStore
     from sennit.ftp.store.quota import Quota
     from sennit.ftp.store.rules import Permissions
+    from sennit.ftp.watching import FTPMetrics
 
 __all__ = [
-    "ClientEngine",
     "Entry",
     "FTPClientProtocol",
     "FTPError",
+    "FTPMetrics",
     "FTPProtocolError",
     "FTPRefusedError",
     "FTPServerFactory",
@@ -41,7 +42,9 @@ __all__ = [
     "Limits",
     "MemoryStore",
     "Permissions",
+    "Profile",
     "Quota",
+    "Rates",
     "ServerEngine",
     "__version__",
     "get",
@@ -49,7 +52,7 @@ __all__ = [
 
 _ROOMS = {
     "client": ("FTPClientProtocol", "get"),
-    "engine": ("ClientEngine", "ServerEngine"),
+    "engine": ("Profile", "ServerEngine"),
     "errors": (
         "FTPError",
         "FTPProtocolError",
@@ -58,10 +61,11 @@ _ROOMS = {
     ),
     "interfaces": ("Entry", "FilePath", "IFileStore", "IReader", "IWriter"),
     "limits": ("Limits",),
-    "server": ("FTPServerFactory", "FTPServerProtocol"),
+    "server": ("FTPServerFactory", "FTPServerProtocol", "Rates"),
     "store.memory": ("MemoryStore",),
     "store.quota": ("Quota",),
     "store.rules": ("Permissions",),
+    "watching": ("FTPMetrics",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -186,6 +186,9 @@ class _Race:
             sock = socket.socket(target.family, socket.SOCK_STREAM)
             sock.setblocking(False)
             if self._local is not None and target.family != _AF_UNIX:
+                if self._local[1] and os.name == "posix":
+                    # Connections from there that have ended linger in the kernel for a minute.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind(self._local)
             code = sock.connect_ex(target.address)
             if code in _IN_PROGRESS:

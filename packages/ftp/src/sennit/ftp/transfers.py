@@ -1,0 +1,376 @@
+"""What passes over the server's data connections: files either way, and listings.
+
+A `Transfer` is one command's: it asks the store, says that it begins (150), has its data
+connection come or goes for it, moves the octets, and says how it went. Files in type I leave by
+``sendfile``; uploads are written in batches of `Limits.window` octets, the next coming while one
+is written. A transfer that stands still for `Limits.progress` seconds, the store's own work not
+counted, is ended with 426.
+
+Sources: RFC 959 §3, §4.1.3, §5.4 (replies); RFC 1123 §4.1.2.9 (STOU); RFC 3659 §5 (REST), §7
+(MLSD); RFC 4217 §9, §10.
+Elsewhere: data connections (``data.py``), files (``store/``), lines of listings (``listing.py``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sennit.core._waiting import is_cancellation
+from sennit.core.commit import commit
+from sennit.core.errors import ConnectionLost
+from sennit.ftp.ascii import FromNetwork, ToNetwork
+from sennit.ftp.data import connect_to_client
+from sennit.ftp.errors import FileUnavailableError, RestartError, StoreError, TransferError
+from sennit.ftp.listing import fact_lines, list_lines, name_lines
+from sennit.ftp.paths import written
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sennit.core.interfaces import Buffer, IDelayedCall
+    from sennit.ftp.data import DataConnection, DataPort
+    from sennit.ftp.events import TransferAsked
+    from sennit.ftp.interfaces import Entry, IReader, IWriter
+    from sennit.ftp.server import FTPServerProtocol
+
+__all__ = ["UPLOADS", "Transfer"]
+
+UPLOADS: Final = frozenset({"STOR", "APPE", "STOU"})
+BLOCK: Final = 256 * 1024
+"""Octets read at a time where the kernel does not send them by itself."""
+LOOKS: Final = 4
+"""How often in `Limits.progress` seconds it is looked whether a transfer has moved."""
+
+
+class Transfer:
+    """One transfer.
+
+    Args:
+        session: Whose.
+        event: What is wanted.
+        port: Where the client may connect to; ``None`` in active mode.
+
+    Attributes:
+        octets: How many have passed, as they travel.
+        code: Of the reply that ended it; 0 while it goes on.
+    """
+
+    def __init__(
+        self, session: FTPServerProtocol, event: TransferAsked, port: DataPort | None
+    ) -> None:
+        self._session = session
+        self._event = event
+        self._port = port
+        self._connection: DataConnection | None = None
+        self._timer: IDelayedCall | None = None
+        self._mark: object = None
+        self._still = 0  # looks in a row that saw no progress
+        self._in_store = False  # it is the store that works
+        self._stalled = False
+        self.code = 0
+        self._sent = 0
+
+    @property
+    def verb(self) -> str:
+        """Its command."""
+        return self._event.verb
+
+    @property
+    def octets(self) -> int:
+        connection = self._connection
+        if connection is None or self._event.verb not in UPLOADS:
+            return self._sent
+        return connection.received
+
+    async def run(self) -> None:
+        """All of it, to its reply; never fails but by being cancelled, or by a bug."""
+        engine = self._session.engine
+        code, text = 226, "Done"
+        try:
+            verb = self._event.verb
+            if verb == "RETR":
+                await self._retrieve()
+            elif verb in UPLOADS:
+                text = await self._store()
+            else:
+                await self._list()
+        except StoreError as error:
+            code, text = error.code, str(error)
+        except (TransferError, ConnectionLost) as error:
+            code = 425 if self._connection is None else 426
+            text = "No progress" if self._stalled else _first_line(error)
+        except BaseException as error:
+            code = self.code = 426 if is_cancellation(error) else 451
+            if code == 426 and not self._session.gone:
+                engine.reply(426, "Aborted")
+            raise
+        finally:
+            self.code = self.code or code
+            self._clear()
+        engine.reply(code, text)
+
+    def _clear(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if self._connection is not None:
+            self._connection.abort()
+        if self._port is not None:
+            self._port.close()
+
+    # ── the connection ────────────────────────────────────────────────────────
+
+    async def _connect(self, text: str) -> DataConnection:
+        """Say that it begins, and have the data connection."""
+        session = self._session
+        event = self._event
+        limits = session.limits
+        uploads = event.verb in UPLOADS
+        if event.protected and session.tls is None:
+            raise TransferError("there is no TLS to protect it by")
+        session.engine.mark(150, text)
+        session.flush()
+        if event.target is not None:
+            connection = session.new_connection(plain=not event.protected)
+            await connect_to_client(
+                session.reactor,
+                connection,
+                event.target,
+                session.local,
+                limits.data_connection,
+            )
+        elif self._port is not None:
+            connection = await self._port.connection(limits.data_connection)
+            self._port.give()
+        else:
+            raise TransferError("PASV or EPSV comes first")
+        if connection.closed:
+            raise TransferError("the data connection has gone")
+        if event.protected:
+            if uploads:
+                # What comes right behind the handshake is not to be lost.
+                connection.receive()
+            tls = session.tls
+            assert tls is not None
+            try:
+                await connection.start_tls(
+                    tls, limits.data_connection, must_resume=session.must_resume
+                )
+            except TransferError:
+                connection.abort()
+                raise
+        self._connection = connection
+        if uploads and not event.protected:
+            connection.receive()
+        self._timer = session.reactor.call_later(limits.progress / LOOKS, self._look)
+        return connection
+
+    def _look(self) -> None:
+        """See whether it has moved; give it up when it has not for too long."""
+        connection = self._connection
+        session = self._session
+        if connection is None or self._timer is None:
+            return
+        mark = (connection.mark(), self._sent)
+        if mark != self._mark or self._in_store:
+            self._mark = mark
+            self._still = 0
+        else:
+            self._still += 1
+            if self._still >= LOOKS:
+                self._stalled = True
+                self._timer = None
+                connection.abort("timeout")
+                return
+        self._timer = session.reactor.call_later(session.limits.progress / LOOKS, self._look)
+
+    # ── out ───────────────────────────────────────────────────────────────────
+
+    async def _retrieve(self) -> None:
+        event = self._event
+        reader = await self._session.store.open_reader(event.path)
+        try:
+            size = reader.entry.size
+            if event.ascii:
+                await self._send_text(reader, size)
+            else:
+                if event.offset > size:
+                    raise RestartError
+                await self._send(reader, size)
+        finally:
+            reader.close()
+
+    async def _send(self, reader: IReader, size: int) -> None:
+        event = self._event
+        offset = event.offset
+        end = size if event.end is None else min(event.end, size)
+        count = max(end - offset, 0)
+        connection = await self._connect(f"Here come {count} octets")
+        transport = connection.transport
+        file = reader.file
+        if not count:
+            pass
+        elif file is not None:
+            self._sent = sent = await transport.sendfile(file, offset, count)
+            if sent < count:
+                raise TransferError("the file has become shorter")
+        else:
+            while count:
+                data = await self._from_store(reader, offset, min(count, BLOCK))
+                if not data:
+                    raise TransferError("the file has become shorter")
+                transport.write(data)
+                await transport.writable()
+                offset += len(data)
+                count -= len(data)
+                self._sent += len(data)
+        await connection.finish()
+
+    async def _send_text(self, reader: IReader, size: int) -> None:
+        """Type A: what is skipped (REST) is counted as it travels (RFC 3659 §5.2)."""
+        skip = self._event.offset
+        left = None if self._event.end is None else max(self._event.end - skip, 0)
+        converter = ToNetwork()
+        connection = await self._connect("Here comes text")
+        transport = connection.transport
+        offset = 0
+        while left is None or left > 0:
+            data = await self._from_store(reader, offset, BLOCK)
+            if not data:
+                break
+            offset += len(data)
+            text = converter.convert(data)
+            if skip:
+                text, skip = text[skip:], max(skip - len(text), 0)
+            if left is not None:
+                text = text[:left]
+                left -= len(text)
+            if text:
+                transport.write(text)
+                self._sent += len(text)
+                await transport.writable()
+        await connection.finish()
+
+    async def _from_store(self, reader: IReader, offset: int, length: int) -> bytes:
+        self._in_store = True
+        try:
+            return await reader.read(offset, length)
+        finally:
+            self._in_store = False
+
+    # ── in ────────────────────────────────────────────────────────────────────
+
+    async def _store(self) -> str:
+        event = self._event
+        if event.ascii and event.offset:
+            raise RestartError("An upload goes on in TYPE I alone")
+        unique = event.verb == "STOU"
+        writer = await self._session.store.open_writer(
+            event.path,
+            offset=event.offset if event.verb == "STOR" else 0,
+            append=event.verb == "APPE",
+            unique=unique,
+            size=event.size,
+        )
+        done = False
+        try:
+            name = written(writer.path)
+            connection = await self._connect(f"FILE: {name}" if unique else "Send it")
+            await self._receive(connection, writer)
+            self._in_store = True
+            async with commit():
+                await writer.commit()
+                done = True
+            await connection.finish()
+        finally:
+            if not done:
+                await writer.abort()
+        return f"Done, as {name}" if unique else "Done"
+
+    async def _receive(self, connection: DataConnection, writer: IWriter) -> None:
+        converter = FromNetwork() if self._event.ascii else None
+        try:
+            while pieces := await connection.take():
+                await self._to_store(writer, pieces, converter)
+        except TransferError:
+            # A file that grows where it is keeps what has come: the client goes on from there.
+            if (self._event.verb == "APPE" or self._event.offset) and (rest := connection.rest()):
+                await self._to_store(writer, rest, converter)
+            raise
+        if converter is not None and (last := converter.finish()):
+            await writer.write([last])
+
+    async def _to_store(
+        self, writer: IWriter, pieces: Sequence[Buffer], converter: FromNetwork | None
+    ) -> None:
+        if converter is not None:
+            pieces = [converter.convert(piece) for piece in pieces]
+        self._in_store = True
+        try:
+            await writer.write(pieces)
+        finally:
+            self._in_store = False
+
+    # ── listings ──────────────────────────────────────────────────────────────
+
+    async def _list(self) -> None:
+        event = self._event
+        store = self._session.store
+        batches = store.list_directory(event.path)
+        try:
+            first = await _next_batch(batches)
+        except FileUnavailableError:
+            if event.verb == "MLSD" or event.pattern is not None:
+                raise
+            # It may be a file, of which LIST and NLST tell likewise.
+            entry = await store.stat(event.path)
+            if entry.kind == "dir":
+                raise
+            self._event.prefix = event.prefix.removesuffix(entry.name + "/")
+            first, batches = [entry], _nothing()
+        connection = await self._connect("Here is what there is")
+        transport = connection.transport
+        matches = 0
+        while first is not None:
+            entries: Sequence[Entry] = first
+            if event.pattern is not None:
+                matching = event.pattern.matches
+                entries = [each for each in entries if matching(each.name)]
+                matches += len(entries)
+                if matches > self._session.limits.max_matches:
+                    raise StoreError("More names match than are told")
+            if text := self._lines(entries):
+                transport.write(text)
+                self._sent += len(text)
+                await transport.writable()
+            self._in_store = True
+            first = await _next_batch(batches)
+            self._in_store = False
+        await connection.finish()
+
+    def _lines(self, entries: Sequence[Entry]) -> bytes:
+        event = self._event
+        if event.verb == "MLSD":
+            return fact_lines(entries, event.facts)
+        if event.verb == "NLST":
+            return name_lines(entries, event.prefix)
+        return list_lines(entries, self._session.wall_clock())
+
+
+async def _next_batch(batches: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry] | None:
+    try:
+        return await batches.__anext__()
+    except StopAsyncIteration:
+        return None
+
+
+async def _nothing() -> AsyncIterator[Sequence[Entry]]:
+    """No further batch."""
+    none: tuple[Sequence[Entry], ...] = ()
+    for batch in none:
+        yield batch
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    return text[:1].upper() + "".join(each for each in text[1:200] if each.isprintable())

@@ -24,7 +24,15 @@ from sennit.news.errors import ArticleError, NNTPUsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Injection", "effective_date", "inject", "passed", "posting_account", "relay"]
+__all__ = [
+    "Injection",
+    "distributions_of",
+    "effective_date",
+    "inject",
+    "passed",
+    "posting_account",
+    "relay",
+]
 
 _IDENTITY: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:\-]*[A-Za-z0-9])?")
 _ADDRESS: Final = re.compile(rb"[^\s<>@,;]+@[^\s<>@,;]+")
@@ -204,6 +212,14 @@ def passed(article: ParsedArticle) -> Sequence[bytes]:
     """
     entries = parse_path((article.content(b"path") or b"").lower())[:-1]
     return [each for each in entries if each and not each.startswith(b".")]
+
+
+def distributions_of(article: ParsedArticle) -> list[str]:
+    """The distributions of an article; ``world`` when it names none (RFC 5536 §3.2.4)."""
+    content = article.content(b"distribution")
+    if not content:
+        return ["world"]
+    return [each.strip() for each in content.decode("ascii", "replace").lower().split(",")]
 
 
 def _field(name: str, content: bytes) -> tuple[bytes, bytes]:

@@ -13,6 +13,8 @@ def test_what_the_package_offers() -> None:
     assert sorted(sennit.ftp.__all__) == sorted(
         [
             "ClientEngine",
+            "DirectoryRealm",
+            "DirectoryStore",
             "Entry",
             "FilePath",
             "IFileStore",
@@ -22,6 +24,8 @@ def test_what_the_package_offers() -> None:
             "MemoryStore",
             "Permissions",
             "Quota",
+            "UserFiles",
+            "anonymous_files",
             "ServerEngine",
             "FTPClientProtocol",
             "FTPError",

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from sennit.ftp.interfaces import Entry, FilePath, IFileStore, IReader, IWriter
     from sennit.ftp.limits import Limits
     from sennit.ftp.server import FTPServerFactory, FTPServerProtocol, Rates
+    from sennit.ftp.store.directory import DirectoryStore
     from sennit.ftp.store.memory import MemoryStore
     from sennit.ftp.store.quota import Quota
+    from sennit.ftp.store.realm import DirectoryRealm, UserFiles, anonymous_files
     from sennit.ftp.store.rules import Permissions
     from sennit.ftp.watching import FTPMetrics
 
 __all__ = [
+    "DirectoryRealm",
+    "DirectoryStore",
     "Entry",
     "FTPClientProtocol",
     "FTPError",
@@ -46,7 +50,9 @@ __all__ = [
     "Quota",
     "Rates",
     "ServerEngine",
+    "UserFiles",
     "__version__",
+    "anonymous_files",
     "get",
 ]
 
@@ -62,8 +68,10 @@ _ROOMS = {
     "interfaces": ("Entry", "FilePath", "IFileStore", "IReader", "IWriter"),
     "limits": ("Limits",),
     "server": ("FTPServerFactory", "FTPServerProtocol", "Rates"),
+    "store.directory": ("DirectoryStore",),
     "store.memory": ("MemoryStore",),
     "store.quota": ("Quota",),
+    "store.realm": ("DirectoryRealm", "UserFiles", "anonymous_files"),
     "store.rules": ("Permissions",),
     "watching": ("FTPMetrics",),
 }

@@ -7,7 +7,6 @@ files, each with permissions and a quota of his own, by `MemoryStore.shared_with
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,12 +17,10 @@ from sennit.ftp.errors import (
     FileNameError,
     FileUnavailableError,
     FTPUsageError,
-    RestartError,
 )
 from sennit.ftp.interfaces import Entry, IFileStore, IReader, IWriter
 from sennit.ftp.store.quota import Account, Quota
 from sennit.ftp.store.rules import (
-    APPEND,
     CHANGE,
     CREATE,
     DELETE,
@@ -34,6 +31,9 @@ from sennit.ftp.store.rules import (
     WRITE,
     Names,
     Permissions,
+    check_mode,
+    free_names,
+    where_to_write,
 )
 
 if TYPE_CHECKING:
@@ -203,8 +203,8 @@ class MemoryStore:
         )
 
     async def stat(self, path: FilePath) -> Entry:
-        if path:
-            self._permissions.need(LIST, path[:-1])
+        if not self._permissions.can_see(path):
+            raise FileUnavailableError
         return self._entry(path, self._find(path))
 
     async def list_directory(self, path: FilePath) -> AsyncIterator[Sequence[Entry]]:
@@ -236,44 +236,30 @@ class MemoryStore:
         self._names.find(path[:-1])
         if unique:
             path = self._free_name(path)
-        elif not path:
-            raise FileUnavailableError
-        allowed = self._permissions.at(path[:-1])
         self._names.give(path)
         found = self._look(path)
         if isinstance(found, _Directory):
             raise FileUnavailableError
-        if found is None:
-            if not allowed & CREATE:
-                raise FileUnavailableError
-            if offset:
-                raise RestartError
-        elif append or offset:
-            return self._grow(path, found, None if append else offset, size, allowed)
-        elif not allowed & WRITE:
-            raise FileUnavailableError
-        replaced = 0 if found is None else len(found.content)
-        self._account.demand(size or 0, 1 if found is None else 0, instead_of=replaced)
+        there = None if found is None else len(found.content)
+        allowed = self._permissions.at(path[:-1])
+        at = where_to_write(allowed, there, offset, append)
+        if found is not None and at is not None:
+            return self._grow(path, found, at, size)
+        self._account.demand(size or 0, 1 if found is None else 0, instead_of=there or 0)
         self._account.add(files=1)
         if unique:
             self._tree.taken.add(path)
-        return _NewFile(self, path, replaced, unique=unique, may_replace=bool(allowed & WRITE))
+        may_replace = bool(allowed & WRITE) and not unique
+        return _NewFile(self, path, there or 0, may_replace=may_replace)
 
-    def _grow(
-        self, path: FilePath, found: _File, offset: int | None, size: int | None, allowed: int
-    ) -> IWriter:
-        """Write behind what is in a file, or from an octet of it on."""
-        there = len(found.content)
-        at = there if offset is None else offset
-        if not allowed & (APPEND if at == there else WRITE):
-            raise FileUnavailableError
-        if at > there:
-            raise RestartError
+    def _grow(self, path: FilePath, found: _File, at: int, size: int | None) -> IWriter:
+        """Write a file that is there, from an octet on."""
         if found.grows:
             raise FileBusyError("The file is being written")
-        self._account.demand(size or 0, instead_of=there - at)
+        less = len(found.content) - at
+        self._account.demand(size or 0, instead_of=less)
         del found.content[at:]
-        self._account.add(at - there)
+        self._account.add(-less)
         found.modified = self._tree.wall_clock()
         found.grows = True
         return _GrowingFile(self, path, found)
@@ -358,9 +344,10 @@ class MemoryStore:
             raise FileUnavailableError
         else:
             self._permissions.need(WRITE, target[:-1])
-            self._account.add(-len(there.content), -1)
         if target[: len(source)] == source:  # into itself
             raise FileUnavailableError
+        if isinstance(there, _File):
+            self._account.add(-len(there.content), -1)
         self._take_away(source)
         self._place(target, found)
 
@@ -373,32 +360,6 @@ class MemoryStore:
         directory = self._directory(path[:-1])
         del directory.inside[path[-1]]
         directory.modified = self._tree.wall_clock()
-
-
-def free_names(proposed: str, *, bare: bool) -> Sequence[str]:
-    """Names to try for STOU, the best first.
-
-    Args:
-        proposed: What they begin with.
-        bare: Whether it may be the proposal itself.
-    """
-    stem, dot, ending = proposed.rpartition(".")
-    if not stem:
-        stem, dot, ending = proposed, "", ""
-    names = [proposed] if bare else []
-    names += [f"{stem}-{secrets.token_hex(4)}{dot}{ending}" for _ in range(8)]
-    return names
-
-
-def check_mode(mode: int) -> int:
-    """Permission bits that may be set: no more than read, write and execute.
-
-    Raises:
-        FileUnavailableError: There are others.
-    """
-    if mode & ~0o777:
-        raise FileUnavailableError("These permission bits cannot be set")
-    return mode
 
 
 @implementer(IReader)
@@ -431,13 +392,12 @@ class _NewFile:
     """A file that nobody sees until it is whole."""
 
     def __init__(
-        self, store: MemoryStore, path: FilePath, replaced: int, *, unique: bool, may_replace: bool
+        self, store: MemoryStore, path: FilePath, replaced: int, *, may_replace: bool
     ) -> None:
         self._store = store
         self._path = path
         self._replaced = replaced
-        self._unique = unique
-        self._may_replace = may_replace and not unique
+        self._may_replace = may_replace
         self._content: bytearray | None = bytearray()
 
     @property
@@ -489,8 +449,7 @@ class _NewFile:
         content, self._content = self._content, None
         if content is not None:
             self._store._account.add(-len(content), -1)
-            if self._unique:
-                self._store._tree.taken.discard(self._path)
+            self._store._tree.taken.discard(self._path)
 
 
 @implementer(IWriter)

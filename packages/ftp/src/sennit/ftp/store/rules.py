@@ -10,14 +10,20 @@ Sources: RFC 3659 §7.5.5 (letters of the fact ``perm``).
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from sennit.ftp.errors import FileNameError, FileUnavailableError, FTPUsageError
+from sennit.ftp.errors import (
+    FileNameError,
+    FileUnavailableError,
+    FTPUsageError,
+    RestartError,
+)
 from sennit.ftp.listing import is_speakable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from sennit.ftp.interfaces import FilePath
 
@@ -36,6 +42,9 @@ __all__ = [
     "WRITE",
     "Names",
     "Permissions",
+    "check_mode",
+    "free_names",
+    "where_to_write",
 ]
 
 LIST: Final = 1
@@ -69,6 +78,8 @@ TEMPORARY: Final = re.compile(r"\.sennit-[0-9a-f]{16}\.part")
 """Names of files that are being received."""
 LONGEST_NAME: Final = 255
 """Octets of a name that is given."""
+
+_NO_NAMES: Final = frozenset({"", ".", ".."})
 
 
 class Permissions:
@@ -110,6 +121,14 @@ class Permissions:
                 if found is not None:
                     return found
         return self._everywhere
+
+    def can_see(self, path: FilePath) -> bool:
+        """Whether the user may know what stands at a path.
+
+        That is so where its directory may be listed. A directory of which something is said can
+        be entered in any case: somebody may write in it and see nothing else.
+        """
+        return bool(not path or self.at(path[:-1]) & LIST or self.is_named(path))
 
     def is_named(self, path: FilePath) -> bool:
         """Whether something is said of this directory, or of one beneath it.
@@ -223,4 +242,65 @@ class Names:
             raise FileNameError("No file or directory can have that name")
 
 
-_NO_NAMES: Final = frozenset({"", ".", ".."})
+# ── what both stores do alike ─────────────────────────────────────────────────
+
+
+def where_to_write(allowed: int, there: int | None, offset: int, append: bool) -> int | None:
+    """Tell where a file is written that is to be received.
+
+    Args:
+        allowed: What may be done in its directory.
+        there: Octets of the file that is there; ``None`` when there is none.
+        offset: As of ``IFileStore.open_writer``.
+        append: Likewise.
+
+    Returns:
+        The octet of the file that is there; ``None`` when a new file is to take its place.
+
+    Raises:
+        FileUnavailableError: That may not be done.
+        RestartError: The file has no such octet.
+    """
+    if there is None:
+        if not allowed & CREATE:
+            raise FileUnavailableError
+        if offset:
+            raise RestartError
+        return None
+    if not append and offset == 0:
+        if not allowed & WRITE:
+            raise FileUnavailableError
+        return None
+    at = there if append else offset
+    # To go on from an octet that is there writes what is there anew.
+    if not allowed & (APPEND if at >= there else WRITE):
+        raise FileUnavailableError
+    if at > there:
+        raise RestartError
+    return at
+
+
+def free_names(proposed: str, *, bare: bool) -> Sequence[str]:
+    """Give names to try for STOU, the best first.
+
+    Args:
+        proposed: What they begin with.
+        bare: Whether it may be the proposal itself.
+    """
+    stem, dot, ending = proposed.rpartition(".")
+    if not stem:
+        stem, dot, ending = proposed, "", ""
+    names = [proposed] if bare else []
+    names += [f"{stem}-{secrets.token_hex(4)}{dot}{ending}" for _ in range(8)]
+    return names
+
+
+def check_mode(mode: int) -> int:
+    """Give permission bits that may be set: no more than read, write and execute.
+
+    Raises:
+        FileUnavailableError: There are others, such as set-user-ID.
+    """
+    if mode & ~0o777:
+        raise FileUnavailableError("These permission bits cannot be set")
+    return mode

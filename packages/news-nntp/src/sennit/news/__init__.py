@@ -9,13 +9,20 @@ from sennit.news._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sennit.news.client import NNTPClientProtocol, get
-    from sennit.news.engine import ClientEngine, ServerEngine
+    from sennit.news.client import NNTPClient, Offered
+    from sennit.news.client_engine import ClientEngine
+    from sennit.news.engine import ServerEngine
     from sennit.news.errors import (
-        NNTPError,
+        ArticleError,
+        DuplicateError,
+        NewsError,
+        NNTPPermanentError,
         NNTPProtocolError,
-        NNTPRefusedError,
+        NNTPReplyError,
+        NNTPTransientError,
         NNTPUsageError,
+        StoreError,
+        TryLaterError,
     )
     from sennit.news.interfaces import (
         Article,
@@ -27,14 +34,22 @@ if TYPE_CHECKING:
         IIntake,
         Wanted,
     )
-    from sennit.news.limits import Limits
+    from sennit.news.limits import ClientLimits, Limits
+    from sennit.news.reading import ArticleStream, FetchedArticle
+    from sennit.news.replies import Capabilities, Overview
     from sennit.news.server import NNTPServerFactory, NNTPServerProtocol
     from sennit.news.store.memory import MemoryStore
     from sennit.news.store.sqlite import SQLiteStore
 
 __all__ = [
     "Article",
+    "ArticleError",
+    "ArticleStream",
+    "Capabilities",
     "ClientEngine",
+    "ClientLimits",
+    "DuplicateError",
+    "FetchedArticle",
     "Filed",
     "Group",
     "History",
@@ -43,28 +58,40 @@ __all__ = [
     "IIntake",
     "Limits",
     "MemoryStore",
-    "NNTPClientProtocol",
-    "NNTPError",
+    "NNTPClient",
+    "NNTPPermanentError",
     "NNTPProtocolError",
-    "NNTPRefusedError",
+    "NNTPReplyError",
     "NNTPServerFactory",
     "NNTPServerProtocol",
+    "NNTPTransientError",
     "NNTPUsageError",
+    "NewsError",
+    "Offered",
+    "Overview",
     "SQLiteStore",
     "ServerEngine",
+    "StoreError",
+    "TryLaterError",
     "Wanted",
     "__version__",
-    "get",
 ]
 
 _ROOMS = {
-    "client": ("NNTPClientProtocol", "get"),
-    "engine": ("ClientEngine", "ServerEngine"),
+    "client": ("NNTPClient", "Offered"),
+    "client_engine": ("ClientEngine",),
+    "engine": ("ServerEngine",),
     "errors": (
-        "NNTPError",
+        "ArticleError",
+        "DuplicateError",
+        "NNTPPermanentError",
         "NNTPProtocolError",
-        "NNTPRefusedError",
+        "NNTPReplyError",
+        "NNTPTransientError",
         "NNTPUsageError",
+        "NewsError",
+        "StoreError",
+        "TryLaterError",
     ),
     "interfaces": (
         "Article",
@@ -76,7 +103,9 @@ _ROOMS = {
         "IIntake",
         "Wanted",
     ),
-    "limits": ("Limits",),
+    "limits": ("ClientLimits", "Limits"),
+    "reading": ("ArticleStream", "FetchedArticle"),
+    "replies": ("Capabilities", "Overview"),
     "server": ("NNTPServerFactory", "NNTPServerProtocol"),
     "store.memory": ("MemoryStore",),
     "store.sqlite": ("SQLiteStore",),

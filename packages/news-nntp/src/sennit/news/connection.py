@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sennit.core._faultlog import escape
 from sennit.core.client_driver import ClientEngineProtocol
 from sennit.core.deferred import Deferred
-from sennit.core.errors import ConnectionAborted
+from sennit.core.errors import ConnectionAborted, ConnectionDone
 from sennit.news.client_engine import (
     BlockReceived,
     ClientEngine,
@@ -130,6 +130,15 @@ class NNTPClientProtocol(ClientEngineProtocol[ClientEngine, Command, ClientEvent
         self._heard = self._time()
         super().data_received(data)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has gone; who waits is told why, where that is known."""
+        if self._late:
+            progress = self.limits.progress
+            exc = ConnectionAborted(f"nothing came from the server in {progress:g} s", "timeout")
+        elif self.farewell is not None:
+            exc = ConnectionDone(f"the server left: {self.farewell}")
+        super().connection_lost(exc)
+
     def combine(self, command: Command, parts: list[ClientEvent], end: ClientEvent) -> Response:
         """One response of its parts."""
         assert isinstance(end, Responded)
@@ -201,12 +210,6 @@ class NNTPClientProtocol(ClientEngineProtocol[ClientEngine, Command, ClientEvent
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-        if self._late:
-            error = ConnectionAborted(
-                f"nothing came from the server in {self.limits.progress:g} s", "timeout"
-            )
-        elif self.farewell is not None:
-            error = type(error)(f"the server left: {self.farewell}", error.reason)
         if not self.greeting.fired:
             self.greeting.errback(error)
         super()._went(error)

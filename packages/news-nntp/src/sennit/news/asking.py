@@ -499,6 +499,8 @@ def _newnews(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
 
 
 def _post(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
+    if not session.reading and (elsewhere := _refused(session, _READ)) is not None:
+        return elsewhere
     if session.posts:
         return Told(340, "Send it", act="post")
     if session.login_helps:

@@ -293,6 +293,9 @@ class ServerEngine(Untimed):
 
     def _broken(self, line: bytes, error: NNTPProtocolError) -> ServerEvent | NoEvent | None:
         """A command that is none, or whose arguments are none."""
+        if line[:8].upper() == b"AUTHINFO":
+            # What is a secret has no place in logs.
+            error = NNTPProtocolError("a login that is none", error.rule)
         word = line[:9].upper().split(b" ")[0]
         if word == b"TAKETHIS":
             self._take_this(b"", response_line(501, "Not a Message-ID"))

@@ -1,0 +1,1 @@
+"""What a server does with what is asked: readers, lists, articles that come, logins."""

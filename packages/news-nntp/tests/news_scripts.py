@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from sennit.core.stream import Stream
     from sennit.core.transport.tls import ServerTLS
 
-    # Any: options of `NNTPClient.connect`.
     Reply = bytes | list[bytes] | Callable[[Stream], Awaitable[None]]
+    # `Any`: a dictionary of replies of one kind is none of `Reply` to a checker.
+    Replies = Mapping[bytes, Any]
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class Script:
     """
 
     def __init__(
-        self, replies: Mapping[bytes, Reply] | None = None, *, greeting: bytes = b"200 hello\r\n"
+        self, replies: Replies | None = None, *, greeting: bytes = b"200 hello\r\n"
     ) -> None:
         self.replies: dict[bytes, Reply] = {b"CAPABILITIES": READER, b"QUIT": b"205 bye\r\n"}
         self.replies.update(replies or {})
@@ -84,9 +85,11 @@ class Script:
         words = line
         while words not in self.replies and b" " in words:
             words = words.rpartition(b" ")[0]
-        reply = self.replies.get(words, b"500 what?\r\n")
-        if isinstance(reply, list):
-            reply = reply.pop(0) if len(reply) > 1 else reply[0]
+        # `Any`: a checker takes a list for something that might be called, too.
+        reply: Any = self.replies.get(words, b"500 what?\r\n")
+        if type(reply) is list:
+            several: list[Any] = reply
+            reply = several.pop(0) if len(several) > 1 else several[0]
         if not isinstance(reply, bytes):
             await reply(stream)
             return b""
@@ -110,10 +113,10 @@ def play(main: Callable[[Clock], Coroutine[Any, Any, T]]) -> T:
 
 @asynccontextmanager
 async def talking(
-    replies: Mapping[bytes, Reply] | None = None,
+    replies: Replies | None = None,
     *,
     greeting: bytes = b"200 hello\r\n",
-    **options: Any,
+    **options: Any,  # of `NNTPClient.connect`,
 ) -> AsyncGenerator[tuple[NNTPClient, Script], None]:
     """A client that is connected to a script, and the script."""
     script = Script(replies, greeting=greeting)

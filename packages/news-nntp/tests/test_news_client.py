@@ -66,9 +66,9 @@ def test_the_servers_time_and_help_are_told() -> None:
             b"DATE": [b"111 19990623135624\r\n", b"111 19991323135624\r\n", b"111 today\r\n"],
             b"HELP": b"100 help\r\nfirst\r\n..second\r\n.\r\n",
         }
-        async with talking(replies) as (news, _):
+        async with talking(replies) as (news, _script):
             assert await news.date() == datetime(1999, 6, 23, 13, 56, 24, tzinfo=UTC)
-            for _ in range(2):
+            for _each in range(2):
                 with pytest.raises(NNTPProtocolError):
                     await news.date()
             assert await news.help() == [b"first", b".second"]
@@ -101,7 +101,7 @@ def test_what_is_not_one_word_is_never_sent(bad: str) -> None:
 @pytest.mark.parametrize("number", [0, -1, 10**18])
 def test_a_number_that_no_article_has_is_never_sent(number: int) -> None:
     async def main(_: Clock) -> None:
-        async with talking() as (news, _):
+        async with talking() as (news, _script):
             with pytest.raises(NNTPUsageError):
                 await news.stat(number)
 
@@ -111,7 +111,7 @@ def test_a_number_that_no_article_has_is_never_sent(number: int) -> None:
 def test_a_response_that_is_none_to_the_command_is_told_apart_from_a_refusal() -> None:
     async def main(_: Clock) -> None:
         replies = {b"DATE": b"205 \x1b[2J\r\n", b"GROUP": b"502 \x1b]0;title\x07\r\n"}
-        async with talking(replies) as (news, _):
+        async with talking(replies) as (news, _script):
             with pytest.raises(NNTPProtocolError) as strange:
                 await news.date()
             with pytest.raises(NNTPPermanentError) as refused:
@@ -242,7 +242,7 @@ def test_many_articles_are_checked_and_sent_before_the_first_answer() -> None:
 def test_an_answer_for_another_article_is_no_answer() -> None:
     async def main(_: Clock) -> None:
         replies = {b"CHECK": b"238 <other@x>\r\n", b"TAKETHIS": b"500 what?\r\n"}
-        async with talking(replies) as (news, _):
+        async with talking(replies) as (news, _script):
             with pytest.raises(NNTPProtocolError, match="is answered for"):
                 await news.check(b"<1@x>")
             with pytest.raises(NNTPPermanentError):
@@ -281,10 +281,12 @@ def test_a_block_that_raises_ends_the_connection_without_a_word() -> None:
     async def main(_: Clock) -> None:
         script = Script()
         async with serving(script) as url:
+            seen: list[NNTPClient] = []
             with pytest.raises(KeyError):
                 async with NNTPClient.connect(url) as news:
+                    seen.append(news)
                     raise KeyError("x")
-            assert news.closed
+            assert seen[0].closed
         assert script.commands(b"QUIT") == []
 
     play(main)
@@ -311,7 +313,7 @@ def test_a_server_that_does_not_answer_the_good_bye_is_left() -> None:
         async def silent(stream: Stream) -> None:
             await stream.wait_closed()
 
-        async with talking({b"QUIT": silent}) as (news, _):
+        async with talking({b"QUIT": silent}) as (news, _script):
             before = clock.time()
         assert news.closed
         assert 4.9 < clock.time() - before < 5.1
@@ -337,7 +339,7 @@ def test_nobody_waits_longer_than_a_minute_for_an_octet() -> None:
             await asyncio.sleep(1000)  # while the server owes nothing, nobody is late
             assert await news.help() == [b"x"] * 10
             before = clock.time()
-            asked = [asyncio.ensure_future(news.date()) for _ in range(2)]
+            asked = [asyncio.ensure_future(news.date()) for _each in range(2)]
             for each in asked:
                 with pytest.raises(ConnectionLost, match="nothing came from the server in 60 s"):
                     await each
@@ -386,7 +388,7 @@ def test_a_reset_at_any_octet_fails_what_waits_once(at: int) -> None:
 def test_a_cancelled_question_does_not_disturb_the_next() -> None:
     async def main(_: Clock) -> None:
         replies = {b"DATE": b"111 19990623135624\r\n", b"STAT": b"223 1 <1@x>\r\n"}
-        async with talking(replies) as (news, _):
+        async with talking(replies) as (news, _script):
             asked = asyncio.ensure_future(news.date())
             await asyncio.sleep(0)
             asked.cancel()
@@ -403,7 +405,7 @@ def test_a_server_that_breaks_the_rules_fails_all_that_wait() -> None:
 
         async with serving(Script({b"DATE": rubbish})) as url:
             news = await NNTPClient.connect(url, limits=ClientLimits(progress=5))
-            asked = [asyncio.ensure_future(news.date()) for _ in range(3)]
+            asked = [asyncio.ensure_future(news.date()) for _each in range(3)]
             for each in asked:
                 with pytest.raises(NNTPProtocolError):
                     await each

@@ -1,4 +1,4 @@
-"""The client's engine: responses in order, blocks in pieces, articles when asked for, bad servers."""
+"""The client's engine: responses in order, blocks in pieces, articles that are asked for."""
 
 from __future__ import annotations
 
@@ -112,8 +112,10 @@ def prepared() -> ClientEngine:
 TestClientEngine = engine_suite(
     prepared,
     conversations=[
-        b"211 3 1 3 a.b\r\n220 1 <1@x>\r\nA: b\r\n\r\n..dot\r\n.\r\n239 <1@x>\r\n"
-        b"211 3 1 3 a.b\r\n1\r\n2\r\n.\r\n340 go\r\n240 <2@x> thanks\r\n400 bye\r\n",
+        (
+            b"211 3 1 3 a.b\r\n220 1 <1@x>\r\nA: b\r\n\r\n..dot\r\n.\r\n239 <1@x>\r\n"
+            b"211 3 1 3 a.b\r\n1\r\n2\r\n.\r\n340 go\r\n240 <2@x> thanks\r\n400 bye\r\n"
+        ),
         b"411 none\r\n423 none\r\n439 <1@x>\r\n412 none\r\n440 no\r\n",
         b"211 3 1 3 a.b\r\n220 1 <1@x>\r\n.\r\n439 <1@x>\r\n480 who?\r\n340 go\r\n441 no\r\n",
     ],

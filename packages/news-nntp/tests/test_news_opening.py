@@ -1,4 +1,4 @@
-"""How a client begins: URLs, greetings, modes, STARTTLS, logins, compression, and who stands between."""
+"""How a client begins: URLs, greetings, modes, STARTTLS, logins, compression, and bad servers."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_whether_one_may_post_is_known(
     """RFC 3977 §3.4.2: what CAPABILITIES says of a reader's session counts."""
 
     async def main(_: Clock) -> None:
-        async with talking({b"CAPABILITIES": capabilities}, greeting=greeting) as (news, _):
+        async with talking({b"CAPABILITIES": capabilities}, greeting=greeting) as (news, _script):
             assert news.may_post is may_post
 
     play(main)
@@ -396,12 +396,9 @@ def test_a_password_that_is_not_one_line_is_never_sent(bad: str) -> None:
 
 
 def test_the_best_mechanism_of_sasl_is_taken() -> None:
-    """RFC 4643 §2.4: SCRAM before all that shows the password, and the server has to prove itself."""
+    """RFC 4643 §2.4: SCRAM before all that shows the password; the server has to prove itself."""
 
     async def main(_: Clock) -> None:
-        from sennit.core.auth.sasl.server import SASLServer
-
-        assert SASLServer
         script = Script(
             {b"CAPABILITIES": LOGIN, b"AUTHINFO SASL SCRAM-SHA-256": b"281 welcome\r\n"}
         )
@@ -432,7 +429,10 @@ def test_plain_is_used_where_it_is_allowed_and_its_challenge_may_be_empty() -> N
             b"AUTHINFO SASL PLAIN " + b64encode(b"\0fred\0flint"): b"281 welcome\r\n",
         }
         for password in ("flint", secret):
-            async with talking(replies, user="fred", password=password, in_clear=True) as (news, _):
+            async with talking(replies, user="fred", password=password, in_clear=True) as (
+                news,
+                _script,
+            ):
                 assert news.logged_in
 
     play(main)
@@ -500,7 +500,7 @@ def test_a_login_that_is_asked_for_later_is_given_once_and_the_command_again() -
 
 def test_who_has_no_login_is_told_that_one_is_wanted() -> None:
     async def main(_: Clock) -> None:
-        async with talking({b"GROUP": b"480 who?\r\n"}) as (news, _):
+        async with talking({b"GROUP": b"480 who?\r\n"}) as (news, _script):
             with pytest.raises(NNTPTransientError, match="GROUP: 480"):
                 await news.group("a")
 
@@ -589,7 +589,7 @@ def test_a_server_that_refuses_compression_is_used_without() -> None:
             b"COMPRESS": b"403 no\r\n",
             b"STAT": b"223 1 <1@x>\r\n",
         }
-        async with talking(replies, compress=True) as (news, _):
+        async with talking(replies, compress=True) as (news, _script):
             assert await news.stat() == (1, b"<1@x>")
 
     play(main)

@@ -67,7 +67,8 @@ class FetchedArticle(Article):
 
     def __init__(self, number: int, message_id: bytes, octets: bytes) -> None:
         end = octets.find(b"\r\n\r\n")
-        super().__init__(message_id, octets, len(octets) if end < 0 else end + 4)
+        # A head alone comes without the empty line, which would stand behind it.
+        super().__init__(message_id, octets, len(octets) + 2 if end < 0 else end + 4)
         self.number = number
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sennit.core.deferred import Deferred
 from sennit.core.errors import ConnectError, ConnectionLost, SennitError, TLSError
 from sennit.core.policy.pacing import RateLimit
+from sennit.core.transport.listening import Listener, tcp_sockets
 from sennit.ftp.errors import TransferError
 from sennit.ftp.grammar import same_host
 
@@ -36,6 +37,8 @@ __all__ = ["DataConnection", "DataPort", "connect_to_client", "make_connection"]
 
 FIRST_BUFFER: Final = 64 * 1024
 """Octets of the buffer that an upload begins with: most files fit, and it costs little."""
+BACKLOG: Final = 8
+"""Connections that wait for a data port: the client's, and those of strangers."""
 PER_READ: Final = 256 * 1024
 """Octets received at a time, so that nobody starves the loop."""
 
@@ -200,8 +203,16 @@ class DataConnection:
         Raises:
             TransferError: The connection broke first.
         """
+        if self._ended and self._receiving:
+            return  # it closes by itself
+        transport = self.transport
         if not self.closed:
-            self.transport.close()
+            waits = transport.get_write_buffer_size()
+            transport.close()
+            if not waits:
+                # All is in the kernel's hands: what is left is to close the socket.
+                self.closed = True
+                return
         if not self.closed:
             self._over = Deferred()
             await self._over
@@ -280,8 +291,10 @@ class DataPort:
         self._waiter: Deferred[DataConnection] | None = None
         self.strangers = 0
 
-    async def listen(self, host: str, ports: Iterable[int]) -> int:
+    def listen(self, host: str, ports: Iterable[int]) -> int:
         """Listen on one of these ports, 0 being any that is free.
+
+        The socket is always this process's own: a supervisor has none for it.
 
         Raises:
             OSError: None of them is free.
@@ -289,12 +302,24 @@ class DataPort:
         last: OSError | None = None
         for port in ports:
             try:
-                self._listener = await self._reactor.listen_tcp(self, port, host, backlog=8)
+                self._listener = self._listen(host, port)
             except OSError as error:
                 last = error
             else:
                 return self._listener.port
         raise last or OSError("no port")
+
+    def _listen(self, host: str, port: int) -> IListener:
+        reactor: Any = self._reactor
+        if reactor.network is None:
+            return Listener(reactor, tcp_sockets(host, port, backlog=BACKLOG), self)
+        # A network in memory, which listens at once, too.
+        outcome: list[Any] = []
+        reactor.listen_tcp(self, port, host).add_callbacks(outcome.append, outcome.append)
+        if isinstance(outcome[0], BaseException):
+            raise outcome[0]
+        listener: IListener = outcome[0]
+        return listener
 
     def build_protocol(self, peer: Any) -> IStreamProtocol | None:
         """A connection has come (called by the listener)."""
@@ -386,7 +411,7 @@ async def connect_to_client(
     for way in ways:
         try:
             await reactor.connect_tcp(
-                lambda: connection.worn(), target[0], target[1], timeout=timeout, local_address=way
+                connection.worn, target[0], target[1], timeout=timeout, local_address=way
             )
             return
         except (ConnectError, OSError, SennitError) as error:

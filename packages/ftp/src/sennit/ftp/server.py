@@ -360,7 +360,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         return make_connection(window, self._upload, self._download, plain=plain)
 
     @handles(PassiveAsked)
-    async def listen(self, event: PassiveAsked) -> None:
+    def listen(self, event: PassiveAsked) -> None:
         """PASV and EPSV: a port of its own for each transfer."""
         self._close_port()
         local = self.local
@@ -370,7 +370,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         plain = not self.engine.private
         port = DataPort(self.reactor, self.engine.peer, lambda: self.new_connection(plain=plain))
         try:
-            number = await port.listen(local[0], self._factory.some_ports())
+            number = port.listen(local[0], self._factory.some_ports())
         except OSError:
             log.warning("No port is free for a data connection", extra={"peer": self._peer()})
             self.engine.reply(425, "No port is free")

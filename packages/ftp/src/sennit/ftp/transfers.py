@@ -162,8 +162,14 @@ class Transfer:
         self._connection = connection
         if uploads and not event.protected:
             connection.receive()
-        self._timer = session.reactor.call_later(limits.progress / LOOKS, self._look)
+        if event.verb != "RETR":
+            self._begin_watch()
         return connection
+
+    def _begin_watch(self) -> None:
+        """See from time to time whether it moves."""
+        session = self._session
+        self._timer = session.reactor.call_later(session.limits.progress / LOOKS, self._look)
 
     def _look(self) -> None:
         """See whether it has moved; give it up when it has not for too long."""
@@ -211,10 +217,14 @@ class Transfer:
         if not count:
             pass
         elif file is not None:
-            self._sent = sent = await transport.sendfile(file, offset, count)
+            leaving = transport.sendfile(file, offset, count)
+            if not leaving.fired:
+                self._begin_watch()
+            self._sent = sent = await leaving
             if sent < count:
                 raise TransferError("the file has become shorter")
         else:
+            self._begin_watch()
             while count:
                 data = await self._from_store(reader, offset, min(count, BLOCK))
                 if not data:
@@ -234,6 +244,7 @@ class Transfer:
         connection = await self._connect("Here comes text")
         transport = connection.transport
         offset = 0
+        self._begin_watch()
         while left is None or left > 0:
             data = await self._from_store(reader, offset, BLOCK)
             if not data:

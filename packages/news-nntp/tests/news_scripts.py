@@ -85,14 +85,12 @@ class Script:
         words = line
         while words not in self.replies and b" " in words:
             words = words.rpartition(b" ")[0]
-        # `Any`: a checker takes a list for something that might be called, too.
-        reply: Any = self.replies.get(words, b"500 what?\r\n")
-        if type(reply) is list:
-            several: list[Any] = reply
-            reply = several.pop(0) if len(several) > 1 else several[0]
+        reply = self.replies.get(words, b"500 what?\r\n")
         if not isinstance(reply, bytes):
-            await reply(stream)
-            return b""
+            if callable(reply):
+                await reply(stream)
+                return b""
+            reply = reply.pop(0) if len(reply) > 1 else reply[0]
         await stream.send_all(reply)
         return reply
 

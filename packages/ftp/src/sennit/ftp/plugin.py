@@ -8,10 +8,14 @@ __all__ = ["ftp"]
 
 ftp = ServicePlugin(
     "ftp",
-    "Answer FTP from a table of values",
+    "Serve files by FTP and FTPS",
     config="sennit.ftp.config:FTPConfig",
-    build="sennit.ftp.service:build",
-    try_commands="sennit.ftp.service:try_commands",
-    sample={"values": {"motd": "hello"}},
+    build="sennit.ftp.service:build_ftp",
+    try_commands="sennit.ftp.service:try_ftp",
+    schemes={"tcp": "ftp", "tls": "ftps"},
+    positional=("root",),
+    example="public/\npublic/ --certificate cert.pem --key key.pem --listen tcp://127.0.0.1:2121",
+    sample={"root": "files"},
+    sample_files="sennit.ftp.service:sample_files",
 )
 """The service ``type = "ftp"``."""

@@ -2,37 +2,198 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
+from sennit.core.auth.checkers import AnonymousChecker
+from sennit.core.auth.portal import Portal
+from sennit.core.errors import ConfigError, UsageError
 from sennit.core.service.server import ServerService
+from sennit.core.service.tree import StartError
 from sennit.ftp.limits import Limits
-from sennit.ftp.server import FTPServerFactory
-from sennit.ftp.store import MemoryDirectory
+from sennit.ftp.server import FTPServerFactory, Rates
+from sennit.ftp.store.quota import Quota
+from sennit.ftp.store.realm import DirectoryRealm, UserFiles, anonymous_files
+from sennit.ftp.store.rules import Permissions
+from sennit.ftp.watching import FTPMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import TypeVar
 
-    from sennit.core.service.tree import Service, ServiceContext
-    from sennit.ftp.config import FTPConfig
+    from sennit.core.interfaces import IReactor
+    from sennit.core.service.tree import ServiceContext
+    from sennit.ftp.config import FTPConfig, UserTable
 
-__all__ = ["build", "try_commands"]
+    T = TypeVar("T")
+
+__all__ = ["FTPService", "build_ftp", "sample_files", "try_ftp"]
 
 
-def build(config: FTPConfig, context: ServiceContext) -> Service:
-    """Assemble the service; nothing is opened yet."""
-    directory = MemoryDirectory(
-        {key.encode(): value.encode() for key, value in config.values.items()}
+class FTPService(ServerService):
+    """An FTP server at every endpoint of one configuration.
+
+    Args:
+        config: What it was told.
+        context: Its name and surroundings.
+    """
+
+    def __init__(self, config: FTPConfig, context: ServiceContext) -> None:
+        self._config = config
+        users = [] if config.users is None else [context.users(config.users)]
+        anonymous = _anonymous_of(config)
+        realm = DirectoryRealm(
+            config.root if users else None,
+            permissions=_checked("permissions", lambda: Permissions(config.permissions or "all")),
+            quota=_quota(config.quota, config.quota_files),
+            umask=int(config.umask, 8),
+            hidden=config.hidden_files,
+            follow=config.follow_links,
+            sync=config.sync,
+            create=config.create_roots,
+            users={
+                name: _checked(f"user.{name}", partial(_files_of, table))
+                for name, table in config.user.items()
+            },
+            anonymous=anonymous,
+        )
+        portal = Portal(realm, users)
+        if anonymous is not None:
+            portal.register(AnonymousChecker())
+        super().__init__(
+            context.name,
+            _checked("public_address", lambda: _factory_of(config, context, portal)),
+            context.endpoints(config),
+            limits=context.limits(config),
+        )
+
+    async def prepare(self, reactor: IReactor) -> None:
+        """See that the directories are there, then bind every endpoint.
+
+        Raises:
+            StartError: One is not, or an address cannot be listened on.
+        """
+        self.examine()
+        await super().prepare(reactor)
+
+    def examine(self) -> list[str]:
+        """See that the directories are there.
+
+        Raises:
+            StartError: One is not, or is none.
+        """
+        for key, path in self._directories():
+            if "{user}" not in str(path) and not self._config.create_roots and not path.is_dir():
+                raise StartError(self.name, f"{path} is no directory", key=key)
+            if not os.access(path.parent if "{user}" in str(path) else path, os.X_OK):
+                raise StartError(self.name, f"{path} cannot be entered", key=key)
+        return []
+
+    def _directories(self) -> Iterator[tuple[str, Path]]:
+        if self._config.root is not None:
+            yield "root", self._config.root
+        for name, table in self._config.user.items():
+            if table.root is not None:
+                yield f"user.{name}.root", table.root
+
+
+def _anonymous_of(config: FTPConfig) -> UserFiles | None:
+    """What anybody may see, if anything."""
+    root = config.root if config.users is None else config.anonymous
+    if root is None:
+        root = config.anonymous
+    if root is None:
+        return None
+    return _checked(
+        "incoming",
+        lambda: anonymous_files(
+            root,
+            incoming=config.incoming or "",
+            quota=_quota(config.quota, config.quota_files),
+        ),
     )
-    factory = FTPServerFactory(directory, Limits(idle=config.idle))
-    return ServerService(context.name, factory, context.endpoints(config))
 
 
-def try_commands(config: FTPConfig, urls: Sequence[str]) -> list[str]:
-    """Give commands that show the running service at work."""
-    key = next(iter(config.values), "motd")
-    return [
-        f"printf 'GET {key}\\r\\nQUIT\\r\\n' | nc {host.strip('[]')} {port}"
-        for scheme, _, address in (url.partition("://") for url in urls)
-        for host, _, port in [address.rpartition(":")]
-        if scheme == "tcp"
-    ]
+def _files_of(table: UserTable) -> UserFiles:
+    return UserFiles(
+        table.root,
+        permissions=table.permissions or None,
+        quota=_quota(table.quota, table.quota_files),
+        umask=None if table.umask is None else int(table.umask, 8),
+    )
+
+
+def _quota(octets: int | None, files: int | None) -> Quota | None:
+    return None if octets is None and files is None else Quota(octets, files)
+
+
+def _factory_of(config: FTPConfig, context: ServiceContext, portal: Portal) -> FTPServerFactory:
+    ports: range | None = None
+    if config.passive_ports is not None:
+        low, _, high = config.passive_ports.partition("-")
+        ports = range(int(low), int(high) + 1)
+    return FTPServerFactory(
+        portal,
+        limits=Limits(
+            idle=config.idle_timeout,
+            login=config.login_timeout,
+            data_connection=config.data_timeout,
+            progress=config.stall_timeout,
+        ),
+        tls=None if config.tls is None else context.tls(config.tls),
+        tls_mode="required" if config.must_have_tls else "optional",
+        must_resume=config.resume_tls,
+        passive_ports=ports,
+        public_address=config.public_address,
+        active=config.active,
+        anonymous=config.users is None or config.anonymous is not None,
+        banner=config.banner,
+        site=config.chmod,
+        hosts=config.hosts,
+        rates=Rates(
+            download=config.download_rate,
+            upload=config.upload_rate,
+            user_download=config.user_download_rate,
+            user_upload=config.user_upload_rate,
+        ),
+        metrics=FTPMetrics(context.name),
+    )
+
+
+def _checked(key: str, make: Callable[[], T]) -> T:
+    """Have a value made, and what is wrong with it said of `key`.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        return make()
+    except UsageError as error:
+        raise ConfigError(str(error), key=key) from error
+
+
+def build_ftp(config: FTPConfig, context: ServiceContext) -> FTPService:
+    """Assemble the service; nothing is opened yet."""
+    return FTPService(config, context)
+
+
+def try_ftp(config: FTPConfig, urls: Sequence[str]) -> list[str]:
+    """Give a listing per endpoint."""
+    found: list[str] = []
+    for url in urls:
+        scheme, _, place = url.partition("://")
+        host, _, port = place.rpartition(":")
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
+        if scheme in ("tcp", "tls"):
+            name = "" if config.users is None else "NAME@"
+            how = "ftps" if scheme == "tls" else "ftp"
+            explicit = " --tls explicit" if config.tls is not None and scheme == "tcp" else ""
+            found.append(f"sennit ftp ls{explicit} {how}://{name}{host}:{port}/")
+    return found
+
+
+def sample_files() -> dict[str, str]:
+    """A directory for a new configuration to serve."""
+    return {"files/hello.txt": "Hello.\n"}

@@ -36,7 +36,7 @@ from __future__ import annotations
 
 # At run time: msgspec resolves the annotations of Structs.
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from sennit.core.errors import MissingExtraError
 
@@ -176,9 +176,6 @@ class ServiceConfig(Table, kw_only=True, frozen=True):
         max_per_address: Connections at one time from one IPv4 address or IPv6 /64.
         count_loopback: Whether max_per_address counts loopback and Unix sockets too.
     """
-
-    accepts_starttls: ClassVar[bool] = False
-    """Whether ``tls`` may be given for a plain endpoint, because the protocol has STARTTLS."""
 
     listen: list[Listen]
     max_connections: Annotated[int, Meta(ge=1)] = 10_000

@@ -589,15 +589,14 @@ def _service(
         return None
     if not config.listen:
         world.add((*path, "listen"), "found no endpoint; a service listens at one at least")
-    if not struct.accepts_starttls:
-        for index, each in enumerate(config.listen):
-            if each.tls is not None and not each.url.startswith(("tls:", "tls+", "fd:")):
-                better = re.sub(r"^(tcp|unix):", _with_tls, each.url)
-                world.add(
-                    (*path, "listen", index),
-                    f'found a certificate for "{each.url}", where nothing is encrypted; '
-                    f'write "{better}", or leave tls out',
-                )
+    for index, each in enumerate(config.listen):
+        if each.tls is not None and not each.url.startswith(("tls:", "tls+", "fd:")):
+            better = re.sub(r"^(tcp|unix):", _with_tls, each.url)
+            world.add(
+                (*path, "listen", index),
+                f'found a certificate for "{each.url}", where nothing is encrypted; '
+                f'write "{better}", or leave tls out',
+            )
     return ConfiguredService(name, plugin, config)
 
 

@@ -92,7 +92,10 @@ def service_command(
             )
         tls = {each: given[each] for each in ("certificate", "key") if given[each] is not None}
         if tls:
-            # One certificate is all that options can give; it goes with every tls: URL.
+            # One certificate is all that options can give; it goes with every tls: URL, and
+            # with STARTTLS and its like where the service has a key for that.
+            if any(key.path == ("tls",) for key in keys):
+                values.setdefault("tls", "main")
             values["listen"] = [
                 {"url": url, "tls": "main"}
                 if isinstance(url, str) and url.startswith(("tls:", "tls+"))

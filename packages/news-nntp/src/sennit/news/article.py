@@ -61,6 +61,7 @@ _NAME: Final = re.compile(rb"([!-9;-~]+):")
 # does not refuse what others posted to groups in other letters.
 _GROUP: Final = re.compile(r"[^\x00- !*,.?\[\]\\\x7f]+(?:\.[^\x00- !*,.?\[\]\\\x7f]+)*")
 _PATH: Final = re.compile(rb"[!-+\--~]+")
+_WSP: Final = (b" ", b"\t")
 _BLANKS: Final = re.compile(rb"\r\n(?=[ \t])")
 _DATE: Final = re.compile(
     rb"[ \t]*(?:[A-Za-z]{3},?[ \t]+)?(\d{1,2})[ \t]+([A-Za-z]{3})[ \t]+(\d{2,4})[ \t]+"
@@ -183,46 +184,51 @@ def parse(octets: bytes, *, max_size: int = MAX_ARTICLE, proto: bool = False) ->
         raise ArticleError("no empty line, so no body")
     if not octets.endswith(b"\r\n"):
         raise ArticleError("last line has no end")
-    article = ParsedArticle(octets, head_end + 4, *_read_head(octets[:head_end]))
+    article = ParsedArticle(octets, head_end + 4, *_read_head(octets[: head_end + 2]))
     _read_fields(article, proto=proto)
     return article
 
 
 def _read_head(head: bytes) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
+    """Read the lines before the empty one, the last one's CRLF with them."""
     fields: list[tuple[bytes, bytes]] = []
     by_name: dict[bytes, bytes] = {}
-    open_name = open_field = b""
-    lines = head.split(b"\r\n")
-    lines.append(b"end:")  # closes the last field
-    last = len(lines) - 1
-    for number, line in enumerate(lines):
+    name = b""
+    at = began = 0  # this line, and the field whose lines are being read
+    for number, line in enumerate(head.split(b"\r\n"), start=1):
         if len(line) > MAX_HEADER_LINE:
             raise ArticleError(f"line of more than {MAX_HEADER_LINE} octets in head")
-        if line[:1] in (b" ", b"\t"):
-            if not open_field:
+        if line[:1] in _WSP:
+            if not name:
                 raise ArticleError("head begins with a continued line")
             if not line.strip(b" \t"):
-                raise ArticleError(f"blank line within {_told(open_name)}")
-            open_field += line + b"\r\n"
-            continue
-        if open_field:
-            fields.append((open_name, open_field))
-            if open_name not in by_name:
-                by_name[open_name] = open_field
-            elif open_name in _ONCE:
-                raise ArticleError(f"more than one {_told(open_name)}")
-            if len(fields) > MAX_FIELDS:
-                raise ArticleError(f"more than {MAX_FIELDS} fields in head")
-        if number == last:
-            break
-        match = _NAME.match(line)
-        if match is None:
-            raise ArticleError(f"no field in line {number + 1} of head")
-        if line[match.end() : match.end() + 1] not in (b" ", b"\t", b""):
-            # The blank is not left to taste in netnews (RFC 5536 §2.2).
-            raise ArticleError(f"no blank behind {_told(match[1])}:")
-        open_name, open_field = match[1].lower(), line + b"\r\n"
+                raise ArticleError(f"blank line within {_told(name)}")
+        else:
+            if name:
+                _note(name, head[began:at], fields, by_name)
+            if not line:
+                break  # behind the last CRLF
+            match = _NAME.match(line)
+            if match is None:
+                raise ArticleError(f"no field in line {number} of head")
+            if line[match.end() : match.end() + 1] not in (b" ", b"\t", b""):
+                # The blank is not left to taste in netnews (RFC 5536 §2.2).
+                raise ArticleError(f"no blank behind {_told(match[1])}:")
+            name, began = match[1].lower(), at
+        at += len(line) + 2
     return fields, by_name
+
+
+def _note(
+    name: bytes, whole: bytes, fields: list[tuple[bytes, bytes]], by_name: dict[bytes, bytes]
+) -> None:
+    fields.append((name, whole))
+    if name not in by_name:
+        by_name[name] = whole
+    elif name in _ONCE:
+        raise ArticleError(f"more than one {_told(name)}")
+    if len(fields) > MAX_FIELDS:
+        raise ArticleError(f"more than {MAX_FIELDS} fields in head")
 
 
 def _read_fields(article: ParsedArticle, *, proto: bool) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from sennit.core._faultlog import escape
@@ -171,14 +170,14 @@ class Feeder(BackgroundService):
                 # Looked at once more: what came in between did not wake.
                 if not await self._store.queued(self.feed.name, 0, 1):
                     await self._woken.wait()
-            began = monotonic()
+            began = _now()
             try:
                 async with self._connect() as client:
                     await self._serve(client)
                 self.error = None
             except (SennitError, OSError, TimeoutError) as error:
                 self._failed(error)
-                pause = self._back_off.failed(monotonic(), monotonic() - began)
+                pause = self._back_off.failed(_now(), _now() - began)
                 await asyncio.sleep(MAX_DELAY if pause is None else pause)
 
     def _failed(self, error: Exception) -> None:
@@ -211,7 +210,7 @@ class Feeder(BackgroundService):
             self._woken.clear()
             await offer(client)
             self.error = None
-            now = monotonic()
+            now = _now()
             wait = self._linger
             if self._again is not None:
                 wait = min(max(self._again - now, 0.0), wait)
@@ -221,7 +220,7 @@ class Feeder(BackgroundService):
             except TimeoutError:
                 if self._again is None:
                     return
-                if monotonic() >= self._again:
+                if _now() >= self._again:
                     self._after, self._again = 0, None
             await self._bound()
 
@@ -302,7 +301,7 @@ class Feeder(BackgroundService):
         self._count(answer.value)
         if answer is Offered.LATER:
             if self._again is None:
-                self._again = monotonic() + self._retry
+                self._again = _now() + self._retry
         else:
             done.append(place)
         return False
@@ -316,6 +315,10 @@ class Feeder(BackgroundService):
 
     def _count(self, answer: str, by: int = 1) -> None:
         self._counter.labels(self.feed.name, answer).inc(by)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _known(error: BaseException) -> None:

@@ -256,13 +256,9 @@ class MemoryStore:
         """Write a file that is there, from an octet on."""
         if found.grows:
             raise FileBusyError("The file is being written")
-        less = len(found.content) - at
-        self._account.demand(size or 0, instead_of=less)
-        del found.content[at:]
-        self._account.add(-less)
-        found.modified = self._tree.wall_clock()
+        self._account.demand(size or 0, instead_of=len(found.content) - at)
         found.grows = True
-        return _GrowingFile(self, path, found)
+        return _GrowingFile(self, path, found, at)
 
     def _free_name(self, path: FilePath) -> FilePath:
         """A path that is free, in a directory or like a proposal (STOU)."""
@@ -454,12 +450,13 @@ class _NewFile:
 
 @implementer(IWriter)
 class _GrowingFile:
-    """A file that grows where it is."""
+    """A file that grows where it is; what is behind goes with the first octets that come."""
 
-    def __init__(self, store: MemoryStore, path: FilePath, found: _File) -> None:
+    def __init__(self, store: MemoryStore, path: FilePath, found: _File, at: int) -> None:
         self._store = store
         self._path = path
         self._found: _File | None = found
+        self._at: int | None = at
 
     @property
     def path(self) -> FilePath:
@@ -470,15 +467,30 @@ class _GrowingFile:
         if found is None:
             raise FTPUsageError("this writer has ended")
         octets = sum(map(len, pieces))
-        self._store._account.demand(octets)
-        self._store._account.add(octets)
-        for piece in pieces:
-            found.content += piece
-        found.modified = self._store._tree.wall_clock()
+        account = self._store._account
+        behind = 0 if self._at is None else len(found.content) - self._at
+        try:
+            account.demand(octets, instead_of=behind)
+        except BaseException:
+            await self.abort()
+            raise
+        if octets:
+            self._cut(found)
+            account.add(octets)
+            for piece in pieces:
+                found.content += piece
+            found.modified = self._store._tree.wall_clock()
+
+    def _cut(self, found: _File) -> None:
+        if self._at is not None:
+            self._store._account.add(self._at - len(found.content))
+            del found.content[self._at :]
+            self._at = None
 
     async def commit(self) -> None:
         if self._found is None:
             raise FTPUsageError("this writer has ended")
+        self._cut(self._found)
         await self.abort()
 
     async def abort(self) -> None:

@@ -1,0 +1,309 @@
+"""Groups of a server into a store: what is missing, going on, broken connections, odd articles."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from news_scripts import Script, play, serving
+from news_serving import article, done, file, filled
+
+from sennit.core.endpoint.listen import serve
+from sennit.core.errors import ConnectError, ConnectionLost
+from sennit.core.policy.wrapper import ProtocolWrapper
+from sennit.news.access import Access
+from sennit.news.client import NNTPClient
+from sennit.news.errors import NNTPProtocolError, NNTPUsageError, StoreError
+from sennit.news.interfaces import History
+from sennit.news.pull import Marks, Pulled, pull
+from sennit.news.server import NNTPServerFactory
+from sennit.news.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from sennit.core.stream import Stream
+    from sennit.core.testing.clock import Clock
+    from sennit.news.interfaces import Filed
+    from sennit.news.server import NNTPServerProtocol
+
+URL = "nntp://10.0.0.1:119/"
+
+
+@asynccontextmanager
+async def shelf(store: MemoryStore) -> AsyncGenerator[NNTPServerFactory, None]:
+    """A server for readers of a store."""
+    factory = NNTPServerFactory(store, access=Access(read="*"))
+    async with serve("tcp://10.0.0.1:119", factory):
+        yield factory
+
+
+async def contents(store: MemoryStore, group: str) -> list[bytes]:
+    """The Message-IDs of a group, in order."""
+    found: list[bytes] = []
+    async for numbers in store.numbers(group, 1, 1 << 30):
+        for number in numbers:
+            message_id = await store.locate(group, number)
+            assert message_id is not None
+            found.append(message_id)
+    return found
+
+
+def test_a_group_is_pulled_and_the_next_time_what_is_new() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(900), MemoryStore(host="here.example")
+        seen: list[tuple[int, int]] = []
+
+        def note(pulled: Pulled) -> None:
+            seen.append((pulled.done, pulled.total))
+
+        async with shelf(there):
+            pulled = await pull(here, URL, "misc.*", progress=note)
+            assert (pulled.groups, pulled.added, pulled.known, pulled.total) == (2, 900, 0, 900)
+            assert seen[0] == (0, 900)
+            assert seen[-1] == (900, 900)
+            group = await here.group("misc.test")
+            assert group is not None
+            assert (group.count, group.description, group.status) == (900, "For tests", "y")
+            assert await here.group("secret.board") is None
+            assert set(await contents(here, "misc.test")) == set(await contents(there, "misc.test"))
+
+            file(there, article(9999))
+            pulled = await pull(here, URL, "misc.test")
+            assert (pulled.added, pulled.known) == (1, 900)
+        first = await here.article(b"<1@example.net>")
+        assert first is not None
+        assert first.octets.count(b"\r\nXref: here.example misc.test:") == 1
+        assert first.octets.count(b"Xref:") == 1
+
+    play(main)
+
+
+async def test_marks_say_where_to_go_on(tmp_path: Path) -> None:
+    there, here = filled(600), MemoryStore()
+    path = tmp_path / "marks"
+    factory = NNTPServerFactory(there, access=Access(read="*"))
+    async with serve("tcp://127.0.0.1:0", factory) as server:
+        url = server.urls[0]
+        await pull(here, url, "misc.test", marks=Marks(path), name="there")
+        assert Marks(path).get("there", "misc.test") == 600
+        assert Marks(path).get("there", "other") == 0
+        file(there, article(9999))
+        pulled = await pull(here, url, "misc.test", marks=Marks(path), name="there")
+        assert (pulled.added, pulled.known, pulled.total) == (1, 0, 1)
+        # A server whose numbers are below the mark has begun anew.
+        marks = Marks(path)
+        marks.set("there", "misc.test", 10_000)
+        pulled = await pull(here, url, "misc.test", marks=marks, name="there")
+        assert (pulled.added, pulled.known, pulled.total) == (0, 601, 601)
+    assert [each.name for each in tmp_path.iterdir()] == ["marks"]
+
+
+@pytest.mark.parametrize("text", ["x", "[]", '{"a": 1}', '{"a": {"b": "c"}}', "\0"])
+def test_a_file_that_has_no_marks_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "marks"
+    path.write_text(text)
+    with pytest.raises(NNTPUsageError, match="remove it"):
+        Marks(path)
+
+
+def test_the_newest_articles_alone_are_pulled_where_that_is_asked_for() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(50), MemoryStore()
+        async with shelf(there):
+            pulled = await pull(here, URL, "misc.test", limit=5)
+        assert pulled.added == 5
+        assert await contents(here, "misc.test") == [
+            b"<%d@example.net>" % each for each in range(46, 51)
+        ]
+
+    play(main)
+
+
+def test_an_article_of_several_groups_comes_once_and_is_in_all_that_are_pulled() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(0), MemoryStore()
+        file(there, article(77, "misc.test,comp.lang.python,secret.board"))
+        async with shelf(there):
+            pulled = await pull(here, URL, "*,!secret.*", connections=1)
+        assert (pulled.added, pulled.known) == (1, 1)
+        assert await contents(here, "misc.test") == [b"<77@example.net>"]
+        assert await contents(here, "comp.lang.python") == [b"<77@example.net>"]
+
+    play(main)
+
+
+def test_what_was_expired_here_is_not_pulled_again() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(5), MemoryStore()
+        async with shelf(there):
+            await pull(here, URL, "misc.test")
+            assert await here.remove(b"<3@example.net>")
+            pulled = await pull(here, URL, "misc.test")
+        assert (pulled.added, pulled.known) == (0, 5)
+        assert await here.history(b"<3@example.net>") is History.GONE
+
+    play(main)
+
+
+def test_a_connection_that_breaks_is_replaced_and_nothing_is_lost() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(999), MemoryStore()
+        factory = NNTPServerFactory(there, access=Access(read="*"))
+        connections = 0
+
+        class Breaking(ProtocolWrapper):
+            """Ends after some commands."""
+
+            left = 8
+
+            def data_received(self, data: bytes) -> None:
+                self.left -= 1
+                if connections < 8 and not self.left:
+                    self.transport.abort()
+                else:
+                    super().data_received(data)
+
+        class Factory:
+            def build_protocol(self, peer: object) -> Breaking:
+                nonlocal connections
+                connections += 1
+                return Breaking(factory.build_protocol(peer))
+
+        async with serve("tcp://10.0.0.1:119", Factory()):
+            pulled = await pull(here, URL, "misc.test", connections=2)
+        assert connections == 8
+        assert len(await contents(here, "misc.test")) == 999
+        assert pulled.done == pulled.total == 999
+
+    play(main)
+
+
+def test_a_server_that_goes_away_for_good_is_told() -> None:
+    async def main(_: Clock) -> None:
+        async def leave(stream: Stream) -> None:
+            stream.abort()
+
+        replies = {
+            b"LIST ACTIVE": b"215 groups\r\na 5 1 y\r\n.\r\n",
+            b"GROUP": b"211 5 1 5 a\r\n",
+            b"OVER": leave,
+        }
+        async with serving(Script(replies)) as url:
+            with pytest.raises(ConnectionLost):
+                await pull(MemoryStore(), url, "a", connections=1)
+        with pytest.raises(ConnectError):
+            await pull(MemoryStore(), URL, "a")
+
+    play(main)
+
+
+def test_a_server_that_allows_one_connection_is_pulled_over_that() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(900), MemoryStore()
+        factory = NNTPServerFactory(there, access=Access(read="*"))
+        connections = 0
+
+        class One:
+            def build_protocol(self, peer: object) -> NNTPServerProtocol | None:
+                nonlocal connections
+                connections += 1
+                return factory.build_protocol(peer) if connections == 1 else None
+
+        async with serve("tcp://10.0.0.1:119", One()):
+            pulled = await pull(here, URL, "misc.test", connections=4)
+        assert pulled.added == 900
+
+    play(main)
+
+
+def test_odd_articles_are_counted_and_the_others_kept() -> None:
+    async def main(_: Clock) -> None:
+        good = article(1, "a")
+        replies = {
+            b"LIST ACTIVE": b"215 groups\r\na 6 1 m\r\nb 9 1 y\r\n.\r\n",
+            b"GROUP": b"211 5 1 5 a\r\n",
+            b"OVER": b"224 over\r\n"
+            b"1\ts\tf\td\t<1@example.net>\t\t100\t1\r\n"
+            b"2\ts\tf\td\t<2@x>\t\t100\t1\r\n"
+            b"3\ts\tf\td\t<3@x>\t\t99999999\t1\r\n"
+            b"4\ts\tf\td\tno id\t\t100\t1\r\n"
+            b"5\ts\tf\td\t<5@x>\t\tlies\t1\r\n"
+            b"6\ts\r\n.\r\n",
+            b"ARTICLE 1": b"220 1 <1@example.net>\r\n" + good + b".\r\n",
+            b"ARTICLE 2": b"423 gone\r\n",
+            b"ARTICLE 4": b"220 4 <4@x>\r\nno head\r\n.\r\n",
+            b"ARTICLE 5": b"220 5 <5@x>\r\n"
+            + article(5, "a", body=b"x" * 3000 + b"\r\n")
+            + b".\r\n",
+            # A control message: filed in a group that it does not name.
+            b"ARTICLE 6": b"220 6 <6@x>\r\n" + article(6, "other.group") + b".\r\n",
+        }
+        here = MemoryStore()
+        async with serving(Script(replies)) as url:
+            pulled = await pull(here, url, "a", max_size=2000, connections=1)
+        assert (pulled.added, pulled.gone, pulled.known) == (2, 1, 0)
+        assert pulled.refused == {"too large": 2, "no empty line, so no body": 1}
+        assert await contents(here, "a") == [b"<1@example.net>", b"<6@example.net>"]
+        group = await here.group("a")
+        assert group is not None
+        assert group.status == "m"
+        assert await here.group("b") is None
+
+    play(main)
+
+
+def test_sparse_groups_are_looked_through_in_growing_steps() -> None:
+    async def main(_: Clock) -> None:
+        script = Script(
+            {
+                b"LIST ACTIVE": b"215 groups\r\na 1000000 1 y\r\n.\r\n",
+                b"GROUP": b"211 0 1 1000000 a\r\n",
+                b"OVER": b"423 none\r\n",
+            }
+        )
+        async with serving(script) as url:
+            pulled = await pull(MemoryStore(), url, "a")
+        assert pulled.done == 1_000_000
+        assert len(script.commands(b"OVER")) < 25
+
+    play(main)
+
+
+def test_a_store_that_is_full_ends_it() -> None:
+    async def main(_: Clock) -> None:
+        class Full(MemoryStore):
+            async def add(self, filed: Filed) -> list[tuple[str, int]]:
+                raise StoreError("no room")
+
+        async with shelf(filled(5)):
+            with pytest.raises(StoreError):
+                await pull(Full(), URL, "misc.test")
+
+    play(main)
+
+
+def test_a_group_that_goes_meanwhile_is_left_out() -> None:
+    async def main(_: Clock) -> None:
+        replies = {
+            b"LIST ACTIVE": b"215 groups\r\na 900 1 y\r\n.\r\n",
+            b"GROUP": b"411 no such group\r\n",
+        }
+        async with serving(Script(replies)) as url:
+            pulled = await pull(MemoryStore(), url, "a")
+        assert (pulled.added, pulled.groups) == (0, 1)
+
+    play(main)
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(NNTPUsageError):
+        done(pull(MemoryStore(), URL, "a", connections=0))
+    with pytest.raises(NNTPUsageError):
+        done(pull(MemoryStore(), URL, "a", limit=0))
+    with pytest.raises(NNTPUsageError):
+        done(pull(MemoryStore(), lambda: NNTPClient.connect(URL), "a"))
+    with pytest.raises(NNTPProtocolError):
+        done(pull(MemoryStore(), URL, "a b"))

@@ -114,15 +114,23 @@ class Inn:
                     articles[int(path.name)] = octets.replace(b"\r\n..", b"\r\n.")
         return articles
 
-    def feed(self, host: str, port: int, *words: str, name: str = "ours") -> str:
-        """Have innxmit offer, to a server, all that was queued for it since the last time."""
+    def batch(self, name: str = "ours") -> list[str]:
+        """The lines of what was queued for a peer since the last time, for innxmit."""
         self.run("ctlinnd", "-s", "flush", name)
-        batch = self.folder / "spool/outgoing" / name
-        if not batch.exists():
-            return ""
-        copy = batch.with_suffix(".batch")
-        batch.rename(copy)
-        return self.run("innxmit", *words, "-P", str(port), host, str(copy))
+        path = self.folder / "spool/outgoing" / name
+        if not path.exists():
+            return []
+        lines = path.read_text().splitlines(keepends=True)
+        path.unlink()
+        return lines
+
+    def feed(self, host: str, port: int, batch: Iterable[str], *words: str) -> str:
+        """Have innxmit offer a server what is in a batch; gives what it prints."""
+        path = self.folder / "tmp/batch"
+        path.write_text("".join(batch))
+        if os.getuid() == 0:
+            shutil.chown(path, "news", "news")
+        return self.run("innxmit", *words, "-P", str(port), host, str(path))
 
     def log(self) -> str:
         """What innd wrote on the articles that it was offered."""
@@ -131,14 +139,15 @@ class Inn:
 
     def start(self, name: str, port: int, *words: str) -> None:
         """Start a server, and wait until it answers."""
-        process = subprocess.Popen(
-            [inn_program(name), *words],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / f"{name}.output").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.folder / f"{name}.output").open("wb") as output_file:
+            process = subprocess.Popen(
+                [inn_program(name), *words],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output_file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.processes.append(process)
         deadline = time.monotonic() + _START
         while True:
@@ -166,7 +175,9 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
         path.write_text(text)
 
 
-def _configuration(folder: Path, groups: Iterable[str], readers: str, user: str) -> dict[str, str]:
+def _configuration(
+    folder: Path, groups: Iterable[str], readers: str, user: str, *, streaming: bool
+) -> dict[str, str]:
     programs = inn_program("innd").parent
     paths = {
         "pathnews": folder,
@@ -211,7 +222,8 @@ def _configuration(folder: Path, groups: Iterable[str], readers: str, user: str)
         "etc/storage.conf": "method tradspool {\n newsgroups: *\n class: 0\n}\n",
         "etc/newsfeeds": "ME:!*::\nours/sennit.example.org:local.*:Tf,Wnm:ours\n",
         "etc/incoming.conf": (
-            'streaming: true\nmax-connections: 100\npeer us {\n hostname: "127.0.0.1"\n}\n'
+            f"streaming: {str(streaming).lower()}\nmax-connections: 100\n"
+            'peer us {\n hostname: "127.0.0.1"\n}\n'
         ),
         "etc/readers.conf": readers,
         "etc/control.ctl": "all:*:*:drop\n",
@@ -258,6 +270,7 @@ def start_inn(
     readers: bool = False,
     groups: Iterable[str] = GROUPS,
     users: Mapping[str, str] | None = None,
+    streaming: bool = True,
 ) -> Inn:
     """Make an INN, and start it; `end_inn` is for the caller to call.
 
@@ -265,6 +278,7 @@ def start_inn(
         readers: Start nnrpd too.
         groups: What groups it has; one whose name ends in ``moderated`` is.
         users: Names and passwords of those who may read; without any, everybody.
+        streaming: Let peers stream; else they have IHAVE.
     """
     user = _user()
     inn_program("innd")
@@ -277,7 +291,12 @@ def start_inn(
             (folder / "spool" / name).mkdir(parents=True)
         for name in ("run", "tmp", "log", "filter"):
             (folder / name).mkdir()
-        _write(folder, _configuration(folder, groups, _readers(folder, users or {}), user))
+        _write(
+            folder,
+            _configuration(
+                folder, groups, _readers(folder, users or {}), user, streaming=streaming
+            ),
+        )
         if os.getuid() == 0:
             for path in (folder, *folder.rglob("*")):
                 shutil.chown(path, user, user)

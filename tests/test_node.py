@@ -654,6 +654,37 @@ def test_dig_gets_what_the_demos_zone_has(demo: Node, name: str, rdtype: str, wo
         assert found.stdout == words + "\n"
 
 
+@pytest.mark.interop
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_demo_gives_the_sites_files_by_ftp(demo: Node) -> None:
+    url = f"ftp://127.0.0.1:{port_of(demo, 'files')}/hello.txt"
+    for program in (["curl", "-sS"], [*SENNIT, "ftp", "get", "--quiet", "-o", "-"]):
+        found = subprocess.run([*program, url], capture_output=True, timeout=LIMIT, check=True)
+        assert found.stdout == (ROOT / "examples/node/public/hello.txt").read_bytes()
+
+
+def test_the_demo_keeps_what_is_posted(demo: Node, tmp_path: Path) -> None:
+    url = f"nntp://127.0.0.1:{port_of(demo, 'groups')}/"
+
+    def news(*arguments: str) -> str:
+        return subprocess.run(
+            [*SENNIT, "news", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=True,
+        ).stdout
+
+    (tmp_path / "post.txt").write_text(
+        "From: ann@example.org\nNewsgroups: local.test\nSubject: First\n\nHello.\n"
+    )
+    news("post", url, str(tmp_path / "post.txt"))
+    assert "local.announce" in news("list", url)
+    assert "First" in news("read", f"{url}local.test")
+    assert (tmp_path / "node/run/news.db").exists()
+
+
 def test_the_demo_tells_what_to_try_with_each_service(demo: Node) -> None:
     table = "\n".join(demo.table)
     for words in (
@@ -661,6 +692,8 @@ def test_the_demo_tells_what_to_try_with_each_service(demo: Node) -> None:
         r"^echo +echo +tcp://127\.0\.0\.1:(\d+) +nc 127\.0\.0\.1 \1$",
         r"^ +udp://127\.0\.0\.1:(\d+) +nc -u 127\.0\.0\.1 \1$",
         r"^names +dns +udp://127\.0\.0\.1:(\d+) +sennit dig @127\.0\.0\.1 -p \1 demo\.example",
+        r"^files +ftp +ftp://127\.0\.0\.1:(\d+) +sennit ftp ls ftp://127\.0\.0\.1:\1/$",
+        r"^groups +news +nntp://127\.0\.0\.1:(\d+) +sennit news list nntp://127\.0\.0\.1:\1/$",
         r"^socks +socks +tcp://127\.0\.0\.1:(\d+) +curl --socks5-hostname 127\.0\.0\.1:\1 ",
     ):
         assert re.search(words, table, re.MULTILINE), table

@@ -8,10 +8,15 @@ __all__ = ["news"]
 
 news = ServicePlugin(
     "news",
-    "Answer NNTP from a table of values",
-    config="sennit.news.config:NNTPConfig",
-    build="sennit.news.service:build",
-    try_commands="sennit.news.service:try_commands",
-    sample={"values": {"motd": "hello"}},
+    "Serve newsgroups by NNTP",
+    config="sennit.news.config:NewsConfig",
+    build="sennit.news.service:build_news",
+    try_commands="sennit.news.service:try_news",
+    schemes={"tcp": "nntp", "tls": "nntps"},
+    # A file has one that writes to it.
+    scale="one",
+    positional=("groups",),
+    example="local.test --post 'local.*' --store news.db",
+    sample={"groups": ["local.test  A place to try"], "post": "local.*", "store": "news.db"},
 )
 """The service ``type = "news"``."""

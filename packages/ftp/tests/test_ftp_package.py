@@ -12,7 +12,6 @@ from sennit.ftp.store.memory import MemoryStore
 def test_what_the_package_offers() -> None:
     assert sorted(sennit.ftp.__all__) == sorted(
         [
-            "ClientEngine",
             "DirectoryRealm",
             "DirectoryStore",
             "Entry",
@@ -23,12 +22,15 @@ def test_what_the_package_offers() -> None:
             "Limits",
             "MemoryStore",
             "Permissions",
+            "Profile",
             "Quota",
+            "Rates",
             "UserFiles",
             "anonymous_files",
             "ServerEngine",
             "FTPClientProtocol",
             "FTPError",
+            "FTPMetrics",
             "FTPProtocolError",
             "FTPRefusedError",
             "FTPServerFactory",

@@ -134,6 +134,8 @@ class Pattern:
         """Whether a name is one of those wanted."""
         if name[:1] == "." and not self._hidden:
             return False
+        if len(self._parts) == 1:
+            return name == self.text
         first, *middle, last = self._parts
         if not name.startswith(first) or len(name) < len(first) + len(last):
             return False

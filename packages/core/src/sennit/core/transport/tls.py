@@ -145,6 +145,8 @@ class TLSTransport(TLSWriting):
             # One record at a time: a read must not work through a flood of ClientHellos.
             self._old_server = True
             lib.SSL_clear_mode(self._conn._ssl, lib.SSL_MODE_AUTO_RETRY)
+        else:
+            self._tickets_wait = tls is not None and tls.tickets_wait
         self._state = OPEN
         above, self._above = self._above, None
         done, self._done = self._done, None
@@ -165,7 +167,7 @@ class TLSTransport(TLSWriting):
             self._protocol_failed(error, "connection_made")
         finally:
             self._corked = False
-            if self._state != GONE:
+            if self._state != GONE and not self._tickets_wait:
                 self._send_bio()
         if done is not None and not done.called:
             reason = self._close_reason or "error"
@@ -253,7 +255,9 @@ class TLSTransport(TLSWriting):
             self._end(ConnectionLost("the peer wanted to renegotiate", "error"), "error")
         elif self._out or self._state == CLOSING:
             self._flush()
-        elif not some:
+        elif not some and not self._tickets_wait:
+            # With tickets that wait, a new key waits, too: it is due before the next octets written
+            # (RFC 8446 §4.6.3).
             self._send_bio()
 
     def _deliver(self, data: bytes) -> None:

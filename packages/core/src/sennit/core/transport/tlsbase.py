@@ -79,6 +79,7 @@ class TLSBase(FlowControl):
         "_shut",
         "_size",
         "_state",
+        "_tickets_wait",
         "_timer",
         "_tls",
         "_touched",
@@ -125,6 +126,7 @@ class TLSBase(FlowControl):
         self._lower_paused = False
         self._session_due = False
         self._old_server = False  # a server that speaks TLS 1.2 here
+        self._tickets_wait = False  # until something is written
         self._touched = False  # the peer has sent something
         self._progress: tuple[int, int, int] = (0, 0, 0)
         self._scratch: Any = None

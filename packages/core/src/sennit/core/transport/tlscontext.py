@@ -150,6 +150,13 @@ class ServerTLS:
         UsageError: The arguments do not fit together.
     """
 
+    tickets_wait = False
+    """Whether tickets of TLS 1.3 leave with the first octets that are written, not before.
+
+    A client that only sends, and closes without having read them, resets the connection by that:
+    of what it sent, the last might be lost.
+    """
+
     def __init__(
         self,
         certificate: Source,
@@ -256,7 +263,8 @@ class ServerTLS:
         """These certificates, for one client's connections: sessions are resumed among those alone.
 
         FTP's data connections show by that whose they are (RFC 4217 §10.2). What it shows stays
-        as it is now, also after a reload, which would part the client from its sessions.
+        as it is now, also after a reload, which would part the client from its sessions. Tickets
+        leave with what is written first (`tickets_wait`).
         """
         return _ForOneClient(self)
 
@@ -480,6 +488,7 @@ class _ForOneClient(ServerTLS):
         self._base = base
         self._alpn = base._alpn
         self._pinned = base.context
+        self.tickets_wait = True
         self._group = token_bytes(16)
 
     @property

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import stat
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def parse_time_value(text: str) -> float | None:
     return whole + float(found[2] or 0)
 
 
+@lru_cache(4096)
 def day_of(year: int, month: int, day: int) -> int | None:
     """Days since 1970 of a date; ``None`` when there is none such."""
     try:
@@ -121,7 +123,7 @@ def day_of(year: int, month: int, day: int) -> int | None:
 
 def _within(seconds: float) -> int:
     # A file system may tell any number, and no listing fails for it.
-    return int(min(max(seconds // 1, _FIRST), _LAST)) if seconds == seconds else 0
+    return int(min(max(seconds, _FIRST), _LAST) // 1) if seconds == seconds else 0
 
 
 class _Dates:
@@ -250,10 +252,10 @@ def _facts(entry: Entry, facts: Sequence[str], kind: str, times: dict[int, str])
                 text = times[whole] = time_value(whole)
             parts.append(f"modify={text}")
         elif fact == "perm":
-            parts.append(f"perm={entry.permissions}")
+            parts.append(f"perm={_word(entry.permissions) if entry.permissions else ''}")
         elif fact == "unique":
             if entry.unique:
-                parts.append(f"unique={entry.unique}")
+                parts.append(f"unique={_word(entry.unique)}")
         elif fact == "UNIX.mode":
             parts.append(f"UNIX.mode=0{entry.mode & 0o7777:03o}")
         elif fact == "UNIX.owner":

@@ -7,13 +7,12 @@ statement is a snapshot by itself; what goes between two of them is not found.
 from __future__ import annotations
 
 import sqlite3
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from zope.interface import implementer
 
 from sennit.news.errors import StoreError
-from sennit.news.interfaces import Article, Group, History, IArticleReader
+from sennit.news.interfaces import Article, History, IArticleReader
 from sennit.news.overview import header_of
 from sennit.news.store.blocks import (
     BITS,
@@ -26,14 +25,18 @@ from sennit.news.store.blocks import (
     unpack,
     unplace,
 )
+from sennit.news.store.state import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from sennit.news.interfaces import Group
+    from sennit.news.store.state import Known, State
 
     Old = tuple[float, int, bytes, bytes, float, float | None]
     """(what it is sorted by, row, Message-ID, places, received, Expires)."""
 
-__all__ = ["Known", "Reader", "digest_of"]
+__all__ = ["Reader"]
 
 _BLOCKS: Final = 8
 """Rows of overview in a piece: about 64 KiB."""
@@ -42,37 +45,19 @@ _BLOCKS_OF_HEADS: Final = 2
 """As many articles are read whole for a piece of what the overview does not have."""
 
 
-class Known(Group):
-    """A group, and the key it has in the file. Nobody changes one after it was made.
-
-    Attributes:
-        key: As above.
-    """
-
-    __slots__ = ("key",)
-
-    def __init__(self, key: int, name: str, **told: Any) -> None:
-        super().__init__(name, **told)
-        self.key = key
-
-
-def digest_of(message_id: bytes) -> bytes:
-    """Give what stands for a Message-ID in the file: 16 octets that no two have alike."""
-    return blake2b(message_id, digest_size=16).digest()
-
-
 @implementer(IArticleReader)
 class Reader:
     """Answers at once, out of a connection that reads.
 
     Args:
         raw: The connection.
-        groups: The groups by name, as somebody else keeps them.
+        state: What is known without asking the file, as somebody else keeps it.
     """
 
-    def __init__(self, raw: sqlite3.Connection, groups: Mapping[str, Known]) -> None:
+    def __init__(self, raw: sqlite3.Connection, state: State) -> None:
         self._raw = raw
-        self._groups = groups
+        self._state = state
+        self._groups = state.groups
 
     def rows(self, sql: str, *values: object) -> list[Any]:
         """Give all rows of a query.
@@ -89,18 +74,24 @@ class Reader:
         return self._groups.get(name)
 
     def history(self, message_id: bytes) -> History:
-        found = self.rows("SELECT article FROM seen WHERE digest = ?", digest_of(message_id))
-        if not found:
+        row = self._row(message_id)
+        if row is None:
             return History.UNKNOWN
-        return History.PRESENT if found[0][0] else History.GONE
+        return History.PRESENT if row else History.GONE
+
+    def _row(self, message_id: bytes) -> int | None:
+        """Give the row of an article, 0 when it is gone."""
+        digest = digest_of(message_id)
+        row = self._state.young_row(digest)
+        if row is None:
+            found = self.rows("SELECT article FROM seen WHERE digest = ?", digest)
+            row = found[0][0] if found else None
+        return row
 
     # ── articles ─────────────────────────────────────────────────────────────
 
     def article(self, message_id: bytes) -> Article | None:
-        found = self.rows(
-            "SELECT octets, body_at FROM seen JOIN bodies ON id = article WHERE digest = ?",
-            digest_of(message_id),
-        )
+        found = self.rows("SELECT octets, body_at FROM bodies WHERE id = ?", self._row(message_id))
         return Article(message_id, *found[0]) if found else None
 
     def article_at(self, group: str, number: int) -> Article | None:
@@ -157,10 +148,7 @@ class Reader:
 
     def places_of(self, message_id: bytes) -> list[tuple[int, int]]:
         """Give (key of a group, number) of where an article is."""
-        found = self.rows(
-            "SELECT places FROM seen JOIN articles ON id = article WHERE digest = ?",
-            digest_of(message_id),
-        )
+        found = self.rows("SELECT places FROM articles WHERE id = ?", self._row(message_id))
         return [unplace(each) for each in unpack(found[0][0])] if found else []
 
     def _row_at(self, group: str, number: int) -> int:

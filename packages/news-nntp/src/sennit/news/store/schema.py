@@ -34,6 +34,9 @@ _TABLES: Final = (
     "CREATE TABLE removed_groups (key INTEGER PRIMARY KEY)",
     # What was seen: an article, or 0 for one that is gone. By digest, so that rows are short.
     "CREATE TABLE seen (digest BLOB PRIMARY KEY, article INTEGER NOT NULL) WITHOUT ROWID",
+    # Up to which row all articles are in `seen`.
+    "CREATE TABLE settled (article INTEGER NOT NULL)",
+    "INSERT INTO settled VALUES (0)",
     "CREATE TABLE gone (since REAL, digest BLOB, PRIMARY KEY (since, digest)) WITHOUT ROWID",
     # Apart from its octets, so that expiry and NEWNEWS read little.
     """CREATE TABLE articles (

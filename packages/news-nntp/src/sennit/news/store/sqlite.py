@@ -40,7 +40,8 @@ from sennit.news.store.blocks import unpack, unplace
 from sennit.news.store.filing import BATCH, Answering, check_group, check_host, check_line
 from sennit.news.store.reading import Reader
 from sennit.news.store.schema import connect_reader, lock, prepare
-from sennit.news.store.writing import Batch, State, load, run
+from sennit.news.store.state import State, load
+from sennit.news.store.writing import Batch, run
 
 if TYPE_CHECKING:
     import os
@@ -162,7 +163,7 @@ class SQLiteStore(Answering):
             await self._database.__aenter__()
             self._state = await self._database.run(load)
             self._raw = connect_reader(self.path, self._cache)
-            self._reader = Reader(self._raw, self._state.groups)
+            self._reader = Reader(self._raw, self._state)
         except (sqlite3.Error, OSError) as error:
             await self.close()
             raise StoreError(f"{self.path}: {error}") from error
@@ -247,7 +248,7 @@ class SQLiteStore(Answering):
 
     def _written(self, jobs: list[_Job], outcome: tuple[Batch, list[Any]]) -> None:
         batch, results = outcome
-        self._state.adopt(batch)
+        batch.adopt()
         for job, result in zip(jobs, results, strict=True):
             if not job.done.called:
                 if isinstance(result, NewsError):
@@ -311,10 +312,10 @@ class SQLiteStore(Answering):
 
     async def _search(self, question: Callable[[Reader], T]) -> T:
         """Put a question to a reader in a thread."""
-        groups = self._state.groups
+        state = self._state
         try:
             return await self._open_database().run(
-                lambda raw: question(Reader(raw, groups)), reads=True
+                lambda raw: question(Reader(raw, state)), reads=True
             )
         except (sqlite3.Error, DatabaseError) as error:
             raise StoreError(f"{self.path} cannot be read: {error}") from error

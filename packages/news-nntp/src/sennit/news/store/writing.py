@@ -8,7 +8,7 @@ written, and the others of the batch go in.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from sennit.news.errors import DuplicateError, NewsError, StoreError
 from sennit.news.overview import filed_line, with_xref, xref_of
@@ -24,73 +24,19 @@ from sennit.news.store.blocks import (
     unplace,
 )
 from sennit.news.store.filing import next_number
-from sennit.news.store.reading import Known, digest_of
+from sennit.news.store.state import PART, Known, digest_of
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
     from sennit.news.interfaces import Filed
+    from sennit.news.store.state import State
 
-__all__ = ["Batch", "State", "load", "run"]
+__all__ = ["Batch", "run"]
 
-T = TypeVar("T")
-
-
-class State:
-    """What is known of the file without asking it; changed in the loop's thread alone.
-
-    Attributes:
-        groups: By name.
-        names: Names of groups by key.
-        waiting: How many articles wait for each peer.
-        article: The highest row of an article.
-        place: The highest place in a queue.
-    """
-
-    def __init__(self) -> None:
-        self.groups: dict[str, Known] = {}
-        self.names: dict[int, str] = {}
-        self.waiting: Counter[str] = Counter()
-        self.article = 0
-        self.place = 0
-
-    def adopt(self, batch: Batch) -> None:
-        """Learn what a batch has changed, once it is on the disk."""
-        for name, group in batch.groups.items():
-            before = self.groups.pop(name, None)
-            if before is not None:
-                del self.names[before.key]
-            if group is not None:
-                self.groups[name] = group
-                self.names[group.key] = name
-        self.waiting.update(batch.waiting)
-        self.article = batch.article
-        self.place = batch.place
-
-
-def load(raw: sqlite3.Connection) -> State:
-    """Read what is known, from a file just opened."""
-    state = State()
-    for key, name, low, high, count, status, description, created, creator in raw.execute(
-        "SELECT key, name, low, high, count, status, description, created, creator FROM groups"
-    ):
-        state.groups[name] = Known(
-            key,
-            name,
-            low=low,
-            high=high,
-            count=count,
-            status=status,
-            description=description,
-            created=created,
-            creator=creator,
-        )
-        state.names[key] = name
-    state.waiting.update(dict(raw.execute("SELECT feed, count(*) FROM queue GROUP BY feed")))
-    (state.article,) = raw.execute("SELECT coalesce(max(id), 0) FROM articles").fetchone()
-    (state.place,) = raw.execute("SELECT coalesce(max(place), 0) FROM queue").fetchone()
-    return state
+_MAX_SETTLED: Final = 8
+"""Parts of the young digests that go into the table with one transaction."""
 
 
 def run(
@@ -99,7 +45,7 @@ def run(
     """Do what was asked for, in order, within the caller's transaction.
 
     Returns:
-        The batch, for `State.adopt`, and of each job what it gave, or the `NewsError` it raised.
+        The batch, for `Batch.adopt`, and of each job what it gave, or the `NewsError` it raised.
     """
     batch = Batch(raw, state, host)
     results: list[Any] = []
@@ -113,13 +59,16 @@ def run(
 
 
 class Batch:
-    """Changes that are made together.
+    """Changes that are made together; `adopt` has the state learn of them.
 
     Attributes:
         groups: Groups that changed, by name; ``None`` for one that was removed.
         waiting: How many more articles wait for each peer.
         article: The highest row of an article.
         place: The highest place in a queue.
+        young: Rows of articles that came, by digest.
+        removed: Digests of articles that went.
+        settled: Which parts of the young digests went into the table.
     """
 
     def __init__(self, raw: sqlite3.Connection, state: State, host: bytes) -> None:
@@ -128,6 +77,9 @@ class Batch:
         self._host = host
         self.groups: dict[str, Known | None] = {}
         self.waiting: Counter[str] = Counter()
+        self.young: dict[bytes, int] = {}
+        self.removed: list[bytes] = []
+        self.settled: list[int] = []
         self._made: dict[int, str] = {}  # names of groups that are new, by key
         self.article = state.article
         self.place = state.place
@@ -159,6 +111,28 @@ class Batch:
                 )
         return group
 
+    def adopt(self) -> None:
+        """Let the state know what has changed, once it is on the disk (in the loop's thread)."""
+        state = self._state
+        for name, group in self.groups.items():
+            before = state.groups.pop(name, None)
+            if before is not None:
+                del state.names[before.key]
+            if group is not None:
+                state.groups[name] = group
+                state.names[group.key] = name
+        state.waiting.update(self.waiting)
+        state.article = self.article
+        state.place = self.place
+        for part in self.settled:
+            state.young[part] = {}
+        state.unsettled -= len(self.settled) * PART
+        state.unsettled += len(self.young)
+        for digest, row in self.young.items():
+            state.young[digest[0]][digest] = row
+        for digest in self.removed:
+            state.young[digest[0]].pop(digest, None)
+
     # ── articles come ────────────────────────────────────────────────────────
 
     def add(self, filed: Filed) -> list[tuple[str, int]]:
@@ -176,14 +150,11 @@ class Batch:
         xref = xref_of(self._host, places)
         octets, body_at = with_xref(filed.octets, filed.body_at, xref)
         fields = filed_line(filed.overview, xref)
-        row = self.article + 1
-        seen = self._raw.execute(
-            "INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING",
-            (digest_of(filed.message_id), row),
-        )
-        if not seen.rowcount:
+        digest = digest_of(filed.message_id)
+        if self._row(digest) is not None:
             raise DuplicateError("duplicate")
-        self.article = row
+        row = self.article = self.article + 1
+        self.young[digest] = row
         filed_at: list[int] = []
         for group, (_, number) in zip(groups, places, strict=True):
             filed_at.append(place_of(group.key, number))
@@ -202,11 +173,21 @@ class Batch:
             self.waiting[feed] += 1
         return places
 
+    def _row(self, digest: bytes) -> int | None:
+        """Give the row of an article; 0, or one where there is none, when it is gone."""
+        row = self.young.get(digest) or self._state.young_row(digest)
+        if row is None:
+            found = self._raw.execute(
+                "SELECT article FROM seen WHERE digest = ?", (digest,)
+            ).fetchone()
+            row = found[0] if found else None
+        return row
+
     def remember(self, message_id: bytes, when: float) -> None:
         """Note one that is not to come, unless it is known."""
         digest = digest_of(message_id)
-        seen = self._raw.execute("INSERT INTO seen VALUES (?, 0) ON CONFLICT DO NOTHING", (digest,))
-        if seen.rowcount:
+        if self._row(digest) is None:
+            self._raw.execute("INSERT INTO seen VALUES (?, 0)", (digest,))
             self._raw.execute("INSERT INTO gone VALUES (?, ?)", (when, digest))
 
     # ── and go ───────────────────────────────────────────────────────────────
@@ -215,8 +196,7 @@ class Batch:
         """Remove an article from all its groups."""
         self._flush()
         found = self._raw.execute(
-            "SELECT places FROM seen JOIN articles ON id = article WHERE digest = ?",
-            (digest_of(message_id),),
+            "SELECT places FROM articles WHERE id = ?", (self._row(digest_of(message_id)),)
         ).fetchone()
         if found is None:
             return False
@@ -305,7 +285,8 @@ class Batch:
             digest = digest_of(found[0])
             self._raw.execute("DELETE FROM articles WHERE id = ?", (row,))
             self._raw.execute("DELETE FROM bodies WHERE id = ?", (row,))
-            self._raw.execute("UPDATE seen SET article = 0 WHERE digest = ?", (digest,))
+            self._raw.execute("REPLACE INTO seen VALUES (?, 0)", (digest,))
+            self.removed.append(digest)
             self._raw.execute("INSERT OR IGNORE INTO gone VALUES (?, ?)", (when, digest))
             removed += 1
         return removed
@@ -415,9 +396,26 @@ class Batch:
             self._raw.execute("REPLACE INTO blocks VALUES (?, ?, ?)", (block, packed, joined))
         self._articles, self._bodies, self._queue, self._blocks = [], [], [], {}
 
+    def _settle(self) -> None:
+        """Write parts of the young digests into the table, one for so many articles that came."""
+        state = self._state
+        if state.unsettled < PART:
+            return
+        parts = state.parts()
+        self.settled = [part for _, part in parts[: min(state.unsettled // PART, _MAX_SETTLED)]]
+        for part in self.settled:
+            # One that has gone meanwhile is there already.
+            self._raw.executemany(
+                "INSERT OR IGNORE INTO seen VALUES (?, ?)", sorted(state.young[part].items())
+            )
+        left = parts[len(self.settled) :]
+        oldest = left[0][0] if left else state.article + 1
+        self._raw.execute("UPDATE settled SET article = ?", (oldest - 1,))
+
     def finish(self) -> None:
         """Write what is left."""
         self._flush()
+        self._settle()
         self._raw.executemany(
             "UPDATE groups SET low = ?, high = ?, count = ?, status = ?, description = ?,"
             " creator = ? WHERE key = ?",

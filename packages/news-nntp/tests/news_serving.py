@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zope.interface import implementer
@@ -17,9 +18,12 @@ from sennit.news.server import NNTPServerFactory
 from sennit.news.store.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+    from sennit.news.interfaces import IArticleReader
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 NOW = 1_800_000_000.0
 """15 January 2027, 08:00 UTC."""
@@ -73,16 +77,28 @@ def file(store: MemoryStore, octets: bytes) -> None:
     )
 
 
-def filled(articles: int = 5) -> MemoryStore:
+def filled(articles: int = 5, kind: type[MemoryStore] = MemoryStore) -> MemoryStore:
     """A store with articles 1 to `articles` in misc.test, and one more in secret.board."""
-    store = MemoryStore(host="news.example", clock=lambda: NOW - 7200)
+    store = kind(host="news.example", clock=lambda: NOW - 7200)
     for name, description in GROUPS.items():
         done(store.create_group(name, description=description, creator="usenet@example.net"))
     for number in range(1, articles + 1):
         body = b".a line of dots\r\n..\r\n.\r\n" if number == 2 else b"Hello.\r\n"
         file(store, article(number, body=body))
-    file(store, article(1000, "secret.board"))
+    file(store, article(999_999, "secret.board"))
     return store
+
+
+class SlowStore(MemoryStore):
+    """One that answers nothing at once."""
+
+    @property
+    def now(self) -> IArticleReader:
+        return None  # type: ignore[return-value]  # other stores have none; this one is made so
+
+    async def _ask(self, question: Callable[[IArticleReader], U]) -> U:
+        await asyncio.sleep(0)
+        return await super()._ask(question)
 
 
 @implementer(IIntake)

@@ -41,6 +41,13 @@ def sent(engine: ServerEngine) -> bytes:
     return b"".join(engine.data_to_send())
 
 
+def unpermitted(offers: Offers | None = None) -> ServerEngine:
+    """An engine whose client may do nothing."""
+    engine = ServerEngine(offers)
+    engine.permit(reads=False, posts=False, feeds=False)
+    return engine
+
+
 def told(engine: ServerEngine, data: bytes) -> bytes:
     """What an engine answers by itself."""
     engine.receive_data(data)
@@ -228,7 +235,7 @@ def test_the_greeting_says_whether_one_may_post() -> None:
     ],
 )
 def test_who_may_not_is_told_whether_a_login_helps(login: bool, line: bytes, code: int) -> None:
-    engine = ServerEngine(Offers(login=login))
+    engine = unpermitted(Offers(login=login))
     engine.receive_data(line + b"\r\n")
     event = engine.next_event()
     if isinstance(event, DateAsked):
@@ -296,12 +303,21 @@ def test_capabilities_follow_what_happens() -> None:
 
 def test_passwords_wait_for_tls() -> None:
     """HARDENING nntp-3: 483 before TLS."""
-    engine = ServerEngine(Offers(login=True, tls=True))
+    engine = unpermitted(Offers(login=True, tls=True))
 
     assert told(engine, b"AUTHINFO USER a\r\n").startswith(b"483")
     assert told(engine, b"AUTHINFO PASS b\r\n").startswith(b"483")
     assert told(engine, b"AUTHINFO SASL PLAIN =\r\n").startswith(b"483")
     assert b"AUTHINFO\r\n" in told(engine, b"CAPABILITIES\r\n")
+
+
+def test_nothing_is_read_before_it_is_known_who_may_what() -> None:
+    engine = ServerEngine()
+    engine.receive_data(b"DATE\r\n")
+    assert engine.next_event() is PAUSED
+
+    engine.permit(reads=True, posts=False, feeds=False)
+    assert engine.next_event() == DateAsked()
 
 
 # ── articles that come ────────────────────────────────────────────────────────
@@ -385,7 +401,7 @@ def test_an_article_without_end_ends_the_connection() -> None:
 
 def test_takethis_of_who_may_not_is_read_to_its_end() -> None:
     """RFC 4644 §2.5.2: else the article would be taken for commands."""
-    engine = ServerEngine(Offers())
+    engine = unpermitted()
 
     assert told(engine, b"TAKETHIS <a@b>\r\nQUIT\r\n.\r\n").startswith(b"502")
     engine = permitted()

@@ -58,6 +58,8 @@ _STREAMED: Final = (b"CHECK", b"TAKETHIS")
 class Phase(Enum):
     """What the next octets are."""
 
+    OPENING = "opening"
+    """Not for now: it is not known yet what the client may do."""
     COMMAND = "command"
     ANSWER = "answer"
     """Nothing: an event waits for its answer."""
@@ -149,7 +151,7 @@ class ServerEngine(Untimed):
         self._limits = Limits() if limits is None else limits
         # NUL, bare CR and bare LF are found by who reads the command: that is answered.
         self._received = Received(max_line=self._limits.max_line - 2, forbidden=b"")
-        self._phase = Phase.COMMAND
+        self._phase = Phase.OPENING
         self._open: Question | None = None
         self._block_begun = False
         self._coming: _Coming | None = None
@@ -453,8 +455,10 @@ class ServerEngine(Untimed):
             self._out.append(response_line(201, text or "Ready, posting prohibited"))
 
     def permit(self, *, reads: bool, posts: bool, feeds: bool, known: bool = False) -> None:
-        """Say what the client may do from now on."""
+        """Say what the client may do from now on; before that nothing is read."""
         session = self.session
+        if self._phase is Phase.OPENING:
+            self._phase = Phase.COMMAND
         session.reads, session.posts, session.feeds = reads, posts, feeds
         session.known = known
 

@@ -318,4 +318,5 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def date_text(now: float) -> bytes:
     """Write a time as the answer to DATE has it, ``yyyymmddhhmmss`` in UTC (RFC 3977 §7.1)."""
-    return (_EPOCH + timedelta(seconds=now)).strftime("%Y%m%d%H%M%S").encode()
+    moment = _EPOCH + timedelta(seconds=now)
+    return b"%04d%02d%02d%02d%02d%02d" % moment.timetuple()[:6]

@@ -32,7 +32,7 @@ from sennit.core.driver import EngineProtocol
 from sennit.core.endpoint.networks import host_of
 from sennit.core.errors import ReactorNotRunningError
 from sennit.core.interfaces import adapt
-from sennit.core.reactor.base import current_reactor
+from sennit.core.reactor.base import current_loop, current_reactor
 from sennit.news._version import __version__
 from sennit.news.access import Access, AccessRules
 from sennit.news.asking import Offers
@@ -87,11 +87,12 @@ class NNTPServerProtocol(
     def connection_made(self, transport: Any) -> None:
         """Greet, once it is known who may be there. (`Any`: it may be asyncio's own.)"""
         self.transport = transport
+        # `at_once` takes first steps outside of any Task: what they wait for needs a loop.
+        current_loop()
         peer: Any = getattr(transport, "peer", None)
         self.host = host_of(peer) or ""
         self.tries = self.server.login_limits.tries(peer)
-        secure = getattr(transport, "channel_binding", None) is not None
-        self.engine = self.fresh_engine(secure=secure)
+        self.open(secure=getattr(transport, "channel_binding", None) is not None)
         self.engine.greet(self.server.banner)
         if self.server.portal is not None and not self._may_anything():
             wait = self._find_clock()
@@ -108,12 +109,18 @@ class NNTPServerProtocol(
         if login is not None:
             Deferred.from_coroutine(login.logout())
 
-    def fresh_engine(self, *, secure: bool) -> ServerEngine:
-        """An engine that knows what is offered on this connection as it is."""
-        server = self.server
-        engine = ServerEngine(server.offers_on(self.transport), server.limits, secure=secure)
-        self.grant(server.access.of(getattr(self.transport, "peer", None)), known=None, to=engine)
-        return engine
+    def fresh_engine(self) -> ServerEngine:
+        """An engine that reads nothing until `open`."""
+        return ServerEngine(self.server.offers, self.server.limits)
+
+    def open(self, *, secure: bool) -> None:
+        """Let the engine read, now that it is known what is offered, and to whom."""
+        session = self.engine.session
+        session.offers = self.server.offers_on(self.transport)
+        session.secure = secure
+        access = self.server.access.of(getattr(self.transport, "peer", None))
+        # A peer is known by its address.
+        self.grant(access, known=access.transit)
 
     def timed_out(self, reason: str = "timeout") -> None:
         """Nothing came for too long: say so, and close."""

@@ -55,31 +55,27 @@ class Conversing(Driver):
     tries: LoginTries
     login: AvatarSession[Access] | None
 
-    def fresh_engine(self, *, secure: bool) -> ServerEngine:
-        """An engine that knows what is offered on this connection as it is."""
+    def fresh_engine(self) -> ServerEngine:
+        """An engine that reads nothing until `open`."""
         raise TypeError("the protocol makes its engines")  # pragma: no cover
+
+    def open(self, *, secure: bool) -> None:
+        """Let the engine read, now that it is known what is offered, and to whom."""
+        raise TypeError("the protocol opens its engines")  # pragma: no cover
 
     def stop_waiting_for_login(self) -> None:
         """The client has logged in, or has gone."""
         raise TypeError("the protocol waits")  # pragma: no cover
 
-    def grant(
-        self, access: Access, *, known: bool | None = None, to: ServerEngine | None = None
-    ) -> None:
-        """Let the client do what an access says, from now on.
-
-        Args:
-            access: What it may do.
-            known: Whether it is known who it is; left out, peers are.
-            to: The engine, when it is not yet that of this connection.
-        """
+    def grant(self, access: Access, *, known: bool) -> None:
+        """Let the client do what an access says, from now on."""
         self.access = access
         takes = self.server.intake is not None
-        (to or self.engine).permit(
+        self.engine.permit(
             reads=access.reads,
             posts=takes and access.posts,
             feeds=takes and access.transit,
-            known=access.transit if known is None else known,
+            known=known,
         )
 
 

@@ -145,4 +145,7 @@ class LogsIn(Conversing):
         tls = self.server.tls
         assert tls is not None  # else it is not offered
         self.engine.answer(event, 382, "Begin TLS")
-        await self.start_tls(tls, self.fresh_engine(secure=True))
+        # It reads nothing before it is known what is offered over this TLS, and to whom.
+        await self.start_tls(tls, self.fresh_engine())
+        self.open(secure=True)
+        self.proceed()

@@ -1,0 +1,130 @@
+"""LIST and its kin."""
+
+from __future__ import annotations
+
+import pytest
+from news_serving import SlowStore, Talk, done, factory, filled
+
+from sennit.news.access import Access
+from sennit.news.errors import NNTPUsageError
+from sennit.news.limits import Limits
+from sennit.news.serving.lists import Listings
+from sennit.news.store.memory import MemoryStore
+
+ACTIVE = [
+    b"comp.lang.python 0 1 y",
+    b"misc.empty 0 1 y",
+    b"misc.test 5 1 y",
+    b"secret.board 1 1 y",
+]
+LISTINGS = Listings(
+    motd=["Welcome.", ".and a dot"],
+    subscriptions=["misc.test", "secret.board"],
+    distributions={"local": "This town"},
+    distrib_pats=["10:local.*:local"],
+    moderators=["*:%s@moderators.example"],
+)
+
+
+def block(*lines: bytes, first: bytes = b"215 List follows") -> bytes:
+    return b"".join(line + b"\r\n" for line in (first, *lines, b"."))
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, SlowStore])
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        (b"LIST", block(*ACTIVE)),
+        (b"LIST ACTIVE misc.*", block(*ACTIVE[1:3])),
+        (b"LIST ACTIVE misc.test,no.such", block(ACTIVE[2])),
+        (b"LIST ACTIVE no.such", block()),
+        (b"LIST COUNTS misc.test", block(b"misc.test 5 1 5 y")),
+        (
+            b"LIST ACTIVE.TIMES misc.test",
+            block(b"misc.test 1799992800 usenet@example.net"),
+        ),
+        (b"LIST NEWSGROUPS misc.*", block(b"misc.test\tFor tests")),
+        (
+            b"XGTITLE misc.*",
+            block(b"misc.test\tFor tests", first=b"282 List follows"),
+        ),
+        (b"LIST MOTD", block(b"Welcome.", b"..and a dot")),
+        (b"LIST SUBSCRIPTIONS", block(b"misc.test")),
+        (b"LIST SUBSCRIPTIONS comp.*", block()),
+        (b"LIST DISTRIBUTIONS", block(b"local\tThis town")),
+        (b"LIST DISTRIB.PATS", block(b"10:local.*:local")),
+        (b"LIST MODERATORS", block(b"*:%s@moderators.example")),
+        (
+            b"LIST HEADERS RANGE",
+            block(b":", b":bytes", b":lines", first=b"215 Headers and metadata"),
+        ),
+        (
+            b"LIST OVERVIEW.FMT",
+            block(
+                b"Subject:",
+                b"From:",
+                b"Date:",
+                b"Message-ID:",
+                b"References:",
+                b":bytes",
+                b":lines",
+                b"Xref:full",
+                first=b"215 Order of fields in overview",
+            ),
+        ),
+        (b"NEWGROUPS 20270115 060000 GMT", block(*ACTIVE, first=b"231 List follows")),
+        (b"NEWGROUPS 270115 060001", block(first=b"231 List follows")),
+        (b"NEWGROUPS 20271399 060001", b"501 No such date or time\r\n"),
+        (
+            b"NEWNEWS misc.test,!misc.e* 20270115 000000 GMT",
+            block(
+                *[b"<%d@example.net>" % number for number in range(1, 6)],
+                first=b"230 New articles follow",
+            ),
+        ),
+        (b"NEWNEWS * 20270115 073000 GMT", block(first=b"230 New articles follow")),
+        (b"NEWNEWS * 20270199 073000 GMT", b"501 No such date or time\r\n"),
+        (b"DATE", b"111 20270115080000\r\n"),
+    ],
+)
+def test_lists_are_told(kind: type[MemoryStore], command: bytes, answer: bytes) -> None:
+    access = Access("*") if b"SUBS" not in command else Access("*,!secret.*")
+    talk = Talk(factory(filled(kind=kind), listings=LISTINGS, access=access))
+
+    assert talk.say(command) == answer
+
+
+def test_capabilities_name_the_lists_there_are() -> None:
+    assert b"\r\nLIST ACTIVE ACTIVE.TIMES COUNTS HEADERS MOTD NEWSGROUPS OVERVIEW.FMT\r\n" in Talk(
+        factory(listings=Listings(motd=["x"]))
+    ).say(b"CAPABILITIES")
+
+
+def test_newnews_may_be_switched_off() -> None:
+    talk = Talk(factory(new_news=False))
+
+    assert talk.code(b"NEWNEWS * 20270115 000000") == 503
+    assert b"NEWNEWS" not in talk.say(b"CAPABILITIES")
+
+
+def test_a_long_list_is_made_as_it_is_read() -> None:
+    """HARDENING fault-15: a slow reader of a hundred thousand groups costs no memory."""
+    store = filled(0)
+    for number in range(5000):
+        done(store.create_group(f"many.groups.number{number:06}"))
+    talk = Talk(factory(store, limits=Limits(listed_at_once=100)))
+    talk.clock.call_soon(talk.transport.block)
+    talk.say(b"LIST ACTIVE many.*")
+    assert talk.transport.get_write_buffer_size() < 100_000
+
+    talk.clock.call_soon(talk.transport.unblock)
+    talk.clock.pump()
+    assert talk.transport.written.count(b"\r\nmany.groups.") == 5000
+
+
+@pytest.mark.parametrize("line", ["a\r\nb", "a\0", "\n"])
+def test_what_is_told_is_lines(line: str) -> None:
+    with pytest.raises(NNTPUsageError):
+        Listings(motd=[line])
+    with pytest.raises(NNTPUsageError):
+        Listings(distributions={"x": line})

@@ -1,7 +1,7 @@
 """Two ends of a feed, each a process that may be killed: ``send`` and ``receive``.
 
-Run as ``python news_process.py send STORE PORT COUNT`` and ``… receive STORE PORT``. Both say on
-standard output, a line for each, what they have done.
+Run as ``python news_process.py send STORE PORT COUNT`` and ``… receive STORE PORT``. The
+first says on standard output what it has for good, and what has left its queue.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ async def send(path: str, port: int, count: int) -> None:
 
 async def receive(path: str, port: int) -> None:
     """Take what is offered."""
-    async with Telling.open(path, host="b.example.net", clock=lambda: NOW) as store:
+    async with SQLiteStore.open(path, host="b.example.net", clock=lambda: NOW) as store:
         await store.create_group(GROUP)
         factory = NNTPServerFactory(
             store,

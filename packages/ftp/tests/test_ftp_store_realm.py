@@ -233,10 +233,12 @@ def test_a_root_that_cannot_be_looked_through_is_told_in_the_log(
     @trial
     async def _() -> None:
         said: Deferred[str] = Deferred()
+
+        def warn(text: str, *args: object) -> None:
+            said.callback(text % args)
+
         monkeypatch.setattr(Root, "clean", broken)
-        monkeypatch.setattr(
-            realm_module._log, "warning", lambda text, *args: said.callback(text % args)
-        )
+        monkeypatch.setattr(realm_module._log, "warning", warn)
         await DirectoryRealm(tree).open_avatar("bob", IFileStore)
         assert await said == f"{tree} cannot be looked through: [Errno 5] Input/output error"
 

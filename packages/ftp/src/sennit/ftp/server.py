@@ -158,7 +158,9 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         self._tries = self._factory.login_limits.tries(transport.peer)
         over_tls = transport.get_extra_info("sennit.tls")
         if over_tls is not None:
-            self.tls = over_tls.server_tls
+            tls: ServerTLS = over_tls.server_tls
+            tls.tickets_wait = True
+            self.tls = tls
             engine.stands_over_tls()
         else:
             _hear_urgent_data(transport)
@@ -350,6 +352,8 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
             greeting=False,
         )
         await self.start_tls(tls, engine)
+        # This client has its ticket now. One more would stand unread where it only sends.
+        tls.tickets_wait = True
         self.tls = tls
 
     # ── data connections ──────────────────────────────────────────────────────

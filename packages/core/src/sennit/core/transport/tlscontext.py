@@ -154,7 +154,7 @@ class ServerTLS:
     """Whether tickets of TLS 1.3 leave with the first octets that are written, not before.
 
     A client that only sends, and closes without having read them, resets the connection by that:
-    of what it sent, the last might be lost.
+    of what it sent, the last might be lost. Others want to see one before they say anything.
     """
 
     def __init__(
@@ -263,8 +263,8 @@ class ServerTLS:
         """These certificates, for one client's connections: sessions are resumed among those alone.
 
         FTP's data connections show by that whose they are (RFC 4217 §10.2). What it shows stays
-        as it is now, also after a reload, which would part the client from its sessions. Tickets
-        leave with what is written first (`tickets_wait`).
+        as it is now, also after a reload, which would part the client from its sessions.
+        `tickets_wait` is for the connections behind the first, which gives the session.
         """
         return _ForOneClient(self)
 
@@ -488,7 +488,6 @@ class _ForOneClient(ServerTLS):
         self._base = base
         self._alpn = base._alpn
         self._pinned = base.context
-        self.tickets_wait = True
         self._group = token_bytes(16)
 
     @property

@@ -46,7 +46,7 @@ def test_the_overview_has_the_fields_that_its_format_tells() -> None:
         b"Message-ID",
         b"References",
     ]
-    assert OVERVIEW_FMT[5:] == (b":bytes", b":lines", b"Xref:full")
+    assert OVERVIEW_FMT[5:] == (b"Bytes:", b"Lines:", b"Xref:full")
 
 
 def test_fields_are_found_again() -> None:

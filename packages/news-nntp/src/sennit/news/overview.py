@@ -41,8 +41,10 @@ OVERVIEW_FMT: Final = (
     b"Date:",
     b"Message-ID:",
     b"References:",
-    b":bytes",
-    b":lines",
+    # Not ``:bytes`` and ``:lines``, which mean the same (RFC 3977 §8.4.2): slrn makes no use of an
+    # overview that has those, and INN says it so, too.
+    b"Bytes:",
+    b"Lines:",
     b"Xref:full",
 )
 """The fields behind the number, in their order (RFC 3977 §8.4.2)."""

@@ -1074,6 +1074,45 @@ def test_one_way_can_be_closed_and_the_other_goes_on() -> None:
     assert ends.server.lost == [None]
 
 
+@pytest.mark.parametrize("when", ["made", "data"])
+def test_one_way_is_closed_from_within_a_call_with_nothing_written(when: str) -> None:
+    """An empty file of FTP: its connection is ended as soon as it stands."""
+
+    class Ender(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            if when == "made":
+                transport.write_eof()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.write_eof()
+
+    ends = Ends(client=Ender())
+    ends.server.keep_open = True
+    if when == "data":
+        ends.server.transport.write(b"go")
+        ends.clock.pump()
+
+    assert ends.server.events[:2] == ["made", "eof"]
+
+
+def test_a_file_on_its_way_shows_its_progress(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(1_000_000))
+    ends = Ends(link=Link(bandwidth=100_000))
+    ends.clock.advance(1.0)
+    with (tmp_path / "file").open("rb") as file:
+        transport = ends.client.transport
+        transport.sendfile(file).add_errback(lambda _: None)
+        marks: set[object] = set()
+        for _ in range(8):
+            ends.clock.advance(1.0)
+            marks.add(transport.output_mark())
+        assert len(marks) > 4
+        transport.abort()
+        ends.clock.pump()
+
+
 def test_half_closing_means_what_it_says_since_tls_13_only() -> None:
     """RFC 5246 §7.2.1: before, the peer throws away what it has not sent."""
     context = ClientTLS(trust=TRUST)

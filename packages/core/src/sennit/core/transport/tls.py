@@ -172,7 +172,7 @@ class TLSTransport(TLSWriting):
         if done is not None and not done.called:
             reason = self._close_reason or "error"
             done.errback(self._error or ConnectionAborted(f"ended at once: {reason}", reason))
-        if self._out or self._state == CLOSING or self._pressing:
+        if self._out or self._state == CLOSING or self._pressing or self._eof_out:
             self._flush()
 
     def _handshake_timed_out(self) -> None:
@@ -253,7 +253,7 @@ class TLSTransport(TLSWriting):
             # no_renegotiation: nothing else makes the library speak by itself in TLS 1.2.
             # Who asks for that gets the alert, and no second try (RFC 5746; 1 000 would come).
             self._end(ConnectionLost("the peer wanted to renegotiate", "error"), "error")
-        elif self._out or self._state == CLOSING:
+        elif self._out or self._state == CLOSING or (self._eof_out and not self._shut):
             self._flush()
         elif not some and not self._tickets_wait:
             # With tickets that wait, a new key waits, too: it is due before the next octets written

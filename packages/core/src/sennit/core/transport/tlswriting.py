@@ -368,6 +368,10 @@ class TLSWriting(TLSBase):
         self._progress = self._position()
         self._call_later(SHUTDOWN_TIMEOUT, self._look_for_progress)
 
+    def output_mark(self) -> object:
+        """A value that changes while what waits to be sent makes progress, files included."""
+        return self._position()
+
     def _position(self) -> tuple[int, int, int]:
         first = self._out[0] if self._out else None
         sent = first.sent if type(first) is FilePiece else 0

@@ -9,35 +9,43 @@ from sennit.ftp._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sennit.ftp.client import FTPClientProtocol, get
+    from sennit.ftp.client import FTPClient
     from sennit.ftp.engine import Profile, ServerEngine
     from sennit.ftp.errors import (
         FTPError,
+        FTPPermanentError,
         FTPProtocolError,
-        FTPRefusedError,
+        FTPReplyError,
+        FTPTransientError,
         FTPUsageError,
+        TransferError,
     )
     from sennit.ftp.interfaces import Entry, FilePath, IFileStore, IReader, IWriter
-    from sennit.ftp.limits import Limits
+    from sennit.ftp.limits import ClientLimits, Limits
     from sennit.ftp.server import FTPServerFactory, FTPServerProtocol, Rates
     from sennit.ftp.store.directory import DirectoryStore
     from sennit.ftp.store.memory import MemoryStore
     from sennit.ftp.store.quota import Quota
     from sennit.ftp.store.realm import DirectoryRealm, UserFiles, anonymous_files
     from sennit.ftp.store.rules import Permissions
+    from sennit.ftp.url import FTPURL, parse_url
     from sennit.ftp.watching import FTPMetrics
 
 __all__ = [
+    "FTPURL",
+    "ClientLimits",
     "DirectoryRealm",
     "DirectoryStore",
     "Entry",
-    "FTPClientProtocol",
+    "FTPClient",
     "FTPError",
     "FTPMetrics",
+    "FTPPermanentError",
     "FTPProtocolError",
-    "FTPRefusedError",
+    "FTPReplyError",
     "FTPServerFactory",
     "FTPServerProtocol",
+    "FTPTransientError",
     "FTPUsageError",
     "FilePath",
     "IFileStore",
@@ -50,29 +58,34 @@ __all__ = [
     "Quota",
     "Rates",
     "ServerEngine",
+    "TransferError",
     "UserFiles",
     "__version__",
     "anonymous_files",
-    "get",
+    "parse_url",
 ]
 
 _ROOMS = {
-    "client": ("FTPClientProtocol", "get"),
+    "client": ("FTPClient",),
     "engine": ("Profile", "ServerEngine"),
     "errors": (
         "FTPError",
+        "FTPPermanentError",
         "FTPProtocolError",
-        "FTPRefusedError",
+        "FTPReplyError",
+        "FTPTransientError",
         "FTPUsageError",
+        "TransferError",
     ),
     "interfaces": ("Entry", "FilePath", "IFileStore", "IReader", "IWriter"),
-    "limits": ("Limits",),
+    "limits": ("ClientLimits", "Limits"),
     "server": ("FTPServerFactory", "FTPServerProtocol", "Rates"),
     "store.directory": ("DirectoryStore",),
     "store.memory": ("MemoryStore",),
     "store.quota": ("Quota",),
     "store.realm": ("DirectoryRealm", "UserFiles", "anonymous_files"),
     "store.rules": ("Permissions",),
+    "url": ("FTPURL", "parse_url"),
     "watching": ("FTPMetrics",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

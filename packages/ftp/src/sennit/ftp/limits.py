@@ -50,6 +50,8 @@ class ClientLimits:
         connect: Seconds until a connection stands, TLS included; of data connections likewise.
         reply: Seconds until a command is answered; the greeting likewise.
         progress: Seconds that a transfer may stand still.
+        completion: Seconds until a transfer is confirmed all of whose octets have left: many of
+            them may still be on their way.
         settle: Seconds until a server has said all that it has to say of a transfer that was
             given up, and until it has left after QUIT.
         max_line: Octets of one line of a reply, its end included.
@@ -60,6 +62,7 @@ class ClientLimits:
     connect: float = 30.0
     reply: float = 60.0
     progress: float = 60.0
+    completion: float = 300.0
     settle: float = 10.0
     max_line: int = 4096
     max_reply_lines: int = 100

@@ -578,13 +578,18 @@ def test_sessions_of_one_client_are_resumed_by_nobody_else(
     with pytest.raises(UsageError):
         _ = leader.client.transport.server_tls
     following = leader.client.transport.following()
+    # Kept: the library takes the session of a connection that is thrown away open for a bad one.
+    kept: list[Met] = []
 
-    assert Met(mine, following).talk().server.transport.session_reused
-    for another in (other, server):
-        met = Met(another, following).talk()
-        assert not met.server.transport.session_reused
+    def resumes(shown: ServerTLS) -> bool:
+        kept.append(Met(shown, following).talk())
+        return bool(kept[-1].server.transport.session_reused)
+
+    assert resumes(mine)
+    assert not resumes(other)
+    assert not resumes(server)
     server.reload()
-    assert Met(mine, following).talk().server.transport.session_reused
+    assert resumes(mine)
 
 
 def test_tickets_may_leave_with_what_is_written_first() -> None:

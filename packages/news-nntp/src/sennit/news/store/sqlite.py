@@ -118,6 +118,7 @@ class SQLiteStore(Answering):
         self._state = State()
         self._lock: sqlite3.Connection | None = None
         self._raw: sqlite3.Connection | None = None
+        self._reader: Reader | None = None
         self._database: SQLiteDatabase | None = None
         self._jobs: list[_Job] = []
         self._writing: Deferred[None] | None = None
@@ -188,7 +189,7 @@ class SQLiteStore(Answering):
 
     @property
     def now(self) -> IArticleReader | None:
-        """Answers at once; ``None`` where reading is done in threads."""
+        """Answers at once; ``None`` where reading is done in threads, and before it is open."""
         return None if self._in_threads else self._reader
 
     async def vacuum(self) -> None:
@@ -307,7 +308,8 @@ class SQLiteStore(Answering):
     async def _ask(self, question: Callable[[IArticleReader], T]) -> T:
         if self._in_threads:
             return await self._search(question)
-        self._open_database()
+        if self._database is None or self._reader is None:
+            raise StoreError(f"{self.path} is not open")
         return question(self._reader)
 
     async def _search(self, question: Callable[[Reader], T]) -> T:

@@ -1,6 +1,6 @@
 """Programs that people read and post with: slrn, tin, suck, rpost, leafnode, nntplib.
 
-Each reads the same articles of our server; what it says of them is compared with what lies in the store.
+Each reads the same articles of our server; what it says of them is compared with the store.
 """
 
 from __future__ import annotations

@@ -253,7 +253,9 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
 
     @handles(Answered)
     def note(self, event: Answered) -> None:
-        """Nothing is left to do."""
+        """Nothing is left to do, but that who leaves needs no port any more."""
+        if event.verb == "QUIT":
+            self._close_port()
 
     @handles(LoginAsked)
     async def log_in(self, event: LoginAsked) -> None:

@@ -40,6 +40,29 @@ def _pem() -> Path:
     return both
 
 
+def serve_ours(ready: Ready, *, tls: bool) -> None:
+    """Ours with its defaults: what is stored is on the disk before it is acknowledged."""
+    from sennit.core import Reactor, ServerTLS, serve
+    from sennit.core import run as run_reactor
+    from sennit.core.auth.checkers import MemoryUsers
+    from sennit.core.auth.portal import Portal
+    from sennit.ftp.server import FTPServerFactory
+    from sennit.ftp.store.realm import DirectoryRealm
+
+    factory = FTPServerFactory(
+        Portal(DirectoryRealm(root()), [MemoryUsers({USER: PASSWORD})]),
+        tls=ServerTLS(*certificate()) if tls else None,
+        tls_mode="required" if tls else "off",
+    )
+
+    async def serve_it(reactor: Reactor) -> None:
+        async with serve("tcp://127.0.0.1:0", factory) as server:
+            ready(server.port)
+            await server.wait_closed()
+
+    run_reactor(serve_it)
+
+
 def serve_pyftpdlib(ready: Ready, *, tls: bool) -> None:
     """Pyftpdlib as its tutorial has it."""
     logging.basicConfig(level=logging.WARNING)
@@ -103,6 +126,10 @@ def table(
 ) -> Benchmark:
     """Everybody who can do it, ours with its bound to pyftpdlib's."""
     made = Benchmark(name, load=load, measure=measure, references=("vsftpd", "pyftpdlib"))
+
+    @made.server("sennit")
+    def sennit(ready: Ready) -> None:
+        serve_ours(ready, tls=tls)
 
     if vsftpd:
 

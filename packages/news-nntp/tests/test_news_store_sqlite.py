@@ -458,29 +458,30 @@ async def test_digests_of_the_young_go_into_their_table_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part of them with a transaction; whatever ends the process, they are found again."""
-    monkeypatch.setattr(known, "PART", 10)
-    monkeypatch.setattr(writing, "PART", 10)
+    monkeypatch.setattr(known, "PART", 5)
+    monkeypatch.setattr(writing, "PART", 5)
+    monkeypatch.setattr(writing, "_MAX_SETTLED", 64)
     path = tmp_path / "news.db"
     removed = set[int]()
-    for begin in range(0, 6000, 1500):
+    for begin in range(0, 3000, 1000):
+        end = begin + 1000
         async with SQLiteStore.open(path) as store:
             if not begin:
                 await filled(store, 0)
-            for at in range(begin, begin + 1500, 50):
-                await gather(*[store.add(filed(n)) for n in range(at, at + 50)])
+            for at in range(begin, end, 100):
+                await gather(*[store.add(filed(n)) for n in range(at, at + 100)])
                 if await store.remove(b"<%d@x>" % (at // 3)):
                     removed.add(at // 3)
-            for number in range(0, begin + 1500, 13):
+            for number in range(0, end, 13):
                 wanted = History.GONE if number in removed else History.PRESENT
                 assert await store.history(b"<%d@x>" % number) is wanted
-            adding = [store.add(filed(number)) for number in range(0, begin + 1500, 13)]
-            for each in adding:
+            for each in [store.add(filed(number)) for number in range(0, end, 13)]:
                 with pytest.raises(DuplicateError):
                     await each
-        assert check(path) == set(range(begin + 1500)) - removed
+        assert check(path) == set(range(end)) - removed
     with closing(sqlite3.connect(path)) as raw:
         ((settled,),) = raw.execute("SELECT article FROM settled")
-        assert settled > 2000
+        assert settled > 1000
 
 
 async def test_space_is_used_again_and_can_be_given_back(tmp_path: Path) -> None:

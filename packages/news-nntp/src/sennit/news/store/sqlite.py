@@ -277,7 +277,7 @@ class SQLiteStore(Answering):
 
     async def groups(self) -> Sequence[Group]:
         """Give all groups, by name."""
-        return [group for _, group in sorted(self._state.groups.items())]
+        return self._state.listed()
 
     def create_group(
         self, name: str, *, status: str = "y", description: str = "", creator: str = ""

@@ -69,6 +69,27 @@ class State:
         self.place = 0
         self.young: list[dict[bytes, int]] = [{} for _ in range(_PARTS)]
         self.unsettled = 0
+        self._sorted: list[str] | None = None
+
+    def put_group(self, name: str, group: Known | None) -> None:
+        """Learn of a group that changed, or (``None``) of one that was removed."""
+        before = self.groups.get(name)
+        if before is None or group is None:
+            self._sorted = None
+        if before is not None:
+            del self.names[before.key]
+        if group is not None:
+            self.groups[name] = group
+            self.names[group.key] = name
+        elif before is not None:
+            del self.groups[name]
+
+    def listed(self) -> list[Known]:
+        """Give all groups, by name."""
+        if self._sorted is None:
+            self._sorted = sorted(self.groups)
+        groups = self.groups
+        return [groups[name] for name in self._sorted]
 
     def young_row(self, digest: bytes) -> int | None:
         """Give the row of a young article."""

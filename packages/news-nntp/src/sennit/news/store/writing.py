@@ -115,12 +115,7 @@ class Batch:
         """Let the state know what has changed, once it is on the disk (in the loop's thread)."""
         state = self._state
         for name, group in self.groups.items():
-            before = state.groups.pop(name, None)
-            if before is not None:
-                del state.names[before.key]
-            if group is not None:
-                state.groups[name] = group
-                state.names[group.key] = name
+            state.put_group(name, group)
         state.waiting.update(self.waiting)
         state.article = self.article
         state.place = self.place

@@ -70,6 +70,8 @@ class Inn:
         port: Of innd, on 127.0.0.1: for IHAVE and streaming.
         reader_port: Of nnrpd; 0 when it was not asked for.
         processes: What was started.
+        own_session: Start processes in sessions of their own, with what they start; benchmarks
+            do not, since they end all of theirs by their group.
     """
 
     folder: Path
@@ -78,6 +80,7 @@ class Inn:
     processes: list[subprocess.Popen[bytes]] = field(
         default_factory=list["subprocess.Popen[bytes]"]
     )
+    own_session: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
@@ -146,14 +149,15 @@ class Inn:
                 stdin=subprocess.DEVNULL,
                 stdout=output_file,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                start_new_session=self.own_session,
             )
         self.processes.append(process)
         deadline = time.monotonic() + _START
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as client:
                 client.settimeout(2)
-                if client.recv(3)[:1] == b"2":
+                # Within TLS (-S) the server waits for the client to begin.
+                if "-S" in words or client.recv(3)[:1] == b"2":
                     return
             output = (self.folder / f"{name}.output").read_text(errors="replace")
             assert process.poll() is None, f"{name} ended: {output}"
@@ -164,7 +168,10 @@ class Inn:
         """End what runs. There is nothing to keep, and innd sees SIGTERM only at its next event."""
         for process in self.processes:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                if self.own_session:
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    process.kill()
             process.wait(10)
 
 
@@ -248,9 +255,16 @@ def _readers(folder: Path, users: Mapping[str, str]) -> str:
             ["openssl", "passwd", "-6", password], capture_output=True, text=True, check=True
         )
         lines.append(f"{name}:{hashed.stdout.strip()}\n")
-    _write(folder, {"etc/passwords": "".join(lines)})
+    # nnrpd runs it as whom it has become, who may not go where INN was unpacked.
+    program = inn_program("auth/passwd/ckpasswd")
+    (folder / "auth").mkdir()
+    for path in (program, *program.parents[3].glob("libinn.so*")):
+        shutil.copy(path, folder / "auth")
+    check = f"LD_LIBRARY_PATH={folder}/auth exec {folder}/auth/ckpasswd -f {folder}/etc/passwords"
+    _write(folder, {"etc/passwords": "".join(lines), "auth/check": f"#!/bin/sh\n{check}\n"})
+    (folder / "auth/check").chmod(0o755)
     return (
-        f'auth "users" {{\n hosts: "127.0.0.1"\n auth: "ckpasswd -f {folder}/etc/passwords"\n}}\n'
+        f'auth "users" {{\n hosts: "127.0.0.1"\n auth: "{folder}/auth/check"\n}}\n'
         'access "users" {\n users: "*"\n newsgroups: "*"\n access: RPA\n}\n'
     )
 
@@ -271,6 +285,7 @@ def start_inn(
     groups: Iterable[str] = GROUPS,
     users: Mapping[str, str] | None = None,
     streaming: bool = True,
+    own_session: bool = True,
 ) -> Inn:
     """Make an INN, and start it; `end_inn` is for the caller to call.
 
@@ -279,12 +294,13 @@ def start_inn(
         groups: What groups it has; one whose name ends in ``moderated`` is.
         users: Names and passwords of those who may read; without any, everybody.
         streaming: Let peers stream; else they have IHAVE.
+        own_session: As of `Inn`.
     """
     user = _user()
     inn_program("innd")
     # Not below pytest's folder, into which the user `news` could not go.
     folder = Path(tempfile.mkdtemp(prefix="sennit-inn-"))
-    inn = Inn(folder, free_port())
+    inn = Inn(folder, free_port(), own_session=own_session)
     try:
         folder.chmod(0o755)
         for name in ("articles", "overview", "incoming", "outgoing", "archive", "innfeed"):
@@ -303,13 +319,18 @@ def start_inn(
         inn.run("makedbz", "-i", "-o")
         inn.start("innd", inn.port, "-d", "-4", "127.0.0.1", "-P", str(inn.port))
         if readers:
-            inn.reader_port = free_port()
-            words = ("-D", "-f", "-b", "127.0.0.1", "-p", str(inn.reader_port))
-            inn.start("nnrpd", inn.reader_port, *words)
+            start_nnrpd(inn)
     except BaseException:
         end_inn(inn)
         raise
     return inn
+
+
+def start_nnrpd(inn: Inn) -> None:
+    """Start the server for readers; it needs no innd but to post."""
+    inn.reader_port = free_port()
+    words = ("-D", "-f", "-b", "127.0.0.1", "-p", str(inn.reader_port))
+    inn.start("nnrpd", inn.reader_port, *words)
 
 
 def end_inn(inn: Inn) -> None:

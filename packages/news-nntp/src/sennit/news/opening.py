@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from sennit.core.auth.sasl.channel import channel_of
-from sennit.core.auth.sasl.client import ABORT, ClientIdentity, Reply, authenticate, choose
+from sennit.core.auth.sasl.client import ABORT, ClientIdentity, Reply, authenticate
 from sennit.core.errors import LoginDenied, TLSError, UsageError
 from sennit.news.client_engine import ClientEngine, Command, command
 from sennit.news.connection import refusal, shown
@@ -213,16 +213,18 @@ async def log_in(
         UsageError: There is no mechanism in common.
     """
     channel = channel_of(protocol.transport)
+    by_name = identity.password is not None and known.has("AUTHINFO", "USER")
     if known.mechanisms:
         try:
-            choose(identity, known.mechanisms, channel)
-        except UsageError:
-            if identity.password is None or not known.has("AUTHINFO", "USER"):
+            await _by_sasl(protocol, known, identity, channel)
+        except (UsageError, LoginDenied):
+            # Servers may know other users by SASL than by name and password (INN's do). The
+            # password itself is shown only where that is allowed.
+            if not (by_name and (channel.private or identity.in_clear)):
                 raise
         else:
-            await _by_sasl(protocol, known, identity, channel)
             return
-    if identity.password is None or (known.known and not known.has("AUTHINFO", "USER")):
+    if identity.password is None or (known.known and not by_name):
         raise NNTPUsageError("the server offers no way to log in by what there is")
     if not (channel.private or identity.in_clear):
         raise NNTPUsageError(

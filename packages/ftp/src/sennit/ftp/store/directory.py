@@ -280,6 +280,7 @@ class DirectoryStore:
                 replaced = 0 if there is None else there.st_size
                 self._account.demand(size or 0, int(there is None), instead_of=replaced)
                 _check_room(place, size)
+                _check_writable(place)
                 own = os.open(".", DIRECTORY, dir_fd=place)
             finally:
                 self._root.leave(place)
@@ -511,6 +512,13 @@ def _make_directory(name: str, place: int, mode: int) -> None:
         pass  # a file system without permission bits
     finally:
         os.close(fd)
+
+
+def _check_writable(place: int) -> None:
+    """Refuse at once what the system will refuse when the file is made."""
+    effective = os.access in os.supports_effective_ids
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place, effective_ids=effective):
+        raise FileUnavailableError
 
 
 def _check_room(place: int, size: int | None) -> None:

@@ -1300,6 +1300,26 @@ def test_lingering_ends_by_itself() -> None:
     assert transport.closed
 
 
+def test_lingering_begins_once_when_the_last_handler_ends() -> None:
+    class Slow(EngineProtocol[LineEngine, LineEvent]):
+        linger = 2.0
+
+        @handles(Line)
+        def work(self, event: Line) -> Deferred[None]:
+            return waiting
+
+    waiting: Deferred[None] = Deferred()
+    clock = Clock()
+    transport = RecordingTransport(protocol := Slow(LineEngine()), extra={"reactor": clock})
+    transport.receive(b"a\n")
+    protocol.engine.over = True
+    waiting.callback(None)
+    assert transport.eof_written
+    transport.receive_eof()
+    assert transport.closed
+    assert not clock.pending
+
+
 def test_a_peer_that_has_closed_its_side_is_not_waited_for() -> None:
     transport = RecordingTransport(Lingering())
     transport.receive_eof()

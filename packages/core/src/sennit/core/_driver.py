@@ -377,6 +377,8 @@ class Driver(Generic[EngineT]):
 
     def _part(self) -> None:
         """Close, or let the peer close first."""
+        if self._timer is not None:
+            return  # the end of the last handler led here already
         if self.linger <= 0 or self._held & EOF or not self._out.can_write_eof():
             self._close()
             return

@@ -1313,6 +1313,7 @@ def test_lingering_begins_once_when_the_last_handler_ends() -> None:
     transport = RecordingTransport(protocol := Slow(LineEngine()), extra={"reactor": clock})
     transport.receive(b"a\n")
     protocol.engine.over = True
+    protocol.engine.answer(b"bye")  # which leaves, and closes, where the handler ends
     waiting.callback(None)
     assert transport.eof_written
     transport.receive_eof()

@@ -413,7 +413,24 @@ async def test_octets_of_a_transaction_are_bounded(
         adding = [store.add(filed(n, body=b"x" * 6000)) for n in range(20)]
         with pytest.raises(StoreError, match="wait for the disk already"):
             store.add(filed(99))
+        monkeypatch.setattr(module, "MAX_WAITING", 100)
+        monkeypatch.setattr(module, "MAX_WAITING_OCTETS", 120_500)
+        with pytest.raises(StoreError, match="20 changes of 12"):
+            store.add(filed(99, body=b"x" * 6000))
         assert [await each for each in adding] == [[("a", n)] for n in range(1, 21)]
+
+
+async def test_what_is_said_to_be_kept_is_on_the_disk(tmp_path: Path) -> None:
+    """SQLite waits for the disk with each commit in this mode, and in no other with a log."""
+
+    def modes(raw: sqlite3.Connection) -> tuple[object, object]:
+        (log,) = raw.execute("PRAGMA journal_mode").fetchone()
+        (waits,) = raw.execute("PRAGMA synchronous").fetchone()
+        return log, waits
+
+    async with SQLiteStore.open(tmp_path / "news.db") as store:
+        assert store._database is not None
+        assert await store._database.run(modes, atomic=False) == ("wal", 2)
 
 
 async def test_who_does_not_wait_any_more_takes_nothing_back(tmp_path: Path) -> None:

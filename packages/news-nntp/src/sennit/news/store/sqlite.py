@@ -52,12 +52,14 @@ if TYPE_CHECKING:
     from sennit.news.interfaces import Filed, Group
     from sennit.news.store.reading import Old
 
-__all__ = ["MAX_WAITING", "SQLiteStore"]
+__all__ = ["MAX_WAITING", "MAX_WAITING_OCTETS", "SQLiteStore"]
 
 T = TypeVar("T")
 
 MAX_WAITING: Final = 100_000
 """Changes that may wait for the disk; one more fails at once."""
+MAX_WAITING_OCTETS: Final = 256 << 20
+"""Octets of articles that may wait; one more article fails at once."""
 _MAX_JOBS: Final = 1000
 """Changes in one transaction."""
 _MAX_OCTETS: Final = 8 << 20
@@ -121,6 +123,7 @@ class SQLiteStore(Answering):
         self._reader: Reader | None = None
         self._database: SQLiteDatabase | None = None
         self._jobs: list[_Job] = []
+        self._octets = 0
         self._writing: Deferred[None] | None = None
 
     @classmethod
@@ -156,6 +159,7 @@ class SQLiteStore(Answering):
                 max_age=float("inf"),
                 pragmas={
                     "synchronous": "FULL",
+                    "fullfsync": "ON",  # on macOS fsync alone leaves it to the disk's cache
                     "cache_size": -(self._cache >> 10),
                     "wal_autocheckpoint": _CHECKPOINT,
                     "journal_size_limit": 64 << 20,
@@ -220,8 +224,11 @@ class SQLiteStore(Answering):
             weight: Octets that it writes, about.
         """
         self._open_database()
-        if len(self._jobs) >= MAX_WAITING:
-            raise StoreError(f"{MAX_WAITING} changes wait for the disk already")
+        if len(self._jobs) >= MAX_WAITING or self._octets + weight > MAX_WAITING_OCTETS:
+            raise StoreError(
+                f"{len(self._jobs)} changes of {self._octets} octets wait for the disk already"
+            )
+        self._octets += weight
         job = _Job(change, weight)
         self._jobs.append(job)
         if self._writing is None:
@@ -239,6 +246,7 @@ class SQLiteStore(Answering):
                 break
             jobs.append(job)
         del self._jobs[: len(jobs)]
+        self._octets -= sum(job.weight for job in jobs)
         changes = [job.change for job in jobs]
         try:
             written = self._open_database().run(partial(run, self._state, self._host, changes))

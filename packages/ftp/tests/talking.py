@@ -135,6 +135,7 @@ class Talk:
         data = await self.data()
         await self.expect("150", line)
         octets = await read_all(data)
+        await data.aclose()
         end = await self.reply()
         assert end.startswith("226"), end
         return octets

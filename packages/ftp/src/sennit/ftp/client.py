@@ -38,6 +38,7 @@ from sennit.ftp.replies import name_is_safe, quoted_path
 from sennit.ftp.url import FTPURL, parse_url
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncGenerator, Generator, Sequence
     from types import TracebackType
     from typing import Any, Literal, Self
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from sennit.core.endpoint.tunnel import Via
     from sennit.core.transport.tls import ClientTLS
     from sennit.ftp.limits import ClientLimits
+    from sennit.ftp.mirror import Mirrored, OnStep
 
 ClientT = TypeVar("ClientT", bound="FTPClient")
 
@@ -62,7 +64,10 @@ class FTPClient(Transfers):
         limits: What the server is allowed.
         features: What the server can do beyond RFC 959, by words in capitals (FEAT).
         welcome: The text of its greeting.
+        skipped: Lines of the last listing that made no entry.
     """
+
+    skipped = 0
 
     @classmethod
     def connect(
@@ -128,8 +133,9 @@ class FTPClient(Transfers):
     async def iterate(self, path: str = "") -> AsyncGenerator[Sequence[Entry], None]:
         """What is in a directory, in batches as they come (MLSD, else LIST).
 
-        Names that would lead elsewhere (``..``, a slash inside) are left out. Nothing else can
-        be asked over this connection while one iterates; use ``contextlib.aclosing`` to end early.
+        Names that would lead elsewhere (``..``, a slash inside) are left out, and counted in
+        `skipped` with the lines that cannot be read. Nothing else can be asked over this
+        connection while one iterates; use ``contextlib.aclosing`` to end early.
 
         Args:
             path: Which; the current one when left out.
@@ -139,8 +145,7 @@ class FTPClient(Transfers):
         """
         argument = path or None
         Command("LIST", argument)
-        facts = not self.features or "MLST" in self.features or "MLSD" in self.features
-        if facts:
+        if self.tells_facts or not self.features:
             begun = False
             try:
                 async for entries in self._list(Command("MLSD", argument), facts=True):
@@ -165,6 +170,12 @@ class FTPClient(Transfers):
                 raise ConnectionLost("TLS ended without its end", "truncated")
             if entries := reader.finish():
                 yield entries
+            self.skipped = reader.skipped
+
+    @property
+    def tells_facts(self) -> bool:
+        """Whether times and sizes in listings are exact (MLSD)."""
+        return "MLST" in self.features or "MLSD" in self.features
 
     async def ls(self, path: str = "") -> list[Entry]:
         """What is in a directory, all at once; `iterate` is for huge ones.
@@ -262,6 +273,55 @@ class FTPClient(Transfers):
         if not 0 <= mode <= 0o7777:
             raise FTPUsageError(f"permission bits are from 0 to 0o7777, not {mode:#o}")
         await self.command("SITE", f"CHMOD {mode:03o} {path}")
+
+    async def mirror(
+        self,
+        remote: str,
+        local: str | os.PathLike[str],
+        *,
+        upload: bool = False,
+        parallel: int = 4,
+        delete: bool = False,
+        retries: int = 3,
+        on_step: OnStep | None = None,
+    ) -> Mirrored:
+        """Make a tree here like one of the server, or with `upload` the other way round.
+
+        Files of the same size and time are left alone. This connection lists; `parallel` more
+        move files.
+
+        Args:
+            remote: The tree at the server.
+            local: The tree here.
+            upload: Whether ours is the original.
+            parallel: Files that are moved side by side.
+            delete: Remove what the original does not have.
+            retries: Tries after the first, of what fails for now.
+            on_step: Called with each `sennit.ftp.mirror.Step`.
+
+        Returns:
+            What came of it; failures of single files are told there.
+
+        Raises:
+            FTPReplyError: The tree cannot be listed.
+            OSError: It cannot be read or written here.
+        """
+        from sennit.ftp.mirror import mirror
+
+        return await mirror(
+            self,
+            remote,
+            local,
+            upload=upload,
+            parallel=parallel,
+            delete=delete,
+            retries=retries,
+            on_step=on_step,
+        )
+
+    def another(self) -> _Connecting[Self]:
+        """A further connection to the same server, with the same login."""
+        return _Connecting(self._again())
 
     async def noop(self) -> None:
         """Say nothing, so that the server sees that one is there."""

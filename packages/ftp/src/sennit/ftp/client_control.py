@@ -47,6 +47,7 @@ from sennit.ftp.replies import Reply, features_of, passive_port, refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+    from typing import Self
 
     from sennit.core.driver import Inbox
     from sennit.core.endpoint.tunnel import Via
@@ -167,6 +168,19 @@ class Control:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} at {self.url}>"
+
+    def _again(self) -> Self:
+        """One made with the same arguments."""
+        return type(self)(
+            self.url,
+            tls=self._tls_mode,
+            client_tls=self._client_tls,
+            server_hostname=self._server_hostname,
+            account=self._account,
+            active=self._active,
+            limits=self.limits,
+            via=self._via,
+        )
 
     # ── the connection ────────────────────────────────────────────────────────
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import AsyncIterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from sennit.ftp.ascii import FromNetwork, ToNetwork
 from sennit.ftp.client_control import Control, is_unknown
@@ -27,7 +28,7 @@ from sennit.ftp.local_files import Destination, in_thread, write_all
 from sennit.ftp.replies import hash_of, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from typing import IO, TypeAlias
 
     from sennit.core.interfaces import Buffer
@@ -418,11 +419,10 @@ class Transfers(Control):
             return octets
         if check is not None:
             raise FTPUsageError("check needs a path: what was sent cannot be read again")
-        if hasattr(local, "__aiter__"):
+        if isinstance(local, AsyncIterable):
             if resume:
                 raise FTPUsageError("resume needs a file: a stream has no middle to begin at")
-            stream = cast("AsyncIterable[Buffer]", local)
-            return await self._send_stream(stream, remote, ascii, append, on_progress)
+            return await self._send_stream(local, remote, ascii, append, on_progress)
         opened = local
         begin = opened.tell()
         if _descriptor(opened) is None:
@@ -501,6 +501,9 @@ class Transfers(Control):
     async def _storing(
         self, remote: str, *, append: bool = False, offset: int = 0, ascii_type: bool = False
     ) -> AsyncGenerator[Transfer, None]:
+        if offset and self.features and "REST" not in self.features:
+            # Who cannot begin in the middle can go on at the end, and that is where we are.
+            append, offset = True, 0
         command = Command("APPE" if append else "STOR", remote)
         async with self.transfer(
             command, sending=True, offset=offset, ascii_type=ascii_type

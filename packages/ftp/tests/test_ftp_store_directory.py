@@ -797,3 +797,81 @@ def test_errors_of_the_system_are_all_errors_of_stores(tree: Path) -> None:
     for number in errno.errorcode:
         with pytest.raises(StoreError), root_module.WRITING:
             raise OSError(number, os.strerror(number))
+
+
+NOBODY = """
+import asyncio, os, sys
+from pathlib import Path
+from sennit.core import run
+from sennit.ftp.errors import FileUnavailableError
+from sennit.ftp.store.directory import DirectoryStore
+
+async def attempts(store, name):
+    reader = await store.open_reader((name, "file"))
+    reader.close()
+    for how in ({}, {"append": True}):
+        writer = await store.open_writer((name, "file"), **how)
+        await writer.write([b"x" * 100_000])
+        await writer.commit()
+    await store.make_directory((name, "d"))
+    await store.rename((name, "d"), (name, "e"))
+    await store.remove_directory((name, "e"))
+    [batch async for batch in store.list_directory((name,))]
+
+async def main(_):
+    store = DirectoryStore(sys.argv[1])
+    await attempts(store, "warm")  # imports all there is
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    for attempt in (
+        store.open_reader(("closed", "file")),
+        store.open_reader(("open", "secret")),
+        store.open_writer(("fixed", "new")),
+        store.open_writer(("fixed", "file")),
+        store.make_directory(("fixed", "new")),
+        store.rename(("fixed", "file"), ("fixed", "new")),
+        store.remove_file(("fixed", "file")),
+        store.set_mode(("fixed", "file"), 0o777),
+        store.set_modified(("fixed", "file"), 1.0),
+        anext(aiter(store.list_directory(("passage",)))),
+    ):
+        try:
+            await attempt
+        except FileUnavailableError as error:
+            assert str(error) == str(FileUnavailableError())
+        else:
+            raise AssertionError(attempt)
+    reader = await store.open_reader(("passage", "file"))  # to go through takes no right to list
+    reader.close()
+    await attempts(store, "open")
+    print("done")
+
+run(main)
+"""
+
+
+def test_what_the_system_forbids_is_missing_too(tmp_path: Path) -> None:
+    """Whoever the server runs as: for root nothing would be forbidden."""
+    for name, mode in {
+        "warm": 0o777, "open": 0o777, "closed": 0o700, "fixed": 0o755, "passage": 0o711,
+    }.items():  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(b"1")
+        (tmp_path / name / "file").chmod(0o666)
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "open" / "secret").write_bytes(b"1")
+    (tmp_path / "open" / "secret").chmod(0)
+    if os.geteuid() != 0:
+        for name, mode in {"closed": 0, "fixed": 0o500, "passage": 0o300}.items():
+            (tmp_path / name).chmod(mode)
+    for each in (tmp_path, *tmp_path.parents):
+        if each.name.startswith("pytest-") or each == tmp_path:
+            each.chmod(0o755)
+
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    for name in ("closed", "fixed", "passage"):
+        (tmp_path / name).chmod(0o700)

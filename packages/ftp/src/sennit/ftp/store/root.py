@@ -5,8 +5,8 @@ path is: a descriptor of its directory, and a name there (`sennit.core.beneath`)
 nowhere, or, where they are followed, as far as they stay beneath the root: each name of their
 targets is opened by itself too, and ``..`` goes back to a descriptor that was passed.
 
-`walk` counts what there is, for quotas, and removes the temporary names of uploads that a crash
-cut off: those whose files nobody holds locked.
+`Root.count` counts what there is, for quotas, and removes the temporary names of uploads that a
+crash cut off: those whose files nobody holds locked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["READING", "WRITING", "Root", "in_thread", "lock"]
+__all__ = ["READING", "WRITING", "Root", "in_thread", "lock", "sweep"]
 
 MOST_LINKS: Final = 40
 """Links that are followed on the way to one file."""
@@ -228,7 +228,7 @@ class Root(Folder):
     @staticmethod
     def _walk_and_close(own: int) -> Usage:
         try:
-            return walk(own)
+            return _walk(own)
         finally:
             os.close(own)
 
@@ -285,7 +285,7 @@ class _Way:
 # ── counting and sweeping ─────────────────────────────────────────────────────
 
 
-def walk(own: int) -> Usage:
+def _walk(own: int) -> Usage:
     """Count what lies beneath a directory, and remove what a crash has left there.
 
     Files that are being received are not counted: their writers do.

@@ -681,7 +681,7 @@ def test_the_demo_keeps_what_is_posted(demo: Node, tmp_path: Path) -> None:
     )
     news("post", url, str(tmp_path / "post.txt"))
     assert "local.announce" in news("list", url)
-    assert "First" in news("read", f"{url}local.test")
+    assert "First" in news("read", url, "local.test")
     assert (tmp_path / "node/run/news.db").exists()
 
 

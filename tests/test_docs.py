@@ -103,9 +103,17 @@ def test_a_program_of_the_documentation_runs_as_pasted(program: Program, tmp_pat
         )
 
 
+PRINT = {
+    "README.md": "b'",
+    "packages/core/README.md": "b'",
+    "packages/ftp/README.md": "notes.txt 19\n",
+    "packages/news-nntp/README.md": "1 First\n",
+}
+"""What the programs of a README begin to print: what came back."""
+
 READMES = [
     (file, number, text)
-    for file in ("README.md", "packages/core/README.md")
+    for file in PRINT
     for number, (language, text) in enumerate(_FENCE.findall((ROOT / file).read_text()))
     if language == "python"
 ]
@@ -126,7 +134,7 @@ def test_a_program_of_a_readme_runs_as_pasted(
     )
 
     assert (done.returncode, done.stderr) == (0, ""), f"block {number} of {file}: {done.stderr}"
-    assert done.stdout.startswith("b'"), "it prints what came back"
+    assert done.stdout.startswith(PRINT[file]), done.stdout
 
 
 def test_links_lead_somewhere() -> None:

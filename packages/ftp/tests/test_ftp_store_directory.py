@@ -9,6 +9,7 @@ import random
 import resource
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -875,3 +876,101 @@ def test_what_the_system_forbids_is_missing_too(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("done\n", "")
     for name in ("closed", "fixed", "passage"):
         (tmp_path / name).chmod(0o700)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_all_is_done(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The durability rule: write, fsync, rename, fsync of the directory, and nothing before."""
+    calls: list[str] = []
+
+    def recorded(name: str) -> Callable[..., Any]:
+        real = getattr(os, name)
+
+        def call(*args: Any, **named: Any) -> Any:
+            what = name
+            if name == "fsync":
+                directory = stat.S_ISDIR(os.fstat(args[0]).st_mode)
+                what = "fsync directory" if directory else "fsync file"
+            calls.append(what)
+            return real(*args, **named)
+
+        return call
+
+    for name in ("writev", "fsync", "rename", "link", "unlink", "mkdir"):
+        monkeypatch.setattr(os, name, recorded(name))
+
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        await put(store, ("new",), b"1")
+        assert calls == ["writev", "fsync file", "rename", "fsync directory"]
+        calls.clear()
+        await put(store, ("new",), b"1", unique=True)
+        assert calls == ["writev", "fsync file", "link", "unlink", "fsync directory"]
+        calls.clear()
+        await put(store, ("new",), b"1", append=True)
+        assert calls == ["writev", "fsync file"]
+        calls.clear()
+        await store.make_directory(("x",))
+        await store.rename(("x",), ("d", "y"))
+        assert calls == ["mkdir", "fsync directory", "rename", "fsync directory", "fsync directory"]
+
+
+def test_file_systems_without_links_or_permission_bits_take_files_too(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        monkeypatch.setattr(os, "link", refused)
+        monkeypatch.setattr(os, "fchmod", refused)
+        await put(store, ("new",), b"1", unique=True)
+        await store.make_directory(("x",))
+        assert set(os.listdir(tree)) == {"d", "file", "new", "x"}
+        monkeypatch.setattr(os, "link", Failing("rename", 1, errno.ENOSPC))
+        with pytest.raises(NoSpaceError):
+            await put(store, ("other",), b"1", unique=True)
+        assert set(os.listdir(tree)) == {"d", "file", "new", "x"}
+
+
+def test_who_may_not_read_a_file_may_change_its_bits(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def unreadable(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "file" and not flags & os.O_PATH:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        monkeypatch.setattr(os, "open", unreadable)
+        await store.set_mode(("file",), 0o611)
+        assert (tree / "file").stat().st_mode & 0o777 == 0o611
+
+
+def test_a_time_that_no_file_can_have_is_refused(tree: Path) -> None:
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        for seconds in (float("nan"), float("inf"), 1e300):
+            with pytest.raises(FileUnavailableError):
+                await store.set_modified(("file",), seconds)
+
+
+def test_what_goes_while_it_is_listed_is_left_out(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(150):
+        (tree / f"f{number}").touch()
+
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        names: list[str] = []
+        async for batch in store.list_directory(()):
+            names += [each.name for each in batch]
+            for path in tree.glob("f*"):
+                path.unlink()
+        assert 98 <= len(names) < 152

@@ -27,7 +27,16 @@ from tools.peers import unpacked
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["GROUPS", "Inn", "end_inn", "free_port", "inn_program", "inn_running", "start_inn"]
+__all__ = [
+    "GROUPS",
+    "Inn",
+    "end_inn",
+    "free_port",
+    "inn_program",
+    "inn_running",
+    "start_inn",
+    "start_nnrpd",
+]
 
 GROUPS: Final = ("local.test", "local.general", "local.moderated")
 """What there is in a fresh INN; the last is moderated."""

@@ -1,11 +1,11 @@
-"""Our client at INN: innd takes what it streams, nnrpd gives it back, by every command for readers."""
+"""Our client at INN: innd takes what it streams, nnrpd gives it back, by all it has for readers."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from time import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from inn import Inn
 
     from sennit.core.deferred import Deferred
+    from sennit.news.client import Connecting
 
 pytestmark = pytest.mark.interop
 
 __all__ = ["inn_running"]
 
 COUNT = 300
+PASSWORD = "flint-stone"
 
 
 def article(number: int, group: str = "local.test") -> bytes:
@@ -147,7 +149,7 @@ async def test_groups_of_nnrpd_are_pulled(inn: Inn) -> None:
 @pytest.fixture
 def guarded() -> Iterator[tuple[Inn, ClientTLS]]:
     """An INN whose readers log in, with a certificate for localhost; nnrpd is to be started."""
-    inn = start_inn(users={"fred": "flint-stone"})
+    inn = start_inn(users={"fred": PASSWORD})
     try:
         authority = trustme.CA()
         pem = inn.folder / "etc" / "cert.pem"
@@ -169,12 +171,11 @@ def readers(inn: Inn, *words: str) -> int:
     return port
 
 
-# `Any`: options of `connect` of several types.
-LOGIN: Final[dict[str, Any]] = {
-    "user": "fred",
-    "password": "flint-stone",
-    "server_hostname": "localhost",
-}
+def entering(url: str, trust: ClientTLS, password: str = PASSWORD) -> Connecting:
+    """A connection on which somebody logs in."""
+    return NNTPClient.connect(
+        url, tls=trust, user="fred", password=password, server_hostname="localhost"
+    )
 
 
 async def test_nnrpd_lets_us_in_over_tls_however_it_begins(guarded: tuple[Inn, ClientTLS]) -> None:
@@ -182,14 +183,14 @@ async def test_nnrpd_lets_us_in_over_tls_however_it_begins(guarded: tuple[Inn, C
     plain = f"nntp://127.0.0.1:{readers(inn)}/"
     secure = f"nntps://127.0.0.1:{readers(inn, '-S')}/"
     for url in (plain, secure):
-        async with NNTPClient.connect(url, tls=trust, **LOGIN) as news:
+        async with entering(url, trust) as news:
             assert news.logged_in
             assert news.may_post
             assert (await news.group("local.test")).count == 0
         with pytest.raises(TLSError):
             await NNTPClient.connect(url, tls=trust, server_hostname="news.example")
         with pytest.raises(LoginDenied):
-            await NNTPClient.connect(url, tls=trust, **{**LOGIN, "password": "wrong"})
+            await entering(url, trust, "wrong")
 
 
 async def test_nnrpd_asks_for_a_login_and_gets_it_where_that_is_allowed(
@@ -202,9 +203,8 @@ async def test_nnrpd_asks_for_a_login_and_gets_it_where_that_is_allowed(
             await news.group("local.test")
     with pytest.raises((UsageError, LoginDenied)):
         # By SASL it knows other users, and in clear the password is not shown.
-        await NNTPClient.connect(url, user="fred", password="flint-stone")
-    options: dict[str, Any] = {"user": "fred", "password": "flint-stone", "in_clear": True}
-    async with NNTPClient.connect(url, **options) as news:
+        await NNTPClient.connect(url, user="fred", password=PASSWORD)
+    async with NNTPClient.connect(url, user="fred", password=PASSWORD, in_clear=True) as news:
         assert (await news.group("local.test")).count == 0
 
 

@@ -271,8 +271,7 @@ class NNTPClient(Reading):
 
     async def help(self) -> list[bytes]:
         """Give the lines of the server's help (RFC 3977 §7.2)."""
-        asked = command("HELP", max_block=self._protocol.limits.max_block)
-        return (await self._ask(asked, 100)).lines
+        return (await self._ask(command("HELP"), 100)).lines
 
     # ── sending articles ──────────────────────────────────────────────────────
 

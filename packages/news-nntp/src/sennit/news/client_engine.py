@@ -77,7 +77,8 @@ class Command:
         article: An article that goes with it, dots not doubled; ends in CRLF.
         at_once: The article is sent behind the command, without being asked for.
         alone: Nothing may be sent behind it until it is answered (RFC 3977 §3.5).
-        max_block: Octets of the block that answers it; ``None`` for any number.
+        max_block: Octets of the block that answers it; as the limits say when left out.
+        streamed: That block is read as it comes, and may have any length.
         deflates: 206 means that all is deflated from there on.
         hands_over: 382 means that TLS begins.
     """
@@ -90,6 +91,7 @@ class Command:
         "hands_over",
         "line",
         "max_block",
+        "streamed",
         "word",
     )
 
@@ -102,6 +104,7 @@ class Command:
         at_once: bool = False,
         alone: bool = False,
         max_block: int | None = None,
+        streamed: bool = False,
         deflates: bool = False,
         hands_over: bool = False,
     ) -> None:
@@ -111,6 +114,7 @@ class Command:
         self.at_once = at_once
         self.alone = alone
         self.max_block = max_block
+        self.streamed = streamed
         self.deflates = deflates
         self.hands_over = hands_over
 
@@ -126,6 +130,7 @@ def command(
     at_once: bool = False,
     alone: bool = False,
     max_block: int | None = None,
+    streamed: bool = False,
 ) -> Command:
     """Make a command of words.
 
@@ -136,12 +141,21 @@ def command(
         at_once: Likewise.
         alone: Likewise.
         max_block: Likewise.
+        streamed: Likewise.
 
     Raises:
         NNTPUsageError: An argument is not one word, or the line is too long.
     """
     line = command_line(*word.split(" "), *arguments)
-    return Command(line, word, article=article, at_once=at_once, alone=alone, max_block=max_block)
+    return Command(
+        line,
+        word,
+        article=article,
+        at_once=at_once,
+        alone=alone,
+        max_block=max_block,
+        streamed=streamed,
+    )
 
 
 # ── events ────────────────────────────────────────────────────────────────────
@@ -447,10 +461,11 @@ class ClientEngine(Untimed):
 
     def _count(self, asked: Command, piece: bytes) -> None:
         self._size += len(piece)
-        if asked.max_block is not None and self._size > asked.max_block:
-            raise NNTPProtocolError(
-                f"more than {asked.max_block} octets answer {asked.word}", "limit:block"
-            )
+        if asked.streamed:
+            return
+        most = self._limits.max_block if asked.max_block is None else asked.max_block
+        if self._size > most:
+            raise NNTPProtocolError(f"more than {most} octets answer {asked.word}", "limit:block")
 
     def _answered(self, code: int, text: bytes, data: bytes | None) -> ClientEvent | NoEvent:
         asked = self._open.popleft()

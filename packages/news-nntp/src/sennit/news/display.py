@@ -10,7 +10,7 @@ besides (``commands.py``).
 
 from __future__ import annotations
 
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.parser import BytesParser
 from typing import TYPE_CHECKING, Any, Final
@@ -42,8 +42,8 @@ def field_text(octets: bytes | str) -> str:
     text = text.replace("\r\n", "").replace("\t", " ")
     if "=?" in text:
         try:
-            text = str(make_header(decode_header(text)))
-        except (HeaderParseError, LookupError, UnicodeError, ValueError):
+            text = str(make_header(decode_header(text))) or text
+        except (MessageError, LookupError, ValueError):
             pass  # shown as it is
     return harmless(" ".join(text.split()))
 
@@ -60,7 +60,7 @@ def article_fields(octets: bytes, *, everything: bool = False) -> list[tuple[str
     for line in head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n"):
         name, colon, content = line.partition(b":")
         if colon:
-            found.append((harmless(name.decode("ascii", "replace")), field_text(content)))
+            found.append((escape(name.decode("ascii", "replace"), _LONGEST), field_text(content)))
     if everything:
         return found
     by_name = {name.lower(): (name, content) for name, content in reversed(found)}
@@ -76,7 +76,7 @@ def article_lines(octets: bytes) -> Iterator[str]:
     try:
         message = BytesParser().parsebytes(octets)
         parts = _parts(message)
-    except (RecursionError, ValueError, LookupError, AttributeError):
+    except (MessageError, RecursionError, ValueError, LookupError, AttributeError):
         # Python's parser has its limits; the octets are there all the same.
         yield from _lines(octets.partition(b"\r\n\r\n")[2], "utf-8")
         return
@@ -109,7 +109,9 @@ def _parts(message: Message) -> list[tuple[str, str, bytes | None, str]]:
         if part.get_content_maintype() == "text":
             # `Any`: the email package says what this is by an argument.
             decoded: Any = part.get_payload(decode=True)
-            content = decoded if isinstance(decoded, bytes) else b""
+            if not decoded:
+                decoded = str(part.get_payload()).encode("utf-8", "surrogateescape")
+            content = decoded
         charset = part.get_content_charset() or "utf-8"
         found.append((kind, part.get_filename() or "", content, charset))
         if len(found) >= _PARTS:

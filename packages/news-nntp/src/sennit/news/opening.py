@@ -169,8 +169,7 @@ async def open_session(
 
 async def ask_capabilities(protocol: NNTPClientProtocol) -> Capabilities:
     """Ask what the server can (RFC 3977 §5.2); servers older than that do not know the command."""
-    asked = command("CAPABILITIES", max_block=protocol.limits.max_block)
-    response = await protocol.request(asked)
+    response = await protocol.request(command("CAPABILITIES"))
     if response.code == 101:
         return Capabilities(response.lines)
     if response.code in (480, 500, 502, 503):

@@ -167,7 +167,7 @@ class Reading(Session):
         """
         if part not in ("ARTICLE", "HEAD", "BODY"):
             raise NNTPUsageError(f"a part is ARTICLE, HEAD or BODY, not {part[:32]!r}")
-        asked = command(part, *which(article))
+        asked = command(part, *which(article), streamed=True)
 
         async def open_it() -> tuple[AsyncGenerator[bytes, None], bytes]:
             first, inbox = await self._begin(asked, 220, 221, 222)
@@ -256,7 +256,7 @@ class Reading(Session):
     async def _overview_names(self) -> tuple[str, ...]:
         """What the columns of the server's overviews are; asked for once."""
         if self._names is None:
-            asked = command("LIST OVERVIEW.FMT", max_block=self._protocol.limits.max_block)
+            asked = command("LIST OVERVIEW.FMT")
             try:
                 response = await self._ask(asked, 215)
             except NNTPReplyError as error:
@@ -382,10 +382,12 @@ class Reading(Session):
         """The lines of a response, by the first of some commands that the server knows."""
         word = words[0]
         others = _UNKNOWN if len(words) > 1 else ()
-        first, inbox = await self._begin(command(word, *arguments), *codes, *none, *others)
+        asked = command(word, *arguments, streamed=True)
+        first, inbox = await self._begin(asked, *codes, *none, *others)
         if first.code in others:
             word = words[1]
-            first, inbox = await self._begin(command(word, *arguments), *codes, *none)
+            asked = command(word, *arguments, streamed=True)
+            first, inbox = await self._begin(asked, *codes, *none)
         if first.code in none:
             if isinstance(arguments[-1], bytes):
                 raise refusal(first.code, first.text, word)

@@ -6,11 +6,14 @@ import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import trustme
+
 from sennit.core.endpoint.listen import serve
 from sennit.core.errors import ConnectionLost, TLSError
 from sennit.core.stream import stream_handler
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.network import MemoryNetwork
+from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.news.client import NNTPClient
 
 if TYPE_CHECKING:
@@ -18,13 +21,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sennit.core.stream import Stream
-    from sennit.core.transport.tls import ServerTLS
 
     Reply = bytes | list[bytes] | Callable[[Stream], Awaitable[None]]
     # `Any`: a dictionary of replies of one kind is none of `Reply` to a checker.
     Replies = Mapping[bytes, Any]
 
 T = TypeVar("T")
+
+NAME = "news.example"
+"""Whose certificate it is."""
 
 READER = (
     b"101 these\r\nVERSION 2\r\nREADER\r\nPOST\r\nOVER MSGID\r\nHDR\r\nLIST ACTIVE COUNTS\r\n.\r\n"
@@ -97,6 +102,14 @@ class Script:
     def commands(self, word: bytes) -> list[bytes]:
         """Those that begin with a word."""
         return [each for each in self.heard if re.match(re.escape(word) + rb"\b", each)]
+
+
+def certificates() -> tuple[ServerTLS, ClientTLS]:
+    """A certificate of `NAME`, and who believes it."""
+    authority = trustme.CA()
+    issued = authority.issue_cert(NAME)
+    server = ServerTLS(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes())
+    return server, ClientTLS(trust=authority.cert_pem.bytes())
 
 
 def play(main: Callable[[Clock], Coroutine[Any, Any, T]]) -> T:

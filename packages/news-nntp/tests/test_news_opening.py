@@ -8,8 +8,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
-from news_scripts import READER, Script, play, serving, talking
+from news_scripts import NAME, READER, Script, certificates, play, serving, talking
 
 from sennit.core.auth.sasl.client import ClientIdentity, SASLError
 from sennit.core.errors import (
@@ -20,7 +19,6 @@ from sennit.core.errors import (
     TLSError,
     UsageError,
 )
-from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.news.client import NNTPClient
 from sennit.news.errors import (
     NNTPPermanentError,
@@ -37,17 +35,9 @@ if TYPE_CHECKING:
 
     from sennit.core.stream import Stream
     from sennit.core.testing.clock import Clock
+    from sennit.core.transport.tls import ServerTLS
 
-NAME = "news.example"
 LOGIN = b"101 c\r\nVERSION 2\r\nREADER\r\nAUTHINFO USER SASL\r\nSASL SCRAM-SHA-256 PLAIN\r\n.\r\n"
-
-
-def certificates() -> tuple[ServerTLS, ClientTLS]:
-    """A server's certificate, and who believes it."""
-    authority = trustme.CA()
-    issued = authority.issue_cert(NAME)
-    server = ServerTLS(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes())
-    return server, ClientTLS(trust=authority.cert_pem.bytes())
 
 
 # ── URLs ──────────────────────────────────────────────────────────────────────

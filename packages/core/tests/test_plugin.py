@@ -164,6 +164,25 @@ def test_heavy_parts_may_be_named_or_given() -> None:
     assert given.sample_files() == {}
 
 
+def test_commands_to_try_are_made_for_addresses_that_can_be_connected_to() -> None:
+    plugin = ServicePlugin(
+        "w",
+        "W",
+        config=dict,
+        build=lambda config, context: config,
+        try_commands=lambda config, urls: list(urls),
+    )
+    urls = ["tcp://0.0.0.0:80", "tls://[::]:443", "udp://:53", "tcp://10.0.0.0:1", "unix:/run/x"]
+
+    assert plugin.try_commands({}, urls) == [
+        "tcp://127.0.0.1:80",
+        "tls://[::1]:443",
+        "udp://127.0.0.1:53",
+        "tcp://10.0.0.0:1",
+        "unix:/run/x",
+    ]
+
+
 def test_urls_are_shown_as_people_of_the_protocol_write_them() -> None:
     plugin = ServicePlugin(
         "w", "W", config=dict, build=lambda config, context: config, schemes={"tcp": "http"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from zope.interface.verify import verifyObject
 
-from sennit.core.errors import ConfigError
+from sennit.core.errors import ConfigError, ProtocolError, UsageError
 from sennit.core.interfaces import IService
 from sennit.core.reactor.base import run
 from sennit.core.service.tree import (
@@ -16,6 +16,7 @@ from sennit.core.service.tree import (
     Service,
     ServiceStateError,
     StartError,
+    checked,
     leaves,
 )
 
@@ -314,3 +315,14 @@ def test_a_service_keeps_its_contract() -> None:
 def test_a_start_error_is_no_configuration_error_until_it_is_located() -> None:
     assert not issubclass(StartError, ConfigError)
     assert str(StartError("s", "broken")) == "service 's': broken"
+
+
+@pytest.mark.parametrize("error", [UsageError("no such word"), ProtocolError("no such word", "x")])
+def test_what_is_wrong_with_a_part_is_said_of_its_key(error: Exception) -> None:
+    def make() -> int:
+        raise error
+
+    assert checked("peer.a", lambda: 1) == 1
+    with pytest.raises(ConfigError, match="no such word") as caught:
+        checked("peer.a", make)
+    assert caught.value.key == "peer.a"

@@ -103,7 +103,7 @@ def test_rules_that_cannot_be_read_are_named(options: dict[str, Any], problem: s
 
 
 def test_a_person_is_told_what_to_try() -> None:
-    urls = ["tcp://0.0.0.0:1080", "tcp://[::1]:1080", "unix:/run/x"]
+    urls = ["tcp://127.0.0.1:1080", "tcp://[::1]:1080", "unix:/run/x"]
     assert try_socks(SocksConfig(), urls) == [
         "curl --socks5-hostname 127.0.0.1:1080 https://example.org/",
         "curl --socks5-hostname [::1]:1080 https://example.org/",

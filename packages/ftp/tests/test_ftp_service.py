@@ -169,7 +169,7 @@ async def test_it_does_not_start_without_its_directory(folder: Path, reactor: Re
 def test_commands_to_try_list_what_there_is(folder: Path) -> None:
     config = FTPConfig(root=folder)
 
-    assert try_ftp(config, ["tcp://0.0.0.0:2121", "tls://[::1]:990", "unix:x"]) == [
+    assert try_ftp(config, ["tcp://127.0.0.1:2121", "tls://[::1]:990", "unix:x"]) == [
         "sennit ftp ls ftp://127.0.0.1:2121/",
         "sennit ftp ls ftps://[::1]:990/",
     ]

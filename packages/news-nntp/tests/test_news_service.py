@@ -178,7 +178,7 @@ def test_what_cannot_be_is_told_with_its_key(folder: Path, text: str, words: str
 
 
 def test_commands_to_try_list_the_groups(folder: Path) -> None:
-    assert try_news(NewsConfig(), ["tcp://0.0.0.0:1119", "tls://[::1]:563", "unix:x"]) == [
+    assert try_news(NewsConfig(), ["tcp://127.0.0.1:1119", "tls://[::1]:563", "unix:x"]) == [
         "sennit news list nntp://127.0.0.1:1119/",
         "sennit news list nntps://[::1]:563/",
     ]

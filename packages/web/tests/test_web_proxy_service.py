@@ -178,7 +178,7 @@ def test_a_server_is_one_text() -> None:
 
 
 def test_a_person_is_told_what_to_try() -> None:
-    urls = ["tcp://0.0.0.0:3128", "tls://[::1]:3129", "unix:/run/x"]
+    urls = ["tcp://127.0.0.1:3128", "tls://[::1]:3129", "unix:/run/x"]
     assert try_forward(ForwardConfig(), urls) == [
         "curl -x http://127.0.0.1:3128 https://example.org/",
         "curl -x https://[::1]:3129 https://example.org/",

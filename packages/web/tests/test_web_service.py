@@ -131,7 +131,7 @@ def test_the_plugin_describes_it() -> None:
     assert web.config_type() is WebConfig
     assert web.positional == ("root",)
     assert "public/index.html" in sample_files()
-    assert try_web(None, ["tcp://0.0.0.0:80", "tls://[::]:443", "unix:/run/x"]) == [  # type: ignore[arg-type]  # not looked at
+    assert try_web(None, ["tcp://127.0.0.1:80", "tls://[::1]:443", "unix:/run/x"]) == [  # type: ignore[arg-type]  # not looked at
         "curl http://127.0.0.1:80/",
         "curl -k https://[::1]:443/",
         "curl --unix-socket /run/x http://localhost/",

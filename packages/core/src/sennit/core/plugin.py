@@ -292,7 +292,8 @@ class ServicePlugin:
             opens nothing (that is the service's `prepare`). `context` is a
             `sennit.core.service.tree.ServiceContext`.
         try_commands: ``try_commands(config, urls) -> list[str]``: commands that
-            show the running service at work, for a person to paste.
+            show the running service at work, for a person to paste. The URLs are those that
+            it listens on, with this machine's own address where that is every interface.
         run: ``run(node, options, go) -> int``: runs the service where the command line asks for
             it; `go(node, options)` does what is done otherwise.
         schemes: What its URLs are called where people read them, by the scheme of the
@@ -378,10 +379,16 @@ class ServicePlugin:
         return service
 
     def try_commands(self, config: Any, urls: Sequence[str]) -> list[str]:
-        """Commands that show the service at work."""
+        """Commands that show the service at work.
+
+        Args:
+            config: The service's configuration.
+            urls: Where it listens.
+        """
         if self._try_commands is None:
             return []
-        commands: list[str] = self._resolve(self._try_commands)(config, urls)
+        reachable = [_reachable(url) for url in urls]
+        commands: list[str] = self._resolve(self._try_commands)(config, reachable)
         return commands
 
     def run(self, node: NodeConfig, options: RunOptions, go: Go) -> int:
@@ -419,6 +426,17 @@ class ServicePlugin:
         except Exception as error:
             reason = f"{type(error).__name__}: {error} (in {what})"
             raise BrokenPluginError(self.name, what.partition(":")[0], reason) from error
+
+
+def _reachable(url: str) -> str:
+    """Where to connect for what listens there: every interface is no address for that."""
+    for everywhere, here in (
+        ("//0.0.0.0:", "//127.0.0.1:"),
+        ("//[::]:", "//[::1]:"),
+        ("//:", "//127.0.0.1:"),
+    ):
+        url = url.replace(everywhere, here, 1)
+    return url
 
 
 def _kind(group: str) -> str:

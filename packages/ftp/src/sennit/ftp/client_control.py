@@ -426,7 +426,8 @@ class Control:
                 transfer.end = end.reply
                 if end.reply.code >= 400:
                     raise refusal(end.reply, command.word)
-                if sending and opened.lost not in (None, "clean"):
+                if sending and opened.lost not in (None, "clean", "reset"):
+                    # Who has confirmed may end it as he likes, and some do by a reset.
                     raise TransferError(f"the data connection was lost ({opened.lost})")
                 if sending:
                     await opened.close()

@@ -90,10 +90,11 @@ class Transfers(Control):
         Raises:
             FTPPermanentError: There is no such file.
         """
+        command = Command("SIZE", path)
         async with self._lock:
             await self.set_type(False)
             try:
-                return size_of(await self._ask(Command("SIZE", path)))
+                return size_of(await self._ask(command))
             except FTPPermanentError as error:
                 if is_unknown(error):
                     return None

@@ -245,7 +245,8 @@ class _Mirror:
         except FTPError:
             await self._lister.attempt(lambda ftp: _make_remote(ftp, there))
             self.tell("mkdir", path)
-            entries, whole = {}, False
+            entries = {}
+            whole = False
         directories: list[str] = []
         for name, known in ours.items():
             below, entry = _join(path, name), entries.get(name)

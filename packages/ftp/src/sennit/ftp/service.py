@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from sennit.core.auth.checkers import AnonymousChecker
 from sennit.core.auth.portal import Portal
-from sennit.core.errors import ConfigError, UsageError
 from sennit.core.service.server import ServerService
-from sennit.core.service.tree import StartError
+from sennit.core.service.tree import StartError, checked
 from sennit.ftp.limits import Limits
 from sennit.ftp.server import FTPServerFactory, Rates
 from sennit.ftp.store.quota import Quota
@@ -19,15 +18,12 @@ from sennit.ftp.store.rules import Permissions
 from sennit.ftp.watching import FTPMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from typing import TypeVar
 
     from sennit.core.interfaces import IReactor
     from sennit.core.service.tree import ServiceContext
     from sennit.ftp.config import FTPConfig, UserTable
-
-    T = TypeVar("T")
 
 __all__ = ["FTPService", "build_ftp", "sample_files", "try_ftp"]
 
@@ -46,7 +42,7 @@ class FTPService(ServerService):
         anonymous = _anonymous_of(config)
         realm = DirectoryRealm(
             config.root if users else None,
-            permissions=_checked("permissions", lambda: Permissions(config.permissions or "all")),
+            permissions=checked("permissions", lambda: Permissions(config.permissions or "all")),
             quota=_quota(config.quota, config.quota_files),
             umask=int(config.umask, 8),
             hidden=config.hidden_files,
@@ -54,7 +50,7 @@ class FTPService(ServerService):
             sync=config.sync,
             create=config.create_roots,
             users={
-                name: _checked(f"user.{name}", partial(_files_of, table))
+                name: checked(f"user.{name}", partial(_files_of, table))
                 for name, table in config.user.items()
             },
             anonymous=anonymous,
@@ -64,7 +60,7 @@ class FTPService(ServerService):
             portal.register(AnonymousChecker())
         super().__init__(
             context.name,
-            _checked("public_address", lambda: _factory_of(config, context, portal)),
+            checked("public_address", lambda: _factory_of(config, context, portal)),
             context.endpoints(config),
             limits=context.limits(config),
         )
@@ -106,7 +102,7 @@ def _anonymous_of(config: FTPConfig) -> UserFiles | None:
         root = config.anonymous
     if root is None:
         return None
-    return _checked(
+    return checked(
         "incoming",
         lambda: anonymous_files(
             root,
@@ -162,18 +158,6 @@ def _factory_of(config: FTPConfig, context: ServiceContext, portal: Portal) -> F
     )
 
 
-def _checked(key: str, make: Callable[[], T]) -> T:
-    """Have a value made, and what is wrong with it said of `key`.
-
-    Raises:
-        ConfigError: It cannot be made.
-    """
-    try:
-        return make()
-    except UsageError as error:
-        raise ConfigError(str(error), key=key) from error
-
-
 def build_ftp(config: FTPConfig, context: ServiceContext) -> FTPService:
     """Assemble the service; nothing is opened yet."""
     return FTPService(config, context)
@@ -185,7 +169,6 @@ def try_ftp(config: FTPConfig, urls: Sequence[str]) -> list[str]:
     for url in urls:
         scheme, _, place = url.partition("://")
         host, _, port = place.rpartition(":")
-        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
         if scheme in ("tcp", "tls"):
             name = "" if config.users is None else "NAME@"
             how = "ftps" if scheme == "tls" else "ftp"

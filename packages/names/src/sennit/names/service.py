@@ -523,7 +523,6 @@ def try_dns(config: DNSConfig, urls: Sequence[str]) -> list[str]:
     for url in urls:
         scheme, _, place = url.partition("://")
         host, _, port = place.rpartition(":")
-        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
         how = {"udp": "", "tcp": " +tcp", "tls": " +tls", "dot": " +tls"}.get(scheme)
         if how is not None:
             found.append(f"sennit dig @{host.strip('[]')} -p {port} {name} {rdtype}{how}")

@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.auth.portal import Realm
-from sennit.core.errors import ConfigError, ProtocolError, UsageError
+from sennit.core.errors import ConfigError
 from sennit.core.service.restart import BackgroundService
 from sennit.core.service.server import ServerService
-from sennit.core.service.tree import StartError
+from sennit.core.service.tree import StartError, checked
 from sennit.news.access import Access, AccessRules
 from sennit.news.article import is_group_name
 from sennit.news.client import NNTPClient
@@ -30,17 +30,14 @@ from sennit.news.serving.lists import Listings
 from sennit.news.store.shared import SharedStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
-    from typing import TypeVar
 
     from sennit.core.interfaces import IReactor
     from sennit.core.service.tree import ServiceContext
     from sennit.news.client import Connecting
     from sennit.news.config import AccessTable, NewsConfig, PeerTable
     from sennit.news.interfaces import IArticleStore
-
-    T = TypeVar("T")
 
 __all__ = ["NewsService", "build_news", "try_news"]
 
@@ -68,7 +65,7 @@ class NewsService(ServerService):
         self._path = path = context.folder / config.store
         self._share = checked("name", lambda: SharedStore(path, name))
         self.store = store = self._share.store
-        self._wanted = checked("groups", lambda: [group_of(each) for each in config.groups])
+        self._wanted = checked("groups", lambda: [_group_of(each) for each in config.groups])
         feeds = [
             checked(f"peer.{each}", partial(_feed_of, each, table))
             for each, table in config.peer.items()
@@ -104,7 +101,7 @@ class NewsService(ServerService):
             children.append(feeder)
         rules = checked("expire", lambda: [_rule(config, at) for at in range(len(config.expire))])
         expiry = Expiry(rules, remembered=config.remember)
-        children.append(Expires(store, expiry, config.expire_every * 3600))
+        children.append(_Expires(store, expiry, config.expire_every * 3600))
         super().__init__(
             context.name,
             factory,
@@ -151,7 +148,7 @@ class NewsService(ServerService):
                 )
 
 
-class Expires(BackgroundService):
+class _Expires(BackgroundService):
     """Looks now and then for what is due to go.
 
     Args:
@@ -179,19 +176,7 @@ class Expires(BackgroundService):
             await asyncio.sleep(self._every)
 
 
-def checked(key: str, make: Callable[[], T]) -> T:
-    """Have a value made, and what is wrong with it said of `key`.
-
-    Raises:
-        ConfigError: It cannot be made.
-    """
-    try:
-        return make()
-    except (UsageError, ProtocolError) as error:
-        raise ConfigError(str(error), key=key) from error
-
-
-def group_of(text: str) -> tuple[str, str, str]:
+def _group_of(text: str) -> tuple[str, str, str]:
     """Name, status and description of a line such as ``local.test  What it is about``.
 
     Raises:
@@ -314,7 +299,6 @@ def try_news(config: NewsConfig, urls: Iterable[str]) -> list[str]:
     for url in urls:
         scheme, _, place = url.partition("://")
         host, _, port = place.rpartition(":")
-        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
         if scheme in ("tcp", "tls"):
             name = "" if config.read or config.users is None else "NAME@"
             how = "nntps" if scheme == "tls" else "nntp"

@@ -220,8 +220,6 @@ def try_web(config: WebConfig, urls: Sequence[str]) -> list[str]:
             found.append(f"curl --unix-socket {rest} http://localhost/")
         elif scheme in ("tcp", "tls"):
             host, _, port = rest.removeprefix("//").rpartition(":")
-            # Every interface has no address to connect to.
-            host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}.get(host, host)
             web = "https" if scheme == "tls" else "http"
             found.append(f"curl {'-k ' if scheme == 'tls' else ''}{web}://{host}:{port}/")
     return found

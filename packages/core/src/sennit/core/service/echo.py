@@ -126,8 +126,6 @@ def _command(url: str) -> str | None:
     if scheme in ("tcp", "tls", "udp"):
         host, _, port = rest.removeprefix("//").rpartition(":")
         host = host.strip("[]")
-        # Every interface has no address to connect to.
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
         if scheme != "tls":
             return f"nc {host} {port}" if scheme == "tcp" else f"nc -u {host} {port}"
         shown = f"[{host}]" if ":" in host else host

@@ -78,7 +78,6 @@ def try_socks(config: SocksConfig, urls: Sequence[str]) -> list[str]:
         scheme, _, place = url.partition("://")
         if scheme == "tcp":
             host, _, port = place.rpartition(":")
-            shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
             login = " --proxy-user NAME:PASSWORD" if config.users else ""
-            found.append(f"curl --socks5-hostname {shown}:{port}{login} https://example.org/")
+            found.append(f"curl --socks5-hostname {host}:{port}{login} https://example.org/")
     return found

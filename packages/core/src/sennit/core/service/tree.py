@@ -17,19 +17,21 @@ Nothing here needs more than the standard library.
 from __future__ import annotations
 
 from sennit.core._implements import implements
-from sennit.core.errors import ConfigError, SennitError, UsageError
+from sennit.core.errors import ConfigError, ProtocolError, SennitError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-    from typing import Any, Final, TypeGuard
+    from typing import Any, Final, TypeGuard, TypeVar
 
     from sennit.core.auth.interfaces import IChecker, IRealm
     from sennit.core.auth.portal import Portal
     from sennit.core.bus.interfaces import IBus, ICounters
     from sennit.core.interfaces import IPeerLimits, IReactor, IService
     from sennit.core.transport.tls import ServerTLS
+
+    T = TypeVar("T")
 
 __all__ = [
     "DRAIN_SECONDS",
@@ -42,6 +44,7 @@ __all__ = [
     "Surroundings",
     "abandon_tree",
     "begin_tree",
+    "checked",
     "close_tree",
     "leaves",
     "prepare_tree",
@@ -513,6 +516,22 @@ class ServiceContext:
             max_connections=config.max_connections,
             count_loopback=config.count_loopback,
         )
+
+
+def checked(key: str, make: Callable[[], T]) -> T:
+    """Make a part of a service; what is wrong with it is said of a key of its table.
+
+    Args:
+        key: The key, dotted where it is in a table within: ``peer.NAME``.
+        make: Makes the part.
+
+    Raises:
+        ConfigError: It cannot be made of what was given.
+    """
+    try:
+        return make()
+    except (UsageError, ProtocolError) as error:
+        raise ConfigError(str(error), key=key) from error
 
 
 # ── a tree's phases one by one, for whoever replaces parts of it (``node.py``) ────

@@ -112,7 +112,6 @@ def try_forward(config: ForwardConfig, urls: Sequence[str]) -> list[str]:
         scheme, _, place = url.partition("://")
         if scheme in ("tcp", "tls"):
             host, _, port = place.rpartition(":")
-            shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
             web = "https" if scheme == "tls" else "http"
-            found.append(f"curl -x {web}://{shown}:{port}{login} https://example.org/")
+            found.append(f"curl -x {web}://{host}:{port}{login} https://example.org/")
     return found

@@ -12,6 +12,7 @@ from sennit.news.store.memory import MemoryStore
 def test_what_the_package_offers() -> None:
     assert sorted(sennit.news.__all__) == sorted(
         [
+            "Access",
             "Article",
             "ArticleError",
             "ArticleStream",
@@ -26,6 +27,7 @@ def test_what_the_package_offers() -> None:
             "IArticleReader",
             "IArticleStore",
             "IIntake",
+            "Intake",
             "Limits",
             "MemoryStore",
             "NNTPClient",

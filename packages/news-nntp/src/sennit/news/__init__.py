@@ -9,6 +9,7 @@ from sennit.news._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sennit.news.access import Access
     from sennit.news.client import NNTPClient, Offered
     from sennit.news.client_engine import ClientEngine
     from sennit.news.engine import ServerEngine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         StoreError,
         TryLaterError,
     )
+    from sennit.news.intake import Intake
     from sennit.news.interfaces import (
         Article,
         Filed,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from sennit.news.store.sqlite import SQLiteStore
 
 __all__ = [
+    "Access",
     "Article",
     "ArticleError",
     "ArticleStream",
@@ -56,6 +59,7 @@ __all__ = [
     "IArticleReader",
     "IArticleStore",
     "IIntake",
+    "Intake",
     "Limits",
     "MemoryStore",
     "NNTPClient",
@@ -78,6 +82,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "access": ("Access",),
     "client": ("NNTPClient", "Offered"),
     "client_engine": ("ClientEngine",),
     "engine": ("ServerEngine",),
@@ -93,6 +98,7 @@ _ROOMS = {
         "StoreError",
         "TryLaterError",
     ),
+    "intake": ("Intake",),
     "interfaces": (
         "Article",
         "Filed",

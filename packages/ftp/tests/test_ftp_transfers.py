@@ -515,3 +515,36 @@ def test_a_slow_reader_costs_no_memory(meeting: Meeting) -> None:
     meeting.run(main, made)
     assert sending
     assert most < 1024 * 1024
+
+
+def test_an_abort_that_comes_while_a_whole_file_is_made_to_last_comes_too_late(
+    meeting: Meeting,
+) -> None:
+    store = MemoryStore(FILES)
+    open_writer = store.open_writer
+
+    async def slowly(path: Any, **options: Any) -> Any:
+        writer: Any = await open_writer(path, **options)
+        commit = writer.commit
+
+        async def later() -> None:
+            await asyncio.sleep(5)  # virtual
+            await commit()
+
+        writer.commit = later
+        return writer
+
+    store.open_writer = slowly  # type: ignore[method-assign]  # in front of it
+
+    async def main(talk: Talk) -> None:
+        data = await talk.data()
+        await talk.expect("150", "STOR new")
+        await data.send_all(b"whole")
+        await data.aclose()
+        await asyncio.sleep(1)  # virtual
+        await talk.stream.send_all(b"ABOR\r\n")
+        assert (await talk.reply()).startswith("226 Done")
+        assert (await talk.reply()).startswith("226 Nothing")
+        assert await talk.fetch("RETR new") == b"whole"
+
+    meeting.run(main, factory(store))

@@ -532,7 +532,7 @@ class FTPServerFactory:
         self.tls = None if tls_mode == "off" else tls
         self.must_resume = must_resume
         self.public_address = public_address
-        self.anonymous = anonymous
+        self.anonymous = anonymous and portal.understands(AnonymousCredentials)
         self.profile = Profile(
             banner=banner,
             tls=self.tls is not None,

@@ -67,6 +67,7 @@ class Transfer:
         self._still = 0  # looks in a row that saw no progress
         self._in_store = False  # it is the store that works
         self._stalled = False
+        self._stored = False
         self.code = 0
         self._sent = 0
 
@@ -100,12 +101,15 @@ class Transfer:
             code = 425 if self._connection is None else 426
             text = "No progress" if self._stalled else _first_line(error)
         except BaseException as error:
-            code = self.code = 426 if is_cancellation(error) else 451
-            if code == 426 and not self._session.gone:
-                engine.reply(426, "Aborted")
+            code = 451
+            if is_cancellation(error):
+                # An abort that comes while a whole file is made to last comes too late.
+                code, text = (226, "Done") if self._stored else (426, "Aborted")
+                if not self._session.gone:
+                    engine.reply(code, text)
             raise
         finally:
-            self.code = self.code or code
+            self.code = code
             self._clear()
         engine.reply(code, text)
 
@@ -113,7 +117,7 @@ class Transfer:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-        if self._connection is not None:
+        if self._connection is not None and self.code != 226:
             self._connection.abort()
         if self._port is not None:
             self._port.close()
@@ -156,7 +160,7 @@ class Transfer:
                 await connection.start_tls(
                     tls, limits.data_connection, must_resume=session.must_resume
                 )
-            except TransferError:
+            except BaseException:
                 connection.abort()
                 raise
         self._connection = connection
@@ -291,7 +295,7 @@ class Transfer:
             self._in_store = True
             async with commit():
                 await writer.commit()
-                done = True
+                done = self._stored = True
             await connection.finish()
         finally:
             if not done:

@@ -23,7 +23,7 @@ from sennit.news.feeds import Feed
 from sennit.news.injection import Injection
 from sennit.news.intake import MAX_AWAITED, Intake, IntakePolicy
 from sennit.news.interfaces import Filed, History, IIntake, Wanted
-from sennit.news.moderation import HeldArticles
+from sennit.news.moderation import HeldArticles, posting
 from sennit.news.store.memory import MemoryStore
 from sennit.news.store.sqlite import SQLiteStore
 
@@ -336,7 +336,7 @@ async def test_a_post_to_a_moderated_group_waits_until_it_is_approved(tmp_path: 
     assert held.group == "mod.announce"
     assert b"Path:" not in held.octets
     assert b"Injection" not in held.octets
-    assert await queue.approve(held.key, intake, "mod@example.org") == message_id
+    assert await queue.approve(held.key, posting(intake), "mod@example.org") == message_id
     assert await places(intake, message_id) == ["misc.test", "mod.announce"]
     article = await intake.store.article(message_id)
     assert article is not None

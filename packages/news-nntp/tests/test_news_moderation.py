@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from sennit.news.errors import ArticleError, DuplicateError, NNTPUsageError, StoreError
 from sennit.news.intake import Intake
-from sennit.news.moderation import HeldArticles, IModerators
+from sennit.news.moderation import HeldArticles, IModerators, posting
 from sennit.news.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -83,20 +83,20 @@ async def test_a_key_that_there_is_not_is_a_mistake_of_the_caller(
     queue: HeldArticles, key: str
 ) -> None:
     with pytest.raises(NNTPUsageError, match="nothing waits"):
-        await queue.approve(key, await intake("mod.test"), "mod@example.org")
+        await queue.approve(key, posting(await intake("mod.test")), "mod@example.org")
 
 
 @pytest.mark.parametrize("approver", ["", "nobody", "a@b\r\nControl: x", "a@\xe9"])
 async def test_who_approves_has_a_mail_address(queue: HeldArticles, approver: str) -> None:
     with pytest.raises(NNTPUsageError, match="mail address"):
-        await queue.approve("0" * 32, await intake(), approver)
+        await queue.approve("0" * 32, posting(await intake()), approver)
 
 
 async def test_what_cannot_be_posted_waits_still(queue: HeldArticles) -> None:
     await queue.submit("mod.test", ID, post())
     (held,) = await queue.held()
     with pytest.raises(ArticleError, match="no newsgroup"):
-        await queue.approve(held.key, await intake(), "mod@example.org")
+        await queue.approve(held.key, posting(await intake()), "mod@example.org")
     assert len(await queue.held()) == 1
 
 
@@ -111,7 +111,7 @@ async def test_approving_again_what_was_posted_ends_its_waiting(queue: HeldArtic
         host="",
         may_approve=True,
     )
-    assert await queue.approve(held.key, there, "mod@example.org") == ID
+    assert await queue.approve(held.key, posting(there), "mod@example.org") == ID
     assert await queue.held() == []
 
 

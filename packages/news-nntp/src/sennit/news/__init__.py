@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sennit.news.access import Access
     from sennit.news.client import NNTPClient, Offered
     from sennit.news.client_engine import ClientEngine
+    from sennit.news.control import Control
     from sennit.news.engine import ServerEngine
     from sennit.news.errors import (
         ArticleError,
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
         StoreError,
         TryLaterError,
     )
-    from sennit.news.intake import Intake
+    from sennit.news.feeds import Feed, Feeder
+    from sennit.news.injection import Injection
+    from sennit.news.intake import Intake, IntakePolicy
     from sennit.news.interfaces import (
         Article,
         Filed,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         Wanted,
     )
     from sennit.news.limits import ClientLimits, Limits
+    from sennit.news.moderation import HeldArticles, IModerators
     from sennit.news.reading import ArticleStream, FetchedArticle
     from sennit.news.replies import Capabilities, Overview
     from sennit.news.server import NNTPServerFactory, NNTPServerProtocol
@@ -51,15 +55,22 @@ __all__ = [
     "Capabilities",
     "ClientEngine",
     "ClientLimits",
+    "Control",
     "DuplicateError",
+    "Feed",
+    "Feeder",
     "FetchedArticle",
     "Filed",
     "Group",
+    "HeldArticles",
     "History",
     "IArticleReader",
     "IArticleStore",
     "IIntake",
+    "IModerators",
+    "Injection",
     "Intake",
+    "IntakePolicy",
     "Limits",
     "MemoryStore",
     "NNTPClient",
@@ -85,6 +96,7 @@ _ROOMS = {
     "access": ("Access",),
     "client": ("NNTPClient", "Offered"),
     "client_engine": ("ClientEngine",),
+    "control": ("Control",),
     "engine": ("ServerEngine",),
     "errors": (
         "ArticleError",
@@ -98,7 +110,9 @@ _ROOMS = {
         "StoreError",
         "TryLaterError",
     ),
-    "intake": ("Intake",),
+    "feeds": ("Feed", "Feeder"),
+    "injection": ("Injection",),
+    "intake": ("Intake", "IntakePolicy"),
     "interfaces": (
         "Article",
         "Filed",
@@ -110,6 +124,7 @@ _ROOMS = {
         "Wanted",
     ),
     "limits": ("ClientLimits", "Limits"),
+    "moderation": ("HeldArticles", "IModerators"),
     "reading": ("ArticleStream", "FetchedArticle"),
     "replies": ("Capabilities", "Overview"),
     "server": ("NNTPServerFactory", "NNTPServerProtocol"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sennit.news.interfaces import IIntake
 
-__all__ = ["Held", "HeldArticles", "IModerators"]
+__all__ = ["Held", "HeldArticles", "IModerators", "posting"]
 
 T = TypeVar("T")
 
@@ -58,6 +58,15 @@ class IModerators(Interface):
             StoreError: It cannot be kept now.
         """
         ...
+
+
+def posting(intake: IIntake) -> Callable[[bytes], Awaitable[bytes]]:
+    """Give what posts approved articles in this process."""
+
+    def post(octets: bytes) -> Awaitable[bytes]:
+        return intake.post(octets, poster="", host="", may_approve=True)
+
+    return post
 
 
 class Held:
@@ -104,18 +113,20 @@ class HeldArticles:
         """Give what waits, the longest waiting first."""
         return await self._in_thread(self._read_all)
 
-    async def approve(self, key: str, intake: IIntake, approver: str) -> bytes:
+    async def approve(
+        self, key: str, post: Callable[[bytes], Awaitable[object]], approver: str
+    ) -> bytes:
         """Post what waits, in the name of one who may approve; gives its Message-ID.
 
         Args:
             key: Of `Held`.
-            intake: What takes it.
+            post: Posts it: `NNTPClient.post` of a session that may approve, or `posting`.
             approver: The moderator's mail address.
 
         Raises:
             NNTPUsageError: Nothing of that key waits, or no address is like this.
             ArticleError: It is not taken, and waits still; `DuplicateError`: it was posted.
-            TryLaterError: It cannot be taken now, and waits still.
+            TryLaterError, NNTPReplyError: It cannot be taken now, and waits still.
         """
         if not _APPROVER.fullmatch(approver) or "@" not in approver:
             raise NNTPUsageError(f"not a mail address: {approver[:64]!r}")
@@ -123,13 +134,11 @@ class HeldArticles:
         article = parse(held.octets, max_size=len(held.octets), proto=True)
         fields = [*article.fields, (b"approved", b"Approved: %b\r\n" % approver.encode())]
         octets = article.with_fields(fields).octets
-        try:
-            message_id = await intake.post(octets, poster="", host="", may_approve=True)
-        except DuplicateError:
-            # It was approved, and the file outlived a power cut.
-            message_id = article.message_id
+        # Where it is there, it was approved, and the file outlived a power cut.
+        with suppress(DuplicateError):
+            await post(octets)
         await self._in_thread(lambda: self._remove(key))
-        return message_id
+        return article.message_id
 
     async def reject(self, key: str) -> None:
         """Throw away what waits.

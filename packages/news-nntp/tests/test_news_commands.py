@@ -341,7 +341,7 @@ async def test_a_password_comes_from_netrc(no_home: Path) -> None:
         assert "login barney password" in said.error
         (no_home / ".netrc").write_text("machine 127.0.0.1 login fred rubbish\n")
         said = await elsewhere("read", url, "a", "--user", "fred")
-        assert ".netrc cannot be read" in said.error
+        assert ".netrc: bad follower token" in said.error
 
 
 async def test_a_wrong_password_is_told_and_not_repeated() -> None:

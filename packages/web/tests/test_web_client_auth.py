@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import re
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sennit.web.client.auth import Auth, BasicAuth, BearerAuth, DigestAuth, auth_of, find_netrc
+from sennit.web.client.auth import Auth, BasicAuth, BearerAuth, DigestAuth, auth_of
 from sennit.web.client.challenges import Challenge, parse_challenges, parse_parameters
 from sennit.web.client.urls import URL
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 URL_ = URL("http://www.example.org/dir/index.html")
 
@@ -300,42 +299,3 @@ def test_origins_without_end_are_not_remembered() -> None:
     for port in range(1, 1200):
         second(auth, _CHALLENGE % b"SHA-256", url=URL(f"http://h.example:{port}/"))
     assert len(auth._spaces) <= 1000
-
-
-# ── netrc ─────────────────────────────────────────────────────────────────────
-
-
-def test_netrc_tells_the_login_of_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "netrc"
-    file.write_text("machine example.org login me password secret\n")
-    file.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(file))
-    login = find_netrc()
-    found = login("example.org")
-    assert found is not None
-    assert first(found) == first(BasicAuth("me", "secret"))
-    assert login("elsewhere.example") is None
-
-
-def test_a_netrc_that_is_not_there_says_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    assert find_netrc()("example.org") is None
-    with pytest.raises(FileNotFoundError):
-        find_netrc(tmp_path / "none")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="file modes")
-def test_a_netrc_that_others_can_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "netrc"
-    file.write_text("machine a login b password c\n")
-    file.chmod(0o644)
-    monkeypatch.setenv("NETRC", str(file))
-    with pytest.raises(ValueError, match="chmod 600"):
-        find_netrc()
-    file.write_text("nonsense here\n")
-    with pytest.raises(ValueError, match="netrc"):
-        find_netrc(file)

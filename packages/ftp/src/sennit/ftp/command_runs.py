@@ -28,6 +28,7 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a process without it
     raise MissingExtraError(__name__, "sennit-ftp", "service") from error
 
+from sennit.core.auth.netrc import read_netrc
 from sennit.core.ops.records import escape
 from sennit.core.reactor.base import run
 from sennit.ftp.client import FTPClient
@@ -260,17 +261,10 @@ def _with_password(where: FTPURL) -> FTPURL:
 
 
 def _from_netrc(where: FTPURL) -> FTPURL | None:
-    import netrc
-
-    try:
-        login = netrc.netrc().authenticators(where.host)
-    except FileNotFoundError:
-        return None
-    except (netrc.NetrcParseError, OSError) as error:
-        raise click.UsageError(f"~/.netrc cannot be read: {error}") from error
+    login = read_netrc()(where.host)
     if login is None or (where.user is not None and login[0] != where.user):
         return None
-    return replace(where, user=login[0], password=login[2])
+    return replace(where, user=login[0], password=login[1])
 
 
 def _explain(error: Exception, where: FTPURL) -> tuple[int, str]:

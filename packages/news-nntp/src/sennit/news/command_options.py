@@ -8,12 +8,10 @@ for; never in an option, which everybody on the machine can read.
 from __future__ import annotations
 
 import json
-import netrc
 import sys
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from sennit.core.errors import (
     ConnectError,
@@ -30,10 +28,11 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a process without it
     raise MissingExtraError(__name__, "sennit-news-nntp", "service") from error
 
+from sennit.core.auth.netrc import read_netrc
 from sennit.news.errors import NewsError, NNTPReplyError, NNTPUsageError, StoreError, TryLaterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from sennit.news.client import Connecting
 
@@ -45,13 +44,9 @@ __all__ = [
     "progress_bar",
     "server_options",
     "show_json",
-    "show_table",
     "split_server",
     "store_option",
 ]
-
-_DRAWN: Final = 500
-"""Rows of a table that is drawn; longer ones stand in columns."""
 
 
 class Server:
@@ -119,7 +114,7 @@ class Server:
     def _find_password(self) -> None:
         if self.password is not None:
             return
-        found = _from_netrc(self.address.host)
+        found = read_netrc()(self.address.host)
         private = self.address.secure or self.starttls or self.in_clear
         if found is not None and (found[0] == self.user or (self.user is None and private)):
             self.user, self.password = found
@@ -130,18 +125,6 @@ class Server:
                     f"login {self.user} password …` into ~/.netrc"
                 )
             self.password = click.prompt(f"Password of {self.user}", hide_input=True, err=True)
-
-
-def _from_netrc(host: str) -> tuple[str, str] | None:
-    """Name and password for a host, of ``~/.netrc``."""
-    path = Path.home() / ".netrc"
-    try:
-        found = netrc.netrc(path).authenticators(host)
-    except FileNotFoundError:
-        return None
-    except (OSError, netrc.NetrcParseError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-    return None if found is None or not found[0] or not found[2] else (found[0], found[2])
 
 
 def server_options(command: Callable[P, object]) -> Callable[P, object]:
@@ -222,6 +205,8 @@ def explained(server: Server | None = None) -> Generator[None, None, None]:
     """Say what to do next when something fails."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever reads our output has seen enough
     except NNTPReplyError as error:
         hint = _HINTS.get(error.code)
         raise NewsError(f"{error}{f'; {hint}' if hint else ''}") from error
@@ -257,26 +242,6 @@ def explained(server: Server | None = None) -> Generator[None, None, None]:
 def show_json(found: object) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-
-
-def show_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows, whose cells are harmless: drawn for a terminal, else in columns."""
-    cells = [list(row) for row in rows]
-    if sys.stdout.isatty() and len(cells) <= _DRAWN:
-        from rich.box import ROUNDED
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*heads, box=ROUNDED, header_style="bold")
-        for row in cells:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
-        return
-    lines = [list(heads), *cells]
-    widths = [max(len(row[column]) for row in lines) for column in range(len(heads))]
-    for row in lines:
-        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 @contextmanager

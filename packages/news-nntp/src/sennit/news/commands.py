@@ -20,13 +20,13 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a process without it
     raise MissingExtraError(__name__, "sennit-news-nntp", "service") from error
 
+from sennit.core.service.showing import show_table
 from sennit.news.command_options import (
     Server,
     explained,
     progress_bar,
     server_options,
     show_json,
-    show_table,
     split_server,
     store_option,
 )

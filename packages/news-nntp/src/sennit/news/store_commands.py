@@ -16,11 +16,11 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a process without it
     raise MissingExtraError(__name__, "sennit-news-nntp", "service") from error
 
+from sennit.core.service.showing import show_table
 from sennit.news.command_options import (
     explained,
     progress_bar,
     show_json,
-    show_table,
     store_option,
 )
 

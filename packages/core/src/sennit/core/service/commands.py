@@ -29,6 +29,7 @@ from sennit.core.plugin import (
     installed,
 )
 from sennit.core.service.operate import OPERATIONS
+from sennit.core.service.showing import show_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -323,27 +324,9 @@ def services() -> int:
         for name, (distribution, about) in KNOWN_SERVICES.items()
         if name not in there
     ]
-    _print_rows(("type", "from", "what it does"), rows)
+    show_table(("type", "from", "what it does"), rows)
     return status
 
 
 for each in OPERATIONS:
     sennit.add_command(each)
-
-
-def _print_rows(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    if not sys.stdout.isatty():
-        widths = [max(len(row[column]) for row in rows) for column in range(len(heads) - 1)]
-        for row in rows:
-            cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
-            click.echo("  ".join([*cells, row[-1]]))
-        return
-    from rich.box import ROUNDED
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*heads, box=ROUNDED, header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)

@@ -12,7 +12,6 @@ Whatever comes from peers is escaped before a terminal sees it.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,8 +22,10 @@ try:
 except ImportError as error:  # pragma: no cover - tested in a process without it
     raise MissingExtraError(__name__, "sennit-core", "cli") from error
 
+from sennit.core.service.showing import harmless, show_table
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 __all__ = ["OPERATIONS", "find_socket"]
 
@@ -79,36 +80,8 @@ def _ask(where: Mapping[str, Any], command: str, timeout: float | None = 30.0, *
 # ── how it is shown ───────────────────────────────────────────────────────────
 
 
-def _escape(value: object) -> str:
-    from sennit.core.ops.records import escape
-
-    return escape(str(value))
-
-
 def _json(found: object) -> None:
     click.echo(json.dumps(found, indent=2))
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    cells = [["-" if cell is None else _escape(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        try:
-            from rich.box import ROUNDED
-            from rich.console import Console
-            from rich.table import Table
-            from rich.text import Text
-        except ImportError:
-            pass  # columns will do
-        else:
-            table = Table(*heads, box=ROUNDED, header_style="bold")
-            for row in cells:
-                table.add_row(*(Text(cell) for cell in row))
-            Console().print(table)
-            return
-    lines = [list(heads), *cells]
-    widths = [max(len(row[column]) for row in lines) for column in range(len(heads))]
-    for row in lines:
-        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _seconds(value: float | None) -> str | None:
@@ -175,8 +148,8 @@ def _status(as_json: bool, **where: Any) -> int:
         f"up {_seconds(node['uptime']) or 'not yet'}, reloaded {node['reloads']} times"
     )
     for reason in node["not_ready"]:
-        click.echo(f"not ready: {_escape(reason)}")
-    _table(
+        click.echo(f"not ready: {harmless(reason)}")
+    show_table(
         ("service", "type", "state", "up", "connections", "restarts", "urls"),
         (
             (
@@ -192,7 +165,7 @@ def _status(as_json: bool, **where: Any) -> int:
         ),
     )
     if "workers" in found:
-        _table(
+        show_table(
             ("worker", "process", "state", "up"),
             (
                 (each["number"], each["pid"], each["state"], _seconds(each["uptime"]))
@@ -211,7 +184,7 @@ def _ready(as_json: bool, **where: Any) -> int:
     elif found["ready"]:
         click.echo("ready")
     for reason in () if as_json else found["reasons"]:
-        click.echo(f"not ready: {_escape(reason)}")
+        click.echo(f"not ready: {harmless(reason)}")
     return 0 if found["ready"] else 1
 
 
@@ -245,9 +218,9 @@ def _connections(
         return 0
     if filters["kill"] is not None:
         killed = found["killed"]
-        click.echo("ended" if killed else f"there is no connection {_escape(filters['kill'])}")
+        click.echo("ended" if killed else f"there is no connection {harmless(filters['kill'])}")
         return 0 if killed else 1
-    _table(
+    show_table(
         ("id", "service", "peer", "age", "in", "out", "queued", "state", "protocol", "why"),
         (
             (
@@ -268,7 +241,7 @@ def _connections(
     if found["total"] > len(found["connections"]):
         click.echo(f"… and {found['total'] - len(found['connections'])} more (see --limit)")
     if found.get("datagrams"):  # none, or a node that knows nothing of them
-        _table(
+        show_table(
             ("datagrams of", "local", "peer", "received", "sent", "queued", "dropped", "protocol"),
             (
                 (
@@ -296,9 +269,9 @@ def _tasks(as_json: bool, **where: Any) -> None:
         return
     for each in found:
         worker = f"worker {each['worker']}: " if "worker" in each else ""
-        click.echo(f"{worker}{_escape(each['name'])}: {_escape(each['coroutine'])}")
+        click.echo(f"{worker}{harmless(each['name'])}: {harmless(each['coroutine'])}")
         for place in each["waits"]:
-            click.echo(f"    {_escape(place)}")
+            click.echo(f"    {harmless(place)}")
 
 
 @_command(
@@ -311,7 +284,7 @@ def _drain(as_json: bool, name: str | None, **where: Any) -> None:
     if as_json:
         _json(found)
     else:
-        click.echo("the node ends" if name is None else f"{_escape(name)} is down")
+        click.echo("the node ends" if name is None else f"{harmless(name)} is down")
 
 
 @_command("sennit reload && sennit status")
@@ -324,7 +297,7 @@ def _reload(as_json: bool, **where: Any) -> None:
     told = False
     for word, names in cast("dict[str, Any]", found).items():
         if isinstance(names, list) and names:
-            click.echo(f"{word}: {', '.join(map(_escape, cast('list[object]', names)))}")
+            click.echo(f"{word}: {', '.join(map(harmless, cast('list[object]', names)))}")
             told = True
     if not told:
         click.echo("nothing has changed")
@@ -358,11 +331,11 @@ def _loglevel(as_json: bool, logger: str, seconds: float, **where: Any) -> None:
     if as_json:
         _json(found)
     elif "before" not in found:
-        click.echo(f"{_escape(found['logger'])}: {_escape(found['level'])}")
+        click.echo(f"{harmless(found['logger'])}: {harmless(found['level'])}")
     else:
         until = f"for {_seconds(found['seconds'])}" if found["seconds"] else "until it ends"
         click.echo(
-            f"{_escape(found['logger'])}: {found['level']} {until} (before: {found['before']})"
+            f"{harmless(found['logger'])}: {found['level']} {until} (before: {found['before']})"
         )
 
 

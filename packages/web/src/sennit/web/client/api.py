@@ -153,11 +153,11 @@ class Client:
         self._response_options = {"decode": decode, "max_content": max_content}
         self._on_request = cast("list[OnRequest]", hooks_of(on_request))
         self._on_response = cast("list[OnResponse]", hooks_of(on_response))
-        self._netrc: Callable[[str], Auth | None] | None = None
+        self._netrc: Callable[[str], tuple[str, str] | None] | None = None
         if netrc:
-            from sennit.web.client.auth import find_netrc
+            from sennit.core.auth.netrc import read_netrc
 
-            self._netrc = find_netrc(None if netrc is True else netrc)
+            self._netrc = read_netrc(None if netrc is True else netrc)
         if trust_env and proxy is None:
             from sennit.web.client.proxies import proxies_from_environment
 
@@ -473,7 +473,7 @@ class Client:
         if self._auth is not None:
             own = self.base_url is None or url.origin == self.base_url.origin
             return self._auth if own else None
-        return None if self._netrc is None else self._netrc(url.host)
+        return None if self._netrc is None else auth_of(self._netrc(url.host))
 
     # ── the end ───────────────────────────────────────────────────────────────
 

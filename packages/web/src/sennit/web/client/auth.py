@@ -1,4 +1,4 @@
-"""Logging in to servers: Basic, Bearer and Digest, and netrc for who keeps passwords there.
+"""Logging in to servers: Basic, Bearer and Digest.
 
 An `Auth` is asked before each request, and again when a server answered 401. It sees
 method, address and challenges, and gives the value of Authorization or ``None``; the
@@ -25,13 +25,12 @@ from sennit.web.client.challenges import parse_parameters
 from sennit.web.errors import WebUsageError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Awaitable, Callable, Sequence
 
     from sennit.web.client.challenges import Challenge
     from sennit.web.client.urls import URL, Origin
 
-__all__ = ["Auth", "BasicAuth", "BearerAuth", "DigestAuth", "auth_of", "find_netrc"]
+__all__ = ["Auth", "BasicAuth", "BearerAuth", "DigestAuth", "auth_of"]
 
 
 class Auth:
@@ -290,42 +289,3 @@ def auth_of(given: Auth | tuple[str, str] | None) -> Auth | None:
     if given is not None and not isinstance(cast("object", given), Auth):
         raise TypeError(f"auth is (name, password) or an Auth, not {type(given).__name__}")
     return given
-
-
-def find_netrc(
-    path: str | os.PathLike[str] | None = None,
-) -> Callable[[str], BasicAuth | None]:
-    """Read a netrc file; return what tells the login for a host.
-
-    Args:
-        path: The file; else what NETRC names, else ``~/.netrc``. One of those two
-            that is not there, or that others can read, says nothing.
-
-    Raises:
-        ValueError: The file is none.
-        OSError: The file that was named cannot be read.
-    """
-    import netrc
-    import os
-    from pathlib import Path
-
-    given = path if path is not None else os.environ.get("NETRC")
-    file = Path(given) if given else Path.home() / ".netrc"
-    try:
-        if path is None and os.name == "posix" and file.stat().st_mode & 0o077:
-            raise WebUsageError(f"{file}: others can read it; chmod 600 it")
-        known = netrc.netrc(str(file))
-    except FileNotFoundError:
-        if path is not None:
-            raise
-        return lambda host: None
-    except netrc.NetrcParseError as error:
-        raise WebUsageError(f"{file}: {error}") from error
-
-    def login(host: str) -> BasicAuth | None:
-        found = known.authenticators(host)
-        if found is None:
-            return None
-        return BasicAuth(found[0] or found[1] or "", found[2] or "")
-
-    return login

@@ -128,7 +128,7 @@ def test_articles_are_posted_offered_and_streamed() -> None:
     play(main)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.sampled_from([b".", b"a", b"\r\n", b"\xff", b"\t", b".\r\n"]), max_size=40))
 def test_bodies_round_trip_both_ways(pieces: list[bytes]) -> None:
     """HARDENING nntp-1: what one side sends is what the other stores, and gives back."""

@@ -321,6 +321,24 @@ def test_a_server_that_does_not_answer_the_good_bye_is_left() -> None:
     play(main)
 
 
+def test_who_leaves_in_the_middle_of_a_long_answer_does_not_wait_for_a_good_bye() -> None:
+    async def main(clock: Clock) -> None:
+        rows = b"".join(b"%d\ta\r\n" % each for each in range(1, 200_000))
+        async with talking({b"OVER": b"224 over\r\n" + rows + b".\r\n"}) as (news, script):
+            source = news.over(1)
+            await anext(source)
+            await asyncio.sleep(1)
+            before = clock.time()
+        assert news.closed
+        assert clock.time() - before < 1
+        assert b"QUIT" not in script.heard
+        with pytest.raises(ConnectionLost):
+            async for _row in source:
+                pass
+
+    play(main)
+
+
 def test_nobody_waits_longer_than_a_minute_for_an_octet() -> None:
     async def main(clock: Clock) -> None:
         async def silent(stream: Stream) -> None:

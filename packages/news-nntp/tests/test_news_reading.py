@@ -118,7 +118,7 @@ def test_a_stream_is_read_inside_its_block() -> None:
 
 
 def test_what_is_not_read_stays_with_the_server() -> None:
-    """HARDENING fault-15, the client's side: 64 MiB of one article, and a program that is slow."""
+    """HARDENING fault-15, the client's side: 32 MiB of one article, and a program that is slow."""
 
     async def main(_: Clock) -> None:
         sent = 0
@@ -126,7 +126,7 @@ def test_what_is_not_read_stays_with_the_server() -> None:
         async def endless(stream: Stream) -> None:
             nonlocal sent
             await stream.send_all(b"220 7 <1@x>\r\n")
-            for _each in range(1024):
+            for _each in range(512):
                 await stream.send_all(b"x" * 65534 + b"\r\n")
                 sent += 1
             await stream.send_all(b".\r\n")
@@ -142,7 +142,7 @@ def test_what_is_not_read_stays_with_the_server() -> None:
                     size += len(piece)
             _now, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
-            assert size == 64 << 20
+            assert size == 32 << 20
             assert peak < 6 << 20
             news.abort()
 
@@ -186,7 +186,7 @@ def test_many_articles_come_in_order_and_the_next_are_asked_for_before() -> None
 
 
 def test_fetched_articles_wait_for_who_reads_them() -> None:
-    """However many are under way, what waits here is bounded: 100 articles of a MiB."""
+    """However many are under way, what waits here is bounded: 50 articles of a MiB."""
 
     async def main(_: Clock) -> None:
         sent = 0
@@ -198,11 +198,11 @@ def test_fetched_articles_wait_for_who_reads_them() -> None:
 
         async with serving(Script({b"ARTICLE": large})) as url:
             news = await NNTPClient.connect(url)
-            source = news.fetch(range(1, 101), window=100)
+            source = news.fetch(range(1, 51), window=50)
             await anext(source)
             await asyncio.sleep(100)
             assert sent <= 4
-            assert len(await collect(source)) == 99
+            assert len(await collect(source)) == 49
             await news.aclose()
 
     play(main)

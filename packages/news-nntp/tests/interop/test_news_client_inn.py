@@ -32,7 +32,7 @@ pytestmark = pytest.mark.interop
 
 __all__ = ["inn_running"]
 
-COUNT = 300
+COUNT = 120
 PASSWORD = "flint-stone"
 
 

@@ -161,6 +161,11 @@ class NNTPClientProtocol(ClientEngineProtocol[ClientEngine, Command, ClientEvent
         """Whether nothing can be asked any more."""
         return self._lost is not None or self._draining or self.transport.is_closing()
 
+    @property
+    def unread(self) -> bool:
+        """Whether what came is not read by the program, and holds up all that would come next."""
+        return self._reading_paused and self._waiting > 0
+
     def abort(self, reason: str = "aborted") -> None:
         """Close now."""
         self._abort(reason)

@@ -85,6 +85,9 @@ class Session:
 
     async def aclose(self) -> None:
         """Say good-bye and close. Harmless when done."""
+        if self._protocol.unread:
+            # The answer would come behind what nobody reads any more.
+            self._protocol.abort()
         gone = self._protocol.close()
         try:
             async with asyncio.timeout(_CLOSING):

@@ -219,8 +219,17 @@ class Names:
             FileUnavailableError: They are not, so nothing is there.
         """
         for name in path:
-            if name in _NO_NAMES or "/" in name or not self.shows(name):
+            if not self._is_name(name):
                 raise FileUnavailableError
+
+    def _is_name(self, name: str) -> bool:
+        return (
+            name not in _NO_NAMES
+            and "/" not in name
+            and self.shows(name)
+            # No character of UTF-8 is longer than four octets.
+            and (len(name) * 4 <= LONGEST_NAME or len(name.encode()) <= LONGEST_NAME)
+        )
 
     def give(self, path: FilePath) -> None:
         """Make sure that a path's last name can be given, and its others are there to be found.
@@ -232,13 +241,7 @@ class Names:
         if not path:
             raise FileUnavailableError
         self.find(path[:-1])
-        name = path[-1]
-        if (
-            name in _NO_NAMES
-            or "/" in name
-            or not self.shows(name)
-            or len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME
-        ):
+        if not self._is_name(path[-1]):
             raise FileNameError("No file or directory can have that name")
 
 

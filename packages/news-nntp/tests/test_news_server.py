@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 
 import pytest
 from news_serving import FakeIntake, Talk, article, factory, file, filled
@@ -279,3 +280,22 @@ def test_commands_articles_and_logins_are_counted() -> None:
     assert articles.labels("news", "posted", "refused").value == 1
     logins = registry.counter("sennit_news_logins", "…", ("service", "outcome"))
     assert logins.labels("news", "accepted").value == 1
+
+
+def test_an_idle_connection_costs_little() -> None:
+    """HARDENING fault-16: 12 KiB each at most, those of the socket and its buffers included."""
+    server = factory(access=Access("*", "*", transit=True), intake=FakeIntake())
+    clock = Clock()
+    talks = [Talk(server, clock=clock) for _ in range(50)]
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(200):
+            talk = Talk(server, clock=clock)
+            talk.say(b"GROUP misc.test\r\nARTICLE\r\n")
+            talks.append(talk)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (after - before) / 200 < 8 * 1024

@@ -32,17 +32,16 @@ from sennit.core.engine import (
     Untimed,
 )
 from sennit.core.errors import ProtocolError
-from sennit.core.framing.line import LineDecoder
 from sennit.news.deflate import Deflate
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 from sennit.news.grammar import (
     BLOCK_END,
     BlockDecoder,
+    Received,
     command_line,
     has_block,
     parse_response,
     stuff,
-    unstuff,
 )
 from sennit.news.limits import ClientLimits
 
@@ -243,21 +242,6 @@ ClientEvent = Greeted | Leaving | ResponseBegun | BlockReceived | Responded | Pe
 """Every event that the engine emits."""
 
 
-class _Received(LineDecoder):
-    """What came and was not read: lines, and blocks."""
-
-    __slots__ = ()
-
-    def whole_block(self) -> bytes | None:
-        """Take a block that begins here and has come whole."""
-        data, start = self._data, self._start
-        if data.startswith(BLOCK_END, start):
-            self._cut(start, start + 3)
-            return b""
-        end = data.find(b"\r\n.\r\n", start)
-        return None if end < 0 else unstuff(self._cut(end + 2, end + 5))
-
-
 class _Quit(Command):
     """The good-bye that the engine says by itself: nobody waits for its answer."""
 
@@ -291,7 +275,7 @@ class ClientEngine(Untimed):
 
     def __init__(self, limits: ClientLimits | None = None, *, greeted: bool = False) -> None:
         self._limits = ClientLimits() if limits is None else limits
-        self._received = _Received(max_line=self._limits.max_line - 2)
+        self._received = Received(max_line=self._limits.max_line - 2)
         self._open: deque[Command] = deque()
         self._greeted = greeted
         self._quitting = False

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from sennit.core.engine import CLOSED, NEED_DATA, PAUSED, SOLE, PeerFault, Untimed
 from sennit.core.errors import ProtocolError
 from sennit.news.asking import Offers, Session, Told, ask, decode_sasl
+from sennit.news.coming import Coming
 from sennit.news.deflate import Deflate
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 from sennit.news.events import (
@@ -55,7 +56,7 @@ __all__ = ["ServerEngine"]
 _STREAMED: Final = (b"CHECK", b"TAKETHIS")
 
 
-class Phase(Enum):
+class _Phase(Enum):
     """What the next octets are."""
 
     OPENING = "opening"
@@ -69,47 +70,6 @@ class Phase(Enum):
     HANDOVER = "handover"
     """The beginning of TLS: not for this engine."""
     CLOSED = "closed"
-
-
-class _Coming:
-    """An article that comes.
-
-    Attributes:
-        kind: The event it ends in.
-        message_id: Under which it was announced.
-        exchange: Of its answer.
-        refusal: The answer, when it is not wanted any more.
-        parts: What came of it.
-        size: Octets that came of it.
-        decoder: Once it was not there whole.
-    """
-
-    __slots__ = ("decoder", "exchange", "kind", "message_id", "parts", "refusal", "size")
-
-    def __init__(self, kind: type[Asked], message_id: bytes, exchange: int) -> None:
-        self.kind = kind
-        self.message_id = message_id
-        self.exchange = exchange
-        self.refusal: bytes | None = None
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.decoder: BlockDecoder | None = None
-
-    def event(self, octets: bytes) -> ArticlePosted | ArticleSent | ArticleTaken:
-        """What is told of it."""
-        if self.kind is ArticlePosted:
-            return ArticlePosted(octets)
-        if self.kind is ArticleSent:
-            return ArticleSent(self.message_id, octets)
-        return ArticleTaken(self.message_id, octets, self.exchange)
-
-    def too_long(self) -> bytes:
-        """The answer to an article that is too long."""
-        if self.kind is ArticlePosted:
-            return response_line(441, "Article too long")
-        if self.kind is ArticleSent:
-            return response_line(437, "Article too long")
-        return response_line(439, self.message_id)
 
 
 class ServerEngine(Untimed):
@@ -151,10 +111,10 @@ class ServerEngine(Untimed):
         self._limits = Limits() if limits is None else limits
         # NUL, bare CR and bare LF are found by who reads the command: that is answered.
         self._received = Received(max_line=self._limits.max_line - 2, forbidden=b"")
-        self._phase = Phase.OPENING
+        self._phase = _Phase.OPENING
         self._open: Question | None = None
         self._block_begun = False
-        self._coming: _Coming | None = None
+        self._coming: Coming | None = None
         self._kept: bytes | None = None  # a command that waits for the streamed ones
         # By exchange, in order: what waits for its answer (octets of its article), and answers
         # that wait for those before them.
@@ -172,7 +132,7 @@ class ServerEngine(Untimed):
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer, cut anywhere."""
-        if self._phase is Phase.CLOSED:
+        if self._phase is _Phase.CLOSED:
             return
         if self._deflate is None:
             self._received.receive_data(data)
@@ -216,14 +176,14 @@ class ServerEngine(Untimed):
         try:
             while True:
                 phase = self._phase
-                if phase is Phase.COMMAND:
+                if phase is _Phase.COMMAND:
                     event = self._next_command()
-                elif phase is Phase.ARTICLE:
+                elif phase is _Phase.ARTICLE:
                     event = self._next_article()
-                elif phase is Phase.RESPONSE:
+                elif phase is _Phase.RESPONSE:
                     event = self._next_response()
                 else:
-                    return CLOSED if phase is Phase.CLOSED else PAUSED
+                    return CLOSED if phase is _Phase.CLOSED else PAUSED
                 if event is None:
                     continue
                 if event is not NEED_DATA:
@@ -244,9 +204,9 @@ class ServerEngine(Untimed):
             # The rest of it will never come.
             self._streamed.pop(coming.exchange, None)
             self._coming = None
-            self._phase = Phase.COMMAND
-        elif self._phase is Phase.RESPONSE:
-            self._phase = Phase.ANSWER
+            self._phase = _Phase.COMMAND
+        elif self._phase is _Phase.RESPONSE:
+            self._phase = _Phase.ANSWER
             return SASLResponse(None)
         if self._streamed:
             return PAUSED
@@ -289,7 +249,7 @@ class ServerEngine(Untimed):
                 self._take_this(b"", response_line(asked.code, asked.text))
                 return None
             return self._tell(asked)
-        self._phase = Phase.ANSWER
+        self._phase = _Phase.ANSWER
         self._open = asked
         return asked
 
@@ -329,9 +289,9 @@ class ServerEngine(Untimed):
         return exchange
 
     def _take_this(self, message_id: bytes, refusal: bytes | None) -> None:
-        self._coming = _Coming(ArticleTaken, message_id, self._new_exchange())
+        self._coming = Coming(ArticleTaken, message_id, self._new_exchange())
         self._coming.refusal = refusal
-        self._phase = Phase.ARTICLE
+        self._phase = _Phase.ARTICLE
 
     def _tell(self, told: Told) -> NoEvent | None:
         """Say what can be said at once."""
@@ -339,8 +299,8 @@ class ServerEngine(Untimed):
         if told.block is not None:
             self._out += (stuff(told.block), BLOCK_END)
         if told.act == "post":
-            self._coming = _Coming(ArticlePosted, b"", SOLE)
-            self._phase = Phase.ARTICLE
+            self._coming = Coming(ArticlePosted, b"", SOLE)
+            self._phase = _Phase.ARTICLE
         elif told.act == "deflate":
             self.session.compressed = True
             self._deflate = Deflate(self._limits.max_ratio)
@@ -400,7 +360,7 @@ class ServerEngine(Untimed):
             self._next_exchange,
         )
 
-    def _article_ended(self, coming: _Coming, octets: bytes) -> ServerEvent | None:
+    def _article_ended(self, coming: Coming, octets: bytes) -> ServerEvent | None:
         if coming.refusal is not None:
             self._article_is_over(coming)
             return None
@@ -413,16 +373,16 @@ class ServerEngine(Untimed):
         if type(event) is ArticleTaken:
             self._waiting[coming.exchange] = event
             self._streamed_octets += len(octets)
-            self._phase = Phase.COMMAND
+            self._phase = _Phase.COMMAND
         else:
             self._open = event
-            self._phase = Phase.ANSWER
+            self._phase = _Phase.ANSWER
         return event
 
-    def _article_is_over(self, coming: _Coming) -> None:
+    def _article_is_over(self, coming: Coming) -> None:
         """Answer an article that was thrown away."""
         self._coming = None
-        self._phase = Phase.COMMAND
+        self._phase = _Phase.COMMAND
         assert coming.refusal is not None  # for that it was thrown away
         if coming.exchange == SOLE:
             self._out.append(coming.refusal)
@@ -435,7 +395,7 @@ class ServerEngine(Untimed):
         if line is None:
             return NEED_DATA
         self._received.max_line = self._limits.max_line - 2
-        self._phase = Phase.ANSWER
+        self._phase = _Phase.ANSWER
         if line == b"*":
             return SASLResponse(None)
         try:
@@ -457,8 +417,8 @@ class ServerEngine(Untimed):
     def permit(self, *, reads: bool, posts: bool, feeds: bool, known: bool = False) -> None:
         """Say what the client may do from now on; before that nothing is read."""
         session = self.session
-        if self._phase is Phase.OPENING:
-            self._phase = Phase.COMMAND
+        if self._phase is _Phase.OPENING:
+            self._phase = _Phase.COMMAND
         session.reads, session.posts, session.feeds = reads, posts, feeds
         session.known = known
 
@@ -481,10 +441,10 @@ class ServerEngine(Untimed):
         self._done()
         if code == 335:
             assert isinstance(event, ArticleOffered)  # 335 is among the codes of no other
-            self._coming = _Coming(ArticleSent, event.message_id, SOLE)
-            self._phase = Phase.ARTICLE
+            self._coming = Coming(ArticleSent, event.message_id, SOLE)
+            self._phase = _Phase.ARTICLE
         elif code == 382:
-            self._phase = Phase.HANDOVER
+            self._phase = _Phase.HANDOVER
         elif code in (281, 283):
             self.session.logged_in = True
 
@@ -545,14 +505,14 @@ class ServerEngine(Untimed):
         Raises:
             NNTPUsageError: No such login is under way.
         """
-        if self._phase is Phase.CLOSED:
+        if self._phase is _Phase.CLOSED:
             return
-        if self._open is not event or self._phase is not Phase.ANSWER:
+        if self._open is not event or self._phase is not _Phase.ANSWER:
             raise NNTPUsageError("no login by SASL is under way")
         self._received.max_line = self._limits.max_response - 2
         # Longer than other responses where it must be.
         self._out.append(b"383 %b\r\n" % line)
-        self._phase = Phase.RESPONSE
+        self._phase = _Phase.RESPONSE
 
     def internal_error(self, exchange: int = SOLE) -> None:
         """Queue what says that this side failed, if an answer is due."""
@@ -581,7 +541,7 @@ class ServerEngine(Untimed):
 
     def leave(self, text: str, code: int = 400) -> None:
         """Say that the connection ends, and end it at once; `CLOSED` from now on."""
-        if self._phase is not Phase.CLOSED:
+        if self._phase is not _Phase.CLOSED:
             if not self._block_begun:
                 self._out.append(response_line(code, text))
             self._end()
@@ -589,23 +549,23 @@ class ServerEngine(Untimed):
     @property
     def in_transfer(self) -> bool:
         """Whether an article comes, or a response that the client owes."""
-        return self._phase is Phase.ARTICLE or self._phase is Phase.RESPONSE
+        return self._phase is _Phase.ARTICLE or self._phase is _Phase.RESPONSE
 
     # ── within ────────────────────────────────────────────────────────────────
 
     def _waits(self, event: Asked, code: int) -> bool:
         """Whether an answer can be given; after the end nobody wants it any more."""
-        if self._phase is Phase.CLOSED:
+        if self._phase is _Phase.CLOSED:
             return False
         waits = self._open is event or self._waiting.get(event.exchange) is event
-        if not waits or self._block_begun or self._phase is Phase.RESPONSE:
+        if not waits or self._block_begun or self._phase is _Phase.RESPONSE:
             raise NNTPUsageError(f"{event!r} does not wait for an answer")
         if code not in event.codes and code not in FAILURES:
             raise NNTPUsageError(f"{code} does not answer {event!r}")
         return True
 
     def _in_block(self, event: Asked) -> bool:
-        if self._phase is Phase.CLOSED:
+        if self._phase is _Phase.CLOSED:
             return False
         if self._open is not event or not self._block_begun:
             raise NNTPUsageError("no block has begun")
@@ -614,8 +574,8 @@ class ServerEngine(Untimed):
     def _done(self) -> None:
         self._open = None
         self._block_begun = False
-        if self._phase is not Phase.CLOSED:
-            self._phase = Phase.COMMAND
+        if self._phase is not _Phase.CLOSED:
+            self._phase = _Phase.COMMAND
 
     def _in_order(self, line: bytes) -> None:
         """Queue an answer behind those that are still due."""
@@ -643,7 +603,7 @@ class ServerEngine(Untimed):
             del streamed[exchange]
 
     def _end(self) -> None:
-        self._phase = Phase.CLOSED
+        self._phase = _Phase.CLOSED
         self._received.release()
         self._open = None
         self._coming = None

@@ -283,7 +283,7 @@ def test_a_server_that_is_another_is_not_believed(
 
 
 def test_arguments_that_contradict_each_other_are_refused() -> None:
-    for url, options in (
+    wrong: list[tuple[str, dict[str, Any]]] = [
         (f"ftps://{HOST}/", {"tls": "explicit"}),
         (f"ftp://{HOST}/", {"client_tls": object()}),
         (f"ftp://{HOST}/", {"tls": "sometimes"}),
@@ -291,9 +291,10 @@ def test_arguments_that_contradict_each_other_are_refused() -> None:
         (f"ftp://{HOST}/", {"user": "a", "password": "b\n"}),
         (f"ftp://{HOST}/", {"active": True, "via": "socks5://127.0.0.1:1"}),
         ("http://x/", {}),
-    ):
+    ]
+    for url, options in wrong:
         with pytest.raises(FTPUsageError):
-            FTPClient.connect(url, **options)  # type: ignore[arg-type]  # that is what is tested
+            FTPClient.connect(url, **options)
 
 
 # ── data connections ──────────────────────────────────────────────────────────

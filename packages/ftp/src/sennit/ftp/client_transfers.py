@@ -267,9 +267,9 @@ class Transfers(Control):
     ) -> int:
         """Fetch a file from `offset` on; the octets that are there then."""
         total = None if ascii_type else await self._size_or_none(remote)
-        if offset and (total is None or offset > total):
-            # What is there is of another file, or nobody can say that it is not.
-            await anew()
+        # What is there may be of another file; it stays until the right one comes.
+        useless = offset != 0 and (total is None or offset > total)
+        if useless:
             offset = 0
         done = offset
         digest = None if check is None else await _digest_of(check, offset, read_back)
@@ -280,6 +280,8 @@ class Transfers(Control):
             async with self.transfer(command, offset=offset, ascii_type=ascii_type) as transfer:
                 waiting: list[bytes] = []
                 size = 0
+                if useless:
+                    await anew()
                 if on_progress is not None:
                     on_progress(done, total)
                 while True:

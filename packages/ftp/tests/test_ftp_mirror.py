@@ -1,0 +1,359 @@
+"""Whole trees, both ways, and files of this machine, on the kernel's sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from packages.ftp.tests.talking import factory
+from sennit.core import serve
+from sennit.core.stream import stream_handler
+from sennit.ftp.client import FTPClient
+from sennit.ftp.errors import FTPPermanentError, FTPUsageError, TransferError
+from sennit.ftp.mirror import Mirrored, Step
+from sennit.ftp.store.directory import DirectoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from sennit.core.stream import Stream
+
+TREE = {
+    "a": b"A" * 10,
+    "empty": b"",
+    "big": bytes(range(256)) * 8000,
+    "one/b ü": b"B",
+    "one/two/c": b"C" * 70_000,
+    "one/two/d": b"D",
+}
+
+
+def plant(root: Path, files: dict[str, bytes] | None = None) -> Path:
+    """Make a tree whose files are of the year 2001, by whole seconds."""
+    for at, (name, octets) in enumerate((TREE if files is None else files).items()):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(octets)
+        os.utime(path, (1_000_000_000 + at, 1_000_000_000 + at))
+    return root
+
+
+def tree(root: Path) -> dict[str, tuple[bytes, float]]:
+    """What a tree holds."""
+    return {
+        str(path.relative_to(root)): (path.read_bytes(), path.stat().st_mtime)
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """What the server has."""
+    (tmp_path / "there").mkdir()
+    return tmp_path / "there"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """What we have."""
+    (tmp_path / "here").mkdir()
+    return tmp_path / "here"
+
+
+@pytest.fixture
+async def ftp(there: Path) -> AsyncIterator[FTPClient]:
+    """A client of our server."""
+    async with (
+        serve("tcp://127.0.0.1:0", factory(DirectoryStore(there))) as server,
+        FTPClient.connect(f"ftp://u:p@127.0.0.1:{server.port}/") as client,
+    ):
+        yield client
+
+
+# ── single files ──────────────────────────────────────────────────────────────
+
+
+async def test_a_file_comes_whole_with_its_time_and_leaves_nothing_beside(
+    ftp: FTPClient, there: Path, here: Path
+) -> None:
+    plant(there)
+    (here / "big").write_bytes(b"old")
+    (here / "big").chmod(0o640)
+
+    assert await ftp.get("big", here / "big") == len(TREE["big"])
+
+    assert (here / "big").read_bytes() == TREE["big"]
+    assert (here / "big").stat().st_mtime == (there / "big").stat().st_mtime
+    assert stat.S_IMODE((here / "big").stat().st_mode) == 0o640
+    assert os.listdir(here) == ["big"]
+
+
+async def test_a_file_that_does_not_come_leaves_the_old_one(ftp: FTPClient, here: Path) -> None:
+    (here / "a").write_bytes(b"old")
+    with pytest.raises(FTPPermanentError):
+        await ftp.get("a", here / "a")
+    with pytest.raises(IsADirectoryError):
+        await ftp.get("a", here)
+    assert os.listdir(here) == ["a"]
+    assert (here / "a").read_bytes() == b"old"
+
+
+async def test_a_file_that_is_resumed_keeps_its_part_until_it_is_whole(
+    ftp: FTPClient, there: Path, here: Path
+) -> None:
+    big = TREE["big"]
+    (here / "big.part").write_bytes(big[:100_000])
+    with pytest.raises(FTPPermanentError):
+        await ftp.get("big", here / "big", resume=True)
+    assert os.listdir(here) == ["big.part"]
+    plant(there)
+    seen: list[int] = []
+
+    def see(done: int, total: int | None) -> None:
+        seen.append(done)
+
+    assert await ftp.get("big", here / "big", resume=True, on_progress=see) == len(big)
+
+    assert seen[0] == 100_000
+    assert (here / "big").read_bytes() == big
+    assert os.listdir(here) == ["big"]
+
+
+async def test_a_part_that_is_a_link_is_not_written_through(
+    ftp: FTPClient, there: Path, here: Path
+) -> None:
+    plant(there)
+    (here / "victim").write_bytes(b"mine")
+    (here / "a.part").symlink_to(here / "victim")
+    with pytest.raises(OSError, match="symbolic"):
+        await ftp.get("a", here / "a", resume=True)
+    assert (here / "victim").read_bytes() == b"mine"
+
+
+async def test_a_file_is_sent_with_its_time_and_goes_on_where_it_ended(
+    ftp: FTPClient, there: Path, here: Path
+) -> None:
+    plant(here)
+    assert await ftp.put(here / "big", "up") == len(TREE["big"])
+    assert (there / "up").stat().st_mtime == (here / "big").stat().st_mtime
+    os.truncate(there / "up", 123_456)
+    assert await ftp.put(here / "big", "up", resume=True) == len(TREE["big"])
+    assert (there / "up").read_bytes() == TREE["big"]
+    with (here / "big").open("rb") as file:
+        file.seek(1000)
+        await ftp.put(file, "tail")
+    assert (there / "tail").read_bytes() == TREE["big"][1000:]
+    with (here / "out").open("w+b") as file:
+        await ftp.get("tail", file)
+    assert (here / "out").read_bytes() == TREE["big"][1000:]
+
+
+# ── trees ─────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+@pytest.mark.parametrize("upload", [False, True])
+async def test_a_tree_is_made_like_another_and_only_once(
+    ftp: FTPClient, there: Path, here: Path, upload: bool, parallel: int
+) -> None:
+    source, target = (here, there) if upload else (there, here)
+    plant(source)
+    steps: list[Step] = []
+
+    done = await ftp.mirror("", here, upload=upload, parallel=parallel, on_step=steps.append)
+
+    assert tree(target) == tree(source)
+    assert (done.copied, done.failed, done.same) == (len(TREE), 0, 0)
+    assert done.octets == sum(map(len, TREE.values()))
+    assert {each.path for each in steps if each.what in ("get", "put")} == set(TREE)
+
+    again = await ftp.mirror("/", here, upload=upload, parallel=parallel)
+    assert again == Mirrored(same=len(TREE))
+
+    (source / "a").write_bytes(b"changed")
+    (source / "one/b ü").write_bytes(b"b")  # of the same size
+    third = await ftp.mirror(".", here, upload=upload)
+    assert (third.copied, third.same) == (2, len(TREE) - 2)
+    assert tree(target).keys() == tree(source).keys()
+    assert (target / "a").read_bytes() == b"changed"
+    assert (target / "one/b ü").read_bytes() == b"b"
+
+
+@pytest.mark.parametrize("upload", [False, True])
+async def test_what_the_original_does_not_have_is_removed_if_asked_for(
+    ftp: FTPClient, there: Path, here: Path, upload: bool, tmp_path: Path
+) -> None:
+    source, target = (here, there) if upload else (there, here)
+    plant(source)
+    plant(target, {"old": b"x", "gone/deep/er": b"y", "one/stale": b"z"})
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/keep").write_bytes(b"mine")
+    if not upload:
+        (target / "link").symlink_to(tmp_path / "outside")
+
+    kept = await ftp.mirror("", here, upload=upload)
+    assert kept.removed == 0
+    assert (target / "old").exists()
+    done = await ftp.mirror("", here, upload=upload, delete=True)
+
+    assert tree(target) == tree(source)
+    assert not (target / "gone").exists()
+    assert not (target / "link").is_symlink()
+    assert (tmp_path / "outside/keep").read_bytes() == b"mine"
+    assert done.removed == (5 if upload else 6)
+
+
+async def test_nothing_is_written_through_a_link_of_ours(
+    ftp: FTPClient, there: Path, here: Path, tmp_path: Path
+) -> None:
+    """A name of the server must not lead where a link of this machine leads."""
+    plant(there, {"dir/x": b"evil", "f": b"good"})
+    (tmp_path / "outside").mkdir()
+    (here / "dir").symlink_to(tmp_path / "outside")
+
+    done = await ftp.mirror("", here)
+
+    assert os.listdir(tmp_path / "outside") == []
+    assert [path for path, _ in done.failures] == ["dir"]
+    assert (here / "f").read_bytes() == b"good"
+
+
+async def test_links_are_left_where_they_are(ftp: FTPClient, there: Path, here: Path) -> None:
+    plant(here, {"f": b"1"})
+    (here / "link").symlink_to("f")
+    await ftp.mkdir("new")
+    done = await ftp.mirror("new/tree", here, upload=True)
+    assert (done.copied, done.left) == (1, 1)
+    assert os.listdir(there / "new/tree") == ["f"]
+
+
+async def test_a_tree_that_is_not_there_is_an_error(ftp: FTPClient, here: Path) -> None:
+    with pytest.raises(FTPPermanentError):
+        await ftp.mirror("nothing", here)
+    with pytest.raises(FTPUsageError):
+        await ftp.mirror("", here, parallel=0)
+
+
+async def test_a_mirror_that_is_cancelled_ends_soon_and_leaves_no_half_files(
+    ftp: FTPClient, there: Path, here: Path
+) -> None:
+    plant(there, {f"{at:03}": bytes(100_000) for at in range(60)})
+    begun = asyncio.Event()
+
+    def see(step: Step) -> None:
+        begun.set()
+
+    task = asyncio.ensure_future(ftp.mirror("", here, on_step=see))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert all(len(octets) == 100_000 for octets, _ in tree(here).values())
+
+
+class Flaky:
+    """A server that says what a test wants to files, and lists what it wants.
+
+    Args:
+        listing: What MLSD gives.
+        refusals: How often each file is refused for now.
+    """
+
+    def __init__(self, listing: bytes, refusals: int = 0) -> None:
+        self.listing = listing
+        self.refusals = refusals
+        self.heard: list[str] = []
+
+    async def handle(self, stream: Stream) -> None:
+        """One control connection."""
+        came: asyncio.Queue[Stream] = asyncio.Queue()
+
+        async def accept(data: Stream) -> None:
+            came.put_nowait(data)
+            await data.wait_closed()
+
+        await stream.send_all(b"220 hello\r\n")
+        async with serve("tcp://127.0.0.1:0", stream_handler(accept)) as server:
+            async for line in stream.lines():
+                word = line.decode().partition(" ")[0]
+                self.heard.append(line.decode())
+                if word == "EPSV":
+                    await stream.send_all(b"229 (|||%d|)\r\n" % server.port)
+                elif word in ("MLSD", "RETR"):
+                    data = await came.get()
+                    if word == "RETR" and self.refusals:
+                        self.refusals -= 1
+                        data.abort()
+                        await stream.send_all(b"450 busy\r\n")
+                        continue
+                    await stream.send_all(b"150 comes\r\n")
+                    await data.send_all(self.listing if word == "MLSD" else b"hello")
+                    await data.aclose()
+                    await stream.send_all(b"226 done\r\n")
+                else:
+                    answers: dict[str, bytes] = {
+                        "USER": b"230 in\r\n",
+                        "FEAT": b"211-F\r\n MLST type;\r\n211 End\r\n",
+                        "TYPE": b"200 ok\r\n",
+                        "SIZE": b"213 5\r\n",
+                        "PWD": b'257 "/"\r\n',
+                        "QUIT": b"221 bye\r\n",
+                    }
+                    await stream.send_all(answers.get(word, b"500 what?\r\n"))
+
+
+async def run_flaky(flaky: Flaky, here: Path, **options: Any) -> Mirrored:
+    """Mirror what such a server has."""
+    async with (
+        serve("tcp://127.0.0.1:0", stream_handler(flaky.handle)) as server,
+        FTPClient.connect(f"ftp://127.0.0.1:{server.port}/") as client,
+    ):
+        return await client.mirror("/", here, parallel=1, **options)
+
+
+async def test_what_fails_for_now_is_tried_again(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sennit.ftp.mirror.LONGEST", 0.001)
+    listing = b"type=file;size=5;modify=20260101000000; f\r\n"
+    done = await run_flaky(Flaky(listing, 2), here)
+    assert (done.copied, done.failed) == (1, 0)
+
+    flaky = Flaky(listing, 9)
+    (here / "f").unlink()
+    done = await run_flaky(flaky, here, retries=2)
+    assert (done.copied, done.failed) == (0, 1)
+    assert flaky.heard.count("RETR /f") == 3
+    assert os.listdir(here) == []
+
+
+async def test_names_of_a_server_lead_nowhere_else(here: Path, tmp_path: Path) -> None:
+    """HARDENING ftp-8; and where lines could not be read nothing is removed."""
+    (here / "mine").write_bytes(b"x")
+    names = ["../evil", "/etc/evil", "..", ".", "good", "a/b"]
+    listing = "".join(f"type=file;size=5; {name}\r\n" for name in names)
+    listing += "type=dir;  ../up\r\ntype=OS.unix=slink:/etc; link\r\n"
+
+    done = await run_flaky(Flaky(listing.encode()), here, delete=True)
+
+    assert sorted(os.listdir(here)) == ["good", "mine"]
+    assert sorted(os.listdir(tmp_path)) == ["here"]
+    assert (done.copied, done.removed, done.left) == (1, 0, 1)
+
+
+async def test_a_hash_that_differs_is_an_error(ftp: FTPClient, there: Path, here: Path) -> None:
+    plant(there)
+    with pytest.raises(FTPUsageError):
+        await ftp.get("a", here / "a", check="crc")
+    if "HASH" in ftp.features:
+        await ftp.get("a", here / "a", check="sha-256")
+    else:
+        with pytest.raises((FTPPermanentError, TransferError)):
+            await ftp.get("a", here / "a", check="sha-256")
+        assert os.listdir(here) == []

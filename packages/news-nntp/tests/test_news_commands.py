@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import mailbox
 from contextlib import asynccontextmanager
@@ -14,10 +15,11 @@ from news_scripts import Script
 from news_serving import article, file, filled
 
 from sennit.core.endpoint.listen import serve
-from sennit.core.errors import SennitError
+from sennit.core.errors import SennitError, UsageError
 from sennit.core.reactor.base import current_reactor
 from sennit.core.stream import stream_handler
 from sennit.news.access import Access
+from sennit.news.command_options import Server, progress_bar
 from sennit.news.commands import news
 from sennit.news.server import NNTPServerFactory
 
@@ -342,6 +344,50 @@ async def test_a_password_comes_from_netrc(no_home: Path) -> None:
         (no_home / ".netrc").write_text("machine 127.0.0.1 login fred rubbish\n")
         said = await elsewhere("read", url, "a", "--user", "fred")
         assert ".netrc: bad follower token" in said.error
+
+
+class Terminal(io.StringIO):
+    """Standard input or output that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def server(url: str, user: str | None = None) -> Server:
+    """As its options say."""
+    return Server(url, user, starttls=False, trust=None, in_clear=False, compress=False)
+
+
+def test_a_password_is_asked_for_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def prompt(text: str, **options: object) -> str:
+        assert options["hide_input"]
+        asked.append(text)
+        return "flint"
+
+    monkeypatch.setattr(click, "prompt", prompt)
+    monkeypatch.setattr("sys.stdin", Terminal())
+    chosen = server("nntps://fred@news.example/")
+    chosen.connector()
+    assert (asked, chosen.password) == (["Password of fred"], "flint")
+    server("nntps://fred:stone@news.example/").connector()
+    server("news.example").connector()
+    assert len(asked) == 1
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(UsageError, match=r"machine news\.example login fred"):
+        server("news.example:1119", "fred").connector()
+
+
+def test_how_far_it_is_is_drawn_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, drawn in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr("sys.stderr", stream)
+        with progress_bar("pulling") as tell:
+            tell(0, 0, "")
+            tell(50, 100, "50 new, [red]a\x1b[2J")
+        assert ("pulling" in stream.getvalue()) is drawn
+        assert r"[red]a\x1b[2J" in stream.getvalue() or not drawn
 
 
 async def test_a_wrong_password_is_told_and_not_repeated() -> None:

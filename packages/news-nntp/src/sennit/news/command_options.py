@@ -29,6 +29,7 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
     raise MissingExtraError(__name__, "sennit-news-nntp", "service") from error
 
 from sennit.core.auth.netrc import read_netrc
+from sennit.core.ops.records import escape
 from sennit.news.errors import NewsError, NNTPReplyError, NNTPUsageError, StoreError, TryLaterError
 
 if TYPE_CHECKING:
@@ -116,7 +117,11 @@ class Server:
             return
         found = read_netrc()(self.address.host)
         private = self.address.secure or self.starttls or self.in_clear
-        if found is not None and (found[0] == self.user or (self.user is None and private)):
+        if (
+            found is not None
+            and all(found)
+            and (found[0] == self.user or (self.user is None and private))
+        ):
             self.user, self.password = found
         elif self.user is not None:
             if not sys.stdin.isatty():
@@ -218,10 +223,7 @@ def explained(server: Server | None = None) -> Generator[None, None, None]:
     except LoginDenied as error:
         raise NewsError(f"{error}: the name or the password is wrong") from error
     except TLSError as error:
-        raise NewsError(
-            f"{error}; --ca FILE names an authority to believe, and without --starttls nothing "
-            "is asked of nntp://"
-        ) from error
+        raise NewsError(f"{error}; --ca FILE names an authority to believe") from error
     except ConnectError as error:
         raise NewsError(
             f"{error}; does a server run there? --server URL, or $NNTPSERVER, names another"
@@ -252,7 +254,6 @@ def progress_bar(what: str) -> Generator[Callable[[int, int, str], object], None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.text import Text
 
     bar = Progress(
         TextColumn("{task.description}"),
@@ -267,6 +268,6 @@ def progress_bar(what: str) -> Generator[Callable[[int, int, str], object], None
         task = bar.add_task(what, total=None, text="")
 
         def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=max(total, 1), text=str(Text(text)))
+            bar.update(task, completed=done, total=max(total, 1), text=escape(text))
 
         yield tell

@@ -65,13 +65,13 @@ def _asking(server: Server, work: Work) -> int:
     """Connect, work, say good-bye."""
     from sennit.core.reactor.base import run
 
-    connect = server.connector()
-
-    async def main(_: object) -> int:
-        async with connect() as client:
-            return await work(client)
-
     with explained(server):
+        connect = server.connector()
+
+        async def main(_: object) -> int:
+            async with connect() as client:
+                return await work(client)
+
         return run(main)
 
 
@@ -363,7 +363,8 @@ def pull(
     if not rest:
         raise UsageError("name the groups to pull; '*' for all of them")
     chosen = _server(url, given)
-    connect = chosen.connector()
+    with explained(chosen):
+        connect = chosen.connector()
 
     async def main(tell: Callable[[int, int, str], object]) -> Pulled:
         from sennit.news.pull import Marks, pull

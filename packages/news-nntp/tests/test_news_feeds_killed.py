@@ -112,7 +112,7 @@ async def check(folder: Path, port: int, *, count: int, kills: int, seed: int) -
 
 async def test_every_article_arrives_once_whoever_is_killed(tmp_path: Path, port: int) -> None:
     """HARDENING fault-6: with SIGKILL, at either end, at any moment."""
-    await check(tmp_path, port, count=300, kills=4, seed=1)
+    await check(tmp_path, port, count=150, kills=3, seed=1)
 
 
 @pytest.mark.soak

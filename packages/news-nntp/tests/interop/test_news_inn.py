@@ -146,7 +146,9 @@ async def test_inn_feeds_us(inn: Inn, words: tuple[str, ...]) -> None:
             sent = client.takethis(f"<{name}@example.net>".encode(), octets)
             assert await sent is Offered.TAKEN, inn.log()
     reactor = current_reactor()
-    batch = await reactor.defer_to_thread(inn.batch)
+    batch = await reactor.defer_to_thread(
+        inn.batch, *(f"<{name}@example.net>" for name in ARTICLES)
+    )
     async with ours() as (store, port):
         for _ in range(2):
             # The second time we have them all.
@@ -180,7 +182,7 @@ async def test_what_nnrpd_injects_comes_to_us_as_it_is(inn: Inn) -> None:
         posted = await client.post(octets)
     assert posted is not None
     async with ours() as (store, port):
-        batch = await reactor.defer_to_thread(inn.batch)
+        batch = await reactor.defer_to_thread(inn.batch, posted.decode())
         await reactor.defer_to_thread(inn.feed, "127.0.0.1", port, batch)
         kept = await store.article(posted)
         assert kept is not None

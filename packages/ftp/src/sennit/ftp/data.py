@@ -312,7 +312,8 @@ class DataPort:
     def _listen(self, host: str, port: int) -> IListener:
         reactor: Any = self._reactor
         if reactor.network is None:
-            return Listener(reactor, tcp_sockets(host, port, backlog=BACKLOG), self)
+            sockets = tcp_sockets(host, port, backlog=BACKLOG)
+            return Listener(reactor, sockets, self, reserve=False)
         # A network in memory, which listens at once, too.
         outcome: list[Any] = []
         reactor.listen_tcp(self, port, host).add_callbacks(outcome.append, outcome.append)
@@ -340,7 +341,7 @@ class DataPort:
         Raises:
             TransferError: It did not come in time.
         """
-        if self._connection is None:
+        if not self.came():
             waiter: Deferred[DataConnection] = Deferred()
             self._waiter = waiter
             timer = self._reactor.call_later(timeout, _give_up, waiter)
@@ -348,7 +349,14 @@ class DataPort:
                 return await waiter
             finally:
                 timer.cancel()
+        assert self._connection is not None
         return self._connection
+
+    def came(self) -> bool:
+        """Whether the client has connected: most do before they say what they want."""
+        if self._connection is None and isinstance(self._listener, Listener):
+            self._listener.accept_now()
+        return self._connection is not None
 
     def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None

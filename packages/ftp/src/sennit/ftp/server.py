@@ -125,6 +125,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
     Attributes:
         limits: What the client may do.
         tls: What protects data connections; ``None`` before TLS stands.
+        local: The control connection's end here.
     """
 
     linger = 2.0
@@ -137,6 +138,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         self._factory = factory
         self.limits = factory.limits
         self.tls: ServerTLS | None = None
+        self.local: tuple[str, int] | None = None
         self._session: AvatarSession[IFileStore] | None = None
         self._port: DataPort | None = None
         self._transfer: Transfer | None = None
@@ -156,6 +158,9 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         engine = self.engine
         engine.peer = _host_of(transport.peer) or engine.peer
         self._tries = self._factory.login_limits.tries(transport.peer)
+        local = transport.local
+        if hasattr(local, "port"):
+            self.local = (local.host, local.port)
         over_tls = transport.get_extra_info("sennit.tls")
         if over_tls is not None:
             tls: ServerTLS = over_tls.server_tls
@@ -226,12 +231,6 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         clock: Any = self._find_clock()  # the transport's reactor, or what a test gave
         reactor: IReactor = clock
         return reactor
-
-    @property
-    def local(self) -> tuple[str, int] | None:
-        """The control connection's end here."""
-        local: Any = self.transport.local
-        return None if local is None or not hasattr(local, "port") else (local.host, local.port)
 
     @property
     def must_resume(self) -> bool:

@@ -124,8 +124,13 @@ class Transfer:
 
     # ── the connection ────────────────────────────────────────────────────────
 
-    async def _connect(self, text: str) -> DataConnection:
-        """Say that it begins, and have the data connection."""
+    async def _connect(self, text: str, *, hold: bool = False) -> DataConnection:
+        """Say that it begins, and have the data connection.
+
+        Args:
+            text: What is said.
+            hold: Say it with what comes next, if the client has connected already.
+        """
         session = self._session
         event = self._event
         limits = session.limits
@@ -133,7 +138,8 @@ class Transfer:
         if event.protected and session.tls is None:
             raise TransferError("there is no TLS to protect it by")
         session.engine.mark(150, text)
-        session.flush()
+        if not (hold and self._port is not None and self._port.came()):
+            session.flush()
         if event.target is not None:
             connection = session.new_connection(plain=not event.protected)
             await connect_to_client(
@@ -215,14 +221,17 @@ class Transfer:
         offset = event.offset
         end = size if event.end is None else min(event.end, size)
         count = max(end - offset, 0)
-        connection = await self._connect(f"Here come {count} octets")
-        transport = connection.transport
         file = reader.file
+        # The mark of a file that leaves at once leaves with its last reply.
+        hold = file is not None and not event.protected
+        connection = await self._connect(f"Here come {count} octets", hold=hold)
+        transport = connection.transport
         if not count:
             pass
         elif file is not None:
             leaving = transport.sendfile(file, offset, count)
             if not leaving.fired:
+                self._session.flush()
                 self._begin_watch()
             self._sent = sent = await leaving
             if sent < count:

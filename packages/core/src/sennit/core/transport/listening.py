@@ -75,6 +75,8 @@ class Listener:
         unlink: Path of a Unix socket to remove at the end.
         paused: Wait for `resume_accepting` before the first is accepted.
         on_close: Called once when it closes; who shares the sockets with it counts so.
+        reserve: Keep a descriptor back for when there are none; a listener for one connection
+            does without.
 
     Attributes:
         connections: The transports that it accepted and that are still there.
@@ -92,6 +94,7 @@ class Listener:
         unlink: str | None = None,
         paused: bool = False,
         on_close: Callable[[], object] | None = None,
+        reserve: bool = True,
     ) -> None:
         self._reactor = reactor
         self.set_factory(factory)
@@ -102,7 +105,8 @@ class Listener:
         self._unlink = (unlink, _inode(unlink)) if unlink is not None else None
         self._context: Context | None = copy_context() or None
         self._acceptors = [_Acceptor(self, each) for each in self._sockets]
-        self._reserve = _open_reserve()
+        self._keeps_reserve = reserve
+        self._reserve = _open_reserve() if reserve else -1
         self._last_warning = -WARN_EVERY
         self._resume_call: Any = None
         self._on_close = on_close
@@ -170,6 +174,12 @@ class Listener:
             self._accepting = True
             for each in self._acceptors:
                 self._reactor.watch(each.fd, READ, each.on_event)
+
+    def accept_now(self) -> None:
+        """Accept what waits already, without having been told of it by the poller."""
+        for each in self._acceptors:
+            if self._accepting:
+                each.on_event(READ)
 
     def close(self) -> None:
         """Accept no more; connections that stand are not touched. Closing twice is harmless."""
@@ -297,7 +307,7 @@ class Listener:
 
     def _resume(self) -> None:
         self._resume_call = None
-        if self._reserve < 0:
+        if self._reserve < 0 and self._keeps_reserve:
             self._reserve = _open_reserve()
         self.resume_accepting()
 

@@ -13,6 +13,7 @@ def test_what_the_package_offers() -> None:
     assert sorted(sennit.news.__all__) == sorted(
         [
             "Access",
+            "AccessRules",
             "Article",
             "ArticleError",
             "ArticleStream",
@@ -36,6 +37,7 @@ def test_what_the_package_offers() -> None:
             "Intake",
             "IntakePolicy",
             "Limits",
+            "Listings",
             "MemoryStore",
             "NNTPClient",
             "NNTPPermanentError",

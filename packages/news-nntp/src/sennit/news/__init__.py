@@ -9,7 +9,7 @@ from sennit.news._version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sennit.news.access import Access
+    from sennit.news.access import Access, AccessRules
     from sennit.news.client import NNTPClient, Offered
     from sennit.news.client_engine import ClientEngine
     from sennit.news.control import Control
@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from sennit.news.reading import ArticleStream, FetchedArticle
     from sennit.news.replies import Capabilities, Overview
     from sennit.news.server import NNTPServerFactory, NNTPServerProtocol
+    from sennit.news.serving.lists import Listings
     from sennit.news.store.memory import MemoryStore
     from sennit.news.store.sqlite import SQLiteStore
 
 __all__ = [
     "Access",
+    "AccessRules",
     "Article",
     "ArticleError",
     "ArticleStream",
@@ -72,6 +74,7 @@ __all__ = [
     "Intake",
     "IntakePolicy",
     "Limits",
+    "Listings",
     "MemoryStore",
     "NNTPClient",
     "NNTPPermanentError",
@@ -93,7 +96,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "access": ("Access",),
+    "access": ("Access", "AccessRules"),
     "client": ("NNTPClient", "Offered"),
     "client_engine": ("ClientEngine",),
     "control": ("Control",),
@@ -128,6 +131,7 @@ _ROOMS = {
     "reading": ("ArticleStream", "FetchedArticle"),
     "replies": ("Capabilities", "Overview"),
     "server": ("NNTPServerFactory", "NNTPServerProtocol"),
+    "serving.lists": ("Listings",),
     "store.memory": ("MemoryStore",),
     "store.sqlite": ("SQLiteStore",),
 }

@@ -403,6 +403,34 @@ def test_a_reset_at_any_octet_fails_what_waits_once(at: int) -> None:
     play(main)
 
 
+@pytest.mark.parametrize("turns", range(12))
+def test_who_gives_connecting_up_leaves_no_connection_behind(turns: int) -> None:
+    async def main(_: Clock) -> None:
+        open_now: set[Stream] = set()
+
+        async def greet(stream: Stream) -> None:
+            open_now.add(stream)
+            await stream.send_all(b"200 hello\r\n")
+            await stream.wait_closed()
+            open_now.discard(stream)
+
+        async with serving(greet) as url:
+            connecting = asyncio.ensure_future(_connected(url))
+            for _turn in range(turns):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            await asyncio.sleep(1)
+            assert not open_now
+
+    play(main)
+
+
+async def _connected(url: str) -> NNTPClient:
+    return await NNTPClient.connect(url)
+
+
 def test_a_cancelled_question_does_not_disturb_the_next() -> None:
     async def main(_: Clock) -> None:
         replies = {b"DATE": b"111 19990623135624\r\n", b"STAT": b"223 1 <1@x>\r\n"}

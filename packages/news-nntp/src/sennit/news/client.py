@@ -213,7 +213,13 @@ class NNTPClient(Reading):
             timeout=limits.connect,
             reactor=reactor,
         )
-        protocol = await connecting
+        try:
+            protocol = await connecting
+        except asyncio.CancelledError:
+            # Given up: so is the connection, also one that stands by now.
+            connecting.add_callbacks(NNTPClientProtocol.abort, lambda _: None)
+            connecting.cancel()
+            raise
         try:
             async with asyncio.timeout(limits.opening):
                 known, may_post, logged_in = await open_session(

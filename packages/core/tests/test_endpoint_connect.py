@@ -383,6 +383,24 @@ async def test_connecting_from_a_local_address() -> None:
             await connect(url, Client, local_address=("127.0.0.1", 99999))
 
 
+async def test_a_local_port_is_free_again_when_its_connection_has_ended() -> None:
+    """FTP's servers connect from one port, again and again; TIME_WAIT keeps it a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as probe:
+        probe.bind(("127.0.0.9", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        first = await connect(url, Client, local_address=("127.0.0.9", port))
+        peer, _ = server.accept()
+        await end(first)  # this side closes first, and so it is the one that remembers
+        peer.close()
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            where = f"tcp://127.0.0.1:{other.getsockname()[1]}"
+            second = await connect(where, Client, local_address=("127.0.0.9", port))
+            other.accept()[0].close()
+            await end(second)
+
+
 async def test_a_refused_connection_names_the_address() -> None:
     with refusing_socket() as nobody:
         port = nobody.getsockname()[1]

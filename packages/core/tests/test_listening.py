@@ -517,6 +517,20 @@ async def test_an_error_of_the_connection_that_comes_is_passed_over(error: OSErr
         await gone(where)
 
 
+async def test_what_waits_is_accepted_without_word_of_the_poller() -> None:
+    where = listener(reserve=False)
+    with client(where) as peer:
+        assert not where.connections
+        where.accept_now()
+        assert len(where.connections) == 1
+        where.pause_accepting()
+        with client(where):
+            where.accept_now()
+            assert len(where.connections) == 1
+        assert await receive(peer) == b"hi"
+    await gone(where)
+
+
 async def test_a_listening_socket_shut_down_under_our_feet_is_closed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

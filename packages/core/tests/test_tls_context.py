@@ -15,7 +15,13 @@ from sennit.core.errors import TLSError, UsageError
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
 from sennit.core.transport.memory import memory_pair
-from sennit.core.transport.tls import ClientTLS, ServerTLS, client_protocol, server_protocol
+from sennit.core.transport.tls import (
+    ClientTLS,
+    ServerTLS,
+    TLSFactory,
+    client_protocol,
+    server_protocol,
+)
 from sennit.core.transport.tlscontext import SESSIONS
 from sennit.core.transport.tlsnames import ExpectedHost, server_name_problem
 
@@ -606,6 +612,19 @@ def test_tickets_may_leave_with_what_is_written_first() -> None:
         met.clock.pump()
     assert len(met.server.received) == 60_000
     assert met.server.transport._conn.bio_read(16_384)  # they wait in the library
+
+
+def test_a_factory_may_want_sessions_of_its_own_for_each_client() -> None:
+    class Own:
+        own_tls_sessions = True
+
+        def build_protocol(self, peer: object) -> Talker:
+            return Talker()
+
+    server = ServerTLS(*LOCALHOST)
+
+    assert TLSFactory(Own(), server).build_protocol(None)._tls is not server
+    assert TLSFactory(Talker, server).build_protocol(None)._tls is server
 
 
 def test_a_session_survives_the_servers_abort() -> None:

@@ -56,6 +56,8 @@ _MESSAGE_ID: Final = re.compile(
 )
 # A name in the head: printable, no colon (RFC 5322 §3.6.8); then the colon.
 _NAME: Final = re.compile(rb"([!-9;-~]+):")
+# A whole field of a head without faults; lines that are empty or blank are none of it.
+_FIELD: Final = re.compile(rb"([!-9;-~]+):(?:[ \t][^\r\n]*)?\r\n(?:[ \t]+[^ \t\r\n][^\r\n]*\r\n)*")
 # What RFC 3977 §4.1 leaves to names of groups (no comma, star, question mark, brackets, backslash,
 # exclamation mark), in components that are not empty. More than RFC 5536 §3.1.4 has: who relays
 # does not refuse what others posted to groups in other letters.
@@ -103,7 +105,16 @@ class ParsedArticle:
         date: What Date says, in POSIX seconds; ``None`` in a proto-article without one.
     """
 
-    __slots__ = ("_by_name", "body_at", "date", "fields", "groups", "message_id", "octets")
+    __slots__ = (
+        "_by_name",
+        "_contents",
+        "body_at",
+        "date",
+        "fields",
+        "groups",
+        "message_id",
+        "octets",
+    )
 
     def __init__(
         self,
@@ -116,6 +127,7 @@ class ParsedArticle:
         self.body_at = body_at
         self.fields = fields
         self._by_name = by_name
+        self._contents: dict[bytes, bytes] = {}
         self.message_id = b""
         self.groups: tuple[str, ...] = ()
         self.date: float | None = None
@@ -129,12 +141,17 @@ class ParsedArticle:
         Args:
             name: In small letters. Of several fields of that name the first counts.
         """
+        found = self._contents.get(name)
+        if found is not None:
+            return found
         whole = self._by_name.get(name)
         if whole is None:
             return None
         content = whole[len(name) + 1 : -2]
         # Unfolding takes the line ends away and leaves the blanks (RFC 5322 §2.2.3).
-        return (_BLANKS.sub(b"", content) if b"\r\n" in content else content).strip(b" \t")
+        found = (_BLANKS.sub(b"", content) if b"\r\n" in content else content).strip(b" \t")
+        self._contents[name] = found
+        return found
 
     @property
     def lines(self) -> int:
@@ -153,10 +170,17 @@ class ParsedArticle:
             fields,
             by_name,
         )
-        other.message_id = other.content(b"message-id") or b""
         other.groups = self.groups
-        date = other.content(b"date")
-        other.date = None if date is None else parse_date(date)
+        # What has stayed need not be read again.
+        if by_name.get(b"message-id") is self._by_name.get(b"message-id"):
+            other.message_id = self.message_id
+        else:
+            other.message_id = other.content(b"message-id") or b""
+        if by_name.get(b"date") is self._by_name.get(b"date"):
+            other.date = self.date
+        else:
+            date = other.content(b"date")
+            other.date = None if date is None else parse_date(date)
         return other
 
 
@@ -191,6 +215,23 @@ def parse(octets: bytes, *, max_size: int = MAX_ARTICLE, proto: bool = False) ->
 
 def _read_head(head: bytes) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
     """Read the lines before the empty one, the last one's CRLF with them."""
+    fields: list[tuple[bytes, bytes]] = []
+    by_name: dict[bytes, bytes] = {}
+    if len(head) <= MAX_HEADER_LINE or max(map(len, head.split(b"\r\n"))) <= MAX_HEADER_LINE:
+        # Fields at a time, not lines: half the work.
+        at = 0
+        for match in _FIELD.finditer(head):
+            if match.start() != at:
+                break
+            at = match.end()
+            _note(match[1].lower(), match[0], fields, by_name)
+        if at == len(head):
+            return fields, by_name
+    return _read_lines(head)
+
+
+def _read_lines(head: bytes) -> tuple[list[tuple[bytes, bytes]], dict[bytes, bytes]]:
+    """The same, line by line: it says what is wrong, and where."""
     fields: list[tuple[bytes, bytes]] = []
     by_name: dict[bytes, bytes] = {}
     name = b""

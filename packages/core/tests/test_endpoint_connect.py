@@ -392,7 +392,9 @@ async def test_a_local_port_is_free_again_when_its_connection_has_ended() -> Non
         url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         first = await connect(url, Client, local_address=("127.0.0.9", port))
         peer, _ = server.accept()
-        await end(first)  # this side closes first, and so it is the one that remembers
+        first.transport.close()  # this side closes first, and so it is the one that remembers
+        await until(lambda: first.lost != ())
+        assert peer.recv(1) == b""
         peer.close()
         with socket.create_server(("127.0.0.1", 0)) as other:
             where = f"tcp://127.0.0.1:{other.getsockname()[1]}"

@@ -114,6 +114,14 @@ async def test_groups_are_there_and_what_is_posted_stays(folder: Path, reactor: 
             await client.post(POST)
 
 
+async def test_groups_for_junk_and_control_messages_are_made(
+    folder: Path, reactor: Reactor
+) -> None:
+    async with running(folder, reactor, 'junk = "junk"\ncontrol = ["cancel"]\n') as service:
+        groups = await service.store.groups()
+        assert [(each.name, each.status) for each in groups] == [("control", "n"), ("junk", "n")]
+
+
 async def test_what_is_fed_arrives_at_the_peer_and_nowhere_else(
     folder: Path, reactor: Reactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,7 +71,9 @@ class NewsService(ServerService):
             for each, table in config.peer.items()
             if table.url is not None
         ]
-        intake = checked("name", lambda: _intake_of(config, name, path, store, feeds))
+        self._intake = intake = checked(
+            "name", lambda: _intake_of(config, name, path, store, feeds)
+        )
         factory = NNTPServerFactory(
             store,
             intake,
@@ -146,6 +148,8 @@ class NewsService(ServerService):
                     description=description,
                     creator=self.name,
                 )
+        # Those that it files into of itself: for control messages, and for junk.
+        await self._intake.prepare()
 
 
 class _Expires(BackgroundService):

@@ -301,6 +301,25 @@ def test_capabilities_follow_what_happens() -> None:
     assert told(engine, b"STARTTLS\r\n").startswith(b"502")
 
 
+def test_what_a_server_does_not_offer_is_503() -> None:
+    engine = permitted(offers=Offers(new_news=False))
+    for line in (b"AUTHINFO USER a", b"STARTTLS", b"NEWNEWS * 20270101 000000"):
+        assert told(engine, line + b"\r\n").startswith(b"503 ")
+    engine = permitted(offers=Offers(login=True))
+    for line in (b"AUTHINFO USER a", b"AUTHINFO SASL PLAIN"):
+        assert told(engine, line + b"\r\n").startswith(b"503 ")
+
+
+def test_no_mode_is_changed_under_compression() -> None:
+    """RFC 8054 §2.2.2."""
+    engine = permitted(offers=Offers(mode="switching", compress=True, login=True))
+    engine.session.compressed = True
+
+    assert told(engine, b"MODE READER\r\n").startswith(b"502 ")
+    assert told(engine, b"AUTHINFO USER a\r\n").startswith(b"502 ")
+    assert b"MODE-READER" not in told(engine, b"CAPABILITIES\r\n")
+
+
 def test_passwords_wait_for_tls() -> None:
     """HARDENING nntp-3: 483 before TLS."""
     engine = unpermitted(Offers(login=True, tls=True))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import pytest
-from news_serving import FakeIntake, Talk, article, factory, file, filled
+from news_serving import FakeIntake, SlowStore, Talk, article, factory, file, filled
 
 from sennit.core.ops.metrics import Registry
 from sennit.core.testing.clock import Clock
@@ -14,6 +15,10 @@ from sennit.news.access import NOBODY, Access, AccessRules
 from sennit.news.errors import NNTPUsageError, StoreError
 from sennit.news.server import NNTPServerFactory
 from sennit.news.serving.metrics import NewsMetrics
+from sennit.news.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from sennit.news.interfaces import Group
 
 
 def test_a_reader_is_greeted_and_answered() -> None:
@@ -184,6 +189,36 @@ def test_a_peer_may_vanish_at_any_octet() -> None:
         clock.pump()
         assert talk.transport.errors == []
     clock.advance(1000.0)
+
+
+@pytest.mark.parametrize("kind", [MemoryStore, SlowStore])
+def test_a_reader_may_vanish_while_its_answer_waits(
+    kind: type[MemoryStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    """HARDENING fault-7."""
+    store = filled(1000, kind)
+    talk = Talk(factory(store))
+    talk.say(b"GROUP misc.test")
+    talk.clock.call_soon(talk.transport.block)
+    talk.say(b"OVER 1-")
+    talk.clock.call_soon(talk.transport.lose, ConnectionResetError("reset"))
+    talk.clock.pump()
+
+    assert talk.transport.errors == []
+    assert caplog.text == ""
+
+
+def test_a_slow_store_that_fails_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SlowStore):
+        async def group(self, name: str) -> Group | None:
+            await super().group(name)
+            raise StoreError("disk on fire")
+
+    caplog.set_level(logging.CRITICAL)
+    talk = Talk(factory(filled(kind=Broken)))
+
+    assert talk.code(b"GROUP misc.test") == 403
+    assert talk.code(b"DATE") == 111
 
 
 def test_a_store_that_fails_costs_one_command(caplog: pytest.LogCaptureFixture) -> None:

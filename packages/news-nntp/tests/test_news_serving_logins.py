@@ -12,6 +12,7 @@ from news_serving import FakeIntake, Talk, factory
 
 from sennit.core.auth.checkers import MemoryUsers
 from sennit.core.auth.credentials import PasswordCredentials
+from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.portal import Portal, Realm
 from sennit.core.auth.sasl.channel import Channel
 from sennit.core.auth.sasl.client import ClientIdentity, Reply, authenticate
@@ -112,6 +113,27 @@ def test_three_logins_fail_and_no_more(caplog: pytest.LogCaptureFixture) -> None
     assert "wr0ng" not in caplog.text
 
 
+def test_an_address_that_fails_too_often_is_not_heard_for_a_while() -> None:
+    limits = LoginLimits(per_address=1)
+    doors = Doors()
+    talk = talking(doors, login_limits=limits)
+    clock = talk.clock
+    talk.say(b"AUTHINFO USER alice\r\nAUTHINFO PASS wrong\r\n")
+    clock.advance(1.0)
+    assert talk.transport.take().startswith(b"481 ")
+    other = Talk(
+        factory(portal=doors.portal, login_in_clear=True, login_limits=limits), clock=clock
+    )
+    other.say(b"AUTHINFO USER alice")
+
+    assert other.say(b"AUTHINFO PASS wonderland") == b"400 Too many failed logins\r\n"
+    assert other.transport.closed
+    third = Talk(
+        factory(portal=doors.portal, login_in_clear=True, login_limits=limits), clock=clock
+    )
+    assert third.say(b"AUTHINFO SASL PLAIN =") == b"400 Too many failed logins\r\n"
+
+
 def test_logins_that_cannot_be_checked_are_no_failures(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
 
@@ -133,6 +155,7 @@ def test_logins_that_cannot_be_checked_are_no_failures(caplog: pytest.LogCapture
     for _ in range(5):
         talk.say(b"AUTHINFO USER a")
         assert talk.code(b"AUTHINFO PASS b") == 403
+    assert talk.code(b"AUTHINFO SASL PLAIN " + b64encode(b"\0a\0b")) == 403
 
 
 # ── SASL ──────────────────────────────────────────────────────────────────────

@@ -30,6 +30,7 @@ from sennit.ftp.errors import (
     StoreError,
 )
 from sennit.ftp.store import root as root_module
+from sennit.ftp.store import writing as writing_module
 from sennit.ftp.store.root import Root
 
 ROOT = Path(__file__).parents[3]
@@ -632,6 +633,34 @@ def test_small_pieces_go_to_the_disk_in_one_visit_of_a_thread(
         await put(store, ("new",), b"1")
         await store.make_directory(("n",))
         assert visits == []
+
+
+def test_a_disk_that_takes_no_time_is_not_waited_for_in_a_thread(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits: list[object] = []
+
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        reactor: Any = current_reactor()  # Any: its method is replaced
+        real = reactor.defer_to_thread
+
+        def count(work: object, *args: object) -> Any:  # Any: a Deferred of whatever
+            visits.append(work)
+            return real(work, *args)
+
+        monkeypatch.setattr(reactor, "defer_to_thread", count)
+        monkeypatch.setattr(writing_module, "QUICK", 1e9)
+        for _again in range(20):
+            await put(store, ("new",), b"1")
+        assert len(visits) == 16
+        await put(store, ("large",), bytes(100_000))
+        assert len(visits) == 18, "many octets are written in a thread at any time"
+        monkeypatch.setattr(writing_module, "QUICK", 0.0)
+        await put(store, ("new",), b"1")
+        assert len(visits) == 18
+        await put(store, ("new",), b"1")
+        assert len(visits) == 19, "it took time again"
 
 
 def test_large_files_are_removed_in_a_thread(tree: Path) -> None:

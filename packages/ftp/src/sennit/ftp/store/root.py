@@ -120,6 +120,7 @@ class Root(Folder):
         usage: What lies there, once it was counted.
         taken: Paths that STOU has found and not filled yet.
         sessions: Who use it; its descriptor is given back with the last.
+        quick: Files that were on the disk in no time, one after the other, the last among them.
         receiving: What is counted in `usage` of files that have no name yet.
     """
 
@@ -129,6 +130,7 @@ class Root(Folder):
         self.usage = Usage()
         self.taken: set[FilePath] = set()
         self.sessions = 0
+        self.quick = 0
         self.receiving = Usage()
         self._counted = float("-inf")
         self._counting: asyncio.Lock | None = None

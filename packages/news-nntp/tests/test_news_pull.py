@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from sennit.core.interfaces import IStreamProtocol
     from sennit.core.stream import Stream
     from sennit.core.testing.clock import Clock
     from sennit.news.interfaces import Filed
-    from sennit.news.server import NNTPServerProtocol
 
 URL = "nntp://10.0.0.1:119/"
 
@@ -207,7 +207,7 @@ def test_a_server_that_allows_one_connection_is_pulled_over_that() -> None:
         connections = 0
 
         class One:
-            def build_protocol(self, peer: object) -> NNTPServerProtocol | None:
+            def build_protocol(self, peer: object) -> IStreamProtocol | None:
                 nonlocal connections
                 connections += 1
                 return factory.build_protocol(peer) if connections == 1 else None

@@ -170,3 +170,16 @@ def test_no_octets_make_it_raise_or_answer_more_than_was_asked(
     engine.receive_eof()
     assert events(engine, b"")[-1] is CLOSED
     assert completed <= open_
+
+
+def test_a_command_may_be_taken_for_answered_and_what_comes_late_ends_the_connection() -> None:
+    engine = asked("RETR")
+    events(engine, b"150 here it comes\r\n")
+    engine.conclude(Reply(150, ("done",)))
+
+    assert events(engine, b"") == [Completed(Reply(150, ("done",))), NEED_DATA]
+    assert engine.can_send(Command("NOOP"))
+    engine.conclude(Reply(150, ("nothing is open",)))
+    fault, end = events(engine, b"426 late\r\n")
+    assert isinstance(fault, PeerFault)
+    assert end is CLOSED

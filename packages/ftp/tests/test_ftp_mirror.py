@@ -43,6 +43,11 @@ def plant(root: Path, files: dict[str, bytes] | None = None) -> Path:
     return root
 
 
+def both(remote: str, here: Path, upload: bool) -> tuple[Any, Any]:
+    """Source and target. (`Any`: text and a path, in either order.)"""
+    return (here, remote) if upload else (remote, here)
+
+
 def tree(root: Path) -> dict[str, tuple[bytes, float]]:
     """What a tree holds."""
     return {
@@ -166,19 +171,19 @@ async def test_a_tree_is_made_like_another_and_only_once(
     plant(source)
     steps: list[Step] = []
 
-    done = await ftp.mirror("", here, upload=upload, parallel=parallel, on_step=steps.append)
+    done = await ftp.mirror(*both("", here, upload), parallel=parallel, on_step=steps.append)
 
     assert tree(target) == tree(source)
     assert (done.copied, done.failed, done.same) == (len(TREE), 0, 0)
     assert done.octets == sum(map(len, TREE.values()))
     assert {each.path for each in steps if each.what in ("get", "put")} == set(TREE)
 
-    again = await ftp.mirror("/", here, upload=upload, parallel=parallel)
+    again = await ftp.mirror(*both("/", here, upload), parallel=parallel)
     assert again == Mirrored(same=len(TREE))
 
     (source / "a").write_bytes(b"changed")
     (source / "one/b ü").write_bytes(b"b")  # of the same size
-    third = await ftp.mirror(".", here, upload=upload)
+    third = await ftp.mirror(*both(".", here, upload))
     assert (third.copied, third.same) == (2, len(TREE) - 2)
     assert tree(target).keys() == tree(source).keys()
     assert (target / "a").read_bytes() == b"changed"
@@ -197,10 +202,10 @@ async def test_what_the_original_does_not_have_is_removed_if_asked_for(
     if not upload:
         (target / "link").symlink_to(tmp_path / "outside")
 
-    kept = await ftp.mirror("", here, upload=upload)
+    kept = await ftp.mirror(*both("", here, upload))
     assert kept.removed == 0
     assert (target / "old").exists()
-    done = await ftp.mirror("", here, upload=upload, delete=True)
+    done = await ftp.mirror(*both("", here, upload), delete=True)
 
     assert tree(target) == tree(source)
     assert not (target / "gone").exists()
@@ -228,7 +233,7 @@ async def test_links_are_left_where_they_are(ftp: FTPClient, there: Path, here: 
     plant(here, {"f": b"1"})
     (here / "link").symlink_to("f")
     await ftp.mkdir("new")
-    done = await ftp.mirror("new/tree", here, upload=True)
+    done = await ftp.mirror(here, "new/tree")
     assert (done.copied, done.left) == (1, 1)
     assert os.listdir(there / "new/tree") == ["f"]
 
@@ -238,6 +243,9 @@ async def test_a_tree_that_is_not_there_is_an_error(ftp: FTPClient, here: Path) 
         await ftp.mirror("nothing", here)
     with pytest.raises(FTPUsageError):
         await ftp.mirror("", here, parallel=0)
+    for one in ("", here):
+        with pytest.raises(FTPUsageError, match="text"):
+            await ftp.mirror(one, one)
 
 
 async def test_a_mirror_that_is_cancelled_ends_soon_and_leaves_no_half_files(

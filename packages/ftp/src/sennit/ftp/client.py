@@ -276,24 +276,22 @@ class FTPClient(Transfers):
 
     async def mirror(
         self,
-        remote: str,
-        local: str | os.PathLike[str],
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str],
         *,
-        upload: bool = False,
         parallel: int = 4,
         delete: bool = False,
         retries: int = 3,
         on_step: OnStep | None = None,
     ) -> Mirrored:
-        """Make a tree here like one of the server, or with `upload` the other way round.
+        """Make a tree like another, one of them here and one at the server.
 
         Files of the same size and time are left alone. This connection lists; `parallel` more
         move files.
 
         Args:
-            remote: The tree at the server.
-            local: The tree here.
-            upload: Whether ours is the original.
+            source: The original: text is a path of the server, a `pathlib.Path` one of ours.
+            target: What is made like it; of the other kind.
             parallel: Files that are moved side by side.
             delete: Remove what the original does not have.
             retries: Tries after the first, of what fails for now.
@@ -304,10 +302,15 @@ class FTPClient(Transfers):
 
         Raises:
             FTPReplyError: The tree cannot be listed.
+            FTPUsageError: Both are of one kind.
             OSError: It cannot be read or written here.
         """
         from sennit.ftp.mirror import mirror
 
+        upload = not isinstance(source, str)
+        remote, local = (target, source) if upload else (source, target)
+        if not isinstance(remote, str) or isinstance(local, str):
+            raise FTPUsageError("a tree of the server is text, one of this machine a pathlib.Path")
         return await mirror(
             self,
             remote,

@@ -465,6 +465,13 @@ class Control:
     ) -> Reply | None:
         """Give a transfer up, so that the next command gets its own reply."""
         protocol = self._live()
+        said: Reply | None = None
+        try:
+            while inbox is not None and (event := inbox.take()) is not None:
+                if isinstance(event, Completed):
+                    said = event.reply
+        except (ConnectionLost, ProtocolError):
+            pass  # the control connection has gone, and `closed` says so
         aborting: list[Deferred[Reply]] = []
         begun = inbox is not None and not inbox.ended and not self.closed
         if begun and sending:
@@ -475,14 +482,17 @@ class Control:
         else:
             opened.abort()
         if not begun:
-            return None
-        said: Reply | None = None
+            return said
         try:
             async with asyncio.timeout(self.limits.settle):
                 while inbox is not None and not inbox.ended:
                     event = await inbox.get()
                     if isinstance(event, Completed):
                         said = event.reply
+                    elif isinstance(event, Preliminary) and not sending:
+                        # Pure-FTPd ends a file whose connection was reset by a second 150 alone.
+                        protocol.engine.conclude(event.reply)
+                        protocol.proceed()
                 for each in aborting:
                     await each
         except BaseException as error:

@@ -142,13 +142,23 @@ class ClientEngine(Untimed):
         limits: What the server is allowed.
     """
 
-    __slots__ = ("_closed", "_closing", "_ended", "_open", "_out", "_preliminary", "_reader")
+    __slots__ = (
+        "_closed",
+        "_closing",
+        "_concluded",
+        "_ended",
+        "_open",
+        "_out",
+        "_preliminary",
+        "_reader",
+    )
 
     def __init__(self, limits: ClientLimits | None = None) -> None:
         self._reader = ReplyReader(limits)
         self._open: deque[str] = deque()  # words of the commands that are not answered
         self._out: list[bytes] = []
         self._preliminary = 0
+        self._concluded: Completed | None = None
         self._closing = False
         self._ended = False
         self._closed = False
@@ -178,6 +188,16 @@ class ClientEngine(Untimed):
     def cancel(self, exchange: int) -> bool:
         """There is no way: the reply comes, and is thrown away."""
         return False
+
+    def conclude(self, reply: Reply) -> None:
+        """Take the open command for answered by this reply: nothing more will be said of it.
+
+        Should the server say more all the same, nobody waits for it, and the connection ends.
+        """
+        if self._open and not self._closed:
+            self._open.popleft()
+            self._preliminary = 0
+            self._concluded = Completed(reply)
 
     def close(self) -> None:
         """Say QUIT; what is open is still answered."""
@@ -210,6 +230,9 @@ class ClientEngine(Untimed):
 
     def next_event(self) -> ClientEvent | NoEvent:
         """The next thing the server said, or why there is nothing."""
+        if self._concluded is not None:
+            concluded, self._concluded = self._concluded, None
+            return concluded
         if self._closed:
             return CLOSED
         try:

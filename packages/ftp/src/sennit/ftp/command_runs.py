@@ -12,6 +12,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sennit.core.errors import (
@@ -156,9 +157,7 @@ def run_mirror(source: str, target: str, options: Options) -> int:
         with _steps(options) as tell:
             results.append(
                 await ftp.mirror(
-                    where.path,
-                    local,
-                    upload=upload,
+                    *((Path(local), where.path) if upload else (where.path, Path(local))),
                     parallel=options.parallel,
                     delete=options.delete,
                     retries=options.retries,

@@ -14,10 +14,7 @@ from sennit.news.client_engine import (
     ResponseBegun,
     command,
 )
-from sennit.news.display import article_fields, article_lines
-from sennit.news.errors import NNTPProtocolError
-from sennit.news.limits import ClientLimits
-from sennit.news.replies import (
+from sennit.news.client_replies import (
     Capabilities,
     parse_active,
     parse_counts,
@@ -30,6 +27,9 @@ from sennit.news.replies import (
     parse_overview,
     parse_selected,
 )
+from sennit.news.display import article_fields, article_lines
+from sennit.news.errors import NNTPProtocolError
+from sennit.news.limits import ClientLimits
 
 _ARTICLE = (
     b"220 1 <a@b>\r\nSubject: =?utf-8?b?w7w=?=\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n"

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sennit.news.access import Access, AccessRules
     from sennit.news.client import NNTPClient, Offered
     from sennit.news.client_engine import ClientEngine
+    from sennit.news.client_reading import ArticleStream, FetchedArticle
+    from sennit.news.client_replies import Capabilities, Overview
     from sennit.news.control import Control
     from sennit.news.engine import ServerEngine
     from sennit.news.errors import (
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
     )
     from sennit.news.limits import ClientLimits, Limits
     from sennit.news.moderation import HeldArticles, IModerators
-    from sennit.news.reading import ArticleStream, FetchedArticle
-    from sennit.news.replies import Capabilities, Overview
     from sennit.news.server import NNTPServerFactory, NNTPServerProtocol
     from sennit.news.serving.lists import Listings
     from sennit.news.store.memory import MemoryStore
@@ -99,6 +99,8 @@ _ROOMS = {
     "access": ("Access", "AccessRules"),
     "client": ("NNTPClient", "Offered"),
     "client_engine": ("ClientEngine",),
+    "client_reading": ("ArticleStream", "FetchedArticle"),
+    "client_replies": ("Capabilities", "Overview"),
     "control": ("Control",),
     "engine": ("ServerEngine",),
     "errors": (
@@ -128,8 +130,6 @@ _ROOMS = {
     ),
     "limits": ("ClientLimits", "Limits"),
     "moderation": ("HeldArticles", "IModerators"),
-    "reading": ("ArticleStream", "FetchedArticle"),
-    "replies": ("Capabilities", "Overview"),
     "server": ("NNTPServerFactory", "NNTPServerProtocol"),
     "serving.lists": ("Listings",),
     "store.memory": ("MemoryStore",),

@@ -16,7 +16,8 @@ answered; a server that asks for a login first (480) gets one, once, and the com
 A connection that breaks stays broken: who wants another one opens it.
 
 Sources: RFC 3977 §6–§8, RFC 2980 (XOVER, XHDR, XPAT), RFC 4644 (CHECK, TAKETHIS), RFC 6048 (LIST).
-Not here: what comes before the first command (``opening.py``); what may be long (``reading.py``).
+Not here: what comes before the first command (``client_opening.py``); what may be long
+(``client_reading.py``).
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from typing import TYPE_CHECKING, Final
 from sennit.core.auth.sasl.client import ClientIdentity
 from sennit.core.endpoint.connect import connect
 from sennit.core.errors import ConnectError
+from sennit.news.client_connection import NNTPClientProtocol, refusal
 from sennit.news.client_engine import command
-from sennit.news.connection import NNTPClientProtocol, refusal
+from sennit.news.client_opening import open_session, parse_url
+from sennit.news.client_reading import Reading
+from sennit.news.client_replies import parse_date_reply, parse_found, parse_selected
+from sennit.news.client_session import which
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 from sennit.news.grammar import is_message_id
 from sennit.news.limits import ClientLimits
-from sennit.news.opening import open_session, parse_url
-from sennit.news.reading import Reading
-from sennit.news.replies import parse_date_reply, parse_found, parse_selected
-from sennit.news.session import which
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from sennit.core.deferred import Deferred
     from sennit.core.reactor.base import Reactor
     from sennit.core.transport.tls import ClientTLS
-    from sennit.news.connection import Response
+    from sennit.news.client_connection import Response
     from sennit.news.interfaces import Group
 
 __all__ = ["Connecting", "NNTPClient", "Offered"]

@@ -12,7 +12,7 @@ driver releases this engine and goes on with another.
 
 Sources: RFC 3977 §3 (responses, pipelining, 400), §5.1 (greeting), §6.3 (POST, IHAVE), RFC 4644
 §2.5 (TAKETHIS), RFC 4642 §2.2 (STARTTLS), RFC 8054 §2.2 (COMPRESS).
-Not here: what responses mean (``replies.py``), time (``connection.py``), the grammar.
+Not here: what responses mean (``client_replies.py``), time (``client_connection.py``), the grammar.
 """
 
 from __future__ import annotations

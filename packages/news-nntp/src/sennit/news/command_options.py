@@ -72,7 +72,7 @@ class Server:
         in_clear: bool,
         compress: bool,
     ) -> None:
-        from sennit.news.opening import parse_url
+        from sennit.news.client_opening import parse_url
 
         url = url or "nntp://localhost/"
         if ":" not in url or url.partition(":")[2].isdigit():
@@ -179,7 +179,7 @@ def split_server(given: Sequence[str], server: str) -> tuple[str, list[str]]:
     """
     rest = list(given)
     if rest and "://" in rest[0]:
-        from sennit.news.opening import parse_url
+        from sennit.news.client_opening import parse_url
 
         server = rest.pop(0)
         path = parse_url(server).path

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from sennit.news.client import NNTPClient
+    from sennit.news.client_replies import Overview
     from sennit.news.interfaces import Group
     from sennit.news.pull import Pulled
-    from sennit.news.replies import Overview
 
     Work = Callable[[NNTPClient], Coroutine[Any, Any, int]]
 

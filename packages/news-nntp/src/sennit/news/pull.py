@@ -27,6 +27,7 @@ from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.core.reactor.base import current_reactor
 from sennit.news.article import MAX_ARTICLE
 from sennit.news.client import NNTPClient
+from sennit.news.client_opening import parse_url
 from sennit.news.errors import (
     ArticleError,
     DuplicateError,
@@ -39,7 +40,6 @@ from sennit.news.errors import (
 from sennit.news.grammar import is_message_id
 from sennit.news.importing import filed_from
 from sennit.news.interfaces import History
-from sennit.news.opening import parse_url
 from sennit.news.wildmat import parse_wildmat
 
 if TYPE_CHECKING:

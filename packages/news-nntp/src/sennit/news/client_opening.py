@@ -18,16 +18,16 @@ from urllib.parse import unquote, urlsplit
 from sennit.core.auth.sasl.channel import channel_of
 from sennit.core.auth.sasl.client import ABORT, ClientIdentity, Reply, authenticate
 from sennit.core.errors import LoginDenied, TLSError, UsageError
+from sennit.news.client_connection import refusal, shown
 from sennit.news.client_engine import ClientEngine, Command, command
-from sennit.news.connection import refusal, shown
+from sennit.news.client_replies import Capabilities
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError, TryLaterError
 from sennit.news.grammar import MAX_COMMAND
-from sennit.news.replies import Capabilities
 
 if TYPE_CHECKING:
     from sennit.core.auth.sasl.channel import Channel
     from sennit.core.transport.tls import ClientTLS
-    from sennit.news.connection import NNTPClientProtocol, Response
+    from sennit.news.client_connection import NNTPClientProtocol, Response
 
 __all__ = ["Address", "ask_capabilities", "log_in", "open_session", "parse_url"]
 

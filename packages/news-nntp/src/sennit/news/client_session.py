@@ -1,7 +1,7 @@
 """One session with a server: asking, the login that it may ask for, responses in pieces, the end.
 
 Sources: RFC 3977 §3.2 (responses), RFC 4643 §2.1 (480). Not here: what there is to ask
-(``client.py``, ``reading.py``); how the session begins (``opening.py``).
+(``client.py``, ``client_reading.py``); how the session begins (``client_opening.py``).
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.auth.sasl.client import SASLError
+from sennit.news.client_connection import refusal
 from sennit.news.client_engine import BlockReceived, Responded
-from sennit.news.connection import refusal
+from sennit.news.client_opening import ask_capabilities, log_in
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 from sennit.news.grammar import is_message_id
-from sennit.news.opening import ask_capabilities, log_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from sennit.core._inbox import Inbox
     from sennit.core.auth.sasl.client import ClientIdentity
+    from sennit.news.client_connection import NNTPClientProtocol, Response
     from sennit.news.client_engine import ClientEvent, Command, ResponseBegun
-    from sennit.news.connection import NNTPClientProtocol, Response
-    from sennit.news.replies import Capabilities
+    from sennit.news.client_replies import Capabilities
 
 __all__ = ["Session", "which"]
 

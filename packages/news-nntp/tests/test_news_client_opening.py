@@ -20,6 +20,7 @@ from sennit.core.errors import (
     UsageError,
 )
 from sennit.news.client import NNTPClient
+from sennit.news.client_opening import parse_url
 from sennit.news.errors import (
     NNTPPermanentError,
     NNTPProtocolError,
@@ -28,7 +29,6 @@ from sennit.news.errors import (
     TryLaterError,
 )
 from sennit.news.limits import ClientLimits
-from sennit.news.opening import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

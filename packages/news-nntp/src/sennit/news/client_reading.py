@@ -7,7 +7,7 @@ much is still to come is better closed.
 
 Sources: RFC 3977 §6.1.2 (LISTGROUP), §6.2 (ARTICLE, HEAD, BODY), §7.3, §7.4 (NEWGROUPS, NEWNEWS),
 §7.6 (LIST), §8 (OVER, HDR), RFC 2980 §2.6–§2.9 (XHDR, XOVER, XPAT), RFC 6048 §2 (COUNTS).
-Not here: lines into values (``replies.py``).
+Not here: lines into values (``client_replies.py``).
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from sennit.news.client_connection import refusal
 from sennit.news.client_engine import command
-from sennit.news.connection import refusal
-from sennit.news.errors import NNTPReplyError, NNTPUsageError
-from sennit.news.grammar import is_field_name, parse_number
-from sennit.news.interfaces import Article, Group
-from sennit.news.replies import (
+from sennit.news.client_replies import (
     OVERVIEW_FIELDS,
     parse_active,
     parse_counts,
@@ -33,7 +30,10 @@ from sennit.news.replies import (
     parse_header,
     parse_overview,
 )
-from sennit.news.session import Session, which
+from sennit.news.client_session import Session, which
+from sennit.news.errors import NNTPReplyError, NNTPUsageError
+from sennit.news.grammar import is_field_name, parse_number
+from sennit.news.interfaces import Article, Group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from sennit.core._inbox import Inbox
     from sennit.news.client_engine import ClientEvent, Command
-    from sennit.news.replies import Overview
+    from sennit.news.client_replies import Overview
 
     _Opener = Callable[[], Awaitable[tuple[AsyncGenerator[bytes, None], bytes]]]
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sennit.core.testing.engines import assert_no_io
-from sennit.news.errors import NNTPProtocolError
-from sennit.news.replies import (
+from sennit.news.client_replies import (
     OVERVIEW_FIELDS,
     Capabilities,
     parse_active,
@@ -23,13 +22,14 @@ from sennit.news.replies import (
     parse_overview,
     parse_selected,
 )
+from sennit.news.errors import NNTPProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 def test_importing_it_leaves_the_sockets_alone() -> None:
-    assert_no_io("sennit.news.replies")
+    assert_no_io("sennit.news.client_replies")
 
 
 def test_capabilities_are_labels_with_arguments() -> None:

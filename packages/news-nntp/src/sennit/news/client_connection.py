@@ -4,7 +4,7 @@
 a `Response`, or the inbox of one that is read as it comes. While the server owes octets it has a
 while for the next ones; while the program does not read, it owes none.
 
-Not here: what the commands are (``client.py``); how a connection begins (``opening.py``).
+Not here: what the commands are (``client.py``); how a connection begins (``client_opening.py``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tools.peers import unpacked
 if TYPE_CHECKING:
     from tools.benchmark import Ready
 
-INTAKE = Benchmark("news-intake", load=StreamLoad(5000), references=("inn",))
+INTAKE = Benchmark("news-intake", load=StreamLoad(3000), references=("inn",))
 
 
 @INTAKE.server("sennit")
@@ -31,4 +31,4 @@ if unpacked("inn2", "usr/lib/news/bin/innd"):
 
 
 if __name__ == "__main__":
-    run(INTAKE)
+    run(INTAKE, filled=False)

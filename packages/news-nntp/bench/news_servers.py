@@ -88,7 +88,7 @@ def serve_inn(ready: Ready) -> None:
 
 
 @contextmanager
-def shared_folder() -> Generator[None]:
+def shared_folder(*, filled: bool) -> Generator[None]:
     """Have both filled; what runs in it, and its children, find their files by `shared`."""
     if _FOLDER in os.environ:
         yield
@@ -101,8 +101,9 @@ def shared_folder() -> Generator[None]:
             (b"<read.%d@bench.example.net>" % number, article(number))
             for number in range(1, COUNT + 1)
         ]
-        _fill_inn(folder, articles)
-        _fill_ours(folder / "read.db", articles)
+        if filled:
+            _fill_inn(folder, articles)
+            _fill_ours(folder / "read.db", articles)
         yield
     finally:
         del os.environ[_FOLDER]
@@ -140,7 +141,7 @@ def _fill_ours(path: Path, articles: list[tuple[bytes, bytes]]) -> None:
     run_reactor(fill)
 
 
-def run(*benchmarks: Benchmark) -> None:
-    """Run a file's benchmarks, both servers filled."""
-    with shared_folder():
+def run(*benchmarks: Benchmark, filled: bool = True) -> None:
+    """Run a file's benchmarks, with servers that have articles, or have none."""
+    with shared_folder(filled=filled):
         main(*benchmarks)

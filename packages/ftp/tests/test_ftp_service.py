@@ -14,7 +14,7 @@ from sennit.core.plugin import find_service
 from sennit.core.service.loading import load
 from sennit.core.service.options import attribute_help
 from sennit.core.service.tree import StartError
-from sennit.ftp.config import FTPConfig, UserTable
+from sennit.ftp.config import FTPConfig, LimitsTable, UserTable
 from sennit.ftp.plugin import ftp
 from sennit.ftp.service import FTPService, sample_files, try_ftp
 
@@ -87,8 +87,8 @@ def test_the_plugin_knows_its_parts_and_is_found() -> None:
     assert set(sample_files()) == {"files/hello.txt"}
 
 
-@pytest.mark.parametrize("struct", [FTPConfig, UserTable])
-def test_every_key_has_its_help(struct: type[FTPConfig] | type[UserTable]) -> None:
+@pytest.mark.parametrize("struct", [FTPConfig, LimitsTable, UserTable])
+def test_every_key_has_its_help(struct: type[FTPConfig | LimitsTable | UserTable]) -> None:
     helps = attribute_help(struct)
     assert [each for each in struct.__struct_fields__ if not helps.get(each)] == []
 

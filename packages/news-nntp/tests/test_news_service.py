@@ -15,7 +15,7 @@ from sennit.core.service.loading import load
 from sennit.core.service.options import attribute_help
 from sennit.core.service.tree import StartError
 from sennit.news.client import NNTPClient
-from sennit.news.config import AccessTable, ExpireTable, NewsConfig, PeerTable
+from sennit.news.config import AccessTable, ExpireTable, LimitsTable, NewsConfig, PeerTable
 from sennit.news.errors import NNTPReplyError
 from sennit.news.plugin import news
 from sennit.news.service import NewsService, try_news
@@ -87,9 +87,9 @@ def test_the_plugin_knows_its_parts_and_is_found() -> None:
     assert news.scale == "one"
 
 
-@pytest.mark.parametrize("struct", [NewsConfig, AccessTable, PeerTable, ExpireTable])
+@pytest.mark.parametrize("struct", [NewsConfig, AccessTable, PeerTable, ExpireTable, LimitsTable])
 def test_every_key_has_its_help(
-    struct: type[NewsConfig] | type[AccessTable] | type[PeerTable] | type[ExpireTable],
+    struct: type[NewsConfig | AccessTable | PeerTable | ExpireTable | LimitsTable],
 ) -> None:
     helps = attribute_help(struct)
     assert [each for each in struct.__struct_fields__ if not helps.get(each)] == []

@@ -22,8 +22,9 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without it
     raise MissingExtraError(__name__, "sennit-ftp", "service") from error
 
-__all__ = ["FTPConfig", "UserTable"]
+__all__ = ["FTPConfig", "LimitsTable", "UserTable"]
 
+Count = Annotated[int, Meta(ge=1)]
 Octets = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Rate = Annotated[float, Meta(gt=0)]
@@ -50,6 +51,32 @@ class UserTable(Table, kw_only=True, frozen=True):
     quota: Octets | None = None
     quota_files: Octets | None = None
     umask: Mode | None = None
+
+
+class LimitsTable(Table, kw_only=True, frozen=True):
+    """How much a client may send and ask: ``[service.NAME.limits]``.
+
+    Attributes:
+        line: Octets of one command, its end included.
+        path: Octets of one path, as it is in full.
+        errors: Commands in a row that are none, after which a session ends.
+        matches: Entries that one pattern of a listing may match.
+        status_entries: Entries that STAT tells of.
+        ascii_size: Octets of a file that SIZE reads to tell its size in type A.
+        window: Octets of an upload that are gathered before they are written.
+        logins: Logins of one session that may fail.
+        login_delay: Seconds until a failed login is answered.
+    """
+
+    line: Annotated[int, Meta(ge=512)] = 4096
+    path: Annotated[int, Meta(ge=255)] = 4096
+    errors: Count = 20
+    matches: Count = 10_000
+    status_entries: Count = 1000
+    ascii_size: Octets = 16_777_216
+    window: Annotated[int, Meta(ge=65_536)] = 1_048_576
+    logins: Count = 3
+    login_delay: Annotated[float, Meta(ge=0, le=60)] = 1.0
 
 
 class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
@@ -90,6 +117,7 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
         login_timeout: Seconds for logging in.
         data_timeout: Seconds for a data connection to stand.
         stall_timeout: Seconds that a transfer may stand still.
+        limits: More about how much a client may send and ask.
         max_per_address: Sessions at one time from one IPv4 address or IPv6 /64.
     """
 
@@ -124,7 +152,8 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
     login_timeout: Seconds = 60.0
     data_timeout: Seconds = 30.0
     stall_timeout: Seconds = 60.0
-    max_per_address: Annotated[int, Meta(ge=1)] = 8
+    limits: LimitsTable = LimitsTable()
+    max_per_address: Count = 8
 
     def __post_init__(self) -> None:
         """Check what belongs together."""

@@ -24,8 +24,6 @@ class Limits:
         data_connection: Seconds in which a data connection has to stand, TLS included.
         window: Octets of an upload that are gathered before they are written; twice as many
             may be in memory.
-        per_address: Control connections from one IPv4 address or IPv6 /64; loopback is not
-            counted unless the server is told to.
     """
 
     max_line: int = 4096
@@ -39,7 +37,6 @@ class Limits:
     progress: float = 60.0
     data_connection: float = 30.0
     window: int = 1024 * 1024
-    per_address: int = 8
 
 
 @dataclass(frozen=True, slots=True)

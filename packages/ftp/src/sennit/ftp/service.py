@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sennit.core.auth.checkers import AnonymousChecker
+from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.portal import Portal
 from sennit.core.service.server import ServerService
 from sennit.core.service.tree import StartError, checked
@@ -130,9 +131,17 @@ def _factory_of(config: FTPConfig, context: ServiceContext, portal: Portal) -> F
     if config.passive_ports is not None:
         low, _, high = config.passive_ports.partition("-")
         ports = range(int(low), int(high) + 1)
+    limits = config.limits
     return FTPServerFactory(
         portal,
         limits=Limits(
+            max_line=limits.line,
+            max_path=limits.path,
+            max_errors=limits.errors,
+            max_matches=limits.matches,
+            max_status_entries=limits.status_entries,
+            max_ascii_size=limits.ascii_size,
+            window=limits.window,
             idle=config.idle_timeout,
             login=config.login_timeout,
             data_connection=config.data_timeout,
@@ -148,6 +157,9 @@ def _factory_of(config: FTPConfig, context: ServiceContext, portal: Portal) -> F
         banner=config.banner,
         site=config.chmod,
         hosts=config.hosts,
+        login_limits=LoginLimits(
+            limits.logins, limits.login_delay, count_loopback=config.count_loopback
+        ),
         rates=Rates(
             download=config.download_rate,
             upload=config.upload_rate,

@@ -22,7 +22,7 @@ try:
 except ImportError as error:  # pragma: no cover - tested in an environment without it
     raise MissingExtraError(__name__, "sennit-news-nntp", "service") from error
 
-__all__ = ["AccessTable", "ExpireTable", "NewsConfig", "PeerTable"]
+__all__ = ["AccessTable", "ExpireTable", "LimitsTable", "NewsConfig", "PeerTable"]
 
 Count = Annotated[int, Meta(ge=1)]
 Days = Annotated[float, Meta(ge=0)]
@@ -94,6 +94,32 @@ class ExpireTable(Table, kw_only=True, frozen=True):
     count: Count | None = None
 
 
+class LimitsTable(Table, kw_only=True, frozen=True):
+    """How much a client may send and ask: ``[service.NAME.limits]``.
+
+    Attributes:
+        line: Octets of a command, its end included.
+        response: Octets of a response within a login by SASL.
+        discarded: Octets of an article that is too long which are read before the connection ends.
+        streamed: Articles, offered or sent, that may wait for their answers.
+        streamed_octets: Octets of articles that may wait so.
+        ratio: Octets that a deflated one may become, after the first MiB.
+        listed_at_once: Lines of a list that are made before others have their turn.
+        logins: Logins of one connection that may fail.
+        login_delay: Seconds until a failed login is answered.
+    """
+
+    line: Annotated[int, Meta(ge=512)] = 512
+    response: Annotated[int, Meta(ge=512)] = 16_384
+    discarded: Count = 67_108_864
+    streamed: Count = 100
+    streamed_octets: Count = 4_194_304
+    ratio: Count = 100
+    listed_at_once: Count = 500
+    logins: Count = 3
+    login_delay: Annotated[float, Meta(ge=0, le=60)] = 1.0
+
+
 class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
     """Serve newsgroups by NNTP.
 
@@ -116,6 +142,9 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
         new_news: Whether NEWNEWS is answered.
         motd: Message of the day, in lines.
         subscriptions: Groups for readers who have none yet.
+        distribution: What each distribution is, by name.
+        distrib_pats: Lines weight:wildmat:distribution for those who post.
+        moderators: Lines wildmat:address, with %s for the group, for those who post.
         expire: How long articles stay.
         expire_every: Hours between two looks for what is due.
         remember: Days for which Message-IDs are remembered of what has gone.
@@ -129,6 +158,9 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
         complaints_to: Mail address for complaints, told in each post.
         trace: What is told in each post of who posted it: plain, a hash, or nothing.
         trace_key: Octets for that hash, such as {file = "trace.key"}.
+        mechanisms: Ways of SASL that may be offered; left out, those that are safe where they are.
+        banner: What the greeting says.
+        limits: More about how much a client may send and ask.
         idle_timeout: Seconds without a command after which a connection is closed.
         login_timeout: Seconds for logging in, where nothing goes without.
         stall_timeout: Seconds without an octet while an article comes or an answer leaves.
@@ -150,6 +182,9 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
     new_news: bool = True
     motd: list[str] = default_list()
     subscriptions: list[str] = default_list()
+    distribution: dict[str, str] = {}
+    distrib_pats: list[str] = default_list()
+    moderators: list[str] = default_list()
     expire: list[ExpireTable] = []
     expire_every: Annotated[float, Meta(gt=0, le=720)] = 6.0
     remember: Days = 11.0
@@ -163,6 +198,9 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
     complaints_to: str = ""
     trace: Literal["plain", "hash", "none"] = "none"
     trace_key: Secret | None = None
+    mechanisms: list[str] | None = None
+    banner: str = ""
+    limits: LimitsTable = LimitsTable()
     idle_timeout: Seconds = 600.0
     login_timeout: Seconds = 60.0
     stall_timeout: Seconds = 60.0

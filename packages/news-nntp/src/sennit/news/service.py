@@ -9,7 +9,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.portal import Realm
+from sennit.core.auth.sasl.server import DEFAULT_MECHANISMS
 from sennit.core.errors import ConfigError
 from sennit.core.service.restart import BackgroundService
 from sennit.core.service.server import ServerService
@@ -74,13 +76,21 @@ class NewsService(ServerService):
         self._intake = intake = checked(
             "name", lambda: _intake_of(config, name, path, store, feeds)
         )
+        limits = config.limits
         factory = NNTPServerFactory(
             store,
             intake,
             portal=None if config.users is None else context.portal(config.users, _realm(config)),
             access=checked("read", lambda: _rules(config)),
             limits=Limits(
+                max_line=limits.line,
+                max_response=limits.response,
                 max_article=config.max_article,
+                max_discarded=limits.discarded,
+                max_streamed=limits.streamed,
+                max_streamed_octets=limits.streamed_octets,
+                max_ratio=limits.ratio,
+                listed_at_once=limits.listed_at_once,
                 login=config.login_timeout,
                 idle=config.idle_timeout,
                 progress=config.stall_timeout,
@@ -91,8 +101,20 @@ class NewsService(ServerService):
             new_news=config.new_news,
             login_in_clear=config.login_in_clear,
             listings=checked(
-                "motd", lambda: Listings(motd=config.motd, subscriptions=config.subscriptions)
+                "motd",
+                lambda: Listings(
+                    motd=config.motd,
+                    subscriptions=config.subscriptions,
+                    distributions=config.distribution,
+                    distrib_pats=config.distrib_pats,
+                    moderators=config.moderators,
+                ),
             ),
+            login_limits=LoginLimits(
+                limits.logins, limits.login_delay, count_loopback=config.count_loopback
+            ),
+            mechanisms=DEFAULT_MECHANISMS if config.mechanisms is None else config.mechanisms,
+            banner=config.banner,
             name=context.name,
         )
         children: list[BackgroundService] = []

@@ -239,7 +239,7 @@ class _Mirror:
         entries: Mapping[str, Entry]
         try:
             entries, whole = await self._lister.attempt(lambda ftp: _list(ftp, there))
-            if not entries and path:
+            if not entries:
                 # Some servers list what is not there as nothing.
                 await self._lister.attempt(lambda ftp: _make_remote(ftp, there))
         except FTPError:

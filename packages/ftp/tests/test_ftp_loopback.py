@@ -113,7 +113,7 @@ async def test_abor_by_urgent_data_is_heard(root: Path, say: Any) -> None:
 
 async def test_surplus_connections_are_told_so() -> None:
     """HARDENING ftp-5, core-13: 8 from an address; loopback counts where it is told to."""
-    limits = ConnectionLimits(max_per_address=Limits().per_address, count_loopback=True)
+    limits = ConnectionLimits(max_per_address=8, count_loopback=True)
     async with serve("tcp://127.0.0.1:0", factory(), limits=limits) as server:
         url = f"tcp://127.0.0.1:{server.port}"
         talks = [await Talk.open(url, login=False) for _ in range(8)]

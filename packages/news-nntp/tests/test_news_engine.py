@@ -146,6 +146,8 @@ def test_commands_become_events(line: bytes, event: object) -> None:
         (b"XFOO", 500),
         (b"\xff\xfe", 500),
         (b"QU\rIT", 500),
+        (b" ARTICLE <a@b>", 500),
+        (b"\tNEXT", 500),
         (b"DATE\rx", 501),
         (b"DATE x\ny", 501),
         # Nothing is selected.
@@ -195,7 +197,15 @@ def test_help_tells_of_every_command() -> None:
     assert text.endswith(b"\r\n.\r\n")
 
 
-@pytest.mark.parametrize("line", [b"AUTHINFO PASS top\0secret", b"AUTHINFO PASS top\nsecret"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"AUTHINFO PASS top\0secret",
+        b"AUTHINFO PASS top\nsecret",
+        b" AUTHINFO PASS secret",
+        b"authinfo\0PASS secret",
+    ],
+)
 def test_a_password_is_in_no_fault(line: bytes) -> None:
     engine = permitted()
     event = event_of(engine, line + b"\r\n")
@@ -423,10 +433,11 @@ def test_takethis_of_who_may_not_is_read_to_its_end() -> None:
     engine = unpermitted()
 
     assert told(engine, b"TAKETHIS <a@b>\r\nQUIT\r\n.\r\n").startswith(b"502")
-    engine = permitted()
-    assert isinstance(event_of(engine, b"TAKETHIS a@b\r\nQUIT\r\n.\r\n"), PeerFault)
-    assert engine.next_event() is NEED_DATA
-    assert sent(engine).startswith(b"501")
+    for line in (b"TAKETHIS a@b", b"TAKETHIS\ta@b", b" TAKETHIS <a@b>", b"takethis\t<a\0@b>"):
+        engine = permitted()
+        assert isinstance(event_of(engine, line + b"\r\nQUIT\r\n.\r\n"), PeerFault)
+        assert engine.next_event() is NEED_DATA
+        assert sent(engine).startswith(b"501")
 
 
 # ── streaming ─────────────────────────────────────────────────────────────────

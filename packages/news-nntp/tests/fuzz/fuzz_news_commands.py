@@ -13,6 +13,7 @@ SEEDS = [
     b"CHECK <a@b>\r\nTAKETHIS <a@b>\r\na: b\r\n\r\n..x\r\n.\r\nIHAVE <c@d>\r\nx\r\n.\r\n",
     b"AUTHINFO USER a\r\nAUTHINFO PASS b\r\nAUTHINFO SASL PLAIN\r\n=\r\n*\r\nPOST\r\n.\r\n",
     b"LIST ACTIVE a.*,!b.*\r\nNEWNEWS * 20270101 000000 GMT\r\nXPAT from 1- *x* y?z\r\n",
+    b" STAT <a@b>\r\n\tNEXT\r\nTAKETHIS\ta@b\r\nPOST\r\n.\r\n",
     b"COMPRESS DEFLATE\r\n\x00\x00\x00\xff\xff",
 ]
 

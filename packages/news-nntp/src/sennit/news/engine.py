@@ -255,10 +255,11 @@ class ServerEngine(Untimed):
 
     def _broken(self, line: bytes, error: NNTPProtocolError) -> ServerEvent | NoEvent | None:
         """A command that is none, or whose arguments are none."""
-        if line[:8].upper() == b"AUTHINFO":
+        # Whatever stands around it: an article, or a secret, is behind it all the same.
+        word = (line.upper().replace(b"\0", b" ").split(None, 1) or [b""])[0]
+        if word == b"AUTHINFO":
             # What is a secret has no place in logs.
             error = NNTPProtocolError("a login that is none", error.rule)
-        word = line[:9].upper().split(b" ")[0]
         if word == b"TAKETHIS":
             self._take_this(b"", response_line(501, "Not a Message-ID"))
         elif self._streamed and word not in _STREAMED:

@@ -61,7 +61,8 @@ _TERMINATOR: Final = b"\r\n.\r\n"
 _MESSAGE_ID: Final = re.compile(rb"<[\x21-\x3d\x3f-\x7e]{1,248}>")
 _GROUP: Final = re.compile(rb"[^\x00-\x20*,?\[\\\]\x7f]+")
 _FIELD: Final = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
-_WORD: Final = re.compile(rb"[A-Za-z][A-Za-z0-9.-]{2,}")
+# To the blank behind it, of those that `bytes.split` knows.
+_WORD: Final = re.compile(rb"[A-Za-z][A-Za-z0-9.-]{2,}(?!\S)")
 _RANGE: Final = re.compile(rb"([0-9]{1,18})(?:(-)([0-9]{1,18})?)?")
 _BARE: Final = re.compile(rb"[\x00\r\n]")
 
@@ -83,7 +84,8 @@ def parse_command(line: bytes) -> tuple[bytes, list[bytes]]:
         NNTPProtocolError: It has NUL, CR or LF, or begins with what is no word.
     """
     words = line.split()
-    if not words or not _WORD.fullmatch(words[0]):
+    # At the very beginning: who reads a command may go by its first letter.
+    if not _WORD.match(line):
         raise NNTPProtocolError(f"not a command: {line[:64]!r}", "RFC 3977 §9.2")
     if _BARE.search(line):
         raise NNTPProtocolError(f"NUL, CR or LF within a command: {line[:64]!r}", "RFC 3977 §3.1")

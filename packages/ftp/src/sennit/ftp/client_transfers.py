@@ -182,8 +182,10 @@ class Transfers(Control):
         Command("RETR", remote)  # what cannot be said fails before a file is made
         if not isinstance(local, (str, os.PathLike)):
             return await self._get_open(remote, local, resume, ascii, check, on_progress)
-        destination = await in_thread(lambda: Destination.open(local, resume=resume))
+        begun: list[Destination] = []  # also by a thread whose end a cancellation has overtaken
         try:
+            await in_thread(lambda: begun.append(Destination.open(local, resume=resume)))
+            destination = begun[0]
 
             async def write(data: Buffer) -> None:
                 await in_thread(destination.write, data)
@@ -207,7 +209,8 @@ class Transfers(Control):
             modified = await self._time_of(remote) if keep_time else None
             await in_thread(destination.finish, modified)
         except BaseException:
-            await in_thread(destination.give_up)
+            for each in begun:
+                await in_thread(each.give_up)
             raise
         return octets
 
@@ -407,7 +410,7 @@ class Transfers(Control):
             raise FTPUsageError("resume and check are for whole files of type I")
         Command("STOR", remote)
         if isinstance(local, (str, os.PathLike)):
-            with await in_thread(lambda: open(local, "rb")) as file:
+            with open(local, "rb") as file:
                 modified = os.fstat(file.fileno()).st_mtime
                 octets = await self._send(file, remote, resume, ascii, append, 0, on_progress)
                 if check is not None:

@@ -1,4 +1,4 @@
-"""Servers of others, and our own, for the tests of this folder."""
+"""Our own servers, for clients of others."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from packages.ftp.tests.interop.peers import Peers
 from packages.ftp.tests.interop.serving import Served, serve_in_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-@pytest.fixture(scope="module")
-def peers() -> Iterator[Peers]:
-    """Starts vsftpd, ProFTPD and Pure-FTPd; they end with the last test of a module."""
-    found = Peers()
-    try:
-        yield found
-    finally:
-        found.stop()
 
 
 @pytest.fixture(scope="session")

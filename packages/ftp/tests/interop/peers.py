@@ -64,6 +64,10 @@ def server_program(package: str, path: str) -> Path:
     return found
 
 
+def _hashed() -> str:
+    return run_tool("openssl", "passwd", "-6", "-stdin", stdin=PASSWORD).strip()
+
+
 def free_port() -> int:
     """A port of TCP that is free."""
     with socket.socket() as sock:
@@ -239,9 +243,8 @@ class Peers:
             if each.name in ("mod_tls.so", "mod_digest.so"):
                 (folder / "modules" / each.name).symlink_to(each)
         system = pwd.getpwnam(SYSTEM_USER)
-        hashed = run_tool("openssl", "passwd", "-6", "-stdin", stdin=PASSWORD).strip()
         ids = f"{system.pw_uid}:{system.pw_gid}"
-        (folder / "users").write_text(f"{USER}:{hashed}:{ids}::{files}:\n")
+        (folder / "users").write_text(f"{USER}:{_hashed()}:{ids}::{files}:\n")
         (folder / "users").chmod(0o600)
         port = free_port()
         lines = f"""
@@ -298,11 +301,12 @@ class Peers:
         """Pure-FTPd, with a database of users of its own; `words` are more of its command line."""
         path = server_program("pure-ftpd", "usr/sbin/pure-ftpd")
         folder, files = self._folders("pure-ftpd")
-        run_tool(
-            str(path.parents[1] / "bin/pure-pw"), "useradd", USER, "-f", str(folder / "users"),
-            "-F", str(folder / "pdb"), "-m", "-u", SYSTEM_USER, "-g", SYSTEM_USER, "-d", str(files),
-            stdin=f"{PASSWORD}\n{PASSWORD}\n",
-        )  # fmt: skip
+        # Written here, since its own tool has hashes that take two seconds each to make and check.
+        system = pwd.getpwnam(SYSTEM_USER)
+        line = f"{USER}:{_hashed()}:{system.pw_uid}:{system.pw_gid}::{files}/./{':' * 12}\n"
+        (folder / "users").write_text(line)
+        pure_pw = str(path.parents[1] / "bin/pure-pw")
+        run_tool(pure_pw, "mkdb", str(folder / "pdb"), "-f", str(folder / "users"))
         port = free_port()
         command: list[str | Path] = [
             path, "-S", f"{HOST},{port}", "-l", f"puredb:{folder}/pdb", "-E", "-H", "-4",

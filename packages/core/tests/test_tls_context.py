@@ -598,6 +598,25 @@ def test_sessions_of_one_client_are_resumed_by_nobody_else(
     assert resumes(mine)
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_one_client_resumes_by_session_id_where_it_wants_no_tickets(end: str) -> None:
+    """curl over TLS 1.2 (RFC 5246 §7.4.1.2); however the connections before it ended."""
+    server = ServerTLS(*LOCALHOST)
+    mine, other = server.for_one_client(), server.for_one_client()
+    client = at_most(ClientTLS(trust=TRUST, resume=False), SSL.TLS1_2_VERSION)
+    client.context.set_options(SSL.OP_NO_TICKET)
+    leader = Met(mine, client).talk()
+    following = leader.client.transport.following()
+
+    for _ in range(3):
+        met = Met(mine, following).talk()
+        assert met.server.transport.session_reused
+        getattr(met.server.transport, end)()
+        met.clock.pump()
+    assert not Met(other, following).talk().server.transport.session_reused
+    assert mine.context.get_timeout() == 86_400  # a mirror may take longer than the usual two hours
+
+
 def test_tickets_may_leave_with_what_is_written_first() -> None:
     """A client that only sends leaves nothing unread, which would end in a reset (FTP's STOR)."""
     server = ServerTLS(*LOCALHOST).for_one_client()

@@ -109,6 +109,13 @@ def test_curl_takes_text_and_active_connections(plain: Served, tmp_path: Path) -
     assert (folder / "up").read_bytes() == b"three\nfour\n"
 
 
+def test_curl_resumes_sessions_of_tls_1_2(explicit: Served) -> None:
+    """It wants no tickets there, and offers a session by its id."""
+    (explicit.folder("curl-tls") / "small").write_bytes(b"hello\n")
+
+    assert curl(explicit, "curl-tls/small", "--tls-max", "1.2") == "hello\n"
+
+
 def test_curl_is_told_that_a_password_is_wrong(served: Served) -> None:
     with pytest.raises(AssertionError, match="530"):
         curl(served, "", "-u", f"{USER}:nonsense")

@@ -477,6 +477,13 @@ class _Agreeing(ServerTLS):
         self._base.handshake_failed(error, peer, touched=touched)
 
 
+_ONE_CLIENT_LASTS: Final = 86_400
+"""Seconds for which one client's sessions can be resumed (RFC 5246 §F.1.4: a day at most).
+
+The library's two hours are less than long mirrors take on one control connection.
+"""
+
+
 class _ForOneClient(ServerTLS):
     """`ServerTLS.for_one_client`: another's certificates, sessions of its own.
 
@@ -489,6 +496,10 @@ class _ForOneClient(ServerTLS):
         self._alpn = base._alpn
         self._pinned = base.context
         self._group = token_bytes(16)
+        # Clients of TLS 1.2 without tickets (curl asks for none) resume by session id (RFC 5246
+        # §7.4.1.2), which the library has to remember. It keeps none of those that got tickets.
+        lib.SSL_CTX_set_session_cache_mode(self._pinned._context, SSL.SESS_CACHE_SERVER)
+        lib.SSL_CTX_set_timeout(self._pinned._context, _ONE_CLIENT_LASTS)
 
     @property
     def context(self) -> SSL.Context:

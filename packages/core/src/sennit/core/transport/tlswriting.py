@@ -444,10 +444,9 @@ class TLSWriting(TLSBase):
                 raise
             except BaseException as failure:
                 report(self._reactor, failure, f"in {type(protocol).__qualname__}.connection_lost")
-        if isinstance(self._tls, ClientTLS) and not isinstance(
-            getattr(self._error, "__cause__", None), SSL.Error
-        ):
-            # Else the library declares the session it has given us unfit to be resumed.
+        if not isinstance(getattr(self._error, "__cause__", None), SSL.Error):
+            # Else the library declares the session unfit to be resumed, on either side
+            # (RFC 5246 §7.2.1 no longer asks for that).
             self._conn.set_shutdown(_BOTH_SHUT)
         # The protocol holds this object, and this object held the protocol.
         self._protocol = _NOBODY

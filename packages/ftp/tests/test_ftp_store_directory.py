@@ -215,6 +215,21 @@ def test_permissions_hold_for_where_a_link_leads_too(tree: Path) -> None:
         assert "flink" not in await listed(store)
 
 
+def test_a_directory_with_permissions_keeps_its_name_by_way_of_a_link_too(tree: Path) -> None:
+    """Elsewhere others would hold for what is in it."""
+    (tree / "d" / "shut").mkdir()
+    (tree / "link").symlink_to("d")
+
+    @trial(tree, follow=True, permissions={"/": "all", "/d/shut": "nothing"})
+    async def _(store: DirectoryStore) -> None:
+        for path in (("d", "shut"), ("link", "shut")):
+            with pytest.raises(FileUnavailableError):
+                await store.rename(path, ("open",))
+            with pytest.raises(FileUnavailableError):
+                await store.remove_directory(path)
+        await store.rename(("link", "file"), ("moved",))
+
+
 def test_a_directory_that_becomes_a_link_is_not_followed_halfway(tree: Path) -> None:
     """What an upload has begun in stays its directory, whatever stands at its path later."""
 

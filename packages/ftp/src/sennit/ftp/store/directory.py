@@ -410,11 +410,11 @@ class DirectoryStore:
     async def remove_directory(self, path: FilePath) -> None:
         self._names.find(path)
         _not_root(path)
-        if self._permissions.is_named(path):
-            raise FileUnavailableError
         with WRITING:
-            place, name, _ = self._find(path, DELETE, last=False)
+            place, name, way = self._find(path, DELETE, last=False)
             try:
+                if self._keeps_name(path, way):
+                    raise FileUnavailableError
                 try:
                     os.rmdir(name, dir_fd=place)
                 except OSError:
@@ -430,7 +430,7 @@ class DirectoryStore:
         _not_root(source)
         self._names.give(target)
         with WRITING:
-            place, name, _ = self._find(source, RENAME, last=False)
+            place, name, from_way = self._find(source, RENAME, last=False)
             try:
                 own = os.open(".", DIRECTORY, dir_fd=place)
             finally:
@@ -446,19 +446,24 @@ class DirectoryStore:
                 raise
             try:
                 allowed = self._permissions.at(target[:-1]) & self._permissions.at(way[:-1])
-                self._rename(source, own, name, new_own, new_name, allowed)
+                keeps = self._keeps_name(source, from_way)
+                self._rename(own, name, new_own, new_name, allowed, keeps=keeps)
             except BaseException:
                 os.close(own)
                 os.close(new_own)
                 raise
             await self._put_on_disk(new_own, own)
 
+    def _keeps_name(self, path: FilePath, way: FilePath) -> bool:
+        """Whether permissions are said of it, under the name given or where links led."""
+        return self._permissions.is_named(path) or self._permissions.is_named(way)
+
     def _rename(
-        self, source: FilePath, own: int, name: str, new_own: int, new_name: str, allowed: int
+        self, own: int, name: str, new_own: int, new_name: str, allowed: int, *, keeps: bool
     ) -> None:
         found = os.lstat(name, dir_fd=own)
         is_directory = stat.S_ISDIR(found.st_mode)
-        if self._is_dead_link(found) or (is_directory and self._permissions.is_named(source)):
+        if self._is_dead_link(found) or (is_directory and keeps):
             raise FileUnavailableError
         there = _look(new_name, new_own)
         if there is None:

@@ -16,11 +16,12 @@ from sennit.ftp.store.memory import MemoryStore
 from sennit.ftp.store.quota import Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from sennit.core.stream import Stream
     from sennit.core.testing.clock import Clock
     from sennit.core.testing.network import MemoryNetwork
+    from sennit.ftp.interfaces import Entry, FilePath
     from sennit.ftp.server import FTPServerFactory
 
 
@@ -250,6 +251,45 @@ def test_a_pattern_matches_so_many_names(meeting: Meeting) -> None:
         assert len((await talk.fetch("NLST")).splitlines()) == 50
 
     meeting.run(main, factory(store, limits=Limits(max_matches=49)))
+
+
+class Counting(MemoryStore):
+    """Has one name after the other, without end, and knows how many listings are open."""
+
+    listings = 0
+
+    async def list_directory(self, path: FilePath) -> AsyncIterator[Sequence[Entry]]:
+        self.listings += 1
+        try:
+            async for batch in super().list_directory(path):
+                while True:
+                    yield batch
+        finally:
+            await asyncio.sleep(0)
+            self.listings -= 1
+
+
+@pytest.mark.parametrize(
+    "line", ["LIST file*", "STAT dir", "NLST", "MLSD gone", "LIST file", "LIST"]
+)
+def test_a_listing_that_is_left_early_stays_open_nowhere(meeting: Meeting, line: str) -> None:
+    store = Counting({"file1": b"", "file": b"", "dir/b": b""})
+
+    async def main(talk: Talk) -> None:
+        if line == "STAT dir":
+            await talk.expect("550", line)
+        else:
+            data = await talk.data()
+            begun = await talk.ask(line)
+            if begun.startswith("150"):
+                if "*" not in line:
+                    await data.receive_some()
+                    await talk.stream.send_all(b"ABOR\r\n")
+                await read_all_or_lose(data)
+                assert (await talk.reply())[0] in "245"
+        assert store.listings == 0
+
+    meeting.run(main, factory(store, limits=Limits(max_matches=49, max_status_entries=49)))
 
 
 async def read_all_or_lose(stream: Stream) -> None:

@@ -20,13 +20,13 @@ from sennit.ftp.listing import fact_line, is_speakable, list_line, time_value
 from sennit.ftp.paths import written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from sennit.ftp.events import PathAsked
     from sennit.ftp.interfaces import Entry, IReader
     from sennit.ftp.server import FTPServerProtocol
 
-__all__ = ["HASHES", "look_up"]
+__all__ = ["HASHES", "leave", "look_up"]
 
 BLOCK: Final = 256 * 1024
 """Octets read at a time, and hashed without anybody else having a turn."""
@@ -140,19 +140,29 @@ async def _status(session: FTPServerProtocol, event: PathAsked) -> None:
             raise FileUnavailableError
         entries = [entry]
     else:
-        async for batch in store.list_directory(event.path):
-            entries += batch if event.pattern is None else _matching(event, batch)
-            if len(entries) > most:
-                raise StoreError("There is too much for STAT; try LIST")
+        batches = store.list_directory(event.path)
+        try:
+            async for batch in batches:
+                entries += batch if event.pattern is None else _matching(event, batch)
+                if len(entries) > most:
+                    raise StoreError("There is too much for STAT; try LIST")
+        finally:
+            await leave(batches)
     now = session.wall_clock()
     lines = [list_line(each, now) for each in entries if is_speakable(each.name)]
     session.engine.reply(212 if entry.kind == "dir" else 213, "Status:", *lines, "End")
 
 
-def _matching(event: PathAsked, batch: object) -> list[Entry]:
+def _matching(event: PathAsked, batch: Sequence[Entry]) -> list[Entry]:
     pattern = event.pattern
-    entries: list[Entry] = list(batch)  # type: ignore[call-overload]  # a batch of the store
-    return [each for each in entries if pattern is None or pattern.matches(each.name)]
+    return [each for each in batch if pattern is None or pattern.matches(each.name)]
+
+
+async def leave(batches: AsyncIterator[Sequence[Entry]]) -> None:
+    """End a listing, read to its end or not: what it holds open is given back now."""
+    aclose: Callable[[], Awaitable[None]] | None = getattr(batches, "aclose", None)
+    if aclose is not None:
+        await aclose()
 
 
 async def _hash(session: FTPServerProtocol, event: PathAsked) -> None:

@@ -22,6 +22,7 @@ from sennit.ftp.ascii import FromNetwork, ToNetwork
 from sennit.ftp.data import connect_to_client
 from sennit.ftp.errors import FileUnavailableError, RestartError, StoreError, TransferError
 from sennit.ftp.listing import fact_lines, list_lines, name_lines
+from sennit.ftp.lookups import leave
 from sennit.ftp.paths import written
 
 if TYPE_CHECKING:
@@ -341,17 +342,27 @@ class Transfer:
         event = self._event
         store = self._session.store
         batches = store.list_directory(event.path)
+        rest: AsyncIterator[Sequence[Entry]] | None = batches
         try:
-            first = await _next_batch(batches)
-        except FileUnavailableError:
-            if event.verb == "MLSD" or event.pattern is not None:
-                raise
-            # It may be a file, of which LIST and NLST tell likewise.
-            entry = await store.stat(event.path)
-            if entry.kind == "dir":
-                raise
-            self._event.prefix = event.prefix.removesuffix(entry.name + "/")
-            first, batches = [entry], _nothing()
+            try:
+                first = await _next_batch(batches)
+            except FileUnavailableError:
+                if event.verb == "MLSD" or event.pattern is not None:
+                    raise
+                # It may be a file, of which LIST and NLST tell likewise.
+                entry = await store.stat(event.path)
+                if entry.kind == "dir":
+                    raise
+                self._event.prefix = event.prefix.removesuffix(entry.name + "/")
+                first, rest = [entry], None
+            await self._send_entries(first, rest)
+        finally:
+            await leave(batches)
+
+    async def _send_entries(
+        self, first: Sequence[Entry] | None, rest: AsyncIterator[Sequence[Entry]] | None
+    ) -> None:
+        event = self._event
         connection = await self._connect("Here is what there is")
         transport = connection.transport
         matches = 0
@@ -367,8 +378,10 @@ class Transfer:
                 transport.write(text)
                 self._sent += len(text)
                 await transport.writable()
+            if rest is None:
+                break
             self._in_store = True
-            first = await _next_batch(batches)
+            first = await _next_batch(rest)
             self._in_store = False
         await connection.finish()
 
@@ -386,13 +399,6 @@ async def _next_batch(batches: AsyncIterator[Sequence[Entry]]) -> Sequence[Entry
         return await batches.__anext__()
     except StopAsyncIteration:
         return None
-
-
-async def _nothing() -> AsyncIterator[Sequence[Entry]]:
-    """No further batch."""
-    none: tuple[Sequence[Entry], ...] = ()
-    for batch in none:
-        yield batch
 
 
 def _first_line(error: BaseException) -> str:

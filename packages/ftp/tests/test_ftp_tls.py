@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from packages.ftp.tests.talking import FILES, HOST, Talk, converse, factory, read_all
-from sennit.core import ClientTLS, ServerTLS
-from sennit.core.errors import ConnectionLost
+from packages.ftp.tests.talking import FILES, HOST, Talk, converse, factory, kept, read_all
+from sennit.core import ClientTLS, ServerTLS, open_stream
+from sennit.core.errors import ConnectError, ConnectionLost
+from sennit.ftp.limits import Limits
 from sennit.ftp.server import Rates
 
 if TYPE_CHECKING:
@@ -102,6 +103,30 @@ def test_what_follows_auth_in_clear_is_never_done(
             await talk.reply()
 
     over_tls(clock, memory_network)(main)
+
+
+def test_auth_ends_what_was_begun_in_clear(clock: Clock, memory_network: MemoryNetwork) -> None:
+    """RFC 4217 §4: the login, and the port that data was waited for at; there is a new deadline."""
+    made = factory(tls=ServerTLS(PAIR), tls_mode="optional", limits=Limits(login=20.0, idle=300.0))
+    protocols = kept(made)
+
+    async def main() -> None:
+        talk = await Talk.open()
+        assert protocols[0]._session is not None
+        port = await talk.port()
+        await asyncio.sleep(100)  # virtual
+        await talk.expect("234", "AUTH TLS")
+        await talk.stream.start_tls(trusting(), server_hostname=HOST)
+        assert protocols[0]._session is None
+        with pytest.raises(ConnectError):
+            await open_stream(f"tcp://{HOST}:{port}")
+        await talk.expect("530", "PWD")
+        await asyncio.sleep(15)
+        await talk.expect("200", "NOOP")
+        assert (await talk.reply()).startswith("421")
+        assert clock.time() > 119
+
+    converse(clock, memory_network, made, main)
 
 
 def test_nobody_logs_in_before_tls(clock: Clock, memory_network: MemoryNetwork) -> None:

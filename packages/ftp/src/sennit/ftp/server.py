@@ -315,13 +315,17 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
     @handles(LogoutAsked)
     async def reinitialize(self, event: LogoutAsked) -> None:
         """REIN: as if the client had just come."""
+        await self._begin_anew()
+        self.engine.reply(220, "Ready for another user")
+
+    async def _begin_anew(self) -> None:
+        """Nobody is logged in any more, and nothing waits for a client."""
         self._close_port()
         await self._end_session()
         self._since = self._time()
         if self._watch is not None:
             self._watch.cancel()
-        self._watch = self._find_clock().call_at(self._since + self.limits.login, self._look)
-        self.engine.reply(220, "Ready for another user")
+            self._watch = self._find_clock().call_at(self._since + self.limits.login, self._look)
 
     async def _end_session(self) -> None:
         session, self._session = self._session, None
@@ -342,6 +346,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         if factory.tls is None:
             self.engine.reply(431, "There is no certificate")
             return
+        await self._begin_anew()
         self.engine.accept_tls()
         tls = factory.tls.for_one_client()
         engine = ServerEngine(

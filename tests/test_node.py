@@ -658,8 +658,8 @@ def test_dig_gets_what_the_demos_zone_has(demo: Node, name: str, rdtype: str, wo
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_demo_gives_the_sites_files_by_ftp(demo: Node) -> None:
     url = f"ftp://127.0.0.1:{port_of(demo, 'files')}/hello.txt"
-    for program in (["curl", "-sS"], [*SENNIT, "ftp", "get", "--quiet", "-o", "-"]):
-        found = subprocess.run([*program, url], capture_output=True, timeout=LIMIT, check=True)
+    for program in (["curl", "-sS", url], [*SENNIT, "ftp", "get", url, "-"]):
+        found = subprocess.run(program, capture_output=True, timeout=LIMIT, check=True)
         assert found.stdout == (ROOT / "examples/node/public/hello.txt").read_bytes()
 
 

@@ -175,5 +175,5 @@ def test_commands_to_try_list_what_there_is(folder: Path) -> None:
     ]
     with_users = FTPConfig(root=folder, users="people", tls="main")
     assert try_ftp(with_users, ["tcp://127.0.0.1:21"]) == [
-        "sennit ftp ls --tls explicit ftp://NAME@127.0.0.1:21/"
+        "sennit ftp ls ftpes://NAME@127.0.0.1:21/"
     ]

@@ -183,9 +183,9 @@ def try_ftp(config: FTPConfig, urls: Sequence[str]) -> list[str]:
         host, _, port = place.rpartition(":")
         if scheme in ("tcp", "tls"):
             name = "" if config.users is None else "NAME@"
-            how = "ftps" if scheme == "tls" else "ftp"
-            explicit = " --tls explicit" if config.tls is not None and scheme == "tcp" else ""
-            found.append(f"sennit ftp ls{explicit} {how}://{name}{host}:{port}/")
+            explicit = "ftp" if config.tls is None else "ftpes"
+            how = "ftps" if scheme == "tls" else explicit
+            found.append(f"sennit ftp ls {how}://{name}{host}:{port}/")
     return found
 
 

@@ -11,6 +11,7 @@ import pytest
 from news_scripts import NAME, READER, Script, certificates, play, serving, talking
 
 from sennit.core.auth.sasl.client import ClientIdentity, SASLError
+from sennit.core.endpoint.listen import serve
 from sennit.core.errors import (
     ConnectError,
     ConnectionLost,
@@ -19,6 +20,7 @@ from sennit.core.errors import (
     TLSError,
     UsageError,
 )
+from sennit.core.stream import stream_handler
 from sennit.news.client import NNTPClient
 from sennit.news.client_opening import parse_url
 from sennit.news.errors import (
@@ -449,6 +451,51 @@ def test_a_server_that_cannot_prove_itself_is_left(reply: bytes, error: type[Exc
                 await NNTPClient.connect(url, user="fred", password="flint")
 
     play(main)
+
+
+BOTH = b"101 c\r\nVERSION 2\r\nAUTHINFO USER SASL\r\nSASL %b\r\n.\r\n"
+
+
+def test_a_password_is_tried_once_and_by_name_where_sasl_does_not_know_the_name() -> None:
+    """INN's SASL has users of its own, and says so before it has heard of a password."""
+
+    def hear(mechanism: bytes, reply: bytes, *, in_clear: bool = True) -> list[bytes]:
+        async def main(_: Clock) -> list[bytes]:
+            replies = {
+                b"CAPABILITIES": BOTH % mechanism,
+                b"AUTHINFO SASL": reply,
+                b"AUTHINFO USER fred": b"381 more\r\n",
+                b"AUTHINFO PASS": b"481 no\r\n",
+            }
+            script = Script(replies)
+            async with serving(script) as url:
+                with pytest.raises((LoginDenied, UsageError)):
+                    await NNTPClient.connect(url, user="fred", password="flint", in_clear=in_clear)
+            return [line.split()[1] for line in script.commands(b"AUTHINFO")]
+
+        return play(main)
+
+    assert hear(b"SCRAM-SHA-256", b"481 user not found\r\n") == [b"SASL", b"USER", b"PASS"]
+    assert hear(b"SCRAM-SHA-256", b"481 no\r\n", in_clear=False) == [b"SASL"]
+    assert hear(b"PLAIN", b"481 no\r\n") == [b"USER", b"PASS"]
+    assert hear(b"PLAIN", b"481 no\r\n", in_clear=False) == []
+    assert hear(b"GSSAPI", b"481 no\r\n") == [b"USER", b"PASS"]
+
+
+async def test_a_password_that_sasl_has_refused_is_not_tried_again() -> None:
+    async def challenge(stream: Stream) -> None:
+        nonce = b64decode(script.heard[-1].split()[3]).partition(b"r=")[2]
+        await stream.send_all(b"383 %b\r\n" % b64encode(b"r=%bx,s=eA==,i=4096" % nonce))
+        await stream.read_until(b"\r\n")
+        await stream.send_all(b"481 no\r\n")
+
+    script = Script({b"CAPABILITIES": BOTH % b"SCRAM-SHA-256", b"AUTHINFO SASL": challenge})
+    async with serve("tcp://127.0.0.1:0", stream_handler(script)) as server:
+        with pytest.raises(LoginDenied):
+            await NNTPClient.connect(
+                f"nntp://127.0.0.1:{server.port}/", user="fred", password="flint", in_clear=True
+            )
+    assert len(script.commands(b"AUTHINFO")) == 1
 
 
 def test_an_identity_without_anything_in_common_is_told() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from sennit.core.auth.sasl.channel import channel_of
-from sennit.core.auth.sasl.client import ABORT, ClientIdentity, Reply, authenticate
+from sennit.core.auth.sasl.client import ABORT, ClientIdentity, Reply, authenticate, choose
 from sennit.core.errors import LoginDenied, TLSError, UsageError
 from sennit.news.client_connection import refusal, shown
 from sennit.news.client_engine import ClientEngine, Command, command
@@ -205,6 +205,11 @@ async def log_in(
 ) -> None:
     """Log in by the best that both sides have: SASL, else name and password (RFC 4643).
 
+    Servers may know other users by SASL than by name and password (INN's do). So where the password
+    would be shown either way, it is shown with the name; and where SASL does not know the name,
+    before it has heard anything of the password, that is tried next. A wrong password costs one
+    try, and not two.
+
     Raises:
         LoginDenied: The server refuses them.
         NNTPReplyError: It does not let anybody log in now.
@@ -212,20 +217,24 @@ async def log_in(
         UsageError: There is no mechanism in common.
     """
     channel = channel_of(protocol.transport)
+    may_show = channel.private or identity.in_clear
     by_name = identity.password is not None and known.has("AUTHINFO", "USER")
     if known.mechanisms:
+        plain = by_name and identity.mechanisms is None and not identity.act_as
         try:
-            await _by_sasl(protocol, known, identity, channel)
-        except (UsageError, LoginDenied):
-            # Servers may know other users by SASL than by name and password (INN's do). The
-            # password itself is shown only where that is allowed.
-            if not (by_name and (channel.private or identity.in_clear)):
+            mechanism = choose(identity, known.mechanisms, channel)
+        except UsageError:
+            if not (by_name and may_show):
                 raise
         else:
-            return
+            another = plain and may_show and mechanism.startswith("SCRAM-")
+            if not (plain and mechanism in ("PLAIN", "LOGIN")) and await _by_sasl(
+                protocol, known, identity, channel, another=another
+            ):
+                return
     if identity.password is None or (known.known and not by_name):
         raise NNTPUsageError("the server offers no way to log in by what there is")
-    if not (channel.private or identity.in_clear):
+    if not may_show:
         raise NNTPUsageError(
             "the password would be shown to whoever listens: "
             "use nntps://, or tls='starttls', or allow in_clear"
@@ -260,9 +269,18 @@ def _check_login(response: Response, why: str) -> None:
 
 
 async def _by_sasl(
-    protocol: NNTPClientProtocol, known: Capabilities, identity: ClientIdentity, channel: Channel
-) -> None:
-    """The exchange of RFC 4643 §2.4, base64 both ways, ``=`` for what is empty."""
+    protocol: NNTPClientProtocol,
+    known: Capabilities,
+    identity: ClientIdentity,
+    channel: Channel,
+    *,
+    another: bool,
+) -> bool:
+    """The exchange of RFC 4643 §2.4, base64 both ways, ``=`` for what is empty.
+
+    False, instead of an error, when there is another way and the name alone was refused.
+    """
+    codes: list[int] = []
 
     async def talk(mechanism: str | None, data: bytes | None) -> Reply:
         word = b"" if data is None else b64encode(data) or b"="
@@ -282,6 +300,7 @@ async def _by_sasl(
 
     async def say(line: bytes) -> Reply:
         response = await protocol.request(Command(line + b"\r\n", "AUTHINFO SASL", alone=True))
+        codes.append(response.code)
         if response.code == 281:
             return Reply("success")
         if response.code in (283, 383):
@@ -295,4 +314,10 @@ async def _by_sasl(
             return Reply("failure", text=response.text)
         raise refusal(response.code, response.octets, "AUTHINFO SASL")
 
-    await authenticate(identity, known.mechanisms, channel, talk)
+    try:
+        await authenticate(identity, known.mechanisms, channel, talk)
+    except LoginDenied:
+        if another and len(codes) == 1:
+            return False
+        raise
+    return True

@@ -12,6 +12,7 @@ from news_scripts import READER, Script, play, serving, talking
 
 from sennit.core.errors import ConnectionLost
 from sennit.news.client import NNTPClient
+from sennit.news.client_reading import WINDOW
 from sennit.news.errors import (
     NNTPPermanentError,
     NNTPProtocolError,
@@ -160,7 +161,12 @@ def shelf(missing: frozenset[int] = frozenset(), first: bytes = b"") -> dict[byt
     for each in range(1, 201):
         found = block(b"220 %d <%d@x>" % (each, each), numbered(each))
         replies[b"ARTICLE %d" % each] = (
-            b"423 none\r\n" if each in missing else [first, found] if first else found
+            b"423 none\r\n"
+            if each in missing
+            # What is under way before the login.
+            else [first, found]
+            if first and each <= WINDOW
+            else found
         )
     return replies
 
@@ -217,6 +223,57 @@ def test_a_login_is_given_once_for_all_that_were_asked_for() -> None:
             found = [article.number async for article in news.fetch(range(1, 201))]
             assert found == list(range(1, 201))
         assert len(script.commands(b"AUTHINFO")) == 1
+
+    play(main)
+
+
+def test_many_that_are_refused_at_once_wait_for_one_login() -> None:
+    """RFC 4643 §2.1: questions that were asked before the login are asked again behind it."""
+
+    async def main(_: Clock) -> None:
+        replies = {
+            b"DATE": [b"480 who?\r\n"] * 3 + [b"111 20270115080000\r\n"],
+            b"AUTHINFO USER": b"281 welcome\r\n",
+        }
+        async with talking(replies, user="fred", password="x", in_clear=True) as (news, script):
+            news.capabilities = type(news.capabilities)([b"AUTHINFO USER"])
+            dates = await asyncio.gather(news.date(), news.date(), news.date())
+            assert len(set(dates)) == 1
+        assert len(script.commands(b"AUTHINFO")) == 1
+        assert len(script.commands(b"DATE")) == 6
+
+    play(main)
+
+
+def test_a_server_that_asks_for_a_login_again_and_again_gets_one() -> None:
+    async def main(_: Clock) -> None:
+        replies = {
+            b"DATE": b"480 who?\r\n",
+            b"ARTICLE": b"480 who?\r\n",
+            b"AUTHINFO USER": b"281 welcome\r\n",
+        }
+        async with talking(replies, user="fred", password="x", in_clear=True) as (news, script):
+            news.capabilities = type(news.capabilities)([b"AUTHINFO USER"])
+            with pytest.raises(NNTPTransientError, match="480"):
+                await news.date()
+            with pytest.raises(NNTPTransientError, match="480"):
+                await collect(news.fetch(range(1, 200)))
+        assert len(script.commands(b"AUTHINFO")) == 1
+
+    play(main)
+
+
+def test_what_came_behind_a_refusal_does_not_hold_up_the_login() -> None:
+    async def main(_: Clock) -> None:
+        replies = shelf()
+        replies[b"ARTICLE 1"] = [b"480 who?\r\n", block(b"220 1 <1@x>", b"x\r\n")]
+        replies[b"ARTICLE 2"] = block(b"220 2 <2@x>", b"x" * (4 << 20) + b"\r\n")
+        replies[b"AUTHINFO USER"] = b"281 welcome\r\n"
+        async with talking(replies, user="fred", password="x", in_clear=True) as (news, _script):
+            news.capabilities = type(news.capabilities)([b"AUTHINFO USER"])
+            async with asyncio.timeout(50):
+                found = [article.number async for article in news.fetch(range(1, 4))]
+        assert found == [1, 2, 3]
 
     play(main)
 
@@ -324,6 +381,24 @@ def test_servers_that_do_not_know_over_are_asked_by_xover(
         async with talking(replies) as (news, script):
             assert [row.number async for row in news.over(1, 3)] == [1]
         assert [each for each in script.heard if b"OVER 1" in each] == asked
+
+    play(main)
+
+
+def test_more_overviews_than_were_asked_for_are_the_servers_fault() -> None:
+    async def main(_: Clock) -> None:
+        rows = b"224 o\r\n" + b"5\ts\tf\td\t<5@x>\t\t1\t1\r\n" * 2
+        for reply, low, high in (
+            (rows + b".\r\n", 5, 5),
+            (rows + b".\r\n", 6, 9),
+            (rows.replace(b"\n5", b"\n0") + b".\r\n", 1, None),
+        ):
+            async with talking({b"OVER": reply}) as (news, _script):
+                with pytest.raises(NNTPProtocolError, match="no number of"):
+                    await collect(news.over(low, high))
+                assert not news.closed
+        async with talking({b"OVER": rows + b".\r\n"}) as (news, _script):
+            assert len(await collect(news.over(5, 6))) == 2
 
     play(main)
 

@@ -30,8 +30,8 @@ from sennit.news.client_replies import (
     parse_header,
     parse_overview,
 )
-from sennit.news.client_session import Session, which
-from sennit.news.errors import NNTPReplyError, NNTPUsageError
+from sennit.news.client_session import LARGEST, Session, which
+from sennit.news.errors import NNTPProtocolError, NNTPReplyError, NNTPUsageError
 from sennit.news.grammar import is_field_name, parse_number
 from sennit.news.interfaces import Article, Group
 
@@ -201,6 +201,7 @@ class Reading(Session):
             raise NNTPUsageError("one article at least is under way")
         protocol = self._protocol
         most = protocol.limits.max_article
+        before = self.logged_in
         source = iter(articles)
         under_way: deque[tuple[int | bytes | str, Command, Inbox[ClientEvent]]] = deque()
         try:
@@ -215,9 +216,19 @@ class Reading(Session):
                 each, asked, inbox = under_way[0]
                 first = await protocol.first(inbox)
                 under_way.popleft()
-                if first.code == 480 and (self.logged_in or await self._log_in()):
-                    # Those behind it were refused, too, and come here one by one.
-                    first, inbox = await self._begin(asked, 220, 221, *_NOT_THERE)
+                if first.code == 480 and not before:
+                    # Those behind it were refused, too. What else they got would, unread, hold up
+                    # the answer to the login.
+                    for _, _, unread in under_way:
+                        protocol.abandon(unread)
+                    if not await self._log_in(before=False):
+                        raise refusal(480, first.text, part)
+                    before = True
+                    under_way.appendleft((each, asked, inbox))
+                    under_way = deque(
+                        (each, asked, protocol.converse(asked)) for each, asked, _ in under_way
+                    )
+                    continue
                 if first.code in _NOT_THERE:
                     if missing is not None:
                         missing(each)
@@ -244,14 +255,23 @@ class Reading(Session):
 
         Raises:
             NNTPReplyError: No group is selected (412), or no such article (430).
+            NNTPProtocolError: There are more than numbers in the range, or one that is none.
         """
         names = await self._overview_names()
         span = _span(low, high)
         words = ["OVER", "XOVER"]
         if self.capabilities.known and "OVER" not in self.capabilities:
             words = ["XOVER"]
+        first, last = 0, LARGEST  # by a Message-ID there is one, with whatever number
+        if isinstance(low, int):
+            first, last = low, LARGEST if high is None else high
+        left = last - first + 1
         async for line in self._listed(words, span, 224, none=_NOT_THERE):
-            yield parse_overview(line, names)
+            row = parse_overview(line, names)
+            left -= 1
+            if left < 0 or not first <= row.number <= last:
+                raise NNTPProtocolError(f"no number of {span[0]!r}: {row!r}", "RFC 3977 §8.3.2")
+            yield row
 
     async def _overview_names(self) -> tuple[str, ...]:
         """What the columns of the server's overviews are; asked for once."""

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from sennit.news.client_engine import ClientEvent, Command, ResponseBegun
     from sennit.news.client_replies import Capabilities
 
-__all__ = ["Session", "which"]
+__all__ = ["LARGEST", "Session", "which"]
 
 _CLOSING: Final = 5.0
 """Seconds for the good-bye."""
-_LARGEST: Final = 10**18
+LARGEST: Final = 10**18
+"""Above every number that an article can have."""
 
 
 def which(article: int | bytes | str | None) -> tuple[str | bytes, ...]:
@@ -41,7 +42,7 @@ def which(article: int | bytes | str | None) -> tuple[str | bytes, ...]:
     if article is None:
         return ()
     if isinstance(article, int):
-        if not 0 < article < _LARGEST:
+        if not 0 < article < LARGEST:
             raise NNTPUsageError(f"articles have numbers from 1 on, not {article}")
         return (str(article),)
     octets = article.encode() if isinstance(article, str) else article
@@ -73,6 +74,7 @@ class Session:
         self.may_post = may_post
         self.logged_in = logged_in
         self._identity = identity
+        self._entering = asyncio.Lock()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "connected"
@@ -108,27 +110,36 @@ class Session:
         Raises:
             NNTPReplyError: It says no.
         """
+        before = self.logged_in
         response = await self._protocol.request(asked)
-        if response.code == 480 and await self._log_in():
+        if response.code == 480 and await self._log_in(before=before):
             response = await self._protocol.request(asked)
         if response.code not in codes:
             raise refusal(response.code, response.octets, asked.word)
         return response
 
-    async def _log_in(self) -> bool:
-        """The server asks for a login (480): log in, unless there is nobody, or it was done."""
-        identity, self._identity = self._identity, None
-        if identity is None or self.logged_in:
-            return False
-        try:
-            await log_in(self._protocol, self.capabilities, identity)
-        except SASLError:
-            # Who is there is not who should be.
-            self._protocol.abort()
-            raise
-        self.logged_in = True
-        self.capabilities = await ask_capabilities(self._protocol)
-        return True
+    async def _log_in(self, *, before: bool) -> bool:
+        """The server asks for a login (480): log in, unless there is nobody, or it was done.
+
+        Args:
+            before: Whether that was done before the server was asked what it refused.
+        """
+        async with self._entering:
+            if self.logged_in:
+                # By another one that was refused, meanwhile.
+                return not before
+            identity, self._identity = self._identity, None
+            if identity is None:
+                return False
+            try:
+                await log_in(self._protocol, self.capabilities, identity)
+            except SASLError:
+                # Who is there is not who should be.
+                self._protocol.abort()
+                raise
+            self.logged_in = True
+            self.capabilities = await ask_capabilities(self._protocol)
+            return True
 
     # ── responses in pieces ───────────────────────────────────────────────────
 
@@ -141,9 +152,10 @@ class Session:
             NNTPReplyError: The server says no.
         """
         protocol = self._protocol
+        before = self.logged_in
         inbox = protocol.converse(asked)
         first = await protocol.first(inbox)
-        if first.code == 480 and await self._log_in():
+        if first.code == 480 and await self._log_in(before=before):
             inbox = protocol.converse(asked)
             first = await protocol.first(inbox)
         if first.code not in codes:

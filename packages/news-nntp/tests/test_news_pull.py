@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from news_serving import article, done, file, filled
 from sennit.core.endpoint.listen import serve
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.core.policy.wrapper import ProtocolWrapper
+from sennit.core.reactor.base import current_reactor
 from sennit.news.access import Access
 from sennit.news.client import NNTPClient
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError, StoreError
@@ -217,6 +219,82 @@ def test_a_server_that_allows_one_connection_is_pulled_over_that() -> None:
         assert pulled.added == 900
 
     play(main)
+
+
+@pytest.mark.parametrize("code", [400, 403, 502])
+def test_a_range_that_a_connection_is_refused_is_done_by_another(code: int) -> None:
+    """Nothing may be left out in silence."""
+
+    async def main(_: Clock) -> None:
+        there, here = filled(1600), MemoryStore()
+        served = 0
+        good = NNTPServerFactory(there, access=Access(read="*"))
+
+        class Refusing(ProtocolWrapper):
+            """Refuses what it is asked of overviews."""
+
+            def data_received(self, data: bytes) -> None:
+                if data.startswith(b"OVER"):
+                    self.transport.write(b"%d not here\r\n" % code)
+                else:
+                    super().data_received(data)
+
+        class Factory:
+            def build_protocol(self, peer: object) -> IStreamProtocol:
+                nonlocal served
+                served += 1
+                made = good.build_protocol(peer)
+                return Refusing(made) if served == 2 else made
+
+        async with serve("tcp://10.0.0.1:119", Factory()):
+            pulled = await pull(here, URL, "misc.test", connections=2)
+        assert (pulled.added, pulled.done) == (1600, 1600)
+
+    play(main)
+
+
+def test_a_server_that_leaves_in_the_middle_is_come_back_to() -> None:
+    """RFC 3977 §3.2.1.2: 400 in place of an answer."""
+
+    async def main(_: Clock) -> None:
+        replies = {
+            b"LIST ACTIVE": b"215 groups\r\na 1 1 y\r\n.\r\n",
+            b"GROUP": b"211 1 1 1 a\r\n",
+            b"OVER": [b"400 restarting\r\n", b"224 o\r\n1\ts\tf\td\t<1@x>\t\t9\t1\r\n.\r\n"],
+            b"ARTICLE": b"220 1 <1@x>\r\n" + article(1, "a") + b".\r\n",
+        }
+        async with serving(Script(replies)) as url:
+            pulled = await pull(MemoryStore(), url, "a", connections=1)
+        assert pulled.added == 1
+
+    play(main)
+
+
+def test_groups_that_cannot_be_are_left_out() -> None:
+    async def main(_: Clock) -> None:
+        replies = {
+            b"LIST ACTIVE": b"215 groups\r\na..b 1 1 y\r\nc 1 1 =\r\nd 0 1 y\r\n.\r\n",
+            b"LIST NEWSGROUPS": b"215 about\r\nd\t" + b"x" * 9000 + b"\r\n.\r\n",
+        }
+        here = MemoryStore()
+        async with serving(Script(replies)) as url:
+            pulled = await pull(here, url, "*", connections=1)
+        assert pulled.groups == 1
+        assert pulled.refused.total() == 2
+        group = await here.group("d")
+        assert group is not None
+        assert len(group.description) == 512
+
+    play(main)
+
+
+async def test_marks_of_groups_that_end_at_once_are_all_written(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    reactor = current_reactor()
+    for number in range(20):
+        marks.set("there", f"group{number}", number)
+    await asyncio.gather(*(reactor.defer_to_thread(marks.save) for _ in range(20)))
+    assert Marks(tmp_path / "marks").get("there", "group19") == 19
 
 
 def test_odd_articles_are_counted_and_the_others_kept() -> None:

@@ -6,7 +6,8 @@ connections in order. When a range and all before it are on the disk, `Marks` sa
 time; without marks, or where they are lost, the overview alone is read again.
 
 An article stays as it came, save that its Xref, which is each server's own, is left out. It goes
-into all groups that are pulled and that it names.
+into all groups that are pulled and that it names. One that the store knows stays in the groups in
+which it is: groups that share articles are best pulled together.
 
 Sources: RFC 3977 §6 (groups, numbers), §8.3 (OVER). Not here: what peers offer by themselves
 (``intake.py``); articles out of files (``importing.py``); the client (``client.py``).
@@ -18,19 +19,22 @@ import asyncio
 import json
 import os
 from collections import Counter, deque
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.core.reactor.base import current_reactor
-from sennit.news.article import MAX_ARTICLE
+from sennit.news.article import MAX_ARTICLE, is_group_name
 from sennit.news.client import NNTPClient
 from sennit.news.client_opening import parse_url
 from sennit.news.errors import (
     ArticleError,
     DuplicateError,
+    NNTPProtocolError,
     NNTPReplyError,
     NNTPTransientError,
     NNTPUsageError,
@@ -65,6 +69,10 @@ _PAUSE: Final = 2.0
 """Seconds before the first of them; each is twice as long as the one before."""
 _REASONS: Final = 50
 """Reasons that are told apart."""
+_MOST_GROUPS: Final = 1_000_000
+"""Groups that a server may have."""
+_DESCRIBED: Final = 512
+"""Characters of what is told of a group."""
 
 
 class Marks:
@@ -81,6 +89,7 @@ class Marks:
         self._path = None if path is None else Path(path)
         self._marks: dict[str, dict[str, int]] = {}
         self._changed = False
+        self._saving = Lock()
         if self._path is None or not self._path.exists():
             return
         try:
@@ -114,13 +123,15 @@ class Marks:
         """Write them down, whole or not at all."""
         if self._path is None:
             return
-        self._changed = False
         made = self._path.with_name(f"{self._path.name}.new")
-        with made.open("w", encoding="utf-8") as file:
-            json.dump(self._marks, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(self._path)
+        # Groups end at the same time, each in a thread: one file, one writer.
+        with self._saving:
+            self._changed = False
+            with made.open("w", encoding="utf-8") as file:
+                json.dump(self._marks, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            made.replace(self._path)
 
 
 class Pulled:
@@ -230,20 +241,27 @@ class _Pull:
 
     async def list_groups(self, news: NNTPClient, limit: int | None) -> None:
         """Ask for the groups, and make them in the store."""
-        groups = [
-            group
-            async for group in news.groups(self.wanted.text)
+        groups: dict[str, Group] = {}
+        about: dict[str, str] = {}
+        async for group in news.groups(self.wanted.text):
             # Servers that do not know wildmats give all.
-            if self.wanted.matches(group.name)
-        ]
-        try:
-            about = {
-                name: description async for name, description in news.descriptions(self.wanted.text)
-            }
-        except NNTPReplyError:
-            about = {}  # many have none
-        for group in groups:
-            await self._make(group, about.get(group.name, ""))
+            if self.wanted.matches(group.name):
+                if not is_group_name(group.name):
+                    self.pulled.refuse("the name of a group cannot be one")
+                    continue
+                groups[group.name] = group
+                if len(groups) > _MOST_GROUPS:
+                    raise NNTPProtocolError(f"more than {_MOST_GROUPS} groups", "limit:groups")
+        with suppress(NNTPReplyError):  # many have none
+            async for name, description in news.descriptions(self.wanted.text):
+                if name in groups:
+                    about[name] = description[:_DESCRIBED]
+        for group in groups.values():
+            try:
+                await self._make(group, about.get(group.name, ""))
+            except NNTPUsageError:
+                self.pulled.refuse("the status of a group cannot be one")
+                continue
             start = max(group.low, 1)
             mark = self.marks.get(self.server, group.name)
             if mark <= group.high:
@@ -288,6 +306,8 @@ class _Pull:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
                     task.result()
+                # What was left behind by a connection that ended when the first was done.
+                await self.serve(news)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -300,34 +320,34 @@ class _Pull:
         """Work on ranges over the first connection, or others in its place when it ends."""
         try:
             await self.work(news)
-        except ConnectionLost as error:
+        except (ConnectionLost, TryLaterError) as error:
             await self.again(error)
 
     async def help(self) -> None:
         """Likewise over one more, if the server allows it."""
-        try:
-            async with self.connect() as news:
-                await self.work(news)
-        except ConnectionLost as error:
-            await self.again(error)
-        except (ConnectError, TryLaterError, NNTPReplyError):
-            if self.returned:
-                raise
-            # No more connections than there are, then: others do the work.
+        # Else with no more connections than there are: what this one was at, others do.
+        with suppress(ConnectionLost, ConnectError, TryLaterError, NNTPReplyError):
+            try:
+                async with self.connect() as news:
+                    await self.work(news)
+            except ConnectionLost as error:
+                await self.again(error)
 
     async def again(self, error: Exception) -> None:
         """Go on over a new connection, a few times."""
         tried = 0
         while tried < _TRIES:
-            before = self.pulled.done
+            before = self.pulled.done + self.pulled.added
             await asyncio.sleep(_PAUSE * 2**tried)
+            if not (self.returned or self.waiting):
+                return None  # others have done it meanwhile
             tried += 1
             try:
                 async with self.connect() as news:
                     return await self.work(news)
             except (ConnectionLost, ConnectError, TryLaterError) as latest:
                 error = latest
-            if self.pulled.done > before:
+            if self.pulled.done + self.pulled.added > before:
                 tried = 0
         raise error
 
@@ -341,14 +361,15 @@ class _Pull:
                     await news.group(group.name)
                     selected = group.name
                 rows = await self.pull_range(news, group.name, low, high)
-            except NNTPTransientError as error:
-                if error.code != 411:
-                    raise
-                # It was removed meanwhile.
-                group.start = group.high + 1
-                continue
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, NNTPTransientError) and error.code == 411:
+                    # It was removed meanwhile.
+                    group.start = group.high + 1
+                    continue
                 self.returned.append(taken)
+                if isinstance(error, NNTPTransientError) and error.code == 400:
+                    # The server leaves (RFC 3977 §3.2.1.2), as connections do that break.
+                    raise TryLaterError(str(error)) from error
                 raise
             if rows * 8 < high - low + 1:
                 group.size = min(group.size * 4, _LARGEST_RANGE)

@@ -126,6 +126,9 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
     Attributes:
         listen: Where to listen: URLs, or {url = "tls://:563", tls = "main"}.
         store: File that holds the articles; made where there is none.
+        cache: Octets of that file that are kept in memory.
+        read_in_threads: Whether it is read in threads: for stores that are much larger than memory
+            and disks that are slow; else it costs more.
         groups: Newsgroups that there are to be: a name, and perhaps a blank and what it is about;
             "(Moderated)" at its end makes it moderated.
         name: This server's name in Path and Message-IDs; left out, that of the machine.
@@ -168,6 +171,8 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
 
     listen: list[Listen] = listen_on("tcp://127.0.0.1:1119")
     store: Path = Path("news.db")
+    cache: Annotated[int, Meta(ge=1_048_576)] = 33_554_432
+    read_in_threads: bool = False
     groups: list[str] = default_list()
     name: Annotated[str, Meta(min_length=1)] | None = None
     mode: Literal["reader", "transit", "both", "switching"] = "both"

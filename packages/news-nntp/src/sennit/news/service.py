@@ -65,7 +65,10 @@ class NewsService(ServerService):
         name = config.name or socket.gethostname()
         # The default is not absolute.
         self._path = path = context.folder / config.store
-        self._share = checked("name", lambda: SharedStore(path, name))
+        self._share = checked(
+            "name",
+            lambda: SharedStore(path, name, threads=config.read_in_threads, cache=config.cache),
+        )
         self.store = store = self._share.store
         self._wanted = checked("groups", lambda: [_group_of(each) for each in config.groups])
         feeds = [

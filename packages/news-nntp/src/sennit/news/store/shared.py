@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from sennit.news.store.sqlite import SQLiteStore
@@ -25,16 +25,17 @@ class SharedStore:
     Args:
         path: The file.
         host: The name that stands in Xref, if this is the first share.
+        settings: What else `SQLiteStore` is told, likewise.
 
     Attributes:
         store: The store, which can be used between `open` and `close`.
     """
 
-    def __init__(self, path: Path, host: str) -> None:
+    def __init__(self, path: Path, host: str, **settings: Any) -> None:  # Any: as that has it
         key = os.path.realpath(path)
         found = _opened.get(key)
         if found is None:
-            found = _opened[key] = _Opened(SQLiteStore(path, host=host))
+            found = _opened[key] = _Opened(SQLiteStore(path, host=host, **settings))
         self._opened = found
         self._open = False
         self.store = found.store

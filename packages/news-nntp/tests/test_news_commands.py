@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
-from click.testing import CliRunner
+from news_running import command, elsewhere
 from news_scripts import Script
 from news_serving import article, file, filled
 
 from sennit.core.endpoint.listen import serve
-from sennit.core.errors import SennitError, UsageError
-from sennit.core.reactor.base import current_reactor
+from sennit.core.errors import UsageError
 from sennit.core.stream import stream_handler
 from sennit.news.access import Access
 from sennit.news.command_options import Server, progress_bar
@@ -28,42 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sennit.news.store.memory import MemoryStore
-
-
-class Said:
-    """What a command did.
-
-    Attributes:
-        status: What it ends with.
-        out: What it printed.
-        error: What it failed with, as people see it.
-    """
-
-    def __init__(self, status: int, out: str, error: str) -> None:
-        self.status = status
-        self.out = out
-        self.error = error
-
-
-def command(*arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Said:
-    """Run ``sennit news ARGUMENTS…`` in this thread."""
-    runner = CliRunner()
-    result = runner.invoke(
-        news, list(arguments), input=stdin, env={"NNTPSERVER": None, **(env or {})},
-        standalone_mode=False,
-    )  # fmt: skip
-    error = result.exception
-    if error is not None and not isinstance(error, (SennitError, click.ClickException)):
-        raise error
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error or "")
-    status = result.return_value if isinstance(result.return_value, int) else int(bool(error))
-    return Said(status, result.stdout, text)
-
-
-async def elsewhere(*arguments: str, **options: Any) -> Said:
-    """Run it in a thread, since it runs a reactor of its own."""
-    said: Said = await current_reactor().defer_to_thread(command, *arguments, **options)
-    return said
 
 
 @asynccontextmanager

@@ -33,17 +33,20 @@ from sennit.core.ops.records import escape
 from sennit.news.errors import NewsError, NNTPReplyError, NNTPUsageError, StoreError, TryLaterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Sequence
 
-    from sennit.news.client import Connecting
+    from sennit.news.client import Connecting, NNTPClient
 
     P = ParamSpec("P")
 
 __all__ = [
     "Server",
+    "asking",
     "explained",
     "progress_bar",
+    "server_of",
     "server_options",
+    "show_article",
     "show_json",
     "split_server",
     "store_option",
@@ -161,6 +164,32 @@ def server_options(command: Callable[P, object]) -> Callable[P, object]:
     return command
 
 
+def server_of(url: str, given: dict[str, Any]) -> Server:
+    """The server that the options of `server_options` say. (`Any`: as click gives them.)"""
+    return Server(
+        url,
+        given["user"],
+        starttls=given["starttls"],
+        trust=given["trust"],
+        in_clear=given["in_clear"],
+        compress=given["compress"],
+    )
+
+
+def asking(server: Server, work: Callable[[NNTPClient], Coroutine[Any, Any, int]]) -> int:
+    """Connect, work, say good-bye; what a command ends with."""
+    from sennit.core.reactor.base import run
+
+    with explained(server):
+        connect = server.connector()
+
+        async def main(_: object) -> int:
+            async with connect() as client:
+                return await work(client)
+
+        return run(main)
+
+
 def store_option(command: Callable[P, object]) -> Callable[P, object]:
     """Give a command the option that names a store."""
     return click.option(
@@ -244,6 +273,21 @@ def explained(server: Server | None = None) -> Generator[None, None, None]:
 def show_json(found: object) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def show_article(octets: bytes, *, headers: bool = False, as_json: bool = False) -> None:
+    """Print an article, decoded and harmless."""
+    from sennit.news.display import article_fields, article_lines
+
+    fields = article_fields(octets, everything=headers or as_json)
+    if as_json:
+        show_json({"fields": fields, "body": list(article_lines(octets))})
+        return
+    for name, content in fields:
+        click.echo(f"{click.style(name, bold=True)}: {content}")
+    click.echo()
+    for line in article_lines(octets):
+        click.echo(line)
 
 
 @contextmanager

@@ -1,11 +1,12 @@
-"""``sennit news``: list, read and post netnews, and look after a store of it.
+"""``sennit news``: list, read and post netnews, approve it, and look after a store of it.
 
 Commands that ask a server take ``--server``, or its URL in front; those that look after a store
 take ``--store``. Results go to standard output, as tables or with ``--json``; how far something is,
 and what went wrong, to standard error. What others wrote is escaped before a terminal sees it.
 
 Not here: options and errors (``command_options.py``), articles as text (``display.py``), commands
-for a store (``store_commands.py``); ``sennit news serve`` is the runner's.
+for a store (``store_commands.py``), those of moderators (``moderator_commands.py``); ``sennit news
+serve`` is the runner's.
 """
 
 from __future__ import annotations
@@ -22,26 +23,27 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 
 from sennit.core.service.showing import show_table
 from sennit.news.command_options import (
-    Server,
+    asking,
     explained,
     progress_bar,
+    server_of,
     server_options,
+    show_article,
     show_json,
     split_server,
     store_option,
 )
 from sennit.news.errors import NNTPReplyError
+from sennit.news.moderator_commands import MODERATOR_COMMANDS
 from sennit.news.store_commands import STORE_COMMANDS, summary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable
 
     from sennit.news.client import NNTPClient
     from sennit.news.client_replies import Overview
     from sennit.news.interfaces import Group
     from sennit.news.pull import Pulled
-
-    Work = Callable[[NNTPClient], Coroutine[Any, Any, int]]
 
 __all__ = ["news"]
 
@@ -57,34 +59,8 @@ def news() -> None:
     """The group; its commands do the work."""
 
 
-for each in STORE_COMMANDS:
+for each in (*STORE_COMMANDS, *MODERATOR_COMMANDS):
     news.add_command(each)
-
-
-def _asking(server: Server, work: Work) -> int:
-    """Connect, work, say good-bye."""
-    from sennit.core.reactor.base import run
-
-    with explained(server):
-        connect = server.connector()
-
-        async def main(_: object) -> int:
-            async with connect() as client:
-                return await work(client)
-
-        return run(main)
-
-
-def _server(url: str, given: dict[str, Any]) -> Server:
-    # `Any`: options of `server_options`.
-    return Server(
-        url,
-        given["user"],
-        starttls=given["starttls"],
-        trust=given["trust"],
-        in_clear=given["in_clear"],
-        compress=given["compress"],
-    )
 
 
 # ── list ──────────────────────────────────────────────────────────────────────
@@ -119,7 +95,7 @@ def list_groups(
         _show_groups(groups, as_json=as_json)
         return 0
 
-    return _asking(_server(url, given), work)
+    return asking(server_of(url, given), work)
 
 
 async def _groups(
@@ -197,10 +173,10 @@ def read(
             sys.stdout.buffer.flush()
         else:
             found = await client.article(article)
-            _show_article(found.octets, headers=headers, as_json=as_json)
+            show_article(found.octets, headers=headers, as_json=as_json)
         return 0
 
-    return _asking(_server(url, given), work)
+    return asking(server_of(url, given), work)
 
 
 def _range(span: str, group: Group, count: int) -> tuple[int, int]:
@@ -247,20 +223,6 @@ def _show_rows(rows: list[Overview], *, as_json: bool) -> None:
     )
 
 
-def _show_article(octets: bytes, *, headers: bool, as_json: bool) -> None:
-    from sennit.news.display import article_fields, article_lines
-
-    fields = article_fields(octets, everything=headers or as_json)
-    if as_json:
-        show_json({"fields": fields, "body": list(article_lines(octets))})
-        return
-    for name, content in fields:
-        click.echo(f"{click.style(name, bold=True)}: {content}")
-    click.echo()
-    for line in article_lines(octets):
-        click.echo(line)
-
-
 # ── post ──────────────────────────────────────────────────────────────────────
 
 
@@ -305,7 +267,7 @@ def post(
             click.echo(f"posted {shown}".rstrip())
         return 0
 
-    return _asking(_server(url, given), work)
+    return asking(server_of(url, given), work)
 
 
 def _composed(
@@ -336,10 +298,17 @@ def _composed(
 
 @news.command(
     epilog="Example: sennit news pull nntps://news.example.org/ 'comp.*' --store news.db",
-    help="Fetch what --store misses of a server's groups: [URL] WILDMAT…",
+    help=(
+        "Fetch what --store misses of a server's groups: [URL] WILDMAT…. Up to where each is "
+        "done is noted beside --store (PATH.pulled). An article goes into all groups that are "
+        "named with its first one, and into no others later: name together what shares articles."
+    ),
 )
 @click.argument("what", nargs=-1, required=True, metavar="[URL] WILDMAT…")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="The newest N of each group.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N",
+    help="The newest N of each group; older ones are not asked for later, either.",
+)  # fmt: skip
 @click.option(
     "--connections", default=2, show_default=True, type=click.IntRange(1, 50), metavar="N",
     help="Connections to the server.",
@@ -362,7 +331,7 @@ def pull(
     url, rest = split_server(what, server)
     if not rest:
         raise UsageError("name the groups to pull; '*' for all of them")
-    chosen = _server(url, given)
+    chosen = server_of(url, given)
     with explained(chosen):
         connect = chosen.connector()
 

@@ -25,7 +25,7 @@ from sennit.ftp.watching import FTPMetrics
 if TYPE_CHECKING:
     from sennit.core.testing.clock import Clock
     from sennit.core.testing.network import MemoryNetwork
-    from sennit.ftp.interfaces import Entry, FilePath
+    from sennit.ftp.interfaces import Entry, FilePath, IReader
 
 
 # ── logins ────────────────────────────────────────────────────────────────────
@@ -101,6 +101,21 @@ def test_rein_lets_another_user_come(clock: Clock, memory_network: MemoryNetwork
         await talk.expect("530", "PWD")
         await talk.log_in()
         assert '"/"' in await talk.ask("PWD")
+
+    converse(clock, memory_network, factory(), main)
+
+
+def test_rein_takes_options_back(clock: Clock, memory_network: MemoryNetwork) -> None:
+    """RFC 959 §4.1.1: all parameters are as they were in the beginning."""
+
+    async def main() -> None:
+        talk = await Talk.open()
+        before = await talk.ask("FEAT")
+        await talk.expect("200", "OPTS HASH MD5")
+        await talk.expect("200", "OPTS MLST size;")
+        assert await talk.ask("FEAT") != before
+        await talk.expect("220", "REIN")
+        assert await talk.ask("FEAT") == before
 
     converse(clock, memory_network, factory(), main)
 
@@ -201,6 +216,40 @@ def test_hashes_are_of_files_and_parts_of_them(clock: Clock, memory_network: Mem
         await talk.expect("550", "HASH dir")
 
     converse(clock, memory_network, factory(), main)
+
+
+class Slow(MemoryStore):
+    """Takes an hour to open a file."""
+
+    async def open_reader(self, path: FilePath) -> IReader:
+        await asyncio.sleep(3600)
+        return await super().open_reader(path)
+
+
+@pytest.mark.parametrize("before", ["", "SIZE motd\r\n"])
+@pytest.mark.parametrize("line", ["HASH motd", "RETR motd"])
+@pytest.mark.parametrize("later", [0.0, 1.0])
+def test_what_takes_long_is_given_up_when_nobody_wants_it(
+    clock: Clock, memory_network: MemoryNetwork, line: str, before: str, later: float
+) -> None:
+    """RFC 959 §4.1.3: ABOR is answered, and so is what it ends, begun or not."""
+
+    async def main() -> None:
+        talk = await Talk.open()
+        await talk.port()
+        abor = b"ABOR\r\n"
+        await talk.stream.send_all(f"{before}{line}\r\n".encode() + (b"" if later else abor))
+        if before:
+            assert (await talk.reply()).startswith("213")
+        if later:
+            await asyncio.sleep(later)  # virtual
+            await talk.stream.send_all(abor)
+        assert (await talk.reply()).startswith("426")
+        assert (await talk.reply()).startswith("226")
+        await talk.expect("200", "NOOP")
+        assert clock.time() < 3600
+
+    converse(clock, memory_network, factory(Slow(FILES)), main)
 
 
 def test_what_stands_somewhere_is_told_over_the_control_connection(

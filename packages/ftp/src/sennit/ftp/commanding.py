@@ -22,7 +22,7 @@ from sennit.ftp.events import (
     TransferAsked,
 )
 from sennit.ftp.grammar import quoted, read_eprt, read_number, read_port, same_host
-from sennit.ftp.listing import feature, parse_time_value, select_facts
+from sennit.ftp.listing import DEFAULT_FACTS, feature, parse_time_value, select_facts
 from sennit.ftp.paths import resolve, split_listing, written
 from sennit.ftp.verbs import ALIASES, SITE_VERBS, VERBS
 
@@ -79,8 +79,6 @@ class Commanding:
 
     _limits: Limits
     _profile: Profile
-    _facts: tuple[str, ...]
-    _hash: str
     _private: bool
     _sized: bool
     _code: int  # of the reply said last
@@ -108,6 +106,11 @@ class Commanding:
         self._allocated: int | None = None
         self._source: FilePath | None = None
         self._code = 0
+
+    def _forget_options(self) -> None:
+        """As it is before OPTS (also for REIN)."""
+        self._facts: tuple[str, ...] = DEFAULT_FACTS
+        self._hash = self._profile.hashes[0] if self._profile.hashes else ""
 
     @property
     def settings(self) -> str:
@@ -182,12 +185,13 @@ class Commanding:
             # that, and one that is tricked into it loses all.
             self._say(502, "Not over TLS: connect anew")
             return None
-        if not self.logged_in:
-            self._forget_user()
-            self._say(220, "Ready for another user")
-            return None
+        was_in = self.logged_in
         self._forget_user()
-        return LogoutAsked()
+        self._forget_options()
+        if was_in:
+            return LogoutAsked()
+        self._say(220, "Ready for another user")
+        return None
 
     def _host(self, argument: str) -> None:
         if self._named is not None or self.logged_in:

@@ -35,7 +35,6 @@ from sennit.ftp.events import (
 )
 from sennit.ftp.grammar import passive_reply, read_command, reply, strip_telnet
 from sennit.ftp.limits import Limits
-from sennit.ftp.listing import DEFAULT_FACTS
 
 if TYPE_CHECKING:
     from sennit.core.engine import NoEvent
@@ -117,8 +116,7 @@ class ServerEngine(Commanding, Untimed):
         self.secure = secure
         self._private = private
         self._sized = private  # whether PBSZ was said, or need not be
-        self._facts = DEFAULT_FACTS
-        self._hash = self._profile.hashes[0] if self._profile.hashes else ""
+        self._forget_options()
         self._forget_user()
         self._received = bytearray()
         self._searched = 0  # octets of it that hold no line end: none is looked at twice
@@ -328,6 +326,11 @@ class ServerEngine(Commanding, Untimed):
         self._out.append(octets)
         self._pending = None
         self._code = code
+
+    def abandon(self, event: ServerEvent) -> None:
+        """Answer a command that was aborted (426), unless it is answered already."""
+        if event is self._pending:
+            self.reply(426, "Aborted")
 
     def accept_login(self, text: str = "Logged in") -> None:
         """Let the user in (230).

@@ -21,6 +21,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakValueDictionary
 
+from sennit.core._waiting import is_cancellation
 from sennit.core.auth.credentials import AnonymousCredentials, PasswordCredentials
 from sennit.core.auth.limits import LoginLimits
 from sennit.core.deferred import Deferred
@@ -429,6 +430,12 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
                 },
             )
 
+    def _never_began(self, handler: Any, coroutine: Any) -> None:
+        """What ABOR ended before its first step is answered like what it ended later."""
+        if not (handler.begun or self.gone):
+            self.engine.abandon(handler.event)
+        super()._never_began(handler, coroutine)
+
     # ── files ─────────────────────────────────────────────────────────────────
 
     @handles(PathAsked)
@@ -438,6 +445,11 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
             await look_up(self, event)
         except StoreError as error:
             self.engine.reply(error.code, str(error))
+        except BaseException as error:
+            # HASH may take long, and ABOR ends it.
+            if is_cancellation(error) and not self.gone:
+                self.engine.abandon(event)
+            raise
 
     @handles(RenameAsked)
     async def rename(self, event: RenameAsked) -> None:

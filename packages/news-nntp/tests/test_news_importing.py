@@ -237,6 +237,38 @@ async def test_a_folder_goes_in(tmp_path: Path) -> None:
         await import_folder(store, tmp_path / "1")
 
 
+async def test_what_is_not_kept_is_told_on_the_way_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who imports a large file of others' groups sees how far it is, and may stop it."""
+    monkeypatch.setattr("sennit.news.importing._BATCH_READ", 40)
+    path = tmp_path / "box"
+    path.write_bytes(mbox(*(text(number) for number in range(100))))
+    seen: list[tuple[int, int]] = []
+
+    imported = await import_mbox(
+        MemoryStore(),
+        path,
+        wanted=parse_wildmat("other.*"),
+        progress=lambda each: seen.append((each.unwanted, each.position)),
+    )
+
+    assert imported.unwanted == 100
+    assert [unwanted for unwanted, _ in seen] == [40, 80, 100, 100]
+    assert seen[-1][1] == path.stat().st_size
+
+
+async def test_a_file_that_is_no_mbox_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "article"
+    path.write_text(text(1))
+    with pytest.raises(NNTPUsageError, match="no mbox file"):
+        await import_mbox(MemoryStore(), path)
+    path.write_text("")
+    assert (await import_mbox(MemoryStore(), path)).added == 0
+    path.write_bytes(mbox(text(1)))
+    assert (await import_mbox(MemoryStore(), path, start=path.stat().st_size)).added == 0
+
+
 async def test_reasons_are_counted_up_to_a_bound(tmp_path: Path) -> None:
     path = tmp_path / "x.mbox"
     path.write_bytes(mbox(*[f"{'x' * n}\n\n" for n in range(3)] + [text(1) + "\0"]))

@@ -50,6 +50,8 @@ __all__ = [
 _BATCH: Final = 500
 """Articles that are under way to the disk at a time."""
 _BATCH_OCTETS: Final = 8 << 20
+_BATCH_READ: Final = 5_000
+"""Messages that are read at a time when few of them are for the store."""
 _PIECE: Final = 1 << 20
 """Octets of a line that are read at a time."""
 _REASONS: Final = 50
@@ -244,23 +246,33 @@ def _batch(
     """Read some articles (in a thread); gives where they end."""
     found: list[Filed] = []
     octets, position = 0, imported.position
-    for whole, position in source:  # noqa: B007 - where the last one ends
-        if whole is None:
-            imported.refuse("too large")
-            continue
-        try:
-            article = make(whole)
-        except ArticleError as error:
-            imported.refuse(error.reason)
-            continue
-        if not article.groups:
-            imported.unwanted += 1
-            continue
-        found.append(article)
-        octets += len(whole)
-        if len(found) >= _BATCH or octets >= _BATCH_OCTETS:
+    for read, (whole, position) in enumerate(source, 1):  # noqa: B007 - where the last one ends
+        article = _article(whole, imported, make)
+        if article is not None:
+            found.append(article)
+        # What is not kept costs time, too: who waits is told, and may stop it.
+        octets += _BATCH_OCTETS // 8 if whole is None else len(whole)
+        if len(found) >= _BATCH or read >= _BATCH_READ or octets >= _BATCH_OCTETS:
             break
     return found, position
+
+
+def _article(
+    whole: bytes | None, imported: Imported, make: Callable[[bytes], Filed]
+) -> Filed | None:
+    """Make an article of a message; None, and counted, where it is none that is wanted."""
+    if whole is None:
+        imported.refuse("too large")
+        return None
+    try:
+        article = make(whole)
+    except ArticleError as error:
+        imported.refuse(error.reason)
+        return None
+    if not article.groups:
+        imported.unwanted += 1
+        return None
+    return article
 
 
 async def _import(
@@ -341,13 +353,19 @@ async def import_mbox(
     Raises:
         OSError: The file cannot be read.
         StoreError: The store cannot keep an article.
-        NNTPUsageError: There can be no such group.
+        NNTPUsageError: There can be no such group, or there is no message in the file.
     """
     make = _maker(group, wanted, by_date, clock)
     with await current_reactor().defer_to_thread(lambda: Path(path).open("rb")) as file:
         imported = Imported(start, os.fstat(file.fileno()).st_size)
         source = mbox_articles(file, start, max_size=max_size)
-        return await _import(store, source, imported, make, progress)
+        await _import(store, source, imported, make, progress)
+    if imported.position == start < imported.size:
+        raise NNTPUsageError(
+            f"{path} is no mbox file: no line of it begins with 'From ' (behind an empty one). "
+            "A file that is one article goes in with its folder"
+        )
+    return imported
 
 
 async def import_folder(

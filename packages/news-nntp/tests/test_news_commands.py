@@ -159,6 +159,24 @@ async def test_what_others_wrote_cannot_do_things_to_a_terminal() -> None:
                 assert text.isprintable(), ascii(text)
 
 
+async def test_no_server_makes_a_command_keep_more_than_it_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sennit.news.commands._MOST", 4)
+    async with scripted(
+        {
+            b"LIST COUNTS": b"215 c\r\n" + b"".join(b"g%d 0 1 0 y\r\n" % each for each in range(9)),
+            b"GROUP": b"211 9 1 999999999999999999 a\r\n",
+        }
+    ) as (url, _script):
+        said = await elsewhere("list", url)  # of a list that never ends
+        assert "more than 4 groups" in said.error
+        said = await elsewhere("read", url, "a/1-")
+        assert "4 numbers at a time" in said.error
+        said = await elsewhere("list", url, "--new", "1e9")
+        assert "--new" in said.error
+
+
 async def test_an_article_is_posted_from_a_file_and_from_options(tmp_path: Path) -> None:
     replies = {b"POST": b"340 go\r\n", b"POST article": b"240 <1@there> ok\r\n"}
     path = tmp_path / "article"

@@ -292,7 +292,10 @@ def show_article(octets: bytes, *, headers: bool = False, as_json: bool = False)
 
 @contextmanager
 def progress_bar(what: str) -> Generator[Callable[[int, int, str], object], None, None]:
-    """Show how far something is, on a terminal: a function of done, total and a few words."""
+    """Show how far something is, on a terminal: a function of done, total and a few words.
+
+    A total of 0 is not known yet.
+    """
     if not sys.stderr.isatty():
         yield lambda done, total, text: None
         return
@@ -312,6 +315,6 @@ def progress_bar(what: str) -> Generator[Callable[[int, int, str], object], None
         task = bar.add_task(what, total=None, text="")
 
         def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=max(total, 1), text=escape(text))
+            bar.update(task, completed=done, total=total or None, text=escape(text))
 
         yield tell

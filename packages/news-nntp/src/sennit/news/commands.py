@@ -12,6 +12,7 @@ serve`` is the runner's.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sennit.core.errors import MissingExtraError, UsageError
@@ -33,7 +34,7 @@ from sennit.news.command_options import (
     split_server,
     store_option,
 )
-from sennit.news.errors import NNTPReplyError
+from sennit.news.errors import NewsError, NNTPReplyError
 from sennit.news.moderator_commands import MODERATOR_COMMANDS
 from sennit.news.store_commands import STORE_COMMANDS, summary
 
@@ -49,6 +50,10 @@ __all__ = ["news"]
 
 SHOWN = 20
 """Articles of a group that are shown, unless others are asked for."""
+_MOST = 500_000
+"""Groups, or numbers of articles, that one command shows."""
+_DESCRIBED = 1000
+"""Characters of a group's description that are shown."""
 
 
 @click.group(
@@ -72,7 +77,10 @@ for each in (*STORE_COMMANDS, *MODERATOR_COMMANDS):
     help="List the groups of a server: [URL] [WILDMAT].",
 )
 @click.argument("what", nargs=-1, metavar="[URL] [WILDMAT]")
-@click.option("--new", type=float, metavar="DAYS", help="Only those made in the last DAYS.")
+@click.option(
+    "--new", type=click.FloatRange(0, 36_500), metavar="DAYS",
+    help="Only those made in the last DAYS.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @server_options
 def list_groups(
@@ -85,14 +93,16 @@ def list_groups(
     wildmat = rest[0] if rest else None
 
     async def work(client: NNTPClient) -> int:
-        groups = [group async for group in _groups(client, wildmat, new)]
-        try:
-            about = {name: description async for name, description in client.descriptions(wildmat)}
-        except NNTPReplyError:
-            about = {}  # many servers have none
-        for group in groups:
-            group.description = about.get(group.name, "")
-        _show_groups(groups, as_json=as_json)
+        groups: dict[str, Group] = {}
+        async for group in _groups(client, wildmat, new):
+            groups[group.name] = group
+            if len(groups) > _MOST:
+                raise NewsError(f"the server has more than {_MOST} groups: name some by a wildmat")
+        with suppress(NNTPReplyError):  # many servers have none
+            async for name, description in client.descriptions(wildmat):
+                if name in groups:
+                    groups[name].description = description[:_DESCRIBED]
+        _show_groups(list(groups.values()), as_json=as_json)
         return 0
 
     return asking(server_of(url, given), work)
@@ -129,8 +139,8 @@ def _show_groups(groups: list[Group], *, as_json: bool) -> None:
 )
 @click.argument("what", nargs=-1, required=True, metavar="[URL] GROUP[/NUMBER|/LOW-HIGH] | <ID>")
 @click.option(
-    "--count", "-n", default=SHOWN, show_default=True, type=click.IntRange(1), metavar="N",
-    help="Articles of a group to show.",
+    "--count", "-n", default=SHOWN, show_default=True, type=click.IntRange(1, _MOST // 2),
+    metavar="N", help="Articles of a group to show.",
 )  # fmt: skip
 @click.option("--headers", is_flag=True, help="All header fields of an article.")
 @click.option("--raw", is_flag=True, help="An article's octets as they are, into a file or pipe.")
@@ -186,7 +196,10 @@ def _range(span: str, group: Group, count: int) -> tuple[int, int]:
     low, dash, high = span.partition("-")
     if not dash or not low.isdigit() or (high and not high.isdigit()) or len(span) > 36:
         raise UsageError(f"a number or a range, such as 5 or 5-9, and not {span[:64]!r}")
-    return max(int(low), 1), min(int(high), group.high) if high else group.high
+    first, last = max(int(low), 1), min(int(high), group.high) if high else group.high
+    if last - first >= _MOST:
+        raise UsageError(f"{_MOST} numbers at a time are the most, and not {span}")
+    return first, last
 
 
 def _show_rows(rows: list[Overview], *, as_json: bool) -> None:
@@ -301,7 +314,7 @@ def _composed(
     help=(
         "Fetch what --store misses of a server's groups: [URL] WILDMAT…. Up to where each is "
         "done is noted beside --store (PATH.pulled). An article goes into all groups that are "
-        "named with its first one, and into no others later: name together what shares articles."
+        "named with its first one, and into no others later: name those that share some at once."
     ),
 )
 @click.argument("what", nargs=-1, required=True, metavar="[URL] WILDMAT…")

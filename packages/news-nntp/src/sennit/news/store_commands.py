@@ -176,7 +176,8 @@ def expire(days: float | None, count: int | None, groups: str, as_json: bool, st
         expiry = Expiry([Rule(groups, days=days, count=count)])
 
         def progress(done: Expired) -> None:
-            tell(done.seen, done.seen, f"{done.removed} dropped")
+            # How many there are is not known before.
+            tell(0, 0, f"{done.seen} seen, {done.removed} dropped")
 
         done = _with_store(
             store, lambda opened: drop_old(opened, expiry, time.time(), progress=progress)

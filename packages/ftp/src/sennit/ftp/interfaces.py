@@ -125,6 +125,8 @@ class IWriter(Interface):
     def write(self, pieces: Sequence[Buffer]) -> Awaitable[None]:
         """Write the pieces, in order, at the end of what was written; done when it is done.
 
+        Their memory is used again once it is done: what waits for longer is to be copied.
+
         Raises:
             QuotaError: It would be more than the user may have, or the disk has no room.
         """

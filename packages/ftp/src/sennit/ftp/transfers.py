@@ -317,6 +317,7 @@ class Transfer:
         try:
             while pieces := await connection.take():
                 await self._to_store(writer, pieces, converter)
+                connection.give_back(pieces)
         except TransferError:
             # A file that grows where it is keeps what has come: the client goes on from there.
             if (self._event.verb == "APPE" or self._event.offset) and (rest := connection.rest()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -796,6 +797,21 @@ def test_abort_ends_the_transfer_of_another(clock: Clock, memory_network: Memory
             await task
         assert await ftp.pwd() == "/"
         await ftp.abort()
+
+    ours(clock, memory_network, main)
+
+
+def test_a_listing_that_is_left_early_is_settled_by_then(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """Not whenever a collector finds it: ``sennit ftp ls … | head`` ends at once."""
+
+    async def main(ftp: FTPClient) -> None:
+        async with aclosing(ftp.iterate()) as batches:
+            async for _ in batches:
+                break
+        assert not ftp._lock.locked()
+        assert await ftp.pwd() == "/"
 
     ours(clock, memory_network, main)
 

@@ -19,6 +19,7 @@ Elsewhere: the connection (``client_control.py``), files (``client_transfers.py`
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -148,15 +149,17 @@ class FTPClient(Transfers):
         if self.tells_facts or not self.features:
             begun = False
             try:
-                async for entries in self._list(Command("MLSD", argument), facts=True):
-                    begun = True
-                    yield entries
+                async with aclosing(self._list(Command("MLSD", argument), facts=True)) as listed:
+                    async for entries in listed:
+                        begun = True
+                        yield entries
                 return
             except FTPPermanentError as error:
                 if begun or not is_unknown(error):
                     raise
-        async for entries in self._list(Command("LIST", argument), facts=False):
-            yield entries
+        async with aclosing(self._list(Command("LIST", argument), facts=False)) as listed:
+            async for entries in listed:
+                yield entries
 
     async def _list(
         self, command: Command, *, facts: bool

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,9 +131,10 @@ def run_ls(url: str, options: Options) -> int:
     where = _where(url)
 
     async def work(ftp: FTPClient) -> None:
-        async for entries in ftp.iterate(where.path):
-            for entry in entries:
-                click.echo(_as_json(entry) if options.as_json else _as_line(entry))
+        async with aclosing(ftp.iterate(where.path)) as batches:  # `| head` ends it early
+            async for entries in batches:
+                for entry in entries:
+                    click.echo(_as_json(entry) if options.as_json else _as_line(entry))
         if ftp.skipped and not options.quiet:
             click.echo(f"sennit ftp: {ftp.skipped} lines could not be read", err=True)
 

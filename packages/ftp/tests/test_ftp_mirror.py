@@ -159,6 +159,22 @@ async def test_a_file_is_sent_with_its_time_and_goes_on_where_it_ended(
     assert (here / "out").read_bytes() == TREE["big"][1000:]
 
 
+@pytest.mark.parametrize("by_path", [False, True])
+async def test_what_comes_through_a_pipe_is_sent_as_it_comes(
+    ftp: FTPClient, there: Path, by_path: bool
+) -> None:
+    """``program | sennit ftp put - URL``, and ``put <(program)``."""
+    reading, writing = os.pipe()
+    os.write(writing, b"made on the way")
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        source: Any = f"/dev/fd/{reading}" if by_path else pipe
+        with pytest.raises(FTPUsageError, match="resume needs a file"):
+            await ftp.put(pipe, "x", resume=True)
+        assert await ftp.put(source, "x") == 15
+    assert (there / "x").read_bytes() == b"made on the way"
+
+
 # ── trees ─────────────────────────────────────────────────────────────────────
 
 

@@ -210,9 +210,11 @@ def test_a_size_is_digits_alone(text: str) -> None:
 
 def test_a_hash_is_found_where_it_stands() -> None:
     digest = "0123456789abcdef" * 4
-    assert hash_of(Reply(213, (f"SHA-256 0-49 {digest.upper()} name",))) == digest
+    for end in ("49", "30000000"):  # which would be four octets in hexadecimal
+        reply = Reply(213, (f"SHA-256 0-{end} {digest.upper()} name",))
+        assert hash_of(reply, len(digest)) == digest
     with pytest.raises(FTPProtocolError):
-        hash_of(Reply(213, ("SHA-256 0-49 name",)))
+        hash_of(Reply(213, ("SHA-256 0-30000000 name",)), len(digest))
 
 
 def test_features_are_words_and_what_stands_behind() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sennit.core.engine import CLOSED, NoEvent, PeerFault
 from sennit.ftp.client_engine import ClientEngine, Command, Completed, Preliminary, Unasked
 from sennit.ftp.errors import FTPProtocolError
@@ -18,7 +20,7 @@ SEEDS = [
 
 
 def _look_inside(reply: Reply) -> None:
-    for read in (passive_port, quoted_path, size_of, hash_of):
+    for read in (passive_port, quoted_path, size_of, partial(hash_of, digits=8)):
         try:
             read(reply)
         except FTPProtocolError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import AsyncIterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "Transfers", "Writer"]
 
 _HASHES: Final = {"sha-256": "SHA-256", "sha-512": "SHA-512", "sha-1": "SHA-1", "md5": "MD5"}
+_DIGITS: Final = {"sha-256": 64, "sha-512": 128, "sha-1": 40, "md5": 32}
 _X_COMMANDS: Final = {"sha-256": "XSHA256", "sha-512": "XSHA512", "sha-1": "XSHA1", "md5": "XMD5"}
 
 
@@ -136,10 +138,11 @@ class Transfers(Control):
         command.octets()
         async with self._lock:
             if "HASH" not in self.features:
-                return hash_of(await self._ask(Command(_X_COMMANDS[algorithm], path)))
+                reply = await self._ask(Command(_X_COMMANDS[algorithm], path))
+                return hash_of(reply, _DIGITS[algorithm])
             await self.set_type(False)
             await self._ask(Command("OPTS", f"HASH {_HASHES[algorithm]}"))
-            return hash_of(await self._ask(command))
+            return hash_of(await self._ask(command), _DIGITS[algorithm])
 
     # ── fetching ──────────────────────────────────────────────────────────────
 
@@ -412,6 +415,11 @@ class Transfers(Control):
         if isinstance(local, (str, os.PathLike)):
             with open(local, "rb") as file:
                 modified = os.fstat(file.fileno()).st_mtime
+                if not _is_regular(file):
+                    if resume or check:
+                        raise FTPUsageError(f"resume and check need a file: {local!s} is none")
+                    pieces = _pieces(file)
+                    return await self._send_stream(pieces, remote, ascii, append, on_progress)
                 octets = await self._send(file, remote, resume, ascii, append, 0, on_progress)
                 if check is not None:
 
@@ -430,6 +438,12 @@ class Transfers(Control):
                 raise FTPUsageError("resume needs a file: a stream has no middle to begin at")
             return await self._send_stream(local, remote, ascii, append, on_progress)
         opened = local
+        if _descriptor(opened) is not None and not _is_regular(opened):
+            # A pipe: nobody knows its size, nor can go back in it.
+            if resume:
+                raise FTPUsageError("resume needs a file: a stream has no middle to begin at")
+            pieces = _pieces(opened)
+            return await self._send_stream(pieces, remote, ascii, append, on_progress)
         begin = opened.tell()
         if _descriptor(opened) is None:
             # Memory: read where it stands.
@@ -551,6 +565,10 @@ def _descriptor(file: IO[bytes]) -> int | None:
         return None
 
 
+def _is_regular(file: IO[bytes]) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
 def _rest(file: IO[bytes], begin: int) -> range:
     end = file.seek(0, os.SEEK_END)
     file.seek(begin)
@@ -559,7 +577,9 @@ def _rest(file: IO[bytes], begin: int) -> range:
 
 async def _pieces(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
     real = _descriptor(file) is not None
-    while data := await in_thread(file.read, BATCH) if real else file.read(BATCH):
+    # What comes through a pipe goes on as it comes.
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+    while data := await in_thread(read, BATCH) if real else read(BATCH):
         yield data
 
 

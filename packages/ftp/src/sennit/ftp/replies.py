@@ -234,16 +234,20 @@ def size_of(reply: Reply) -> int:
     return int(text)
 
 
-def hash_of(reply: Reply) -> str:
+def hash_of(reply: Reply, digits: int) -> str:
     """The hexadecimal digits of a reply to HASH or XSHA256, in lower case.
+
+    Args:
+        reply: It may tell a range of octets and a name, too.
+        digits: How many the hash has.
 
     Raises:
         FTPProtocolError: There are none.
     """
     for line in reply.lines:
-        match = _HEX.search(line)
-        if match is not None:
-            return match[0].lower()
+        for match in _HEX.finditer(line):
+            if len(match[0]) == digits:
+                return match[0].lower()
     raise FTPProtocolError(f"no hash in {reply.text[:80]!r}", "HASH")
 
 

@@ -313,6 +313,27 @@ async def test_an_article_is_found_by_number_and_by_message_id(store: Store) -> 
     assert await store.overview_of(ident("none")) is None
 
 
+async def test_what_changes_between_two_look_ups_is_seen_by_the_second(store: Store) -> None:
+    await store.create_group("misc.test")
+    for name in "abcd":
+        await store.add(article(name))
+    assert await store.locate("misc.test", 2) == ident("b")
+    assert await store.locate("misc.test", 5) is None
+
+    await store.remove(ident("b"))
+    await store.add(article("e"))
+
+    assert await store.locate("misc.test", 2) is None
+    assert await store.article_at("misc.test", 2) is None
+    for number, name in ((1, "a"), (3, "c"), (4, "d"), (5, "e")):
+        assert await store.locate("misc.test", number) == ident(name)
+        found = await store.article_at("misc.test", number)
+        assert found is not None
+        assert found.message_id == ident(name)
+    await store.remove_group("misc.test")
+    assert await store.locate("misc.test", 3) is None
+
+
 async def test_neighbours_are_found_over_gaps(store: Store) -> None:
     await filled(store, 200)
     await store.drop([("misc.test", number) for number in range(20, 181)], NOW)

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from sennit.news.errors import StoreError
 from sennit.news.interfaces import Article, History, IArticleReader
-from sennit.news.overview import header_of
+from sennit.news.overview import field_of, header_of
 from sennit.news.store.blocks import (
     BITS,
     LOW,
@@ -58,6 +58,11 @@ class Reader:
         self._raw = raw
         self._state = state
         self._groups = state.groups
+        # The block that was read last, and when: readers go through a group number by number.
+        self._block = -1
+        self._changes = -1
+        self._ids: tuple[int, ...] = ()
+        self._lines = b""
 
     def rows(self, sql: str, *values: object) -> list[Any]:
         """Give all rows of a query.
@@ -95,7 +100,7 @@ class Reader:
         return Article(message_id, *found[0]) if found else None
 
     def article_at(self, group: str, number: int) -> Article | None:
-        row = self._row_at(group, number)
+        row = self._row_in_block(number) if self._read_block(group, number) else 0
         if not row:
             return None
         found = self.rows(
@@ -105,7 +110,10 @@ class Reader:
         return Article(*found[0]) if found else None
 
     def locate(self, group: str, number: int) -> bytes | None:
-        return self._message_id(self._row_at(group, number))
+        if not self._read_block(group, number):
+            return None
+        fields = line_at(self._lines, number)
+        return None if fields is None else field_of(fields, "message-id")
 
     def neighbour(self, group: str, number: int, step: int) -> tuple[int, bytes] | None:
         known = self._groups.get(group)
@@ -151,18 +159,29 @@ class Reader:
         found = self.rows("SELECT places FROM articles WHERE id = ?", self._row(message_id))
         return [unplace(each) for each in unpack(found[0][0])] if found else []
 
-    def _row_at(self, group: str, number: int) -> int:
-        """Give the row of the article that has a number, or 0."""
+    def _read_block(self, group: str, number: int) -> bool:
+        """Read the block that a number of a group is in, unless it was the last one."""
         known = self._groups.get(group)
         if known is None or not known.low <= number <= known.high:
+            return False
+        block, changes = block_of(known.key, number), self._state.changes
+        if block != self._block or changes != self._changes:
+            found = self.rows("SELECT ids, lines FROM blocks WHERE block = ?", block)
+            self._ids, self._lines = (unpack(found[0][0]), found[0][1]) if found else ((), b"")
+            self._block, self._changes = block, changes
+        return True
+
+    def _row_in_block(self, number: int) -> int:
+        """Give the row of the article that has a number of the block that was read, or 0."""
+        ids = self._ids
+        if not ids:
             return 0
-        found = self.rows("SELECT ids FROM blocks WHERE block = ?", block_of(known.key, number))
-        if found:
-            low = number & LOW
-            for each in unpack(found[0][0]):
-                if each & LOW == low:
-                    return each >> BITS
-        return 0
+        low = number & LOW
+        # Where none is missing it stands where it is counted to.
+        at = low - (ids[0] & LOW)
+        if 0 <= at < len(ids) and ids[at] & LOW == low:
+            return ids[at] >> BITS
+        return next((each >> BITS for each in ids if each & LOW == low), 0)
 
     def _message_id(self, row: int) -> bytes | None:
         found = self.rows("SELECT message_id FROM articles WHERE id = ?", row) if row else None

@@ -59,6 +59,7 @@ class State:
         place: The highest place in a queue.
         young: Rows of articles by digest, in 256 parts, each in the order of rows.
         unsettled: Articles that came since one of them went into the table.
+        changes: Goes up with each transaction: what was read before may be old.
     """
 
     def __init__(self) -> None:
@@ -69,6 +70,7 @@ class State:
         self.place = 0
         self.young: list[dict[bytes, int]] = [{} for _ in range(_PARTS)]
         self.unsettled = 0
+        self.changes = 0
         self._sorted: list[str] | None = None
 
     def put_group(self, name: str, group: Known | None) -> None:

@@ -114,6 +114,7 @@ class Batch:
     def adopt(self) -> None:
         """Let the state know what has changed, once it is on the disk (in the loop's thread)."""
         state = self._state
+        state.changes += 1
         for name, group in self.groups.items():
             state.put_group(name, group)
         state.waiting.update(self.waiting)

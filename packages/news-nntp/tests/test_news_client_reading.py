@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,23 @@ def test_a_stream_is_read_inside_its_block() -> None:
     play(main)
 
 
+@pytest.mark.parametrize("head", [b"220 1 <1@x>", b"220 no number"])
+def test_a_stream_of_which_nothing_is_read_holds_nothing_up(head: bytes) -> None:
+    async def main(_: Clock) -> None:
+        replies = {
+            b"ARTICLE": block(head, b"x" * (1 << 20) + b"\r\n"),
+            b"DATE": b"111 20270115080000\r\n",
+        }
+        async with talking(replies) as (news, _script):
+            with suppress(NNTPProtocolError):
+                async with news.open_article(1):
+                    await asyncio.sleep(1)
+            async with asyncio.timeout(50):
+                await news.date()
+
+    play(main)
+
+
 def test_what_is_not_read_stays_with_the_server() -> None:
     """HARDENING fault-15, the client's side: 32 MiB of one article, and a program that is slow."""
 
@@ -204,11 +222,11 @@ def test_fetched_articles_wait_for_who_reads_them() -> None:
 
         async with serving(Script({b"ARTICLE": large})) as url:
             news = await NNTPClient.connect(url)
-            source = news.fetch(range(1, 51), window=50)
+            source = news.fetch(range(1, 21), window=20)
             await anext(source)
             await asyncio.sleep(100)
             assert sent <= 4
-            assert len(await collect(source)) == 49
+            assert len(await collect(source)) == 19
             await news.aclose()
 
     play(main)

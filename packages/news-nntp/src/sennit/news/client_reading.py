@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from sennit.news.client_engine import ClientEvent, Command
     from sennit.news.client_replies import Overview
 
-    _Opener = Callable[[], Awaitable[tuple[AsyncGenerator[bytes, None], bytes]]]
+    # What an article is read from, what stood behind its code, and what lets go of it.
+    _Opened = tuple[AsyncGenerator[bytes, None], bytes, Callable[[], None]]
 
 __all__ = ["ArticleStream", "FetchedArticle", "Reading"]
 
@@ -83,11 +84,12 @@ class ArticleStream:
         message_id: With its brackets.
     """
 
-    __slots__ = ("_open", "_pieces", "message_id", "number")
+    __slots__ = ("_abandon", "_open", "_pieces", "message_id", "number")
 
-    def __init__(self, opener: _Opener) -> None:
+    def __init__(self, opener: Callable[[], Awaitable[_Opened]]) -> None:
         self._open = opener
         self._pieces: AsyncGenerator[bytes, None] | None = None
+        self._abandon: Callable[[], None] | None = None
         self.number = 0
         self.message_id = b""
 
@@ -97,8 +99,12 @@ class ArticleStream:
         Raises:
             NNTPTransientError: There is no such article.
         """
-        self._pieces, found = await self._open()
-        self.number, self.message_id = parse_found(found)
+        self._pieces, found, self._abandon = await self._open()
+        try:
+            self.number, self.message_id = parse_found(found)
+        except BaseException:
+            self._abandon()
+            raise
         return self
 
     async def __aexit__(
@@ -110,6 +116,9 @@ class ArticleStream:
         """Let go of what was not read."""
         if self._pieces is not None:
             await self._pieces.aclose()
+        if self._abandon is not None:
+            # A generator that never began does not do so when it is closed.
+            self._abandon()
 
     def __aiter__(self) -> AsyncGenerator[bytes, None]:
         """Its octets, dots undone, cut anywhere."""
@@ -169,9 +178,9 @@ class Reading(Session):
             raise NNTPUsageError(f"a part is ARTICLE, HEAD or BODY, not {part[:32]!r}")
         asked = command(part, *which(article), streamed=True)
 
-        async def open_it() -> tuple[AsyncGenerator[bytes, None], bytes]:
+        async def open_it() -> _Opened:
             first, inbox = await self._begin(asked, 220, 221, 222)
-            return self._pieces(first, inbox), first.text
+            return self._pieces(first, inbox), first.text, lambda: self._protocol.abandon(inbox)
 
         return ArticleStream(open_it)
 

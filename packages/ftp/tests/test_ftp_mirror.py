@@ -130,6 +130,63 @@ async def test_a_file_that_is_resumed_keeps_its_part_until_it_is_whole(
     assert os.listdir(here) == ["big"]
 
 
+async def test_what_another_program_left_is_gone_on_with(
+    ftp: FTPClient, there: Path, here: Path
+) -> None:
+    """``curl -C -`` and ``wget -c`` leave it under the name itself."""
+    plant(there)
+    big, name = TREE["big"], here / "big"
+    name.write_bytes(big[:100_000])
+    seen: list[int] = []
+
+    def see(done: int, total: int | None) -> None:
+        seen.append(done)
+
+    # What is refused leaves it as it is.
+    (here / "nothing").write_bytes(b"x")
+    with pytest.raises(FTPPermanentError):
+        await ftp.get("nothing", here / "nothing", resume=True)
+    assert sorted(os.listdir(here)) == ["big", "nothing"]
+
+    await ftp.get("big", name, resume=True, on_progress=see)
+    assert seen[0] == 100_000
+    assert name.read_bytes() == big
+    assert name.stat().st_mtime == (there / "big").stat().st_mtime
+    await ftp.get("big", name, resume=True)  # there is no more
+
+    # Written before the server's was, it is a piece of something else; longer, likewise.
+    for octets, at in ((b"other", 900_000_000), (big + b"x", 1_100_000_000)):
+        name.write_bytes(octets)
+        os.utime(name, (at, at))
+        await ftp.get("big", name, resume=True)
+        assert name.read_bytes() == big
+    assert sorted(os.listdir(here)) == ["big", "nothing"]
+
+
+async def test_what_breaks_off_behind_what_another_left_goes_on_with_the_part(here: Path) -> None:
+    (here / "f").write_bytes(b"he")
+    listing = b"type=file;size=5; f\r\n"
+    async with (
+        serve("tcp://127.0.0.1:0", stream_handler(Flaky(listing, sent=b"l").handle)) as server,
+        FTPClient.connect(f"ftp://127.0.0.1:{server.port}/") as client,
+    ):
+        with pytest.raises(TransferError, match="3 octets came of 5"):
+            await client.get("f", here / "f", resume=True)
+        assert os.listdir(here) == ["f.part"]
+        assert (here / "f.part").read_bytes() == b"hel"
+
+
+async def test_a_device_does_not_become_a_file(ftp: FTPClient, there: Path, here: Path) -> None:
+    """Whoever runs as root and fetches to /dev/null keeps it."""
+    plant(there)
+    os.mkfifo(here / "a")
+    for resume in (False, True):
+        with pytest.raises(OSError, match="no file"):
+            await ftp.get("a", here / "a", resume=resume)
+    assert os.listdir(here) == ["a"]
+    assert stat.S_ISFIFO((here / "a").lstat().st_mode)
+
+
 async def test_a_part_that_is_a_link_is_not_written_through(
     ftp: FTPClient, there: Path, here: Path
 ) -> None:
@@ -236,13 +293,51 @@ async def test_nothing_is_written_through_a_link_of_ours(
     """A name of the server must not lead where a link of this machine leads."""
     plant(there, {"dir/x": b"evil", "f": b"good"})
     (tmp_path / "outside").mkdir()
+    (tmp_path / "file").write_bytes(b"mine")
     (here / "dir").symlink_to(tmp_path / "outside")
+    (here / "f").symlink_to(tmp_path / "file")
 
     done = await ftp.mirror("", here)
 
     assert os.listdir(tmp_path / "outside") == []
     assert [path for path, _ in done.failures] == ["dir"]
+    assert (tmp_path / "file").read_bytes() == b"mine"
     assert (here / "f").read_bytes() == b"good"
+    assert not (here / "f").is_symlink()
+
+    done = await ftp.mirror("", here, delete=True)
+
+    assert (done.removed, done.failed) == (1, 0)
+    assert os.listdir(tmp_path / "outside") == []
+    assert (here / "dir/x").read_bytes() == b"evil"
+
+
+@pytest.mark.parametrize("upload", [False, True])
+async def test_a_file_that_became_a_directory_and_the_other_way_are_replaced_if_asked_for(
+    ftp: FTPClient, there: Path, here: Path, upload: bool
+) -> None:
+    source, target = (here, there) if upload else (there, here)
+    plant(source, {"one/x": b"X", "two": b"2"})
+    plant(target, {"one": b"1", "two/y/z": b"Y"})
+
+    done = await ftp.mirror(*both("", here, upload))
+    assert {path for path, _ in done.failures} == {"one", "two"}
+    assert tree(target).keys() == {"one", "two/y/z"}
+
+    done = await ftp.mirror(*both("", here, upload), delete=True)
+    assert (done.failed, done.copied, done.removed) == (0, 2, 4)
+    assert tree(target) == tree(source)
+
+
+async def test_nothing_is_removed_where_a_server_lists_what_is_not_there_as_nothing(
+    here: Path,
+) -> None:
+    """vsftpd does: one letter amiss would cost the whole tree."""
+    (here / "mine").write_bytes(b"x")
+    flaky = Flaky(b"")
+    with pytest.raises(FTPPermanentError, match="CWD"):
+        await run_flaky(flaky, here, "/typo", delete=True)
+    assert os.listdir(here) == ["mine"]
 
 
 async def test_links_are_left_where_they_are(ftp: FTPClient, there: Path, here: Path) -> None:
@@ -287,9 +382,11 @@ class Flaky:
     Args:
         listing: What MLSD gives.
         refusals: How often each file is refused for now.
+        sent: What it sends of a file.
     """
 
-    def __init__(self, listing: bytes, refusals: int = 0) -> None:
+    def __init__(self, listing: bytes, refusals: int = 0, sent: bytes = b"hello") -> None:
+        self.sent = sent
         self.listing = listing
         self.refusals = refusals
         self.heard: list[str] = []
@@ -317,7 +414,7 @@ class Flaky:
                         await stream.send_all(b"450 busy\r\n")
                         continue
                     await stream.send_all(b"150 comes\r\n")
-                    await data.send_all(self.listing if word == "MLSD" else b"hello")
+                    await data.send_all(self.listing if word == "MLSD" else self.sent)
                     await data.aclose()
                     await stream.send_all(b"226 done\r\n")
                 else:
@@ -326,19 +423,20 @@ class Flaky:
                         "FEAT": b"211-F\r\n MLST type;\r\n211 End\r\n",
                         "TYPE": b"200 ok\r\n",
                         "SIZE": b"213 5\r\n",
+                        "REST": b"350 from there\r\n",
                         "PWD": b'257 "/"\r\n',
                         "QUIT": b"221 bye\r\n",
                     }
                     await stream.send_all(answers.get(word, b"500 what?\r\n"))
 
 
-async def run_flaky(flaky: Flaky, here: Path, **options: Any) -> Mirrored:
+async def run_flaky(flaky: Flaky, here: Path, top: str = "/", **options: Any) -> Mirrored:
     """Mirror what such a server has."""
     async with (
         serve("tcp://127.0.0.1:0", stream_handler(flaky.handle)) as server,
         FTPClient.connect(f"ftp://127.0.0.1:{server.port}/") as client,
     ):
-        return await client.mirror("/", here, parallel=1, **options)
+        return await client.mirror(top, here, parallel=1, **options)
 
 
 async def test_what_fails_for_now_is_tried_again(

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import AsyncIterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +24,15 @@ from sennit.ftp.client_data import BATCH
 from sennit.ftp.client_engine import Command
 from sennit.ftp.errors import FTPPermanentError, FTPProtocolError, FTPUsageError, TransferError
 from sennit.ftp.listing import parse_time_value, time_value
-from sennit.ftp.local_files import Destination, in_thread, write_all
+from sennit.ftp.local_files import (
+    SLACK,
+    Destination,
+    descriptor_of,
+    in_thread,
+    is_regular,
+    pieces_of,
+    write_all,
+)
 from sennit.ftp.replies import hash_of, size_of
 
 if TYPE_CHECKING:
@@ -156,6 +163,7 @@ class Transfers(Control):
         keep_time: bool = True,
         check: str | None = None,
         on_progress: OnProgress | None = None,
+        follow: bool = True,
     ) -> int:
         """Fetch a file.
 
@@ -166,11 +174,14 @@ class Transfers(Control):
             remote: Which.
             local: Where to: a path, or a file open for writing.
             resume: Go on with ``LOCAL.part``, or behind what an open file has, and leave what
-                came if it does not come to its end.
+                came if it does not come to its end. Without ``LOCAL.part``, go on with what is
+                at `local`, unless it is longer than the server's file or was last changed
+                before that was: such is fetched anew.
             ascii: Translate ends of lines (type A).
             keep_time: Give it the server's time of last change.
             check: Compare hashes afterwards: ``sha-256``, say.
             on_progress: Called with the octets that are there, and those of the whole file.
+            follow: Replace what a link leads to that is at `local`, and not the link.
 
         Returns:
             Octets that it has now.
@@ -187,14 +198,20 @@ class Transfers(Control):
             return await self._get_open(remote, local, resume, ascii, check, on_progress)
         begun: list[Destination] = []  # also by a thread whose end a cancellation has overtaken
         try:
-            await in_thread(lambda: begun.append(Destination.open(local, resume=resume)))
+            await in_thread(
+                lambda: begun.append(Destination.open(local, resume=resume, follow=follow))
+            )
             destination = begun[0]
+            doubtful = False
+            if destination.found is not None:
+                changed = await self._time_of(remote)
+                doubtful = changed is not None and changed > destination.found + SLACK
 
             async def write(data: Buffer) -> None:
                 await in_thread(destination.write, data)
 
-            async def anew() -> None:
-                await in_thread(destination.begin_anew)
+            async def begin(useful: bool) -> None:
+                await in_thread(destination.begin, useful)
 
             async def read_back(at: int) -> bytes:
                 return await in_thread(destination.read_back, at, BATCH)
@@ -202,9 +219,10 @@ class Transfers(Control):
             octets = await self._fetch(
                 remote,
                 write,
-                anew,
+                begin,
                 read_back,
                 offset=destination.offset,
+                doubtful=doubtful,
                 ascii_type=ascii,
                 check=check,
                 on_progress=on_progress,
@@ -228,7 +246,7 @@ class Transfers(Control):
     ) -> int:
         """`get` into a file that the caller has opened."""
         begin = file.seek(0, os.SEEK_END) if resume else 0
-        real = _descriptor(file) is not None
+        real = descriptor_of(file) is not None
 
         async def write(data: Buffer) -> None:
             # What has no descriptor is memory, mostly: a thread would only cost.
@@ -237,9 +255,10 @@ class Transfers(Control):
             else:
                 write_all(file, data)
 
-        async def anew() -> None:
-            file.seek(0)
-            file.truncate()
+        async def begin_at(useful: bool) -> None:
+            if not useful:
+                file.seek(0)
+                file.truncate()
 
         async def read_back(at: int) -> bytes:
             end = file.tell()
@@ -251,7 +270,7 @@ class Transfers(Control):
         return await self._fetch(
             remote,
             write,
-            anew,
+            begin_at,
             read_back,
             offset=begin,
             ascii_type=ascii_type,
@@ -263,18 +282,19 @@ class Transfers(Control):
         self,
         remote: str,
         write: Callable[[Buffer], Awaitable[None]],
-        anew: Callable[[], Awaitable[None]],
+        begin: Callable[[bool], Awaitable[None]],
         read_back: Callable[[int], Awaitable[bytes]],
         *,
         offset: int,
         ascii_type: bool,
         check: str | None,
         on_progress: OnProgress | None,
+        doubtful: bool = False,
     ) -> int:
         """Fetch a file from `offset` on; the octets that are there then."""
         total = None if ascii_type else await self._size_or_none(remote)
         # What is there may be of another file; it stays until the right one comes.
-        useless = offset != 0 and (total is None or offset > total)
+        useless = offset != 0 and (doubtful or total is None or offset > total)
         if useless:
             offset = 0
         done = offset
@@ -286,8 +306,8 @@ class Transfers(Control):
             async with self.transfer(command, offset=offset, ascii_type=ascii_type) as transfer:
                 waiting: list[bytes] = []
                 size = 0
-                if useless:
-                    await anew()
+                if offset or useless:
+                    await begin(not useless)
                 if on_progress is not None:
                     on_progress(done, total)
                 while True:
@@ -415,10 +435,10 @@ class Transfers(Control):
         if isinstance(local, (str, os.PathLike)):
             with open(local, "rb") as file:
                 modified = os.fstat(file.fileno()).st_mtime
-                if not _is_regular(file):
+                if not is_regular(file):
                     if resume or check:
                         raise FTPUsageError(f"resume and check need a file: {local!s} is none")
-                    pieces = _pieces(file)
+                    pieces = pieces_of(file)
                     return await self._send_stream(pieces, remote, ascii, append, on_progress)
                 octets = await self._send(file, remote, resume, ascii, append, 0, on_progress)
                 if check is not None:
@@ -438,18 +458,18 @@ class Transfers(Control):
                 raise FTPUsageError("resume needs a file: a stream has no middle to begin at")
             return await self._send_stream(local, remote, ascii, append, on_progress)
         opened = local
-        if _descriptor(opened) is not None and not _is_regular(opened):
+        if descriptor_of(opened) is not None and not is_regular(opened):
             # A pipe: nobody knows its size, nor can go back in it.
             if resume:
                 raise FTPUsageError("resume needs a file: a stream has no middle to begin at")
-            pieces = _pieces(opened)
+            pieces = pieces_of(opened)
             return await self._send_stream(pieces, remote, ascii, append, on_progress)
         begin = opened.tell()
-        if _descriptor(opened) is None:
+        if descriptor_of(opened) is None:
             # Memory: read where it stands.
             offset = await self._resumed(remote, len(_rest(opened, begin)) if resume else 0)
             opened.seek(begin + offset)
-            pieces = _pieces(opened)
+            pieces = pieces_of(opened)
             return await self._send_stream(pieces, remote, ascii, append, on_progress, offset)
         return await self._send(opened, remote, resume, ascii, append, begin, on_progress)
 
@@ -475,7 +495,7 @@ class Transfers(Control):
             return size
         if ascii_type:
             file.seek(begin)
-            pieces = _pieces(file)
+            pieces = pieces_of(file)
             return await self._send_stream(pieces, remote, True, append, on_progress)
         done = offset
         async with self._storing(remote, append=append, offset=offset) as transfer:
@@ -558,29 +578,10 @@ class Transfers(Control):
             yield Writer(transfer)
 
 
-def _descriptor(file: IO[bytes]) -> int | None:
-    try:
-        return file.fileno()
-    except (OSError, AttributeError, ValueError):
-        return None
-
-
-def _is_regular(file: IO[bytes]) -> bool:
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-
-
 def _rest(file: IO[bytes], begin: int) -> range:
     end = file.seek(0, os.SEEK_END)
     file.seek(begin)
     return range(begin, end)
-
-
-async def _pieces(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
-    real = _descriptor(file) is not None
-    # What comes through a pipe goes on as it comes.
-    read: Callable[[int], bytes] = getattr(file, "read1", file.read)
-    while data := await in_thread(read, BATCH) if real else read(BATCH):
-        yield data
 
 
 async def _digest_of(name: str, octets: int, read: Callable[[int], Awaitable[bytes]]) -> Any:

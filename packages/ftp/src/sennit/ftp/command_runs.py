@@ -177,7 +177,13 @@ def run_mirror(source: str, target: str, options: Options) -> int:
                 err=True,
             )
         if result.failed and not status:
-            click.echo("sennit ftp: not all is there: the same command goes on", err=True)
+            kinds = (FileExistsError, IsADirectoryError)
+            more = (
+                "; --delete replaces what is a file in one tree and a directory in the other"
+                if any(isinstance(error, kinds) for _, error in result.failures)
+                else ""
+            )
+            click.echo(f"sennit ftp: not all is there: the same command goes on{more}", err=True)
             status = PARTLY
     return status
 

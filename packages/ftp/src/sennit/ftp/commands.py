@@ -55,7 +55,7 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-_resume = click.option("--resume", is_flag=True, help="Go on where an earlier try ended.")
+_resume = click.option("--resume", is_flag=True, help="Go on behind what the server has.")
 _ascii = click.option("--ascii", is_flag=True, help="Translate ends of lines (type A).")
 _check = click.option(
     "--check",
@@ -67,7 +67,12 @@ _check = click.option(
 @ftp.command(epilog="Example: sennit ftp get --resume ftp://ftp.example/pub/large.iso")
 @click.argument("url")
 @click.argument("local", required=False)
-@_resume
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with NAME.part, which stays when a try fails; without that with NAME, as other "
+    "programs left it, unless it is longer or older than the server's file.",
+)
 @_ascii
 @_check
 @_connection

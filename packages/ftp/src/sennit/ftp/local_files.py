@@ -2,7 +2,9 @@
 
 What is fetched goes into a file beside the wanted one and takes its name when all has come and is
 on the disk. The file beside has a made-up name and goes with the failure, or, where a transfer is
-to be resumed, is called ``NAME.part`` and stays. The disk is waited for in a thread.
+to be resumed, is called ``NAME.part`` and stays. Where there is none, what stands under the name
+may be what another program left of the file: it becomes ``NAME.part`` when the rest begins to
+come. The disk is waited for in a thread.
 
 Not here: names that servers gave, which nobody may trust (``mirror.py``).
 """
@@ -13,20 +15,32 @@ import errno
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from sennit.core.commit import commit
 from sennit.core.reactor.base import current_reactor
+from sennit.ftp.client_data import BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from typing import IO
 
     from sennit.core.interfaces import Buffer
 
     T = TypeVar("T")
 
-__all__ = ["Destination", "in_thread", "write_all"]
+__all__ = [
+    "SLACK",
+    "Destination",
+    "descriptor_of",
+    "in_thread",
+    "is_regular",
+    "pieces_of",
+    "write_all",
+]
+
+SLACK: Final = 2.0
+"""Seconds by which times may differ that mean the same: file systems round them."""
 
 
 async def in_thread(fn: Callable[..., T], *args: object) -> T:
@@ -42,65 +56,106 @@ def write_all(file: IO[bytes], data: Buffer) -> None:
         view = view[file.write(view) :]
 
 
+def descriptor_of(file: IO[bytes]) -> int | None:
+    """Its number at the system; ``None`` where it has none: in memory, mostly."""
+    try:
+        return file.fileno()
+    except (OSError, AttributeError, ValueError):
+        return None
+
+
+def is_regular(file: IO[bytes]) -> bool:
+    """Whether it is a file of the system, and no pipe or device."""
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+
+
+async def pieces_of(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    """What is left of it, a piece at a time."""
+    real = descriptor_of(file) is not None
+    # What comes through a pipe goes on as it comes.
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+    while data := await in_thread(read, BATCH) if real else read(BATCH):
+        yield data
+
+
 class Destination:
     """Where a file goes that is fetched (made by `open`).
 
     Args:
         target: Its path in the end.
         beside: That of the file beside.
-        file: The file beside, open for writing at its end.
+        resume: Whether that stays when the rest does not come.
+        found: Go on with what stands under the name itself.
+
+    Attributes:
         offset: Octets that were there.
-        keep: Whether it stays when the rest does not come.
+        found: POSIX seconds of the last change of what stands under the name, where that is to
+            be gone on with.
+
+    Raises:
+        OSError: It cannot be opened.
     """
 
-    def __init__(
-        self, target: str, beside: str, file: IO[bytes], offset: int, *, keep: bool
-    ) -> None:
+    def __init__(self, target: str, beside: str, *, resume: bool, found: float | None) -> None:
         self._target = target
         self._beside = beside
-        self._file = file
-        self.offset = offset
-        self._keep = keep
+        self._keep = resume
+        self.found = found
+        self._written = beside if found is None else target
+        self._file = _open(self._written, os.O_CREAT | (0 if resume else os.O_EXCL))
+        self.offset = self._file.seek(0, os.SEEK_END)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, resume: bool) -> Destination:
+    def open(
+        cls, path: str | os.PathLike[str], *, resume: bool, follow: bool = True
+    ) -> Destination:
         """Begin, or go on with what is there (in a thread).
 
         Args:
-            path: Where it is to be. What a link leads to is replaced, and not the link.
-            resume: Go on with ``NAME.part``, and leave it there on failure.
+            path: Where it is to be.
+            resume: Go on with ``NAME.part``, else with ``NAME``, and leave what came on failure.
+            follow: Replace what a link leads to, and not the link.
 
         Raises:
-            OSError: It cannot be.
+            OSError: It cannot be, or something is there that is no file.
         """
-        target = os.fspath(path)
-        if os.path.isdir(target):
+        target = os.path.realpath(path) if follow else os.path.abspath(path)
+        there: os.stat_result | None = None
+        try:
+            there = os.lstat(target)
+        except FileNotFoundError:
+            pass
+        if there is not None and stat.S_ISDIR(there.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
-        target = os.path.realpath(target)
-        folder, name = os.path.split(target)
+        if there is not None and not (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
+            # A device would become a file.
+            raise OSError(errno.EINVAL, "what is there is no file", target)
         if resume:
             beside = f"{target}.part"
-            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            found = None
+            if there is not None and stat.S_ISREG(there.st_mode) and there.st_size:
+                found = None if os.path.lexists(beside) else there.st_mtime
         else:
+            folder, name = os.path.split(target)
             short = os.fsencode(name)[:100].decode("utf-8", "ignore")
             beside = os.path.join(folder, f".{short}.{secrets.token_hex(6)}.part")
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        file = os.fdopen(os.open(beside, flags, 0o666), "wb", buffering=0)
-        try:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "what is to be gone on with is no file", beside)
-            offset = file.seek(0, os.SEEK_END)
-            return cls(target, beside, file, offset, keep=resume)
-        except BaseException:
-            file.close()
-            raise
+            found = None
+        return cls(target, beside, resume=resume, found=found)
 
-    def begin_anew(self) -> None:
-        """What is there is of no use."""
-        self._file.truncate(0)
-        self._file.seek(0)
-        self.offset = 0
+    def begin(self, useful: bool) -> None:
+        """More comes, behind what is there or instead of it."""
+        if self.found is not None:
+            self.found = None
+            self._written = self._beside
+            if useful:
+                os.rename(self._target, self._beside)
+            else:
+                self._file.close()
+                self._file = _open(self._beside, os.O_CREAT)
+        if not useful:
+            self._file.truncate(0)
+            self._file.seek(0)
+            self.offset = 0
 
     def write(self, data: Buffer) -> None:
         """Write behind what is there."""
@@ -108,7 +163,7 @@ class Destination:
 
     def read_back(self, begin: int, length: int) -> bytes:
         """What is there already, for a hash."""
-        with open(self._beside, "rb") as file:
+        with open(self._written, "rb") as file:
             file.seek(begin)
             return file.read(length)
 
@@ -120,16 +175,16 @@ class Destination:
         """
         with self._file as file:
             try:
-                mode = stat.S_IMODE(os.stat(self._target).st_mode) & 0o777
+                there = os.lstat(self._target).st_mode
             except OSError:
                 pass
             else:
-                if os.name == "posix":
-                    os.fchmod(file.fileno(), mode)
+                if os.name == "posix" and stat.S_ISREG(there):
+                    os.fchmod(file.fileno(), stat.S_IMODE(there) & 0o777)
             if modified is not None:
-                os.utime(self._beside, (modified, modified))
+                os.utime(self._written, (modified, modified))
             os.fsync(file.fileno())
-        os.replace(self._beside, self._target)
+        os.replace(self._written, self._target)
         if os.name == "posix":
             folder = os.open(os.path.dirname(self._target) or ".", os.O_RDONLY)
             try:
@@ -145,3 +200,14 @@ class Destination:
                 os.unlink(self._beside)
             except FileNotFoundError:
                 pass  # it has its name already
+
+
+def _open(path: str, flags: int) -> IO[bytes]:
+    """Open for writing: a file, and none that a link leads to."""
+    for each in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, each, 0)
+    file = os.fdopen(os.open(path, os.O_WRONLY | flags, 0o666), "wb", buffering=0)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "what is to be gone on with is no file", path)
+    return file

@@ -9,7 +9,9 @@ What fails for now (a 4yz, a connection that is lost) is tried again after a whi
 for good is told in the result, and the rest goes on.
 
 Names are the server's: one that is no plain name is left out, and nothing is written or removed
-through a link of this machine. Links of the server are not followed.
+through a link of this machine: a file replaces the link itself. Links of the server are not
+followed. A directory that is a file in the copy, or the other way, is replaced only where what
+the original does not have is to be removed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from sennit.core.errors import ConnectError, ConnectionLost, TLSError
 from sennit.ftp.errors import FTPError, FTPTransientError, FTPUsageError, TransferError
-from sennit.ftp.local_files import in_thread
+from sennit.ftp.local_files import SLACK, in_thread
 from sennit.ftp.replies import name_is_safe
 
 if TYPE_CHECKING:
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Mirrored", "Step", "mirror"]
 
-SLACK: Final = 2.0
-"""Seconds by which times may differ that mean the same: file systems round them."""
 LONGEST: Final = 30.0
 """Seconds of the longest wait between two tries."""
 _FAILURES: Final = 100
@@ -176,7 +176,7 @@ class _Mirror:
         async def move(ftp: FTPClient) -> int:
             if self._upload:
                 return await ftp.put(here, there, on_progress=progress)
-            return await ftp.get(there, here, on_progress=progress)
+            return await ftp.get(there, here, on_progress=progress, follow=False)
 
         try:
             octets = await worker.attempt(move)
@@ -193,6 +193,11 @@ class _Mirror:
         """Compare a directory of the server with ours; the directories in it."""
         here = self.here(path)
         entries, whole = await self._lister.attempt(lambda ftp: _list(ftp, self.there(path)))
+        if not path and self._remote:
+            # Some servers list what is not there as nothing: nothing must be removed for that.
+            await self._lister.attempt(lambda ftp: _visit(ftp, self._remote))
+        if self._delete and path:
+            self.result.removed += await in_thread(_make_room, here)
         if await in_thread(_make_directory, here):
             self.tell("mkdir", path)
         known = await in_thread(_names_here, here)
@@ -204,6 +209,8 @@ class _Mirror:
             elif entry.kind == "dir":
                 directories.append(below)
             elif await self._differs(below, entry, known.get(name)):
+                if self._delete and name in known and stat.S_ISDIR(known[name].st_mode):
+                    self.result.removed += await in_thread(_remove_here, self.here(below))
                 await self._jobs.put(_Job(below, max(0, entry.size)))
             else:
                 self.result.same += 1
@@ -250,6 +257,9 @@ class _Mirror:
         directories: list[str] = []
         for name, known in ours.items():
             below, entry = _join(path, name), entries.get(name)
+            if self._delete and entry is not None and _is_other(known, entry):
+                await self._remove(below, entry.kind)
+                entry = None
             if stat.S_ISDIR(known.st_mode) and name_is_safe(name):
                 directories.append(below)
             elif not stat.S_ISREG(known.st_mode) or not name_is_safe(name):
@@ -265,15 +275,16 @@ class _Mirror:
                 self.tell("same", below, known.st_size, known.st_size)
         if self._delete and whole:
             for name in entries.keys() - ours.keys():
-                below, kind = _join(path, name), entries[name].kind
-                removed = await self._lister.attempt(
-                    lambda ftp, below=below, kind=kind: _remove_there(  # type: ignore[misc]  # bound now, not when it runs
-                        ftp, self.there(below), kind
-                    )
-                )
-                self.result.removed += removed
-                self.tell("remove", below)
+                await self._remove(_join(path, name), entries[name].kind)
         return directories
+
+    async def _remove(self, path: str, kind: str) -> None:
+        """Remove what the server has."""
+        there = self.there(path)
+        self.result.removed += await self._lister.attempt(
+            lambda ftp: _remove_there(ftp, there, kind)
+        )
+        self.tell("remove", path)
 
     # ── what both use ─────────────────────────────────────────────────────────
 
@@ -427,6 +438,13 @@ async def _list(ftp: FTPClient, path: str) -> tuple[Mapping[str, Entry], bool]:
     return entries, not ftp.skipped
 
 
+async def _visit(ftp: FTPClient, path: str) -> None:
+    """Go to a directory and back, which fails where it is none."""
+    before = await ftp.pwd()
+    await ftp.cwd(path)
+    await ftp.cwd(before)
+
+
 async def _make_remote(ftp: FTPClient, path: str) -> None:
     try:
         await ftp.mkdir(path)
@@ -446,6 +464,20 @@ async def _remove_there(ftp: FTPClient, path: str, kind: str) -> int:
         removed += await _remove_there(ftp, _join(path, entry.name), entry.kind)
     await ftp.rmdir(path)
     return removed
+
+
+def _is_other(known: os.stat_result, entry: Entry) -> bool:
+    """Whether the server has a directory where we have a file, or the other way."""
+    if stat.S_ISDIR(known.st_mode):
+        return entry.kind == "file"
+    return stat.S_ISREG(known.st_mode) and entry.kind == "dir"
+
+
+def _make_room(path: str) -> int:
+    """Remove what is here where a directory is to be, unless it is one; how much that was."""
+    if not os.path.lexists(path) or stat.S_ISDIR(os.lstat(path).st_mode):
+        return 0
+    return _remove_here(path)
 
 
 def _make_directory(path: str) -> bool:

@@ -265,7 +265,8 @@ if __name__ == "__main__":
         parser.add_argument("--made", type=int)
         parser.add_argument("--folder", type=Path)
         arguments = parser.parse_args()
-        place = Path(tempfile.mkdtemp(dir=arguments.folder))
+        folder: Path | None = arguments.folder
+        place = Path(tempfile.mkdtemp(dir=folder))
         try:
             if arguments.made:
                 run(lambda _: grow_made(arguments.made, place))

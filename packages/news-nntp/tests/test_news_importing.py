@@ -209,6 +209,20 @@ async def test_mail_becomes_articles_of_a_group(tmp_path: Path) -> None:
         await import_mbox(store, path, group="no group")
 
 
+async def test_mail_without_a_subject_becomes_one_too(tmp_path: Path) -> None:
+    path = tmp_path / "box"
+    path.write_bytes(mbox(f"From: a@x\nSubject: \nNewsgroups:\nDate: {DATE}\n\nSubject:\n"))
+    store = MemoryStore()
+
+    imported = await import_mbox(store, path, group="list.mail")
+
+    assert (imported.added, imported.refused) == (1, {})
+    article = await store.article_at("list.mail", 1)
+    assert article is not None
+    assert article.octets.count(b"Subject: (none)\r\n") == 1
+    assert article.body == b"Subject:\r\n"
+
+
 async def test_articles_may_count_as_received_when_their_date_says(tmp_path: Path) -> None:
     path = tmp_path / "x.mbox"
     path.write_bytes(mbox(text(1, more="Expires: Wed, 15 Nov 2023 22:13:20 +0000\n")))

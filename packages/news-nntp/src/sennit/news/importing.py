@@ -16,6 +16,7 @@ Not here: what comes from peers and readers (``intake.py``), from other servers 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from hashlib import sha256
 from itertools import islice
@@ -54,6 +55,7 @@ _BATCH_READ: Final = 5_000
 """Messages that are read at a time when few of them are for the store."""
 _PIECE: Final = 1 << 20
 """Octets of a line that are read at a time."""
+_EMPTY: Final = re.compile(rb"(?im)^(?:path|newsgroups|subject|message-id):[ \t]*\r\n(?![ \t])")
 _REASONS: Final = 50
 """Reasons that are told apart."""
 
@@ -225,7 +227,9 @@ def _amended(octets: bytes, group: str | None) -> bytes:
     """Add what mail does not have, if it is to be made an article."""
     if group is None:
         return octets
-    head = octets[: octets.find(b"\r\n\r\n") + 2]
+    end = octets.find(b"\r\n\r\n") + 2
+    # Mail may have fields with nothing in them, which articles may not.
+    head = _EMPTY.sub(b"", octets[:end])
     made = b"<%b@import.invalid>" % sha256(octets).hexdigest()[:40].encode()
     missing = [
         name + b": " + content + b"\r\n"
@@ -237,7 +241,7 @@ def _amended(octets: bytes, group: str | None) -> bytes:
         )
         if not header_of(head, name.decode())
     ]
-    return b"".join(missing) + octets if missing else octets
+    return b"".join([*missing, head, octets[end:]]) if missing else octets
 
 
 def _batch(

@@ -273,6 +273,16 @@ def test_mode_reader_makes_a_reader_of_a_peer() -> None:
     assert isinstance(event_of(engine, b"GROUP a\r\n"), GroupAsked)
 
 
+def test_no_mode_is_changed_after_a_login() -> None:
+    """RFC 4643 §2.2: MODE-READER is not offered any more, and MODE READER is refused."""
+    engine = permitted(offers=Offers(mode="switching", login=True))
+    engine.session.logged_in = True
+
+    assert b"MODE-READER" not in told(engine, b"CAPABILITIES\r\n")
+    assert told(engine, b"MODE READER\r\n").startswith(b"502 ")
+    assert told(engine, b"GROUP a\r\n").startswith(b"503 ")
+
+
 def test_a_server_for_peers_is_no_readers_and_one_for_readers_no_peers() -> None:
     peers = permitted(offers=Offers(mode="transit"))
     assert told(peers, b"MODE READER\r\n").startswith(b"502")

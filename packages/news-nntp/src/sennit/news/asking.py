@@ -160,6 +160,12 @@ class Session:
         return self.offers.mode != "reader" and not self.switched
 
     @property
+    def may_switch(self) -> bool:
+        """Whether MODE READER would change something (RFC 4643 §2.2, RFC 8054 §2.2.2)."""
+        late = self.switched or self.logged_in or self.compressed
+        return self.offers.mode == "switching" and not late
+
+    @property
     def login_helps(self) -> bool:
         """Whether more may be allowed after a login."""
         return self.offers.login and not self.logged_in
@@ -228,7 +234,7 @@ def _capabilities(session: Session, words: Sequence[bytes], line: bytes) -> Answ
         raise NNTPProtocolError(f"not a keyword: {words[0][:64]!r}", "RFC 3977 §5.2.1")
     offers = session.offers
     lines = ["VERSION 2", f"IMPLEMENTATION {offers.software}"]
-    if offers.mode == "switching" and not session.switched and not session.compressed:
+    if session.may_switch:
         lines.append("MODE-READER")
     if session.reading:
         lines.append("READER")
@@ -262,12 +268,11 @@ def _help(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
 def _mode(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
     wanted = words[0].upper()
     if wanted == b"READER":
-        if session.offers.mode == "switching":
-            if session.compressed and not session.switched:
-                return Told(502, "Too late, octets are compressed")
+        if session.may_switch:
             session.switched = True
         elif not session.reading:
-            return Told(502, "This server is for peers")
+            late = session.offers.mode == "switching"
+            return Told(502, "Too late for a reader" if late else "This server is for peers")
         return Told(200, "Posting allowed") if session.posts else Told(201, "Posting prohibited")
     if wanted == b"STREAM":
         return _refused(session, _FEED) or Told(203, "Streaming permitted")
@@ -566,7 +571,7 @@ def _refused(session: Session, need: int) -> Told | None:
     """Say why a command may not be given now, or None."""
     here = need & (session.reading * _READ | session.feeding * _FEED)
     if not here:
-        if need & _READ and session.offers.mode == "switching":
+        if need & _READ and session.may_switch:
             return Told(401, "MODE-READER First say MODE READER")
         if need & _FEED and session.switched:
             return Told(502, "This connection is a reader's")

@@ -122,6 +122,21 @@ def test_a_long_list_is_made_as_it_is_read() -> None:
     assert talk.transport.written.count(b"\r\nmany.groups.") == 5000
 
 
+@pytest.mark.parametrize(
+    "question", [b"LIST ACTIVE *x*y*z", b"GROUP misc.test\r\nXPAT subject 1- *x*y*z"]
+)
+def test_who_has_many_names_matched_does_not_keep_the_loop(question: bytes) -> None:
+    """Half a second for a hundred thousand groups, of which none is told."""
+    talk = Talk(factory(filled(30), limits=Limits(listed_at_once=2)))
+    seen: list[bool] = []
+    talk.clock.call_soon(talk.transport.receive, question + b"\r\n")
+    talk.clock.call_soon(lambda: seen.append(talk.transport.written.endswith(b"\r\n.\r\n")))
+    talk.clock.pump()
+
+    assert seen == [False]
+    assert talk.transport.written.endswith((b" follow\r\n.\r\n", b" follows\r\n.\r\n"))
+
+
 @pytest.mark.parametrize("line", ["a\r\nb", "a\0", "\n"])
 def test_what_is_told_is_lines(line: str) -> None:
     with pytest.raises(NNTPUsageError):

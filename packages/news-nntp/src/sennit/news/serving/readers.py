@@ -10,6 +10,7 @@ Sources: RFC 3977 §6.1, §6.2, §8.3, §8.5; RFC 2980 §2.6, §2.8, §2.9. Not 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from sennit.core.driver import handles
@@ -232,6 +233,9 @@ class AnswersReaders(Conversing):
                 begun = True
             named = [(b"%d" % number, content) for number, content in batch]
             engine.send_lines(event, _matching(named, event.pattern, nothing))
+            if event.pattern:
+                # To match long contents takes milliseconds a batch, and may send nothing.
+                await asyncio.sleep(0)
             await self.writable()
         if begun:
             engine.end_block(event)

@@ -451,6 +451,22 @@ def test_transfers_in_active_mode(line: str, event: TransferAsked) -> None:
     assert ask(engine, line, 226) == event
 
 
+@pytest.mark.parametrize("line", ["STOR a", "APPE a", "STOU"])
+def test_a_range_is_repaired_in_no_upload(line: str) -> None:
+    """Else a file would be cut off where the range begins (draft-bryan-ftp-range)."""
+    engine = inside()
+    say(engine, "PORT 192,0,2,7,19,136")
+    say(engine, "RANG 3 5")
+    engine.data_to_send()
+
+    assert told(engine, line).startswith("504")
+    say(engine, "PORT 192,0,2,7,19,136")
+    engine.data_to_send()
+    event = ask(engine, line, 226)
+    assert isinstance(event, TransferAsked)
+    assert (event.offset, event.end) == (0, None)
+
+
 def test_mlsd_has_the_facts_that_were_chosen() -> None:
     engine = inside()
     say(engine, "OPTS MLST size;")

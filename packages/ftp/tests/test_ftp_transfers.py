@@ -100,6 +100,22 @@ def test_what_cannot_be_sent_says_so_before_it_begins(meeting: Meeting) -> None:
     meeting.run(main)
 
 
+def test_text_has_no_octet_behind_its_end_either(meeting: Meeting) -> None:
+    """In type A that is found out while it is read."""
+
+    async def main(talk: Talk) -> None:
+        await talk.expect("200", "TYPE A")
+        await talk.expect("350", "REST 14")
+        assert await talk.fetch("RETR motd") == b""
+        await talk.expect("350", "REST 15")
+        data = await talk.data()
+        await talk.expect("150", "RETR motd")
+        await read_all_or_lose(data)
+        assert (await talk.reply()).startswith("554")
+
+    meeting.run(main)
+
+
 # ── in ────────────────────────────────────────────────────────────────────────
 
 

@@ -455,7 +455,10 @@ class Commanding:
         event.size, self._allocated = self._allocated, None
         event.ascii = self._ascii
         event.protected = self._private
-        if self._profile.require_tls and not self._private:
+        if event.end is not None and event.verb in ("STOR", "APPE", "STOU"):
+            # To repair a range would be another way of writing; to cut the file off there, a loss.
+            self._say(504, "RANG is for RETR and HASH")
+        elif self._profile.require_tls and not self._private:
             self._say(522, "Data connections are to be protected: PROT P")
         elif data is None:
             self._say(425, "PASV, EPSV, PORT or EPRT comes first")

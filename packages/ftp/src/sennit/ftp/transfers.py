@@ -274,6 +274,8 @@ class Transfer:
                 transport.write(text)
                 self._sent += len(text)
                 await transport.writable()
+        if skip:
+            raise RestartError  # found out only now: it takes reading all of it
         await connection.finish()
 
     async def _from_store(self, reader: IReader, offset: int, length: int) -> bytes:

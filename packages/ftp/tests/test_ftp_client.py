@@ -27,6 +27,7 @@ from sennit.ftp.errors import (
     FTPUsageError,
     TransferError,
 )
+from sennit.ftp.limits import ClientLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -504,6 +505,26 @@ def test_names_that_lead_elsewhere_are_left_out(
             assert ftp.skipped == 4
 
     against(clock, memory_network, stub, main)
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [({"max_entries": 5}, "5 entries"), ({"max_listing": 200}, "200 octets")],
+)
+@pytest.mark.parametrize("way", ["NLST", "MLSD"])
+def test_a_listing_without_end_is_given_up(
+    clock: Clock, memory_network: MemoryNetwork, way: str, limits: dict[str, int], says: str
+) -> None:
+    line = b"name\r\n" if way == "NLST" else b"type=file;size=1; name\r\n"
+    feat = b"211-F\r\n MLST type*;\r\n211 End\r\n"
+    stub = Stub({way: b"150 comes\r\n", "FEAT": feat, "PWD": b'257 "/"\r\n'}, data=line * 100)
+
+    async def main(ftp: FTPClient) -> None:
+        with pytest.raises(FTPProtocolError, match=says):
+            await (ftp.names() if way == "NLST" else ftp.ls())
+        assert await ftp.pwd() == "/"
+
+    against(clock, memory_network, stub, main, limits=ClientLimits(**limits))
 
 
 def test_permission_bits_are_octal(clock: Clock, memory_network: MemoryNetwork) -> None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from sennit.core.endpoint.tunnel import Via
     from sennit.core.transport.tls import ClientTLS
+    from sennit.ftp.client_control import Transfer
     from sennit.ftp.limits import ClientLimits
     from sennit.ftp.mirror import Mirrored, OnStep
 
@@ -166,7 +167,7 @@ class FTPClient(Transfers):
     ) -> AsyncGenerator[Sequence[Entry], None]:
         reader = ListingReader(time.time(), facts=facts, max_line=self.limits.max_listing_line)
         async with self.transfer(command, ascii_type=None if facts else True) as transfer:
-            while data := await transfer.receive():
+            while data := await self._receive(transfer):
                 if entries := reader.receive_data(data):
                     yield entries
             if transfer.cut:
@@ -174,6 +175,22 @@ class FTPClient(Transfers):
             if entries := reader.finish():
                 yield entries
             self.skipped = reader.skipped
+
+    async def _receive(self, transfer: Transfer) -> bytes:
+        """The next octets of a listing, which must have an end."""
+        data = await transfer.receive()
+        if transfer.octets > self.limits.max_listing:
+            raise FTPProtocolError(
+                f"a listing of more than {self.limits.max_listing} octets", "limit:max_listing"
+            )
+        return data
+
+    def _hold(self, found: Sequence[object]) -> None:
+        """Whether so many entries may be in memory."""
+        if len(found) > self.limits.max_entries:
+            raise FTPProtocolError(
+                f"a listing of more than {self.limits.max_entries} entries", "limit:max_entries"
+            )
 
     @property
     def tells_facts(self) -> bool:
@@ -186,7 +203,12 @@ class FTPClient(Transfers):
         Raises:
             FTPReplyError: The server says no.
         """
-        return [entry async for entries in self.iterate(path) for entry in entries]
+        found: list[Entry] = []
+        async with aclosing(self.iterate(path)) as batches:
+            async for entries in batches:
+                found += entries
+                self._hold(found)
+        return found
 
     async def names(self, path: str = "") -> list[str]:
         """Names in a directory (NLST), for servers of which nothing else can be read.
@@ -202,7 +224,7 @@ class FTPClient(Transfers):
         prefix = f"{path.rstrip('/')}/" if path else ""
         async with self.transfer(Command("NLST", path or None), ascii_type=True) as transfer:
             while True:
-                data = await transfer.receive()
+                data = await self._receive(transfer)
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines if data else [*lines, rest]:
                     name = line.rstrip(b"\r").decode("utf-8", "surrogateescape")
@@ -211,6 +233,7 @@ class FTPClient(Transfers):
                         found.append(name)
                 if not data:
                     break
+                self._hold(found)
                 if len(rest) > self.limits.max_listing_line:
                     raise FTPProtocolError(
                         f"a name of more than {self.limits.max_listing_line} octets",

@@ -54,6 +54,8 @@ class ClientLimits:
         max_line: Octets of one line of a reply, its end included.
         max_reply_lines: Lines of one reply.
         max_listing_line: Octets of one line of a listing.
+        max_listing: Octets of one listing.
+        max_entries: Entries of a listing that is had as a whole, a mirrored directory's too.
     """
 
     connect: float = 30.0
@@ -64,3 +66,5 @@ class ClientLimits:
     max_line: int = 4096
     max_reply_lines: int = 100
     max_listing_line: int = 16_384
+    max_listing: int = 256 * 1024 * 1024
+    max_entries: int = 1_000_000

@@ -272,13 +272,22 @@ def test_a_client_that_only_sends_is_not_read_for_ever() -> None:
     """HARDENING fault-15: commands without anybody to read the answers."""
     talk = Talk(factory())
     talk.clock.call_soon(talk.transport.block)
-    for _ in range(50):
-        talk.say(b"HELP\r\n" * 500)
-        if not talk.transport.reading:
-            break
+    talk.say(b"HELP\r\n" * 40_000)
 
     assert not talk.transport.reading
-    assert talk.transport.get_write_buffer_size() < 512 * 1024
+    assert talk.transport.get_write_buffer_size() < 128 * 1024
+
+
+def test_a_client_that_asks_much_at_once_does_not_keep_the_loop() -> None:
+    """What asks nobody is answered a little at a time, too."""
+    talk = Talk(factory())
+    seen: list[int] = []
+    talk.clock.call_soon(talk.transport.receive, b"MODE READER\r\n" * 10_000)
+    talk.clock.call_soon(lambda: seen.append(talk.transport.written.count(b"\n")))
+    talk.clock.pump()
+
+    assert 0 < seen[0] < 2000
+    assert talk.transport.written.count(b"\n") == 10_000
 
 
 # ── what it is made of ────────────────────────────────────────────────────────

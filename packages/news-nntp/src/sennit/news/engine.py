@@ -28,6 +28,7 @@ from sennit.news.deflate import Deflate
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
 from sennit.news.events import (
     FAILURES,
+    Answered,
     ArticleChecked,
     ArticleOffered,
     ArticlePosted,
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 __all__ = ["ServerEngine"]
 
 _STREAMED: Final = (b"CHECK", b"TAKETHIS")
+_MANY: Final = 24
+"""Pieces to be sent, of answers that ask nobody, after which the driver is to send them: HELP is a
+thousand octets for six."""
 
 
 class _Phase(Enum):
@@ -185,6 +189,8 @@ class ServerEngine(Untimed):
                 else:
                     return CLOSED if phase is _Phase.CLOSED else PAUSED
                 if event is None:
+                    if len(self._out) >= _MANY:
+                        return Answered()
                     continue
                 if event is not NEED_DATA:
                     return event

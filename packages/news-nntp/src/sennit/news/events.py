@@ -17,6 +17,7 @@ from sennit.core.engine import SOLE, Belongs, PeerFault
 
 __all__ = [
     "FAILURES",
+    "Answered",
     "ArticleAsked",
     "ArticleChecked",
     "ArticleOffered",
@@ -435,6 +436,19 @@ class SASLResponse(Belongs):
         return f"{type(self).__name__}()"
 
 
+class Answered:
+    """Many commands were answered without asking anybody: it is others' turn.
+
+    Attributes:
+        exchange: `SOLE`.
+    """
+
+    __slots__ = ("exchange",)
+
+    def __init__(self) -> None:
+        self.exchange = SOLE
+
+
 class TLSAsked(Asked):
     """STARTTLS (RFC 4642 §2.2); 382 has it begin, and this engine is done."""
 
@@ -482,6 +496,7 @@ ServerEvent = (
     | SASLBegun
     | TLSAsked
     | SASLResponse
+    | Answered
     | PeerFault
 )
 """Every event a server's engine emits."""

@@ -28,7 +28,7 @@ from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.sasl.channel import channel_of
 from sennit.core.auth.sasl.server import DEFAULT_MECHANISMS, SASLServer
 from sennit.core.deferred import Deferred
-from sennit.core.driver import EngineProtocol
+from sennit.core.driver import EngineProtocol, handles
 from sennit.core.endpoint.networks import host_of
 from sennit.core.errors import ReactorNotRunningError
 from sennit.core.interfaces import adapt
@@ -38,7 +38,7 @@ from sennit.news.access import Access, AccessRules
 from sennit.news.asking import Offers
 from sennit.news.engine import ServerEngine
 from sennit.news.errors import NNTPUsageError
-from sennit.news.events import ServerEvent
+from sennit.news.events import Answered, ServerEvent
 from sennit.news.grammar import response_line
 from sennit.news.interfaces import IArticleStore, IIntake
 from sennit.news.limits import Limits
@@ -126,6 +126,10 @@ class NNTPServerProtocol(
         """Nothing came for too long: say so, and close."""
         self.engine.leave("Nothing came for too long")
         super().timed_out(reason)
+
+    @handles(Answered)
+    def go_on(self, event: Answered) -> None:
+        """What was answered is sent before more is: a client that does not read gets no more."""
 
     def stop_waiting_for_login(self) -> None:
         """The client has logged in, or has gone."""

@@ -144,6 +144,19 @@ async def test_what_is_due_goes_and_is_remembered() -> None:
     assert (group.low, group.high, group.count) == (2, 4, 2)
 
 
+@pytest.mark.parametrize("rule", [Rule(maximum=30), Rule(days=90, maximum=30)])
+async def test_what_would_stay_for_years_goes_at_the_maximum(rule: Rule) -> None:
+    store = await store_of(
+        filed("long", ["misc.a"], age=40, expires=4000),
+        filed("new", ["misc.a"], age=20, expires=4000),
+        filed("silent", ["misc.a"], age=40),
+    )
+
+    await expire(store, Expiry([rule]), NOW)
+
+    assert await left(store, "misc.a") == [2, 3]
+
+
 async def test_an_article_in_several_groups_goes_from_each_when_it_is_due_there() -> None:
     store = await store_of(filed("x", ["misc.a", "alt.c"], age=10))
     expiry = Expiry([Rule("misc.*", days=7), Rule("alt.*", days=14)])

@@ -115,8 +115,9 @@ class Expiry:
 
     def youngest(self, now: float) -> float:
         """Tell what came when can be due though its Expires does not say so."""
-        days = [rule.days for rule in self.rules if rule.days is not None]
-        return now - min(days, default=inf) * _DAY
+        # `maximum` too: an article may say that it stays for years, in a group where none does.
+        days = (each for rule in self.rules for each in (rule.days, rule.maximum))
+        return now - min((each for each in days if each is not None), default=inf) * _DAY
 
     def due(self, article: Aged, now: float) -> list[tuple[str, int]]:
         """Give the places from which an article is to go."""

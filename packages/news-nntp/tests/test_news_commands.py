@@ -84,6 +84,8 @@ async def test_groups_are_listed_in_columns_and_as_json() -> None:
         ]
         said = await elsewhere("list", "--new", "1", env={"NNTPSERVER": url})
         assert "misc.test" in said.out
+        said = await elsewhere("list", url.removeprefix("nntp://"))
+        assert "misc.test" in said.out
         said = await elsewhere("list", url, "a", "b")
         assert "one wildmat is enough" in said.error
 

@@ -8,6 +8,7 @@ for; never in an option, which everybody on the machine can read.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import contextmanager
 from functools import partial
@@ -207,6 +208,8 @@ def split_server(given: Sequence[str], server: str) -> tuple[str, list[str]]:
     What stands behind the host in a URL is asked for, too (RFC 5538 §3).
     """
     rest = list(given)
+    if rest and _HOST_AND_PORT.fullmatch(rest[0]):
+        return rest[0], rest[1:]
     if rest and "://" in rest[0]:
         from sennit.news.client_opening import parse_url
 
@@ -215,6 +218,10 @@ def split_server(given: Sequence[str], server: str) -> tuple[str, list[str]]:
         if path:
             rest.insert(0, path)
     return server, rest
+
+
+_HOST_AND_PORT = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
+"""As NNTPSERVER has it; no group is called so."""
 
 
 # ── what is said ──────────────────────────────────────────────────────────────

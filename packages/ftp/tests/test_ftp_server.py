@@ -218,6 +218,23 @@ def test_hashes_are_of_files_and_parts_of_them(clock: Clock, memory_network: Mem
     converse(clock, memory_network, factory(), main)
 
 
+class Coarse(MemoryStore):
+    """Keeps no time before 1980, as FAT does."""
+
+    async def set_modified(self, path: FilePath, modified: float) -> None:
+        await super().set_modified(path, max(modified, 315_532_800.0))
+
+
+def test_the_time_that_was_kept_is_told(clock: Clock, memory_network: MemoryNetwork) -> None:
+    async def main() -> None:
+        talk = await Talk.open()
+        for asked, kept_one in (("19700101000000", "19800101000000"), ("20200202020202",) * 2):
+            assert await talk.ask(f"MFMT {asked} motd") == f"213 Modify={kept_one}; /motd"
+            await talk.expect(f"213 {kept_one}", "MDTM motd")
+
+    converse(clock, memory_network, factory(Coarse(FILES)), main)
+
+
 class Slow(MemoryStore):
     """Takes an hour to open a file."""
 

@@ -11,6 +11,7 @@ Elsewhere: transfers (``transfers.py``).
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sennit.ftp.ascii import ToNetwork
@@ -114,8 +115,13 @@ async def _modified(session: FTPServerProtocol, event: PathAsked) -> None:
 
 
 async def _set_modified(session: FTPServerProtocol, event: PathAsked) -> None:
-    await session.store.set_modified(event.path, event.value)
-    session.engine.reply(213, f"Modify={time_value(event.value)}; {_told(event)}")
+    store = session.store
+    await store.set_modified(event.path, event.value)
+    modified = event.value
+    with suppress(FileUnavailableError):  # who may change it need not be able to look at it
+        # Not every file system can keep every time: what it has kept is told.
+        modified = (await store.stat(event.path)).modified
+    session.engine.reply(213, f"Modify={time_value(modified)}; {_told(event)}")
 
 
 async def _set_mode(session: FTPServerProtocol, event: PathAsked) -> None:

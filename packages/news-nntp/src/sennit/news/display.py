@@ -10,6 +10,7 @@ besides (``commands.py``).
 
 from __future__ import annotations
 
+import re
 from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.parser import BytesParser
@@ -29,6 +30,10 @@ _LONGEST: Final = 16_384
 """Octets of a line that are shown."""
 _PARTS: Final = 100
 """Parts of an article that are looked at."""
+_ENDLESS: Final = re.compile(
+    rb"(?i)(?:\A|[\r\n])content-(?:type|disposition):(?:[^\r\n]|\r?\n[ \t]|\r[ \t]){1000}"
+)
+"""Parameters so long that Python's parser, whose time grows with their square, would never end."""
 
 
 def harmless(text: str) -> str:
@@ -74,8 +79,9 @@ def article_lines(octets: bytes) -> Iterator[str]:
         octets: The article.
     """
     try:
-        message = BytesParser().parsebytes(octets)
-        parts = _parts(message)
+        if _ENDLESS.search(octets):
+            raise MessageError("too long")
+        parts = _parts(BytesParser().parsebytes(octets))
     except (MessageError, RecursionError, ValueError, LookupError, AttributeError):
         # Python's parser has its limits; the octets are there all the same.
         yield from _lines(octets.partition(b"\r\n\r\n")[2], "utf-8")
@@ -92,7 +98,7 @@ def article_lines(octets: bytes) -> Iterator[str]:
 def _lines(content: bytes, charset: str) -> Iterator[str]:
     try:
         text = content.decode(charset, "replace")
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):  # also of names with NUL
         text = content.decode("utf-8", "replace")
     for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
         yield harmless(line)

@@ -232,6 +232,27 @@ async def test_what_comes_through_a_pipe_is_sent_as_it_comes(
     assert (there / "x").read_bytes() == b"made on the way"
 
 
+async def test_a_pipe_through_which_nothing_comes_does_not_outlast_a_cancellation(
+    ftp: FTPClient, there: Path
+) -> None:
+    reading, writing = os.pipe()
+    begun = asyncio.Event()
+
+    def see(done: int, total: int | None) -> None:
+        begun.set()
+
+    with os.fdopen(reading, "rb") as pipe:
+        os.write(writing, b"some")
+        task = asyncio.ensure_future(ftp.put(pipe, "x", on_progress=see))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        os.close(writing)
+    assert await ftp.pwd() == "/"
+    assert os.listdir(there) == []
+
+
 # ── trees ─────────────────────────────────────────────────────────────────────
 
 

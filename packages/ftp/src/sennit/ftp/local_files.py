@@ -18,6 +18,7 @@ import stat
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from sennit.core.commit import commit
+from sennit.core.deferred import Deferred
 from sennit.core.reactor.base import current_reactor
 from sennit.ftp.client_data import BATCH
 
@@ -71,11 +72,41 @@ def is_regular(file: IO[bytes]) -> bool:
 
 async def pieces_of(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
     """What is left of it, a piece at a time."""
-    real = descriptor_of(file) is not None
+    number = descriptor_of(file)
+    pipe = number is not None and not is_regular(file)
     # What comes through a pipe goes on as it comes.
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)
-    while data := await in_thread(read, BATCH) if real else read(BATCH):
+    while True:
+        if number is None or (pipe and await _readable(number)):
+            data = read(BATCH)
+        else:
+            data = await in_thread(read, BATCH)
+        if not data:
+            break
         yield data
+
+
+async def _readable(number: int) -> bool:
+    """Wait until a pipe or terminal can be read; whether that can be waited for.
+
+    A thread that reads what nobody writes would outlast every cancellation.
+    """
+    reactor = current_reactor()
+    ready: Deferred[None] = Deferred()
+
+    def fire() -> None:
+        if not ready.fired:
+            ready.callback(None)
+
+    try:
+        reactor.add_reader(number, fire)
+    except PermissionError:
+        return False  # a device that always can, /dev/zero say
+    try:
+        await ready
+    finally:
+        reactor.remove_reader(number)
+    return True
 
 
 class Destination:

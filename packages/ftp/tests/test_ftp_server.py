@@ -253,7 +253,7 @@ def test_what_takes_long_is_given_up_when_nobody_wants_it(
 
     async def main() -> None:
         talk = await Talk.open()
-        await talk.port()
+        data = await talk.data()
         abor = b"ABOR\r\n"
         await talk.stream.send_all(f"{before}{line}\r\n".encode() + (b"" if later else abor))
         if before:
@@ -264,6 +264,9 @@ def test_what_takes_long_is_given_up_when_nobody_wants_it(
         assert (await talk.reply()).startswith("426")
         assert (await talk.reply()).startswith("226")
         await talk.expect("200", "NOOP")
+        if line == "RETR motd":
+            with pytest.raises(ConnectionLost):
+                await data.receive_some()
         assert clock.time() < 3600
 
     converse(clock, memory_network, factory(Slow(FILES)), main)

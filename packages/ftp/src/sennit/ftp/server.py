@@ -433,6 +433,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
     def _never_began(self, handler: Any, coroutine: Any) -> None:
         """What ABOR ended before its first step is answered like what it ended later."""
         if not (handler.begun or self.gone):
+            self._close_port()
             self.engine.abandon(handler.event)
         super()._never_began(handler, coroutine)
 

@@ -322,6 +322,10 @@ async def test_a_password_comes_from_netrc(no_home: Path) -> None:
         assert said.status == 0
         said = await elsewhere("read", url, "a", "--user", "barney")
         assert "login barney password" in said.error
+        (no_home / ".netrc").chmod(0o644)
+        said = await elsewhere("read", url, "a")
+        assert said.status == 0, "what is not asked for a password has no use for the file"
+        (no_home / ".netrc").chmod(0o600)
         (no_home / ".netrc").write_text("machine 127.0.0.1 login fred rubbish\n")
         said = await elsewhere("read", url, "a", "--user", "fred")
         assert ".netrc: bad follower token" in said.error

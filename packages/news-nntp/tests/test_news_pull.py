@@ -270,6 +270,17 @@ def test_a_server_that_leaves_in_the_middle_is_come_back_to() -> None:
     play(main)
 
 
+def test_more_groups_may_be_named_than_a_command_has_room_for() -> None:
+    async def main(_: Clock) -> None:
+        here = MemoryStore()
+        names = ",".join(f"some.other.group{number}" for number in range(100))
+        async with shelf(filled(3)):
+            pulled = await pull(here, URL, f"{names},misc.test", connections=1)
+        assert (pulled.groups, pulled.added) == (1, 3)
+
+    play(main)
+
+
 def test_groups_that_cannot_be_are_left_out() -> None:
     async def main(_: Clock) -> None:
         replies = {

@@ -117,10 +117,10 @@ class Server:
         )
 
     def _find_password(self) -> None:
-        if self.password is not None:
+        private = self.address.secure or self.starttls or self.in_clear
+        if self.password is not None or (self.user is None and not private):
             return
         found = read_netrc()(self.address.host)
-        private = self.address.secure or self.starttls or self.in_clear
         if (
             found is not None
             and all(found)

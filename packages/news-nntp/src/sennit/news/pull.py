@@ -41,7 +41,7 @@ from sennit.news.errors import (
     StoreError,
     TryLaterError,
 )
-from sennit.news.grammar import is_message_id
+from sennit.news.grammar import MAX_COMMAND, is_message_id
 from sennit.news.importing import filed_from
 from sennit.news.interfaces import History
 from sennit.news.wildmat import parse_wildmat
@@ -71,6 +71,8 @@ _REASONS: Final = 50
 """Reasons that are told apart."""
 _MOST_GROUPS: Final = 1_000_000
 """Groups that a server may have."""
+_LONGEST_WILDMAT: Final = MAX_COMMAND - 32
+"""Octets of one that a server is asked by."""
 _DESCRIBED: Final = 512
 """Characters of what is told of a group."""
 
@@ -243,7 +245,10 @@ class _Pull:
         """Ask for the groups, and make them in the store."""
         groups: dict[str, Group] = {}
         about: dict[str, str] = {}
-        async for group in news.groups(self.wanted.text):
+        # One that no command has room for is for this side alone.
+        fits = len(self.wanted.text.encode()) <= _LONGEST_WILDMAT
+        wildmat = self.wanted.text if fits else None
+        async for group in news.groups(wildmat):
             # Servers that do not know wildmats give all.
             if self.wanted.matches(group.name):
                 if not is_group_name(group.name):
@@ -253,7 +258,7 @@ class _Pull:
                 if len(groups) > _MOST_GROUPS:
                     raise NNTPProtocolError(f"more than {_MOST_GROUPS} groups", "limit:groups")
         with suppress(NNTPReplyError):  # many have none
-            async for name, description in news.descriptions(self.wanted.text):
+            async for name, description in news.descriptions(wildmat):
                 if name in groups:
                     about[name] = description[:_DESCRIBED]
         for group in groups.values():

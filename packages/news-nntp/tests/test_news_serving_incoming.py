@@ -71,6 +71,21 @@ def test_what_is_not_taken_is_said_in_the_words_of_the_command(
     assert talk.transport.closed is (streamed == b"400 ")
 
 
+def test_what_is_not_taken_again_and_again_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """HARDENING 25: a few lines of a kind in a minute."""
+    caplog.set_level(logging.INFO)
+    intake = FakeIntake()
+    intake.failing = TryLaterError("disk full")
+    talk = talking(intake)
+    for _ in range(50):
+        talk.say(b"POST")
+        assert talk.say(ON_THE_WIRE).startswith(b"441")
+
+    assert 0 < caplog.text.count("disk full") <= 5
+
+
 def test_offers_are_weighed() -> None:
     intake = FakeIntake()
     intake.wanted = {b"<no@x>": Wanted.NO, b"<later@x>": Wanted.LATER}

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
-from sennit.core._faultlog import escape
+from sennit.core._faultlog import RateLimit, escape
 from sennit.core.commit import commit
 from sennit.news.article import MAX_ARTICLE, is_message_id, parse, parse_date
 from sennit.news.errors import ArticleError, DuplicateError, StoreError, TryLaterError
@@ -120,6 +120,7 @@ class Intake:
         self._control = control
         self._clock = clock
         self._unique = unique
+        self._told = RateLimit()
         # Message-ID → (the peer that was told to send it, until when others wait).
         self._awaited: dict[bytes, tuple[str, float]] = {}
         self._watchers: dict[str, Callable[[], object]] = {}
@@ -172,7 +173,7 @@ class Intake:
                 raise ArticleError("Message-ID is not the one that was offered")
             await self._take(article, peer)
         except StoreError as error:
-            raise _later(error) from error
+            raise self._later(error) from error
         finally:
             if message_id is not None:
                 self._awaited.pop(message_id, None)
@@ -247,7 +248,7 @@ class Intake:
         try:
             return await self._post(article, poster, host, may_approve=may_approve)
         except StoreError as error:
-            raise _later(error) from error
+            raise self._later(error) from error
 
     async def _post(
         self, article: ParsedArticle, poster: str, host: str, *, may_approve: bool
@@ -333,7 +334,9 @@ class Intake:
         reader = self.store.now
         return await self.store.group(name) if reader is None else reader.group(name)
 
-
-def _later(error: StoreError) -> TryLaterError:
-    logger.warning("an article could not be kept: %s", escape(str(error)))
-    return TryLaterError("the article cannot be kept now")
+    def _later(self, error: StoreError) -> TryLaterError:
+        suppressed = self._told.admit("kept")
+        if suppressed is not None:
+            more = f" ({suppressed} more were not logged)" if suppressed else ""
+            logger.warning("an article could not be kept: %s%s", escape(str(error)), more)
+        return TryLaterError("the article cannot be kept now")

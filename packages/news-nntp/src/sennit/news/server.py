@@ -23,6 +23,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from sennit.core._faultlog import RateLimit
 from sennit.core.auth.credentials import PasswordCredentials
 from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.sasl.channel import channel_of
@@ -170,6 +171,9 @@ class NNTPServerFactory:
         wall_clock: Seconds since the epoch.
         clock: Tells monotonic time and calls back; the transport's reactor by default.
 
+    Attributes:
+        told: Which lines on articles that are not taken go into the log.
+
     Raises:
         NNTPUsageError: The mode is none.
     """
@@ -215,6 +219,7 @@ class NNTPServerFactory:
         self.wall_clock = wall_clock
         self.clock = clock
         self.metrics: NewsMetrics | None = None
+        self.told = RateLimit()
         self._measured = False
         self._in_clear = login_in_clear
         self.offers = Offers(

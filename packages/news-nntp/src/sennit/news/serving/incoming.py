@@ -129,10 +129,15 @@ class TakesArticles(Conversing):
     def _note(self, how: str, outcome: str, error: Exception | None = None) -> None:
         if self.metrics is not None:
             self.metrics.article(how, outcome)
-        if isinstance(error, StoreError):
-            _log.error("store failed for an article of %s: %s", self._name, escape(error))
-        elif error is not None:
-            _log.info("article of %s %s: %s", escape(self._name), outcome, escape(error))
+        if error is None:
+            return
+        # How many there are is counted; a full disk is not to fill the log's, too.
+        suppressed = self.server.told.admit((self._name, outcome))
+        if suppressed is not None:
+            level = logging.ERROR if isinstance(error, StoreError) else logging.INFO
+            more = f" ({suppressed} more were not logged)" if suppressed else ""
+            name = escape(self._name)
+            _log.log(level, "article of %s %s: %s%s", name, outcome, escape(error), more)
 
 
 def _reason(error: ArticleError) -> bytes:

@@ -174,6 +174,7 @@ async def test_a_file_that_is_no_store_is_told_of(folder: Path, reactor: Reactor
         ('read = "[x"\n', "read"),
         ('peer = {x = {url = "http://x"}}\n', "peer.x.url"),
         ('peer = {"a!b" = {url = "nntp://x"}}\n', "peer.a!b: no name"),
+        ('peer = {"a b" = {networks = ["192.0.2.7"]}}\n', "peer.a b: no name"),
         ("expire = [{minimum = 2, maximum = 1}]\n", "expire"),
         ('control = ["sendsys"]\n', "control"),
     ],

@@ -71,11 +71,12 @@ class NewsService(ServerService):
         )
         self.store = store = self._share.store
         self._wanted = checked("groups", lambda: [_group_of(each) for each in config.groups])
-        feeds = [
+        # Those that are offered nothing, too: their names stand in Path.
+        peers = [
             checked(f"peer.{each}", partial(_feed_of, each, table))
             for each, table in config.peer.items()
-            if table.url is not None
         ]
+        feeds = [each for each in peers if each.url]
         self._intake = intake = checked(
             "name", lambda: _intake_of(config, name, path, store, feeds)
         )

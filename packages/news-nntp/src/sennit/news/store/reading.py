@@ -59,8 +59,8 @@ class Reader:
         self._state = state
         self._groups = state.groups
         # The block that was read last, and when: readers go through a group number by number.
-        self._block = -1
-        self._changes = -1
+        self._block: int = -1
+        self._changes: int = -1
         self._ids: tuple[int, ...] = ()
         self._lines = b""
 

@@ -151,6 +151,14 @@ async def test_a_failure_says_what_to_do_next(at: str, home: Path) -> None:
     assert "does it serve FTP at 1?" in said.error
     said = await command("put", "nothing", f"{at}/x")
     assert said.status == 5
+    said = await command("put", str(home), f"{at}/x")
+    assert said.status == 5
+    assert "mirror is for directories" in said.error
+    assert os.listdir(home) == []
+    (home / "motd.part").write_bytes(b"HELLO")
+    said = await command("get", "--resume", "--check", "sha-256", f"{at}/motd")
+    assert said.status == 1
+    assert "try again without --resume" in said.error
     assert os.listdir(home) == []
 
 

@@ -13,7 +13,7 @@ from packages.ftp.tests.talking import factory
 from sennit.core import serve
 from sennit.core.stream import stream_handler
 from sennit.ftp.client import FTPClient
-from sennit.ftp.errors import FTPPermanentError, FTPUsageError, TransferError
+from sennit.ftp.errors import DifferentError, FTPPermanentError, FTPUsageError, TransferError
 from sennit.ftp.mirror import Mirrored, Step
 from sennit.ftp.store.directory import DirectoryStore
 
@@ -490,13 +490,22 @@ async def test_names_of_a_server_lead_nowhere_else(here: Path, tmp_path: Path) -
     assert (done.copied, done.removed, done.left) == (1, 0, 1)
 
 
-async def test_a_hash_that_differs_is_an_error(ftp: FTPClient, there: Path, here: Path) -> None:
+async def test_a_hash_that_differs_is_an_error_and_leaves_nothing_to_go_on_with(
+    ftp: FTPClient, there: Path, here: Path
+) -> None:
     plant(there)
     with pytest.raises(FTPUsageError):
-        await ftp.get("a", here / "a", check="crc")
-    if "HASH" in ftp.features:
-        await ftp.get("a", here / "a", check="sha-256")
-    else:
-        with pytest.raises((FTPPermanentError, TransferError)):
-            await ftp.get("a", here / "a", check="sha-256")
-        assert os.listdir(here) == []
+        await ftp.get("big", here / "big", check="crc")
+    assert await ftp.get("big", here / "big", check="sha-256") == len(TREE["big"])
+
+    for left in ("one.part", "one"):
+        (here / left).write_bytes(b"of another file")
+        with pytest.raises(DifferentError, match="sha-256 is"):
+            await ftp.get("big", here / "one", resume=True, check="sha-256")
+        assert os.listdir(here) == ["big"]
+
+    # What is as long and was left by another is no piece of ours to throw away.
+    (here / "a").write_bytes(b"other".ljust(len(TREE["a"])))
+    with pytest.raises(DifferentError):
+        await ftp.get("a", here / "a", resume=True, check="sha-256")
+    assert (here / "a").read_bytes().startswith(b"other")

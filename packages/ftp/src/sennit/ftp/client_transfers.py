@@ -22,14 +22,20 @@ from sennit.ftp.ascii import FromNetwork, ToNetwork
 from sennit.ftp.client_control import Control, is_unknown
 from sennit.ftp.client_data import BATCH
 from sennit.ftp.client_engine import Command
-from sennit.ftp.errors import FTPPermanentError, FTPProtocolError, FTPUsageError, TransferError
+from sennit.ftp.errors import (
+    DifferentError,
+    FTPPermanentError,
+    FTPProtocolError,
+    FTPUsageError,
+    TransferError,
+)
 from sennit.ftp.listing import parse_time_value, time_value
 from sennit.ftp.local_files import (
     SLACK,
     Destination,
     descriptor_of,
     in_thread,
-    is_regular,
+    is_pipe,
     pieces_of,
     write_all,
 )
@@ -229,9 +235,10 @@ class Transfers(Control):
             )
             modified = await self._time_of(remote) if keep_time else None
             await in_thread(destination.finish, modified)
-        except BaseException:
+        except BaseException as error:
             for each in begun:
-                await in_thread(each.give_up)
+                # What is wrong already gets no better by going on with it.
+                await in_thread(each.give_up, isinstance(error, DifferentError))
             raise
         return octets
 
@@ -353,7 +360,7 @@ class Transfers(Control):
     async def _compare(self, remote: str, check: str, ours: str) -> None:
         theirs = await self.hash(remote, check)
         if theirs != ours:
-            raise TransferError(f"{check} is {ours} here, {theirs} there")
+            raise DifferentError(f"{check} is {ours} here, {theirs} there")
 
     async def _size_or_none(self, remote: str) -> int | None:
         """The size where the server tells: one that refuses may still give the file."""
@@ -435,7 +442,7 @@ class Transfers(Control):
         if isinstance(local, (str, os.PathLike)):
             with open(local, "rb") as file:
                 modified = os.fstat(file.fileno()).st_mtime
-                if not is_regular(file):
+                if is_pipe(file):
                     if resume or check:
                         raise FTPUsageError(f"resume and check need a file: {local!s} is none")
                     pieces = pieces_of(file)
@@ -453,17 +460,13 @@ class Transfers(Control):
             return octets
         if check is not None:
             raise FTPUsageError("check needs a path: what was sent cannot be read again")
+        if not isinstance(local, AsyncIterable) and is_pipe(local):
+            local = pieces_of(local)  # a pipe: nobody knows its size, nor can go back in it
         if isinstance(local, AsyncIterable):
             if resume:
                 raise FTPUsageError("resume needs a file: a stream has no middle to begin at")
             return await self._send_stream(local, remote, ascii, append, on_progress)
         opened = local
-        if descriptor_of(opened) is not None and not is_regular(opened):
-            # A pipe: nobody knows its size, nor can go back in it.
-            if resume:
-                raise FTPUsageError("resume needs a file: a stream has no middle to begin at")
-            pieces = pieces_of(opened)
-            return await self._send_stream(pieces, remote, ascii, append, on_progress)
         begin = opened.tell()
         if descriptor_of(opened) is None:
             # Memory: read where it stands.

@@ -34,7 +34,12 @@ from sennit.core.auth.netrc import read_netrc
 from sennit.core.ops.records import escape
 from sennit.core.reactor.base import run
 from sennit.ftp.client import FTPClient
-from sennit.ftp.errors import FTPPermanentError, FTPReplyError
+from sennit.ftp.errors import (
+    DifferentError,
+    FTPPermanentError,
+    FTPReplyError,
+    TransferError,
+)
 from sennit.ftp.url import FTPURL, parse_url
 
 if TYPE_CHECKING:
@@ -298,11 +303,15 @@ def _explain(error: Exception, where: FTPURL) -> tuple[int, str]:
         return NO_CONNECTION, f": is {where.host} right, and does it serve FTP at {where.port}?"
     if isinstance(error, ConnectionLost):
         return NO_CONNECTION, ": try again, get and put with --resume"
+    if isinstance(error, IsADirectoryError):
+        return HERE, ": sennit ftp mirror is for directories"
     if isinstance(error, OSError):
         return HERE, ""
     if isinstance(error, UsageError):
         return 2, ""
-    return REFUSED, ": try again with --resume"
+    if isinstance(error, DifferentError):
+        return REFUSED, ": try again without --resume"
+    return REFUSED, ": try again with --resume" if isinstance(error, TransferError) else ""
 
 
 # ── showing ───────────────────────────────────────────────────────────────────

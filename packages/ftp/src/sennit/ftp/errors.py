@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "DifferentError",
     "FTPError",
     "FTPPermanentError",
     "FTPProtocolError",
@@ -92,6 +93,10 @@ class FTPPermanentError(FTPReplyError):
 
 class TransferError(FTPError):
     """A transfer ended before it was whole, though the replies may say otherwise."""
+
+
+class DifferentError(TransferError):
+    """A file came or went whole, and its hash is another here than there."""
 
 
 class StoreError(FTPError):

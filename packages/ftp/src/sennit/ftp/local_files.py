@@ -35,7 +35,7 @@ __all__ = [
     "Destination",
     "descriptor_of",
     "in_thread",
-    "is_regular",
+    "is_pipe",
     "pieces_of",
     "write_all",
 ]
@@ -65,15 +65,15 @@ def descriptor_of(file: IO[bytes]) -> int | None:
         return None
 
 
-def is_regular(file: IO[bytes]) -> bool:
-    """Whether it is a file of the system, and no pipe or device."""
-    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+def is_pipe(file: IO[bytes]) -> bool:
+    """Whether it is the system's, and no file: a pipe, terminal or device."""
+    number = descriptor_of(file)
+    return number is not None and not stat.S_ISREG(os.fstat(number).st_mode)
 
 
 async def pieces_of(file: IO[bytes]) -> AsyncGenerator[bytes, None]:
     """What is left of it, a piece at a time."""
-    number = descriptor_of(file)
-    pipe = number is not None and not is_regular(file)
+    number, pipe = descriptor_of(file), is_pipe(file)
     # What comes through a pipe goes on as it comes.
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)
     while True:
@@ -223,10 +223,14 @@ class Destination:
             finally:
                 os.close(folder)
 
-    def give_up(self) -> None:
-        """It does not come: what there is stays if it is to be resumed. Harmless afterwards."""
+    def give_up(self, useless: bool = False) -> None:
+        """It does not come: what there is stays if it is to be resumed. Harmless afterwards.
+
+        Args:
+            useless: Nothing can be gone on with; what another program left stays all the same.
+        """
         self._file.close()
-        if not self._keep:
+        if not self._keep or (useless and self.found is None):
             try:
                 os.unlink(self._beside)
             except FileNotFoundError:

@@ -59,6 +59,7 @@ class Stub:
             ``hold`` it opens the data connection.
         data: What it sends over data connections.
         hold: Leave data connections open.
+        patter: Say that it goes on after a file, every 200 s, and not that it has ended.
         greeting: What it says first.
     """
 
@@ -68,12 +69,14 @@ class Stub:
         *,
         data: bytes = b"",
         hold: bool = False,
+        patter: bool = False,
         greeting: bytes = b"220 hello\r\n",
     ) -> None:
         self.answers = {**LOGIN, **(answers or {})}
         self.heard: list[str] = []
         self.data = data
         self.hold = hold
+        self.patter = patter
         self.greeting = greeting
         self.came: Deferred[Stream] = Deferred()
         self.got: list[bytes] = []
@@ -96,6 +99,9 @@ class Stub:
                 await data.send_all(self.data)
                 if not self.hold:
                     await data.aclose()
+                    while self.patter:
+                        await asyncio.sleep(200)
+                        await stream.send_all(b"150 soon\r\n")
                     await stream.send_all(b"226 done\r\n")
             elif word == "STOR" and (answer or b"").startswith(b"150"):
                 data = await self.came
@@ -418,6 +424,19 @@ def test_a_transfer_that_stands_still_is_given_up(
             await ftp.get("x", io.BytesIO())
         assert 60 <= clock.time() - begun < 90
         assert ftp.closed  # nothing was said of it: the connection is of no use
+
+    against(clock, memory_network, stub, main)
+
+
+def test_a_server_that_only_says_that_it_goes_on_is_given_up(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    stub = Stub({"RETR": b"150 comes\r\n"}, data=b"all", patter=True)
+
+    async def main(ftp: FTPClient) -> None:
+        with pytest.raises(ConnectionLost, match="within 300 s"):
+            await ftp.get("x", io.BytesIO())
+        assert clock.time() < 400
 
     against(clock, memory_network, stub, main)
 

@@ -333,11 +333,15 @@ class Control:
                 waiting.add_errback(lambda _: None)
                 waiting.cancel()
 
-    async def _next(self, inbox: Inbox[ClientEvent], command: Command, limit: float) -> ClientEvent:
-        """The next reply to a command whose replies are read one by one."""
+    async def _next(
+        self, inbox: Inbox[ClientEvent], command: Command, limit: float, *, last: bool = False
+    ) -> ClientEvent:
+        """The next reply to a command whose replies are read one by one, or the last."""
         try:
             async with asyncio.timeout(limit):
                 event = await inbox.get()
+                while last and isinstance(event, Preliminary):
+                    event = await inbox.get()  # which gains the server no time
         except TimeoutError:
             raise self._too_late(command, limit) from None
         except ConnectionLost as error:
@@ -420,9 +424,8 @@ class Control:
                     await opened.end_sending()
                 else:
                     await opened.close()  # there are servers that wait for it
-                end: ClientEvent = event
-                while not isinstance(end, Completed):
-                    end = await self._next(inbox, command, self.limits.completion)
+                event = await self._next(inbox, command, self.limits.completion, last=True)
+                end = cast("Completed", event)
                 transfer.end = end.reply
                 if end.reply.code >= 400:
                     raise refusal(end.reply, command.word)

@@ -59,6 +59,9 @@ _MANY: Final = 24
 """Pieces to be sent, of answers that ask nobody, after which the driver is to send them: HELP is a
 thousand octets for six."""
 
+_COPIED: Final = 65_536
+"""Octets of a block below which it leaves as one piece with what stands around it."""
+
 
 class _Phase(Enum):
     """What the next octets are."""
@@ -469,7 +472,12 @@ class ServerEngine(Untimed):
         """
         if not self._waits(event, code):
             return
-        self._out += (response_line(code, text), stuff(lines), BLOCK_END)
+        pieces = (response_line(code, text), stuff(lines), BLOCK_END)
+        if len(lines) < _COPIED:
+            # One piece passes the transport at once: several cost 4 µs more than to copy these.
+            self._out.append(b"".join(pieces))
+        else:
+            self._out += pieces
         self._done()
 
     def begin_block(self, event: Asked, code: int, text: str | bytes) -> None:

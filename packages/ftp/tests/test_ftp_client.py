@@ -569,6 +569,20 @@ def test_names_lose_the_path_that_was_asked_for(
     against(clock, memory_network, stub, main)
 
 
+def test_a_directory_whose_name_begins_with_a_dash_is_no_option(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """Many servers hand what stands behind LIST and NLST to their ls."""
+    stub = Stub({"NLST": b"150 comes\r\n", "LIST": b"150 comes\r\n"}, data=b"./-R/a\r\nb\r\n")
+
+    async def main(ftp: FTPClient) -> None:
+        assert await ftp.names("-R") == ["a", "b"]
+        await ftp.ls("-R")
+
+    against(clock, memory_network, stub, main)
+    assert {"NLST ./-R", "LIST ./-R"} <= set(stub.heard)
+
+
 # ── the end ───────────────────────────────────────────────────────────────────
 
 

@@ -145,7 +145,7 @@ class FTPClient(Transfers):
         Raises:
             FTPReplyError: The server says no.
         """
-        argument = path or None
+        argument = _no_option(path) or None
         Command("LIST", argument)
         if self.tells_facts or not self.features:
             begun = False
@@ -221,6 +221,7 @@ class FTPClient(Transfers):
         """
         rest = b""
         found: list[str] = []
+        path = _no_option(path)
         prefix = f"{path.rstrip('/')}/" if path else ""
         async with self.transfer(Command("NLST", path or None), ascii_type=True) as transfer:
             while True:
@@ -367,6 +368,11 @@ class FTPClient(Transfers):
             self._current.abort()
         async with self._lock:
             pass
+
+
+def _no_option(path: str) -> str:
+    """A path that no server's ls takes for options."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 class _Connecting(Generic[ClientT]):

@@ -138,6 +138,14 @@ def wget(served: Served, folder: Path, path: str, *words: str) -> str:
         command.append("--ftps-implicit")
     scheme = "ftp" if served.mode == "plain" else "ftps"
     url = f"{scheme}://localhost:{served.port}/{quote(path, safe='/*')}"
+    for _ in range(4):
+        try:
+            return run_tool("wget", *command, *words, url, folder=folder)
+        except AssertionError as error:
+            # GnuTLS waits 50 ms for a ticket of TLS 1.3 and not longer, however busy the machine
+            # is; wget then offers an empty session, and fails.
+            if "Could not save SSL session data" not in str(error):
+                raise
     return run_tool("wget", *command, *words, url, folder=folder)
 
 

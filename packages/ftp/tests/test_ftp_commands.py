@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from packages.ftp.tests.talking import FILES, factory
 from sennit.core import ServerTLS, serve
+from sennit.core.auth.limits import LoginLimits
 from sennit.core.reactor.base import current_reactor
 from sennit.ftp.commands import ftp
 from sennit.ftp.store.directory import DirectoryStore
@@ -70,7 +71,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 async def at() -> AsyncIterator[str]:
     """Where our server is, by name and password."""
-    async with serve("tcp://127.0.0.1:0", factory(MemoryStore(FILES))) as server:
+    made = factory(MemoryStore(FILES), login_limits=LoginLimits(delay=0.0))  # nobody guesses here
+    async with serve("tcp://127.0.0.1:0", made) as server:
         yield f"ftp://u:p@127.0.0.1:{server.port}"
 
 

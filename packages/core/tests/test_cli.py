@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 import pytest
@@ -285,6 +286,31 @@ def test_a_tool_that_is_no_group_cannot_share_its_name_with_a_service(
 
     assert main(["echo"]) == 2
     assert "is no group of commands, and there is a service, too" in capsys.readouterr().err
+
+
+def test_a_tool_that_sigterm_ends_has_not_done_what_it_was_to_do(offer: Offer) -> None:
+    offer(
+        "sennit.commands",
+        "slow",
+        "cli_slow_tool",
+        """
+        import asyncio, os, signal
+        import click
+        from sennit.core import run
+
+
+        async def wait(reactor):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.Event().wait()
+
+
+        @click.command("slow")
+        def it():
+            run(wait)
+        """,
+    )
+
+    assert main(["slow"]) == 128 + SIGTERM
 
 
 # ── check, services, new ──────────────────────────────────────────────────────

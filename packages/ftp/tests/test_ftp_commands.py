@@ -164,18 +164,6 @@ async def test_a_failure_says_what_to_do_next(at: str, home: Path) -> None:
     assert os.listdir(home) == []
 
 
-def test_a_command_that_is_ended_from_outside_has_not_done_its_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def ended(main: object) -> None:
-        raise SystemExit(0)  # as the reactor does at SIGTERM
-
-    monkeypatch.setattr("sennit.ftp.command_runs.run", ended)
-    with pytest.raises(SystemExit) as raised:
-        _run(("ls", "ftp://127.0.0.1/"), b"")
-    assert raised.value.code == 143
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -6,7 +6,6 @@ import io
 import json
 import mailbox
 from contextlib import asynccontextmanager
-from signal import SIGTERM
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +18,7 @@ from sennit.core.endpoint.listen import serve
 from sennit.core.errors import UsageError
 from sennit.core.stream import stream_handler
 from sennit.news.access import Access
-from sennit.news.command_options import Server, explained, progress_bar
+from sennit.news.command_options import Server, progress_bar
 from sennit.news.commands import news
 from sennit.news.server import NNTPServerFactory
 
@@ -284,13 +283,6 @@ async def test_a_refusal_says_what_to_do_next() -> None:
             said = await elsewhere("read", url, "a")
             assert said.status == 1
             assert hint in said.error
-
-
-def test_a_command_that_was_ended_does_not_say_that_it_is_done() -> None:
-    for code, status in ((0, 128 + SIGTERM), (3, 3)):
-        with pytest.raises(SystemExit) as ended, explained():
-            raise SystemExit(code)
-        assert ended.value.code == status
 
 
 def test_a_server_that_is_not_there_is_told() -> None:

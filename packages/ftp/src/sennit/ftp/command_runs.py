@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
@@ -242,9 +241,6 @@ def _run(where: FTPURL, options: Options, work: Callable[[FTPClient], Awaitable[
         run(main)
     except BrokenPipeError:
         raise
-    except SystemExit as error:
-        # SIGTERM ends a service well; a command has not done what it was to do.
-        raise SystemExit(128 + signal.SIGTERM) from error
     except (SennitError, OSError) as error:
         status, advice = _explain(error, where)
         click.echo(f"sennit ftp: {escape(str(error))}{advice}", err=True)

@@ -12,7 +12,6 @@ import re
 import sys
 from contextlib import contextmanager
 from functools import partial
-from signal import SIGTERM
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from sennit.core.errors import (
@@ -249,11 +248,6 @@ def explained(server: Server | None = None) -> Generator[None, None, None]:
         yield
     except BrokenPipeError:
         raise  # whoever reads our output has seen enough
-    except SystemExit as error:
-        if error.code == 0:
-            # SIGTERM has stopped the reactor: a good end of a server, and none of a command.
-            raise SystemExit(128 + SIGTERM) from error
-        raise
     except NNTPReplyError as error:
         hint = _HINTS.get(error.code)
         raise NewsError(f"{error}{f'; {hint}' if hint else ''}") from error

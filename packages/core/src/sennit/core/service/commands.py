@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
+from signal import SIGTERM
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ConfigError, MissingExtraError, SennitError
@@ -67,6 +68,12 @@ def execute(arguments: Sequence[str]) -> int:
         return 130
     except KeyboardInterrupt:
         return 130
+    except SystemExit as stop:
+        # SIGTERM has stopped the reactor: a good end of a server, which does not come by here, and
+        # none of a tool, which has not done what it was to do.
+        if stop.code != 0:
+            raise
+        return 128 + SIGTERM
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter must not try again.
         sys.stdout = None

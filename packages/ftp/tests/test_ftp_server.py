@@ -540,7 +540,7 @@ def test_rates_hold_per_session_and_per_user(clock: Clock, memory_network: Memor
 )
 def test_what_cannot_be_is_refused_at_once(options: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        FTPServerFactory(portal(MemoryStore()), **({"tls_mode": "off"} | options))  # type: ignore[arg-type]
+        FTPServerFactory(portal(MemoryStore()), **({"tls_mode": "off"} | options))  # type: ignore[arg-type]  # what is wrong is the point
     with pytest.raises(ValueError, match="above 0"):
         Rates(download=0)
 

@@ -1,4 +1,4 @@
-"""Where programs of others lie that are unpacked, not installed: servers that conflict with each other.
+"""Where programs of others lie that are unpacked, not installed: servers in each other's way.
 
 ``.ci/run`` unpacks them, each into a folder of its own below ``$SENNIT_PEERS`` (when that is not
 set: ``sennit/peers`` in the user's cache folder).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from sennit.core.transport.tls import (
     ClientTLS,
     ServerTLS,
     TLSFactory,
+    _acknowledge_at_once,
     client_protocol,
     server_protocol,
 )
@@ -644,6 +646,32 @@ def test_a_factory_may_want_sessions_of_its_own_for_each_client() -> None:
 
     assert TLSFactory(Own(), server).build_protocol(None)._tls is not server
     assert TLSFactory(Talker, server).build_protocol(None)._tls is server
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="this system has no such option")
+def test_with_tickets_that_wait_what_comes_is_acknowledged_at_once() -> None:
+    """Else close_notify, which Nagle's rule holds back, comes 40 ms later."""
+    one, other = socket.socketpair()
+    with one, other, socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+        with client, accepted:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+            for sock in (accepted, one, None):
+                below: Any = _Below(sock)
+                _acknowledge_at_once(below)
+
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+
+
+class _Below:
+    """A transport that says which socket it has."""
+
+    def __init__(self, sock: socket.socket | None) -> None:
+        self._sock = sock
+
+    def get_extra_info(self, name: str) -> Any:
+        return self._sock
 
 
 def test_a_session_survives_the_servers_abort() -> None:

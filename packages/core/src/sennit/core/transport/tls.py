@@ -25,6 +25,7 @@ Not here: certificates, trust and names (``tlscontext.py``).
 
 from __future__ import annotations
 
+import socket
 from contextvars import copy_context
 from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,8 @@ class TLSTransport(TLSWriting):
             lib.SSL_clear_mode(self._conn._ssl, lib.SSL_MODE_AUTO_RETRY)
         else:
             self._tickets_wait = tls is not None and tls.tickets_wait
+            if self._tickets_wait:
+                _acknowledge_at_once(self._lower)
         self._state = OPEN
         above, self._above = self._above, None
         done, self._done = self._done, None
@@ -407,6 +410,21 @@ class TLSTransport(TLSWriting):
             server_hostname=server_hostname,
             handshake_timeout=handshake_timeout,
         )
+
+
+def _acknowledge_at_once(lower: IStreamTransport) -> None:
+    """Nothing is said that carries an acknowledgement.
+
+    What a client sends in pieces, its close_notify last, would wait for one, by Nagle's rule, and
+    that for the 40 ms of its delay.
+    """
+    option = getattr(socket, "TCP_QUICKACK", None)
+    sock = lower.get_extra_info("socket")
+    if option is not None and sock is not None:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+        except OSError:
+            pass  # a Unix socket, or the connection has gone
 
 
 # ── entries ───────────────────────────────────────────────────────────────────

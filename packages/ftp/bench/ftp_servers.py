@@ -147,7 +147,8 @@ def table(
         def twisted_(ready: Ready) -> None:
             serve_twisted(ready)
 
-    made.at_most("sennit", 1.0, of="pyftpdlib")
+    if measure == "cpu":
+        made.at_most("sennit", 1.0, of="pyftpdlib")
     return made
 
 

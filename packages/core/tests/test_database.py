@@ -511,6 +511,10 @@ async def test_a_statement_that_is_stuck_does_not_hold_up_the_end() -> None:
     current_reactor().call_later(0.3, fake.go.set)
     await pool.close(0.02)
     assert current_reactor().time() - began < 3
+    fake.go.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("sennit-db"):
+            thread.join(5)
 
 
 @pytest.mark.parametrize("bad", [{"size": 0}, {"size": 2, "min_size": 3}])

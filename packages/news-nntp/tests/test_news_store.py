@@ -259,7 +259,12 @@ async def test_groups_that_are_not_there_are_left_out(store: Store) -> None:
 
 async def test_a_message_id_is_never_a_path(store: Store, tmp_path: Path) -> None:
     """HARDENING nntp-5: whatever it says, it is looked up, and nothing else (RFC 3977 §3.6)."""
-    before = sorted(tmp_path.parent.rglob("*"))
+
+    def there() -> list[Path]:
+        # Where `..` would lead, too; not into the folders of other tests.
+        return sorted([*tmp_path.rglob("*"), *tmp_path.parent.iterdir()])
+
+    before = there()
     for odd in (b"<../../x@y>", b"</etc/passwd>", b"<%00@x>", b"", b"\0", b"x" * 251, b"'; --"):
         assert await store.history(odd) is History.UNKNOWN
         assert await store.article(odd) is None
@@ -267,7 +272,7 @@ async def test_a_message_id_is_never_a_path(store: Store, tmp_path: Path) -> Non
         await store.remember(odd, NOW)
         assert await store.history(odd) is History.GONE
 
-    assert sorted(tmp_path.parent.rglob("*")) == before
+    assert there() == before
 
 
 # ── reading ───────────────────────────────────────────────────────────────────

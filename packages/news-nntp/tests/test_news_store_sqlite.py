@@ -21,9 +21,9 @@ from sennit.core.deferred import gather
 from sennit.news.errors import DuplicateError, NNTPUsageError, StoreError
 from sennit.news.expiry import Expiry, Rule, expire
 from sennit.news.interfaces import Filed, History
+from sennit.news.store import reading, writing
 from sennit.news.store import sqlite as module
 from sennit.news.store import state as known
-from sennit.news.store import writing
 from sennit.news.store.blocks import BITS, LOW, first_number, place_of, unpack
 from sennit.news.store.sqlite import SQLiteStore
 
@@ -518,6 +518,21 @@ async def test_space_is_used_again_and_can_be_given_back(tmp_path: Path) -> None
         assert await store.add(filed(5000)) == [("a", 2001)]
     assert path.stat().st_size < size / 3
     assert len(check(path)) == 51
+
+
+async def test_rows_that_are_kept_for_look_ups_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_BLOCKS", 4)
+    async with SQLiteStore.open(tmp_path / "news.db") as store:
+        await filled(store, 640)
+        reader = store.now
+        assert isinstance(reader, reading.Reader)
+        for number in range(1, 641, 7):
+            found = reader.article_at("a", number)
+            assert found is not None
+            assert found.message_id == reader.locate("a", number)
+            assert 1 <= len(reader._blocks) <= 5
 
 
 async def test_others_are_served_between_the_steps_of_expiry(tmp_path: Path) -> None:

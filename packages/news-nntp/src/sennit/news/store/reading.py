@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader"]
 
+MOST_BLOCKS: Final = 512
+"""Rows of overview that are kept for single look-ups: a few MiB at most."""
 _BLOCKS: Final = 8
 """Rows of overview in a piece: about 64 KiB."""
 _BLOCKS_OF_NUMBERS: Final = 64
@@ -58,9 +60,10 @@ class Reader:
         self._raw = raw
         self._state = state
         self._groups = state.groups
-        # The block that was read last, and when: readers go through a group number by number.
-        self._block: int = -1
+        # Blocks that were read since something changed: readers come back to those of a group.
+        self._blocks: dict[int, tuple[tuple[int, ...], bytes]] = {}
         self._changes: int = -1
+        # The one that was asked for last.
         self._ids: tuple[int, ...] = ()
         self._lines = b""
 
@@ -160,15 +163,20 @@ class Reader:
         return [unplace(each) for each in unpack(found[0][0])] if found else []
 
     def _read_block(self, group: str, number: int) -> bool:
-        """Read the block that a number of a group is in, unless it was the last one."""
+        """Read the block that a number of a group is in, unless it is kept."""
         known = self._groups.get(group)
         if known is None or not known.low <= number <= known.high:
             return False
-        block, changes = block_of(known.key, number), self._state.changes
-        if block != self._block or changes != self._changes:
+        blocks, changes = self._blocks, self._state.changes
+        if changes != self._changes or len(blocks) > MOST_BLOCKS:
+            blocks.clear()
+            self._changes = changes
+        block = block_of(known.key, number)
+        kept = blocks.get(block)
+        if kept is None:
             found = self.rows("SELECT ids, lines FROM blocks WHERE block = ?", block)
-            self._ids, self._lines = (unpack(found[0][0]), found[0][1]) if found else ((), b"")
-            self._block, self._changes = block, changes
+            kept = blocks[block] = (unpack(found[0][0]), found[0][1]) if found else ((), b"")
+        self._ids, self._lines = kept
         return True
 
     def _row_in_block(self, number: int) -> int:

@@ -58,6 +58,8 @@ class PeerTable(Table, kw_only=True, frozen=True):
         max_size: Nor are those of more octets.
         max_backlog: How many may wait for it; the oldest are given up then.
         window: How many it is offered at once.
+        retry: Seconds after which it is offered again what it wanted later.
+        linger: Seconds for which a connection to it is kept when nothing waits.
         trusted: Whether its control messages are acted on.
         tls: Whether its connection is to be encrypted (STARTTLS); nntps: always is.
     """
@@ -72,6 +74,8 @@ class PeerTable(Table, kw_only=True, frozen=True):
     max_size: Count = 1_048_576
     max_backlog: Count = 1_000_000
     window: Annotated[int, Meta(ge=1, le=1000)] = 64
+    retry: Seconds = 60.0
+    linger: Seconds = 60.0
     trusted: bool = False
     tls: bool = False
 
@@ -156,8 +160,12 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
         junk: Group for what peers send to groups that are not here; left out, that is refused.
         distributions: Wildmat of distributions that are taken from peers.
         max_age: Days since it was injected after which a peer's article is refused.
+        max_groups: Groups that a peer's article may name.
+        offer_wait: Seconds for which other peers wait when one was told to send an article.
+        remember_refused: Whether articles that were refused for what they are, are not sent again.
         max_article: Octets of one article.
         max_crosspost: Groups that a post may name.
+        max_followups: Groups to which answers to a post may go.
         complaints_to: Mail address for complaints, told in each post.
         trace: What is told in each post of who posted it: plain, a hash, or nothing.
         trace_key: Octets for that hash, such as {file = "trace.key"}.
@@ -198,8 +206,12 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
     junk: str | None = None
     distributions: str = "*"
     max_age: Annotated[float, Meta(gt=0)] = 10.0
+    max_groups: Count = 50
+    offer_wait: Seconds = 30.0
+    remember_refused: bool = True
     max_article: Count = 1_048_576
     max_crosspost: Count = 10
+    max_followups: Count = 5
     complaints_to: str = ""
     trace: Literal["plain", "hash", "none"] = "none"
     trace_key: Secret | None = None

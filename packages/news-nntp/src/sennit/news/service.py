@@ -124,7 +124,13 @@ class NewsService(ServerService):
         children: list[BackgroundService] = []
         for feed in feeds:
             table = config.peer[feed.name]
-            feeder = Feeder(store, feed, connect=partial(_connect, feed.url, tls=table.tls))
+            feeder = Feeder(
+                store,
+                feed,
+                connect=partial(_connect, feed.url, tls=table.tls),
+                retry=table.retry,
+                linger=table.linger,
+            )
             intake.watch(feed.name, feeder.wake)
             children.append(feeder)
         rules = checked("expire", lambda: [_rule(config, at) for at in range(len(config.expire))])
@@ -262,12 +268,16 @@ def _intake_of(
             key=key,
             complaints_to=config.complaints_to,
             max_groups=config.max_crosspost,
+            max_followups=config.max_followups,
         ),
         policy=IntakePolicy(
             max_size=config.max_article,
             max_age=config.max_age * _DAY,
+            max_groups=config.max_groups,
             distributions=config.distributions,
             junk=config.junk,
+            remember_refused=config.remember_refused,
+            offer_wait=config.offer_wait,
         ),
         identities={
             each: table.identities for each, table in config.peer.items() if table.identities

@@ -491,7 +491,9 @@ def test_renegotiation_floods_are_refused_cheaply() -> None:
     assert len(answer) < 100
     assert hostile.server.received == b""
     assert hostile.server.events == ["made", "lost"]
-    assert spent < handshake
+    # Were each of the thousand taken up it would be a thousand handshakes; one reading of the
+    # clock, with whatever the processor had to fetch first, is no finer than this.
+    assert spent < 3 * handshake
 
 
 def _server_cpu_of_a_handshake() -> float:

@@ -456,6 +456,14 @@ def _prf(secret: bytes, label: bytes, seed: bytes, length: int) -> bytes:
 
 def test_renegotiation_floods_are_refused_cheaply() -> None:
     """HARDENING core-3: 1 000 ClientHellos inside the session (RFC 5746)."""
+    handshake = _server_cpu_of_a_handshake()
+
+    # The best of some, as for the handshake: single readings of so little are up to ten times it.
+    assert min(_server_cpu_of_a_flood() for _ in range(10)) < handshake
+
+
+def _server_cpu_of_a_flood() -> float:
+    """What a thousand ClientHellos inside a session cost, whose end is looked at."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     hostile = Hostile()
@@ -482,7 +490,6 @@ def test_renegotiation_floods_are_refused_cheaply() -> None:
         return head + (len(sealed) + 8).to_bytes(2, "big") + counter + sealed
 
     flood = b"".join(record(number) for number in range(1, 1001))
-    handshake = _server_cpu_of_a_handshake()
     began = time.process_time()
     answer = hostile.send(flood)
     spent = time.process_time() - began
@@ -491,9 +498,7 @@ def test_renegotiation_floods_are_refused_cheaply() -> None:
     assert len(answer) < 100
     assert hostile.server.received == b""
     assert hostile.server.events == ["made", "lost"]
-    # Were each of the thousand taken up it would be a thousand handshakes; one reading of the
-    # clock, with whatever the processor had to fetch first, is no finer than this.
-    assert spent < 3 * handshake
+    return spent
 
 
 def _server_cpu_of_a_handshake() -> float:

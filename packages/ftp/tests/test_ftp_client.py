@@ -842,7 +842,7 @@ def test_abort_ends_the_transfer_of_another(clock: Clock, memory_network: Memory
                 started.set()
                 while True:
                     await writer.write(b"x")
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.1)  # virtual
 
         task = asyncio.ensure_future(send())
         await started.wait()

@@ -402,7 +402,7 @@ class Flaky:
 
     Args:
         listing: What MLSD gives.
-        refusals: How often each file is refused for now.
+        refusals: How often each file is refused with a 4yz.
         sent: What it sends of a file.
     """
 

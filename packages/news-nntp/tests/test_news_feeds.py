@@ -291,7 +291,7 @@ def test_a_peer_that_goes_in_the_middle_gets_the_rest_later() -> None:
 
     async def then(_: Script) -> None:
         await node.add(*range(4))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # virtual
         assert b"<1@x>" in await node.left()
         assert node.feeder.error is not None
         await asyncio.sleep(1)
@@ -313,7 +313,7 @@ def test_a_peer_that_says_something_else_loses_nothing(answer: bytes) -> None:
 
     async def then(_: Script) -> None:
         await node.add(0, 1)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)  # virtual
         assert await node.left() == [b"<0@x>", b"<1@x>"]
         await asyncio.sleep(2)
         assert await node.left() == []

@@ -165,7 +165,7 @@ class Inn:
             output = (self.folder / f"{name}.output").read_text(errors="replace")
             assert process.poll() is None, f"{name} ended: {output}"
             assert time.monotonic() < deadline, f"{name} does not answer: {output}"
-            time.sleep(0.02)
+            time.sleep(0.02)  # refused at once while nobody listens yet
 
     def stop(self) -> None:
         """End what runs. There is nothing to keep, and innd sees SIGTERM only at its next event."""

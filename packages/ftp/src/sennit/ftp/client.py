@@ -321,7 +321,7 @@ class FTPClient(Transfers):
             target: What is made like it; of the other kind.
             parallel: Files that are moved side by side.
             delete: Remove what the original does not have.
-            retries: Tries after the first, of what fails for now.
+            retries: Tries after the first, of what may work later (a 4yz, a lost connection).
             on_step: Called with each `sennit.ftp.mirror.Step`.
 
         Returns:

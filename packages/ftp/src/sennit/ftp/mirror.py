@@ -5,7 +5,7 @@ the directories still to be looked at, and a few files that wait. What has the s
 stays as it is; times come from MLSD, or are asked for one by one (MDTM) where a listing is not to
 be believed.
 
-What fails for now (a 4yz, a connection that is lost) is tried again after a while; what fails
+What may work later (a 4yz, a connection that is lost) is tried again after a while; what fails
 for good is told in the result, and the rest goes on.
 
 Names are the server's: one that is no plain name is left out, and nothing is written or removed
@@ -338,7 +338,7 @@ class _Worker:
         self._lent = client
 
     async def attempt(self, do: Callable[[FTPClient], Awaitable[T]]) -> T:
-        """Do something, again if it fails for now."""
+        """Do something, again if it fails and may work later."""
         attempt = 0
         while True:
             try:

@@ -67,7 +67,7 @@ class _Phase(Enum):
     """What the next octets are."""
 
     OPENING = "opening"
-    """Not for now: it is not known yet what the client may do."""
+    """Not read: who carries the connection has not said yet what the client may do."""
     COMMAND = "command"
     ANSWER = "answer"
     """Nothing: an event waits for its answer."""

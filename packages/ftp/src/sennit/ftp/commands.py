@@ -113,7 +113,9 @@ def list_(url: str, **options: Any) -> int:
 @click.argument("target")
 @click.option("--parallel", default=4, show_default=True, help="Files side by side.")
 @click.option("--delete", is_flag=True, help="Remove what SOURCE does not have.")
-@click.option("--retries", default=3, show_default=True, help="Further tries of what may work later.")
+@click.option(
+    "--retries", default=3, show_default=True, help="Further tries of what may work later."
+)
 @_connection
 def mirror(source: str, target: str, **options: Any) -> int:
     """Make TARGET like SOURCE, one of which is a URL; only what has changed is moved."""

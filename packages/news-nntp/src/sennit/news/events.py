@@ -62,12 +62,10 @@ class Asked:
         exchange: `SOLE`, save of what is streamed.
     """
 
-    __slots__ = ("exchange",)
+    __slots__ = ()
 
     codes: ClassVar[frozenset[int]] = frozenset()
-
-    def __init__(self, exchange: int = SOLE) -> None:
-        self.exchange = exchange
+    exchange: int = SOLE
 
     def _told(self) -> tuple[object, ...]:
         kinds = type(self).__mro__
@@ -103,7 +101,6 @@ class GroupAsked(Asked):
     def __init__(self, group: str, listed: tuple[int, int] | None = None) -> None:
         self.group = group
         self.listed = listed
-        self.exchange = SOLE
 
 
 class NeighbourAsked(Asked):
@@ -122,7 +119,6 @@ class NeighbourAsked(Asked):
         self.group = group
         self.number = number
         self.step = step
-        self.exchange = SOLE
 
 
 class ArticleAsked(Asked):
@@ -152,7 +148,6 @@ class ArticleAsked(Asked):
         self.group = group
         self.number = number
         self.current = current
-        self.exchange = SOLE
 
 
 class OverviewAsked(Asked):
@@ -185,7 +180,6 @@ class OverviewAsked(Asked):
         self.high = high
         self.current = current
         self.old = old
-        self.exchange = SOLE
 
 
 class HeadersAsked(Asked):
@@ -224,7 +218,6 @@ class HeadersAsked(Asked):
         self.current = current
         self.code = code
         self.pattern = pattern
-        self.exchange = SOLE
 
 
 # ── what there is ─────────────────────────────────────────────────────────────
@@ -246,7 +239,6 @@ class ListAsked(Asked):
         self.keyword = keyword
         self.wildmat = wildmat
         self.code = code
-        self.exchange = SOLE
 
 
 class NewGroupsAsked(Asked):
@@ -263,7 +255,6 @@ class NewGroupsAsked(Asked):
     def __init__(self, date: bytes, time: bytes) -> None:
         self.date = date
         self.time = time
-        self.exchange = SOLE
 
 
 class NewNewsAsked(Asked):
@@ -282,7 +273,6 @@ class NewNewsAsked(Asked):
         self.wildmat = wildmat
         self.date = date
         self.time = time
-        self.exchange = SOLE
 
 
 class DateAsked(Asked):
@@ -307,7 +297,6 @@ class ArticlePosted(Asked):
 
     def __init__(self, octets: bytes) -> None:
         self.octets = octets
-        self.exchange = SOLE
 
 
 class ArticleOffered(Asked):
@@ -322,7 +311,6 @@ class ArticleOffered(Asked):
 
     def __init__(self, message_id: bytes) -> None:
         self.message_id = message_id
-        self.exchange = SOLE
 
 
 class ArticleSent(Asked):
@@ -339,7 +327,6 @@ class ArticleSent(Asked):
     def __init__(self, message_id: bytes, octets: bytes) -> None:
         self.message_id = message_id
         self.octets = octets
-        self.exchange = SOLE
 
 
 class ArticleChecked(Asked):
@@ -349,7 +336,7 @@ class ArticleChecked(Asked):
         message_id: The article's.
     """
 
-    __slots__ = ("message_id",)
+    __slots__ = ("exchange", "message_id")
     codes = frozenset((238, 431, 438))
 
     def __init__(self, message_id: bytes, exchange: int) -> None:
@@ -365,7 +352,7 @@ class ArticleTaken(Asked):
         octets: The whole, dots undone.
     """
 
-    __slots__ = ("message_id", "octets")
+    __slots__ = ("exchange", "message_id", "octets")
     codes = frozenset((239, 439))
 
     def __init__(self, message_id: bytes, octets: bytes, exchange: int) -> None:
@@ -391,7 +378,6 @@ class PasswordGiven(Asked):
     def __init__(self, name: bytes, password: bytes) -> None:
         self.name = name
         self.password = password
-        self.exchange = SOLE
 
     def __repr__(self) -> str:
         # A password has no place in logs.
@@ -412,7 +398,6 @@ class SASLBegun(Asked):
     def __init__(self, mechanism: str, initial: bytes | None) -> None:
         self.mechanism = mechanism
         self.initial = initial
-        self.exchange = SOLE
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.mechanism!r})"
@@ -426,11 +411,11 @@ class SASLResponse(Belongs):
         exchange: `SOLE`.
     """
 
-    __slots__ = ("data", "exchange")
+    __slots__ = ("data",)
+    exchange: int = SOLE
 
     def __init__(self, data: bytes | None) -> None:
         self.data = data
-        self.exchange = SOLE
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -443,10 +428,8 @@ class Answered:
         exchange: `SOLE`.
     """
 
-    __slots__ = ("exchange",)
-
-    def __init__(self) -> None:
-        self.exchange = SOLE
+    __slots__ = ()
+    exchange: int = SOLE
 
 
 class TLSAsked(Asked):
@@ -477,26 +460,5 @@ Question = (
 )
 """Every event that is answered."""
 
-ServerEvent = (
-    GroupAsked
-    | NeighbourAsked
-    | ArticleAsked
-    | OverviewAsked
-    | HeadersAsked
-    | ListAsked
-    | NewGroupsAsked
-    | NewNewsAsked
-    | DateAsked
-    | ArticlePosted
-    | ArticleOffered
-    | ArticleSent
-    | ArticleChecked
-    | ArticleTaken
-    | PasswordGiven
-    | SASLBegun
-    | TLSAsked
-    | SASLResponse
-    | Answered
-    | PeerFault
-)
+ServerEvent = Question | SASLResponse | Answered | PeerFault
 """Every event a server's engine emits."""

@@ -87,21 +87,17 @@ class FTPClientProtocol(ClientEngineProtocol[ClientEngine, Command, ClientEvent,
 
 
 class Transfer:
-    """A transfer under way: its data connection, and what the server said of it.
+    """A transfer under way.
 
     Attributes:
         data: The data connection.
         octets: How many have been received.
         finished: Whether the other end has sent all.
-        reply: The reply with which it began.
-        end: The reply that ended it, once it has come.
         cut: Whether TLS ended without its end: only a size that fits makes such a file whole.
     """
 
-    def __init__(self, data: DataConnection, reply: Reply) -> None:
+    def __init__(self, data: DataConnection) -> None:
         self.data = data
-        self.reply = reply
-        self.end: Reply | None = None
         self.octets = 0
         self.finished = False
         self.cut = False
@@ -412,7 +408,7 @@ class Control:
                         opened = await opened.accepted(self.limits.progress)
                     if self._tls_mode is not None:
                         await self._protect(opened)
-                transfer = Transfer(opened, event.reply)
+                transfer = Transfer(opened)
                 self._current = opened
                 yield transfer
                 self._current = None
@@ -425,10 +421,9 @@ class Control:
                 else:
                     await opened.close()  # there are servers that wait for it
                 event = await self._next(inbox, command, self.limits.completion, last=True)
-                end = cast("Completed", event)
-                transfer.end = end.reply
-                if end.reply.code >= 400:
-                    raise refusal(end.reply, command.word)
+                end = cast("Completed", event).reply
+                if end.code >= 400:
+                    raise refusal(end, command.word)
                 if sending and opened.lost not in (None, "clean", "reset"):
                     # Who has confirmed may end it as he likes, and some do by a reset.
                     raise TransferError(f"the data connection was lost ({opened.lost})")

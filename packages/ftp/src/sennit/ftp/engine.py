@@ -37,9 +37,13 @@ from sennit.ftp.grammar import passive_reply, read_command, reply, strip_telnet
 from sennit.ftp.limits import Limits
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from sennit.core.engine import NoEvent
     from sennit.ftp.events import ServerEvent
     from sennit.ftp.interfaces import FilePath
+
+    Asked = TypeVar("Asked", bound=ServerEvent)
 
 __all__ = ["Profile", "ServerEngine"]
 
@@ -247,10 +251,10 @@ class ServerEngine(Commanding, Untimed):
         else:
             if (event := self.obey(verb, argument)) is not None:
                 self._errors = 0
-                self._pending = event
                 if isinstance(event, StatusAsked):
-                    self._pending = None
                     self._status = True
+                else:
+                    self._pending = event
                 self._ahead = 0
                 return event
         if self._code != 500:
@@ -299,9 +303,11 @@ class ServerEngine(Commanding, Untimed):
         self._say(221, "Good-bye")
         self._end()
 
-    def _expect(self, *kinds: type) -> None:
-        if not isinstance(self._pending, kinds):
-            raise FTPUsageError(f"what is open is {self._pending!r}, which is answered otherwise")
+    def _expect(self, kind: type[Asked]) -> Asked:
+        pending = self._pending
+        if not isinstance(pending, kind):
+            raise FTPUsageError(f"what is open is {pending!r}, which is answered otherwise")
+        return pending
 
     def mark(self, code: int, text: str) -> None:
         """Say that a transfer begins (125, 150).
@@ -338,9 +344,7 @@ class ServerEngine(Commanding, Untimed):
         Raises:
             FTPUsageError: No login is open.
         """
-        self._expect(LoginAsked)
-        assert isinstance(self._pending, LoginAsked)
-        user = self._pending.user
+        user = self._expect(LoginAsked).user
         self.reply(230, text)
         self._forget_user()
         self.user = user
@@ -374,9 +378,8 @@ class ServerEngine(Commanding, Untimed):
         Raises:
             FTPUsageError: No PASV or EPSV is open.
         """
-        self._expect(PassiveAsked)
-        assert isinstance(self._pending, PassiveAsked)
-        self._out.append(passive_reply(host, port, extended=self._pending.extended))
+        extended = self._expect(PassiveAsked).extended
+        self._out.append(passive_reply(host, port, extended=extended))
         self._pending = None
         self._data = "passive"
 
@@ -386,9 +389,7 @@ class ServerEngine(Commanding, Untimed):
         Raises:
             FTPUsageError: No CWD or CDUP is open.
         """
-        self._expect(PathAsked)
-        assert isinstance(self._pending, PathAsked)
-        path = self._pending.path
+        path = self._expect(PathAsked).path
         self.reply(250, "There you are")
         self.directory = path
 
@@ -398,9 +399,7 @@ class ServerEngine(Commanding, Untimed):
         Raises:
             FTPUsageError: No RNFR is open.
         """
-        self._expect(PathAsked)
-        assert isinstance(self._pending, PathAsked)
-        self._source: FilePath | None = self._pending.path
+        self._source: FilePath | None = self._expect(PathAsked).path
         self.reply(350, "And its new name?")
 
     def send_status(self, *lines: str, code: int = 211) -> None:

@@ -26,13 +26,16 @@ from sennit.ftp.lookups import leave
 from sennit.ftp.paths import written
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from typing import TypeVar
 
     from sennit.core.interfaces import Buffer, IDelayedCall
     from sennit.ftp.data import DataConnection, DataPort
     from sennit.ftp.events import TransferAsked
     from sennit.ftp.interfaces import Entry, IReader, IWriter
     from sennit.ftp.server import FTPServerProtocol
+
+    T = TypeVar("T")
 
 __all__ = ["UPLOADS", "Transfer"]
 
@@ -201,6 +204,14 @@ class Transfer:
                 return
         self._timer = session.reactor.call_later(session.limits.progress / LOOKS, self._look)
 
+    async def _of_store(self, work: Awaitable[T]) -> T:
+        """Wait for the store: that nothing moves meanwhile is not the client's doing."""
+        self._in_store = True
+        try:
+            return await work
+        finally:
+            self._in_store = False
+
     # ── out ───────────────────────────────────────────────────────────────────
 
     async def _retrieve(self) -> None:
@@ -240,7 +251,7 @@ class Transfer:
         else:
             self._begin_watch()
             while count:
-                data = await self._from_store(reader, offset, min(count, BLOCK))
+                data = await self._of_store(reader.read(offset, min(count, BLOCK)))
                 if not data:
                     raise TransferError("the file has become shorter")
                 transport.write(data)
@@ -260,7 +271,7 @@ class Transfer:
         offset = 0
         self._begin_watch()
         while left is None or left > 0:
-            data = await self._from_store(reader, offset, BLOCK)
+            data = await self._of_store(reader.read(offset, BLOCK))
             if not data:
                 break
             offset += len(data)
@@ -277,13 +288,6 @@ class Transfer:
         if skip:
             raise RestartError  # found out only now: it takes reading all of it
         await connection.finish()
-
-    async def _from_store(self, reader: IReader, offset: int, length: int) -> bytes:
-        self._in_store = True
-        try:
-            return await reader.read(offset, length)
-        finally:
-            self._in_store = False
 
     # ── in ────────────────────────────────────────────────────────────────────
 
@@ -333,11 +337,7 @@ class Transfer:
     ) -> None:
         if converter is not None:
             pieces = [converter.convert(piece) for piece in pieces]
-        self._in_store = True
-        try:
-            await writer.write(pieces)
-        finally:
-            self._in_store = False
+        await self._of_store(writer.write(pieces))
 
     # ── listings ──────────────────────────────────────────────────────────────
 
@@ -383,9 +383,7 @@ class Transfer:
                 await transport.writable()
             if rest is None:
                 break
-            self._in_store = True
-            first = await _next_batch(rest)
-            self._in_store = False
+            first = await self._of_store(_next_batch(rest))
         await connection.finish()
 
     def _lines(self, entries: Sequence[Entry]) -> bytes:

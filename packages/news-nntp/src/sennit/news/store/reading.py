@@ -63,9 +63,6 @@ class Reader:
         # Blocks that were read since something changed: readers come back to those of a group.
         self._blocks: dict[int, tuple[tuple[int, ...], bytes]] = {}
         self._changes: int = -1
-        # The one that was asked for last.
-        self._ids: tuple[int, ...] = ()
-        self._lines = b""
 
     def rows(self, sql: str, *values: object) -> list[Any]:
         """Give all rows of a query.
@@ -103,7 +100,8 @@ class Reader:
         return Article(message_id, *found[0]) if found else None
 
     def article_at(self, group: str, number: int) -> Article | None:
-        row = self._row_in_block(number) if self._read_block(group, number) else 0
+        ids, _ = self._read_block(group, number)
+        row = _row_in(ids, number)
         if not row:
             return None
         found = self.rows(
@@ -113,9 +111,8 @@ class Reader:
         return Article(*found[0]) if found else None
 
     def locate(self, group: str, number: int) -> bytes | None:
-        if not self._read_block(group, number):
-            return None
-        fields = line_at(self._lines, number)
+        _, lines = self._read_block(group, number)
+        fields = line_at(lines, number)
         return None if fields is None else field_of(fields, "message-id")
 
     def neighbour(self, group: str, number: int, step: int) -> tuple[int, bytes] | None:
@@ -162,11 +159,11 @@ class Reader:
         found = self.rows("SELECT places FROM articles WHERE id = ?", self._row(message_id))
         return [unplace(each) for each in unpack(found[0][0])] if found else []
 
-    def _read_block(self, group: str, number: int) -> bool:
-        """Read the block that a number of a group is in, unless it is kept."""
+    def _read_block(self, group: str, number: int) -> tuple[tuple[int, ...], bytes]:
+        """Give ids and lines of the block that a number of a group is in; read unless kept."""
         known = self._groups.get(group)
         if known is None or not known.low <= number <= known.high:
-            return False
+            return (), b""
         blocks, changes = self._blocks, self._state.changes
         if changes != self._changes or len(blocks) > MOST_BLOCKS:
             blocks.clear()
@@ -176,20 +173,7 @@ class Reader:
         if kept is None:
             found = self.rows("SELECT ids, lines FROM blocks WHERE block = ?", block)
             kept = blocks[block] = (unpack(found[0][0]), found[0][1]) if found else ((), b"")
-        self._ids, self._lines = kept
-        return True
-
-    def _row_in_block(self, number: int) -> int:
-        """Give the row of the article that has a number of the block that was read, or 0."""
-        ids = self._ids
-        if not ids:
-            return 0
-        low = number & LOW
-        # Where none is missing it stands where it is counted to.
-        at = low - (ids[0] & LOW)
-        if 0 <= at < len(ids) and ids[at] & LOW == low:
-            return ids[at] >> BITS
-        return next((each >> BITS for each in ids if each & LOW == low), 0)
+        return kept
 
     def _message_id(self, row: int) -> bytes | None:
         found = self.rows("SELECT message_id FROM articles WHERE id = ?", row) if row else None
@@ -332,3 +316,15 @@ class Reader:
             after,
             limit,
         )
+
+
+def _row_in(ids: Sequence[int], number: int) -> int:
+    """Give the row of the article that has a number, out of the ids of its block, or 0."""
+    if not ids:
+        return 0
+    low = number & LOW
+    # Where none is missing it stands where it is counted to.
+    at = low - (ids[0] & LOW)
+    if 0 <= at < len(ids) and ids[at] & LOW == low:
+        return ids[at] >> BITS
+    return next((each >> BITS for each in ids if each & LOW == low), 0)

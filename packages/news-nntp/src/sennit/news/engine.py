@@ -335,14 +335,13 @@ class ServerEngine(Untimed):
             return NEED_DATA
         piece = decoder.receive(data)
         coming.size += len(piece)
+        self._received.unread(data[decoder.behind :])
         if coming.size > self._limits.max_article:
-            if coming.refusal is None or coming.parts:
-                coming.refusal = coming.refusal or coming.too_long()
+            if coming.refusal is None:
+                coming.refusal = coming.too_long()
                 coming.parts.clear()
-                self._received.unread(data[decoder.behind :])
-                if not decoder.ended:
-                    return self._fault_of_length()
-                self._article_is_over(coming)
+                if decoder.ended:
+                    self._article_is_over(coming)
                 return self._fault_of_length()
             if coming.size > self._limits.max_discarded:
                 raise NNTPProtocolError(
@@ -351,15 +350,7 @@ class ServerEngine(Untimed):
                 )
         elif coming.refusal is None and piece:
             coming.parts.append(piece)
-        if not decoder.ended:
-            return NEED_DATA
-        self._received.unread(data[decoder.behind :])
-        if coming.refusal is not None:
-            self._article_is_over(coming)
-            return None
-        octets = b"".join(coming.parts)
-        coming.parts.clear()
-        return self._article_ended(coming, octets)
+        return self._article_ended(coming, b"".join(coming.parts)) if decoder.ended else NEED_DATA
 
     def _fault_of_length(self) -> PeerFault:
         return PeerFault(

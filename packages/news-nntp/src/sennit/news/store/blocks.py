@@ -26,6 +26,7 @@ __all__ = [
     "blocks_of",
     "cut",
     "first_number",
+    "key_of",
     "line_at",
     "pack",
     "place_of",
@@ -43,6 +44,11 @@ _UPPER: Final = _NUMBER_BITS - BITS
 def block_of(key: int, number: int) -> int:
     """Give the row in which a number of a group is."""
     return key << _UPPER | number >> BITS
+
+
+def key_of(block: int) -> int:
+    """Give the key of the group that a row is of."""
+    return block >> _UPPER
 
 
 def blocks_of(key: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from sennit.news.store.blocks import (
     block_of,
     blocks_of,
     first_number,
+    key_of,
     pack,
     place_of,
     unpack,
@@ -218,7 +219,7 @@ class Batch:
         lost: dict[int, set[int]] = {}  # places that articles lose, by row
         lows: dict[str, Known] = {}
         for block, numbers in by_block.items():
-            key = block >> (block_of(1, 0).bit_length() - 1)
+            key = key_of(block)
             rows = self._cut_block(block, numbers)
             for number, row in rows:
                 lost.setdefault(row, set()).add(place_of(key, number))

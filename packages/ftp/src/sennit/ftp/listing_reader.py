@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final
 
 from sennit.ftp.interfaces import Entry
 from sennit.ftp.listing import day_of, parse_time_value
+from sennit.ftp.replies import name_is_safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,17 +147,13 @@ class ListingReader:
                 entry = parse_list_line(line, self._now)
                 known = entry is not None or _IGNORED.fullmatch(line.strip().lower()) is not None
             if entry is not None and entry.name not in {".", ".."}:
-                if entry.name and not _leads_elsewhere(entry.name):
+                if name_is_safe(entry.name):
                     entries.append(entry)
                 else:
                     self.skipped += 1
             elif not known:
                 self.skipped += 1
         return entries
-
-
-def _leads_elsewhere(name: str) -> bool:
-    return "/" in name or "\0" in name or "\r" in name or "\n" in name
 
 
 # ── MLSD and MLST ─────────────────────────────────────────────────────────────

@@ -253,7 +253,9 @@ def hash_of(reply: Reply, digits: int) -> str:
 
 def name_is_safe(name: str) -> bool:
     """Whether a name that a server gave is one name, and leads nowhere else."""
-    return name not in ("", ".", "..") and not any(each in name for each in "/\0\r\n")
+    return name not in ("", ".", "..") and not (
+        "/" in name or "\0" in name or "\r" in name or "\n" in name  # for each of a listing
+    )
 
 
 def features_of(lines: Sequence[str]) -> dict[str, str]:

@@ -53,9 +53,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "Transfers", "Writer"]
 
-_HASHES: Final = {"sha-256": "SHA-256", "sha-512": "SHA-512", "sha-1": "SHA-1", "md5": "MD5"}
-_DIGITS: Final = {"sha-256": 64, "sha-512": 128, "sha-1": 40, "md5": 32}
-_X_COMMANDS: Final = {"sha-256": "XSHA256", "sha-512": "XSHA512", "sha-1": "XSHA1", "md5": "XMD5"}
+_HASHES: Final = {"sha-256": 64, "sha-512": 128, "sha-1": 40, "md5": 32}
+"""Those that servers are asked for, and how many hexadecimal digits each has."""
 
 
 class Reader:
@@ -151,11 +150,11 @@ class Transfers(Control):
         command.octets()
         async with self._lock:
             if "HASH" not in self.features:
-                reply = await self._ask(Command(_X_COMMANDS[algorithm], path))
-                return hash_of(reply, _DIGITS[algorithm])
+                word = f"X{algorithm.replace('-', '').upper()}"  # XSHA256
+                return hash_of(await self._ask(Command(word, path)), _HASHES[algorithm])
             await self.set_type(False)
-            await self._ask(Command("OPTS", f"HASH {_HASHES[algorithm]}"))
-            return hash_of(await self._ask(command), _DIGITS[algorithm])
+            await self._ask(Command("OPTS", f"HASH {algorithm.upper()}"))
+            return hash_of(await self._ask(command), _HASHES[algorithm])
 
     # ── fetching ──────────────────────────────────────────────────────────────
 
@@ -394,9 +393,9 @@ class Transfers(Control):
         """
         if offset < 0:
             raise FTPUsageError("octets of a file are counted from 0")
-        Command("RETR", path)
+        command = Command("RETR", path)
         size = await self._size_or_none(path)
-        async with self.transfer(Command("RETR", path), offset=offset) as transfer:
+        async with self.transfer(command, offset=offset) as transfer:
             yield Reader(transfer, size)
         if transfer.finished:
             done = offset + transfer.octets
@@ -470,7 +469,8 @@ class Transfers(Control):
         begin = opened.tell()
         if descriptor_of(opened) is None:
             # Memory: read where it stands.
-            offset = await self._resumed(remote, len(_rest(opened, begin)) if resume else 0)
+            size = max(0, opened.seek(0, os.SEEK_END) - begin) if resume else 0
+            offset = await self._resumed(remote, size)
             opened.seek(begin + offset)
             pieces = pieces_of(opened)
             return await self._send_stream(pieces, remote, ascii, append, on_progress, offset)
@@ -579,12 +579,6 @@ class Transfers(Control):
             raise FTPUsageError("begin at an octet from 0, or append")
         async with self._storing(path, append=append, offset=offset) as transfer:
             yield Writer(transfer)
-
-
-def _rest(file: IO[bytes], begin: int) -> range:
-    end = file.seek(0, os.SEEK_END)
-    file.seek(begin)
-    return range(begin, end)
 
 
 async def _digest_of(name: str, octets: int, read: Callable[[int], Awaitable[bytes]]) -> Any:

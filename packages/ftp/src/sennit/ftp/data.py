@@ -76,9 +76,6 @@ class DataConnection:
         self._ended = False  # all has come
         self._pieces: list[bytes | memoryview] = []
         self._size = 0
-        self._buffer: memoryview[int] = memoryview(b"")
-        self._filled = 0  # octets of the buffer that have been given away or wait
-        self._begun = 0  # where those begin that wait
         self._paused = True
         self._taker: Deferred[None] | None = None
         self._over: Deferred[None] | None = None
@@ -248,6 +245,9 @@ class _Lending(DataConnection):
         write: Sequence[TokenBucket] = (),
     ) -> None:
         super().__init__(window, read, write)
+        self._buffer: memoryview[int] = memoryview(b"")
+        self._filled = 0  # octets of the buffer that have been given away or wait
+        self._begun = 0  # where those begin that wait
         self._full: deque[tuple[int, memoryview[int]]] = deque()  # and behind which octet each ends
         self._spare: list[memoryview[int]] = []
         self._came_in_all = 0
@@ -309,9 +309,6 @@ class DataPort:
         reactor: Listens, and measures time.
         peer: The client's address; connections from others are closed.
         make: Makes the connection's protocol when the client has come.
-
-    Attributes:
-        strangers: Connections from others.
     """
 
     def __init__(self, reactor: IReactor, peer: str, make: Callable[[], DataConnection]) -> None:
@@ -320,8 +317,7 @@ class DataPort:
         self._make = make
         self._listener: IListener | None = None
         self._connection: DataConnection | None = None
-        self._waiter: Deferred[DataConnection] | None = None
-        self.strangers = 0
+        self._waiter: Deferred[None] | None = None
 
     def listen(self, host: str, ports: Iterable[int]) -> int:
         """Listen on one of these ports, 0 being any that is free.
@@ -357,32 +353,32 @@ class DataPort:
     def build_protocol(self, peer: Any) -> IStreamProtocol | None:
         """A connection has come (called by the listener)."""
         if self._connection is not None or not same_host(str(peer[0]), self._peer):
-            self.strangers += 1
             return None
         self._connection = connection = self._make()
         self._stop_listening()
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.fired:
             # Once its transport is there.
-            self._reactor.call_soon(_come, waiter, connection)
+            self._reactor.call_soon(_come, waiter)
         return connection.worn()
 
     async def connection(self, timeout: float) -> DataConnection:
-        """The client's connection, once it has come.
+        """The client's connection, once it has come; from then on the caller's.
 
         Raises:
             TransferError: It did not come in time.
         """
         if not self.came():
-            waiter: Deferred[DataConnection] = Deferred()
+            waiter: Deferred[None] = Deferred()
             self._waiter = waiter
             timer = self._reactor.call_later(timeout, _give_up, waiter)
             try:
-                return await waiter
+                await waiter
             finally:
                 timer.cancel()
-        assert self._connection is not None
-        return self._connection
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        return connection
 
     def came(self) -> bool:
         """Whether the client has connected: most do before they say what they want."""
@@ -402,17 +398,13 @@ class DataPort:
         if connection is not None:
             connection.abort()
 
-    def give(self) -> None:
-        """The connection is its taker's from now on."""
-        self._connection = None
 
-
-def _come(waiter: Deferred[DataConnection], connection: DataConnection) -> None:
+def _come(waiter: Deferred[None]) -> None:
     if not waiter.fired:
-        waiter.callback(connection)
+        waiter.callback(None)
 
 
-def _give_up(waiter: Deferred[DataConnection]) -> None:
+def _give_up(waiter: Deferred[None]) -> None:
     if not waiter.fired:
         waiter.errback(TransferError("the client did not connect"))
 

@@ -155,7 +155,6 @@ class Transfer:
             )
         elif self._port is not None:
             connection = await self._port.connection(limits.data_connection)
-            self._port.give()
         else:
             raise TransferError("PASV or EPSV comes first")
         if connection.closed:

@@ -15,8 +15,9 @@ from sennit.core.ops.instruments import measure, octets, process_metrics, stop_m
 from sennit.core.ops.metrics import Registry, registry_of
 from sennit.core.policy.limits import ConnectionLimits
 from sennit.core.protocol import DatagramProtocol
-from sennit.core.reactor.base import Reactor
+from sennit.core.reactor.base import Reactor, current_meter
 from sennit.core.reactor.turning import Turning
+from sennit.core.testing.clock import Clock
 
 
 class Echo(Protocol):
@@ -61,6 +62,29 @@ async def test_measuring_begins_and_ends_while_the_reactor_runs(reactor: Reactor
 
 async def test_measuring_twice_is_measuring_once(reactor: Reactor) -> None:
     assert measure(reactor) is measure(reactor)
+
+
+async def test_the_meter_of_the_running_reactor_is_found_while_there_is_one(
+    reactor: Reactor,
+) -> None:
+    assert current_meter() is None
+    meter = measure(reactor)
+    try:
+        assert current_meter() is meter
+    finally:
+        stop_measuring(reactor)
+    assert current_meter() is None
+
+
+def test_where_no_reactor_runs_and_in_virtual_time_nothing_is_measured() -> None:
+    assert current_meter() is None
+    found: list[object] = []
+    clock = Clock()
+
+    clock.call_soon(lambda: found.append(current_meter()))
+    clock.pump()
+
+    assert found == [None]
 
 
 async def test_connections_and_their_octets_are_counted_by_service(reactor: Reactor) -> None:

@@ -24,9 +24,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.address import InternetAddress
-from sennit.core.errors import ReactorNotRunningError
 from sennit.core.policy.limits import ConnectionLimits
-from sennit.core.reactor.base import current_reactor
+from sennit.core.reactor.base import current_meter
 from sennit.names.errors import DNSUsageError
 from sennit.names.limits import ServerLimits
 from sennit.names.serving.answering import Asked, FunctionResponder, Serving
@@ -225,19 +224,11 @@ class DNSServer:
 
     def _measure(self) -> None:
         """Count queries once the reactor is measured; a program without metrics has none."""
-        if self._measured:
-            return
-        try:
-            reactor: Any = current_reactor()
-        except ReactorNotRunningError:
-            return
-        # A test's clock measures nothing.
-        if getattr(reactor, "meter", None) is not None:
-            from sennit.core.ops.metrics import registry_of
+        if not self._measured and (meter := current_meter()) is not None:
             from sennit.names.serving.watching import QueryMetrics, SeveralWatches
 
             self._measured = True
-            metrics = QueryMetrics(self.name, registry_of(reactor))
+            metrics = QueryMetrics(self.name, meter.registry)
             self.watch = metrics if self.watch is None else SeveralWatches([self.watch, metrics])
 
     # ── connections ───────────────────────────────────────────────────────────

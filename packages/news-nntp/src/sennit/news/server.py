@@ -31,9 +31,8 @@ from sennit.core.auth.sasl.server import DEFAULT_MECHANISMS, SASLServer
 from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.endpoint.networks import host_of
-from sennit.core.errors import ReactorNotRunningError
 from sennit.core.interfaces import adapt
-from sennit.core.reactor.base import current_loop, current_reactor
+from sennit.core.reactor.base import current_loop, current_meter
 from sennit.news._version import __version__
 from sennit.news.access import Access, AccessRules
 from sennit.news.asking import Offers
@@ -220,7 +219,6 @@ class NNTPServerFactory:
         self.clock = clock
         self.metrics: NewsMetrics | None = None
         self.told = RateLimit()
-        self._measured = False
         self._in_clear = login_in_clear
         self.offers = Offers(
             mode=mode,
@@ -262,16 +260,7 @@ class NNTPServerFactory:
 
     def _measure(self) -> None:
         """Count once the reactor is measured; a program without metrics has none."""
-        if self._measured:
-            return
-        try:
-            reactor: Any = current_reactor()
-        except ReactorNotRunningError:
-            return
-        # A test's clock measures nothing.
-        if getattr(reactor, "meter", None) is not None:
-            from sennit.core.ops.metrics import registry_of
+        if self.metrics is None and (meter := current_meter()) is not None:
             from sennit.news.serving.metrics import NewsMetrics
 
-            self._measured = True
-            self.metrics = NewsMetrics(self.name, registry_of(reactor))
+            self.metrics = NewsMetrics(self.name, meter.registry)

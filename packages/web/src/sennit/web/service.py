@@ -7,7 +7,7 @@ from time import monotonic
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from sennit.core.errors import ConfigError, MissingExtraError
-from sennit.core.reactor.base import current_reactor
+from sennit.core.reactor.base import current_meter
 from sennit.core.service.privileges import is_root
 from sennit.core.service.server import ServerService
 from sennit.core.service.tree import StartError
@@ -56,11 +56,10 @@ class _MeasuredServer(HTTPServer):
         self._metrics: RequestMetrics | None = None
 
     def build_protocol(self, peer: Address | None) -> HTTP1ServerProtocol:
-        if self._metrics is None and (reactor := current_reactor()).meter is not None:
-            from sennit.core.ops.metrics import registry_of
+        if self._metrics is None and (meter := current_meter()) is not None:
             from sennit.web.metrics import RequestMetrics
 
-            self._metrics = RequestMetrics(self._service, registry_of(reactor))
+            self._metrics = RequestMetrics(self._service, meter.registry)
             log = self.access_log
             self.access_log = self._metrics if log is None else SeveralLogs([log, self._metrics])
         return super().build_protocol(peer)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         IProcessTransport,
         IStreamProtocol,
     )
+    from sennit.core.ops.instruments import Meter
     from sennit.core.ops.watch import BlockingWatch
     from sennit.core.protocol import DatagramFactory, ProtocolFactory
     from sennit.core.reactor.eventloop import ReactorEventLoop
@@ -106,7 +107,7 @@ if TYPE_CHECKING:
         def give_up(self) -> None: ...
 
 
-__all__ = ["Reactor", "current_loop", "current_reactor", "run"]
+__all__ = ["Reactor", "current_loop", "current_meter", "current_reactor", "run"]
 
 
 class _Current(threading.local):
@@ -617,6 +618,21 @@ def current_reactor() -> Reactor:
     raise ReactorNotRunningError(
         "no reactor runs in this thread: call this from run(main), or inside a running asyncio loop"
     )
+
+
+def current_meter() -> Meter | None:
+    """What counts in this thread's reactor; ``None`` where nothing does, or none runs.
+
+    For servers that count from their next connection on: a program without metrics loads nothing
+    of them.
+    """
+    try:
+        reactor = current_reactor()
+    except ReactorNotRunningError:
+        return None
+    # A test's clock has none, and measures nothing.
+    meter: Meter | None = getattr(reactor, "meter", None)
+    return meter
 
 
 def current_loop() -> asyncio.AbstractEventLoop:

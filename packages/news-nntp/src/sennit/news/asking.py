@@ -140,11 +140,10 @@ class Session:
         "user",
     )
 
-    def __init__(self, offers: Offers, *, secure: bool = False) -> None:
+    def __init__(self, offers: Offers) -> None:
         self.offers = offers
-        self.secure = secure
         self.reads = self.posts = self.feeds = self.known = False
-        self.logged_in = self.compressed = self.switched = False
+        self.logged_in = self.secure = self.compressed = self.switched = False
         self.group = ""
         self.number = 0
         self.user: bytes | None = None

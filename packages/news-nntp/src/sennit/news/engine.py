@@ -85,7 +85,6 @@ class ServerEngine(Untimed):
     Args:
         offers: What the server offers on this connection.
         limits: What the client is allowed.
-        secure: Whether TLS stands already.
 
     Attributes:
         session: What was agreed on with the client, and where it is.
@@ -111,10 +110,8 @@ class ServerEngine(Untimed):
         "session",
     )
 
-    def __init__(
-        self, offers: Offers | None = None, limits: Limits | None = None, *, secure: bool = False
-    ) -> None:
-        self.session = Session(offers or Offers(), secure=secure)
+    def __init__(self, offers: Offers | None = None, limits: Limits | None = None) -> None:
+        self.session = Session(offers or Offers())
         self._limits = Limits() if limits is None else limits
         # NUL, bare CR and bare LF are found by who reads the command: that is answered.
         self._received = Received(max_line=self._limits.max_line - 2, forbidden=b"")

@@ -226,11 +226,6 @@ class NNTPClientProtocol(ClientEngineProtocol[ClientEngine, Command, ClientEvent
 
     # ── reading as it comes ───────────────────────────────────────────────────
 
-    async def begin(self, command: Command) -> tuple[ResponseBegun | Responded, Inbox[ClientEvent]]:
-        """Send a command whose response is read as it comes: its first event, and its inbox."""
-        inbox = self.converse(command)
-        return await self.first(inbox), inbox
-
     async def first(self, inbox: Inbox[ClientEvent]) -> ResponseBegun | Responded:
         """Wait for the first event of a response that was asked for by `converse`."""
         try:

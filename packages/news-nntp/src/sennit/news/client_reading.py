@@ -242,10 +242,9 @@ class Reading(Session):
                     if missing is not None:
                         missing(each)
                     continue
-                pieces = [piece async for piece in self._pieces(first, inbox)]
+                octets = b"".join([piece async for piece in self._pieces(first, inbox)])
                 if first.code not in (220, 221):
                     raise refusal(first.code, first.text, part)
-                octets = pieces[0] if len(pieces) == 1 else b"".join(pieces)
                 yield FetchedArticle(*parse_found(first.text), octets)
         finally:
             for _, _, inbox in under_way:

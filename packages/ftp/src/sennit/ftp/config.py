@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # At run time: msgspec resolves the annotations of Structs.
-from typing import Annotated, Final
+from typing import Annotated
 
 from sennit.core.errors import MissingExtraError
 
@@ -31,8 +31,6 @@ Rate = Annotated[float, Meta(gt=0)]
 Mode = Annotated[str, Meta(pattern="^0?[0-7]{3}$")]
 Words = dict[str, list[str]]
 """Words for what may be done, by directory: ``{"/": ["view"], "/incoming": ["create"]}``."""
-
-EVERYWHERE: Final = "/"
 
 
 class UserTable(Table, kw_only=True, frozen=True):
@@ -169,16 +167,23 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
             raise ValueError("root: users need a directory")
         if self.incoming is not None and self.users is not None and self.anonymous is None:
             raise ValueError("incoming: is for anonymous users; say what anonymous is")
-        if self.passive_ports is not None:
-            low, _, high = self.passive_ports.partition("-")
-            if not 0 < int(low) <= int(high) < 65_536:
-                raise ValueError("passive_ports: expected LOW-HIGH, from 1 to 65535")
+        ports = self.data_ports
+        if ports is not None and not (ports and ports[0] > 0 and ports[-1] < 65_536):
+            raise ValueError("passive_ports: expected LOW-HIGH, from 1 to 65535")
         encrypted = all(each.url.startswith(("tls:", "tls+")) for each in self.listen)
         if self.must_have_tls and self.tls is None and not encrypted:
             raise ValueError(
                 "tls: passwords are not to pass in clear; name a certificate, "
                 "or say require_tls = false"
             )
+
+    @property
+    def data_ports(self) -> range | None:
+        """The ports for data connections; ``None`` for any."""
+        if self.passive_ports is None:
+            return None
+        low, _, high = self.passive_ports.partition("-")
+        return range(int(low), int(high) + 1)
 
     @property
     def must_have_tls(self) -> bool:

@@ -98,9 +98,9 @@ class FTPService(ServerService):
 
 def _anonymous_of(config: FTPConfig) -> UserFiles | None:
     """What anybody may see, if anything."""
-    root = config.root if config.users is None else config.anonymous
-    if root is None:
-        root = config.anonymous
+    root = config.anonymous
+    if root is None and config.users is None:
+        root = config.root
     if root is None:
         return None
     return checked(
@@ -127,10 +127,6 @@ def _quota(octets: int | None, files: int | None) -> Quota | None:
 
 
 def _factory_of(config: FTPConfig, context: ServiceContext, portal: Portal) -> FTPServerFactory:
-    ports: range | None = None
-    if config.passive_ports is not None:
-        low, _, high = config.passive_ports.partition("-")
-        ports = range(int(low), int(high) + 1)
     limits = config.limits
     return FTPServerFactory(
         portal,
@@ -150,7 +146,7 @@ def _factory_of(config: FTPConfig, context: ServiceContext, portal: Portal) -> F
         tls=None if config.tls is None else context.tls(config.tls),
         tls_mode="required" if config.must_have_tls else "optional",
         must_resume=config.resume_tls,
-        passive_ports=ports,
+        passive_ports=config.data_ports,
         public_address=config.public_address,
         active=config.active,
         anonymous=config.users is None or config.anonymous is not None,

@@ -20,10 +20,9 @@ from sennit.core.errors import LoginDenied, LoginUnavailableError
 from sennit.core.reactor.base import current_reactor
 from sennit.ftp.errors import FTPUsageError, StoreError
 from sennit.ftp.interfaces import IFileStore
-from sennit.ftp.listing import is_speakable
 from sennit.ftp.store.directory import DirectoryStore
 from sennit.ftp.store.root import Root
-from sennit.ftp.store.rules import Permissions
+from sennit.ftp.store.rules import Names, Permissions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +34,8 @@ __all__ = ["DirectoryRealm", "UserFiles", "anonymous_files"]
 
 MOST_ROOTS: Final = 10_000
 """Roots of which it is remembered how much there is."""
-_LONGEST_NAME: Final = 255
+_NAMES: Final = Names(hidden=False)
+"""What users can be called whose directories are called so."""
 
 _log = logging.getLogger(__name__)
 
@@ -175,12 +175,7 @@ class DirectoryRealm:
             raise LoginDenied("no directory")
         if "{user}" not in path:
             return path
-        if (
-            not is_speakable(name)
-            or "/" in name
-            or name.startswith(".")
-            or len(name.encode()) > _LONGEST_NAME
-        ):
+        if not _NAMES.can_be(name):
             raise LoginDenied("the name cannot be one of a directory")
         return path.replace("{user}", name)
 

@@ -146,16 +146,14 @@ class Permissions:
         if self.at(directory) & flags != flags:
             raise FileUnavailableError
 
-    def letters(self, path: FilePath, *, is_directory: bool, at: int | None = None) -> str:
+    def letters(self, path: FilePath, *, is_directory: bool) -> str:
         """Tell what may be done with a file or directory (RFC 3659 §7.5.5).
 
         Args:
             path: Which.
             is_directory: What it is.
-            at: What may be done in the directory that it is in, where that is known.
         """
-        if at is None:
-            at = self.at(path[:-1])
+        at = self.at(path[:-1])
         if not is_directory:
             return _FILE_LETTERS[at]
         inside = self.at(path) if self._by_directory else at
@@ -219,10 +217,11 @@ class Names:
             FileUnavailableError: They are not, so nothing is there.
         """
         for name in path:
-            if not self._is_name(name):
+            if not self.can_be(name):
                 raise FileUnavailableError
 
-    def _is_name(self, name: str) -> bool:
+    def can_be(self, name: str) -> bool:
+        """Whether a name can be one that is told."""
         return (
             name not in _NO_NAMES
             and "/" not in name
@@ -241,7 +240,7 @@ class Names:
         if not path:
             raise FileUnavailableError
         self.find(path[:-1])
-        if not self._is_name(path[-1]):
+        if not self.can_be(path[-1]):
             raise FileNameError("No file or directory can have that name")
 
 

@@ -36,7 +36,7 @@ from sennit.news.command_options import (
 )
 from sennit.news.errors import NewsError, NNTPReplyError
 from sennit.news.moderator_commands import MODERATOR_COMMANDS
-from sennit.news.store_commands import STORE_COMMANDS, summary
+from sennit.news.store_commands import STORE_COMMANDS, show_groups, summary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -102,7 +102,7 @@ def list_groups(
             async for name, description in client.descriptions(wildmat):
                 if name in groups:
                     groups[name].description = description[:_DESCRIBED]
-        _show_groups(list(groups.values()), as_json=as_json)
+        show_groups(list(groups.values()), as_json=as_json)
         return 0
 
     return asking(server_of(url, given), work)
@@ -122,12 +122,6 @@ async def _groups(
     async for group in client.newgroups(since):
         if wanted.matches(group.name):
             yield group
-
-
-def _show_groups(groups: list[Group], *, as_json: bool) -> None:
-    from sennit.news.store_commands import show_groups
-
-    show_groups(groups, as_json=as_json)
 
 
 # ── read ──────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ stopped, or does the same by its configuration and by control messages.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sennit.core.errors import MissingExtraError, UsageError
 
@@ -26,7 +26,7 @@ from sennit.news.command_options import (
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from sennit.news.expiry import Expired
     from sennit.news.importing import Imported
@@ -38,7 +38,7 @@ T = TypeVar("T")
 __all__ = ["STORE_COMMANDS", "show_groups", "summary"]
 
 
-def _with_store(path: str, work: Callable[[SQLiteStore], Coroutine[Any, Any, T]]) -> T:
+def _with_store(path: str, work: Callable[[SQLiteStore], Awaitable[T]]) -> T:
     """Open a store, work, close it."""
     from sennit.core.reactor.base import run
     from sennit.news.store.sqlite import SQLiteStore
@@ -198,7 +198,7 @@ def expire(days: float | None, count: int | None, groups: str, as_json: bool, st
 def cancel(message_id: str, store: str) -> int:
     """Remove an article."""
     octets = message_id.strip("<>").encode()
-    gone = _with_store(store, lambda opened: _awaited(opened.remove(b"<%b>" % octets)))
+    gone = _with_store(store, lambda opened: opened.remove(b"<%b>" % octets))
     click.echo("removed" if gone else "there is no such article")
     return 0 if gone else 1
 
@@ -219,7 +219,7 @@ def list_groups(wildmat: str, as_json: bool, store: str) -> int:
     from sennit.news.wildmat import parse_wildmat
 
     wanted = parse_wildmat(wildmat)
-    groups = _with_store(store, lambda opened: _awaited(opened.groups()))
+    groups = _with_store(store, lambda opened: opened.groups())
     show_groups([group for group in groups if wanted.matches(group.name)], as_json=as_json)
     return 0
 
@@ -262,14 +262,9 @@ def create_group(name: str, description: str | None, status: str | None, store: 
 @store_option
 def remove_group(name: str, store: str) -> int:
     """Remove a group."""
-    gone = _with_store(store, lambda opened: _awaited(opened.remove_group(name)))
+    gone = _with_store(store, lambda opened: opened.remove_group(name))
     click.echo("removed" if gone else f"there is no group {name}")
     return 0 if gone else 1
-
-
-async def _awaited(waited: Any) -> Any:
-    # `Any`: stores answer by Deferreds and coroutines alike; `run` takes a coroutine.
-    return await waited
 
 
 STORE_COMMANDS = (import_articles, expire, cancel, list_groups, create_group, remove_group)

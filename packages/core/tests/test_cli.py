@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from sennit.core._version import __version__
 from sennit.core.service import commands
 from sennit.core.service.cli import main
 from sennit.core.service.options import attribute_help
+from sennit.core.service.showing import transfer_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -311,6 +313,14 @@ def test_a_tool_that_sigterm_ends_has_not_done_what_it_was_to_do(offer: Offer) -
     )
 
     assert main(["slow"]) == 128 + SIGTERM
+
+
+def test_bars_of_transfers_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    with transfer_bars() as bars:
+        bars.add_task("[red]a", total=None)
+    assert "[red]a" in shown.getvalue()
 
 
 # ── check, services, new ──────────────────────────────────────────────────────

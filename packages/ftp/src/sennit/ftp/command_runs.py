@@ -32,6 +32,7 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 from sennit.core.auth.netrc import read_netrc
 from sennit.core.ops.records import escape
 from sennit.core.reactor.base import run
+from sennit.core.service.showing import transfer_bars
 from sennit.ftp.client import FTPClient
 from sennit.ftp.errors import (
     DifferentError,
@@ -336,29 +337,6 @@ def _as_json(entry: Entry) -> str:
     )
 
 
-def _bars() -> Any:
-    """rich's bars on standard error. (`Any`: rich is loaded here alone.)"""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=False,
-    )
-
-
 def _shows(options: Options) -> bool:
     return not options.quiet and sys.stderr.isatty()
 
@@ -369,7 +347,7 @@ def _progress(name: str, options: Options) -> Generator[OnProgress | None, None,
     if not _shows(options):
         yield None
         return
-    with _bars() as bars:
+    with transfer_bars() as bars:
         task = bars.add_task(escape(name), total=None)
 
         def tell(done: int, total: int | None) -> None:
@@ -384,7 +362,7 @@ def _steps(options: Options) -> Generator[Callable[[Step], None] | None, None, N
     if not _shows(options):
         yield None
         return
-    with _bars() as bars:
+    with transfer_bars() as bars:
         tasks: dict[str, Any] = {}  # Any: rich's numbers
 
         def tell(step: Step) -> None:

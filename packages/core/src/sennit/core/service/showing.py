@@ -1,9 +1,12 @@
-"""What commands show people: tables, drawn for a terminal and plain for what reads them on."""
+"""What commands show people: tables and bars.
+
+Tables are drawn for a terminal and plain for what reads them on.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import MissingExtraError
 
@@ -15,7 +18,7 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["harmless", "show_table"]
+__all__ = ["harmless", "show_table", "transfer_bars"]
 
 _DRAWN: Final = 500
 """Rows of a table that is drawn; longer ones stand in columns."""
@@ -49,3 +52,28 @@ def show_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     widths = [max(len(row[column]) for row in lines) for column in range(len(heads))]
     for row in lines:
         click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+
+
+def transfer_bars() -> Any:
+    """Bars of octets on standard error, with speed and time left: rich's `Progress`.
+
+    What they are called is shown as it is given: escape it. (`Any`: rich is loaded here alone.)
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -30,6 +30,7 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
     raise MissingExtraError(__name__, "sennit-web", "service") from error
 
 from sennit.core.ops.records import escape
+from sennit.core.service.showing import transfer_bars
 from sennit.web.client.api import Client
 from sennit.web.client.auth import DigestAuth
 from sennit.web.client.limits import ClientTimeouts
@@ -370,27 +371,8 @@ class _Bar:
     """How far it is, on the terminal."""
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-        from rich.text import Text
-
-        self._name = Text(name).markup
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=False,
-        )
+        self._name = name
+        self._bars = transfer_bars()
         self._tasks: dict[str, Any] = {}
 
     def __enter__(self) -> _Bar:

@@ -240,11 +240,9 @@ class ServerEngine(Commanding, Untimed):
         try:
             if line[-1:] != b"\r":
                 raise FTPProtocolError("a line that does not end in CRLF", "RFC 959 §5.3")
-            line = line[:-1]
-            if 255 in line:
-                line, answer = strip_telnet(line)
-                if answer:
-                    self._out.append(answer)
+            line, answer = strip_telnet(line[:-1])
+            if answer:
+                self._out.append(answer)
             verb, argument = read_command(line)
         except FTPProtocolError as error:
             self._say(error.reply_code, _SOFT.get(error.reply_code, _NO_COMMAND))

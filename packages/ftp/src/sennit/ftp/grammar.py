@@ -40,8 +40,6 @@ __all__ = [
 
 IAC: Final = 255
 """Telnet: interpret as command (RFC 854); octets of data that look like it come twice."""
-DM: Final = 242
-"""Telnet: the end of urgent data."""
 _FIRST_COMMAND: Final = 240  # SE; what is less behind IAC is no command
 _WILL, _WONT, _DO, _DONT = 251, 252, 253, 254
 _SB, _SE = 250, 240

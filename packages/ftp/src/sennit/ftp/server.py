@@ -26,6 +26,7 @@ from sennit.core.auth.credentials import AnonymousCredentials, PasswordCredentia
 from sennit.core.auth.limits import LoginLimits
 from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
+from sennit.core.endpoint.networks import host_of
 from sennit.core.errors import LoginDenied, LoginUnavailableError, TooManyTriesError, UsageError
 from sennit.core.policy.bucket import TokenBucket
 from sennit.ftp.data import DataConnection, DataPort, make_connection
@@ -133,7 +134,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
 
     def __init__(self, factory: FTPServerFactory, peer: Any) -> None:
         super().__init__(
-            ServerEngine(factory.limits, factory.profile, peer=_host_of(peer)),
+            ServerEngine(factory.limits, factory.profile, peer=host_of(peer) or ""),
             clock=factory.clock,
         )
         self._factory = factory
@@ -157,7 +158,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         """Begin to count, and greet."""
         self.transport = transport
         engine = self.engine
-        engine.peer = _host_of(transport.peer) or engine.peer
+        engine.peer = host_of(transport.peer) or engine.peer
         self._tries = self._factory.login_limits.tries(transport.peer)
         local = transport.local
         if hasattr(local, "port"):
@@ -582,12 +583,6 @@ class FTPServerFactory:
         if ports is None:
             return (0,)
         return self._random.sample(ports, min(len(ports), PORTS_TRIED))
-
-
-def _host_of(peer: Any) -> str:
-    """An address's host, without the zone of a link-local one."""
-    host: str = getattr(peer, "host", "") or ""
-    return host
 
 
 def _hear_urgent_data(transport: Any) -> None:

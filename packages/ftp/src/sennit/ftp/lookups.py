@@ -140,16 +140,17 @@ async def _status(session: FTPServerProtocol, event: PathAsked) -> None:
     store = session.store
     entries: list[Entry] = []
     most = session.limits.max_status_entries
+    wanted = event.pattern
     entry = await store.stat(event.path)
     if entry.kind != "dir":
-        if event.pattern is not None:
+        if wanted is not None:
             raise FileUnavailableError
         entries = [entry]
     else:
         batches = store.list_directory(event.path)
         try:
             async for batch in batches:
-                entries += batch if event.pattern is None else _matching(event, batch)
+                entries += batch if wanted is None else [e for e in batch if wanted.matches(e.name)]
                 if len(entries) > most:
                     raise StoreError("There is too much for STAT; try LIST")
         finally:
@@ -157,11 +158,6 @@ async def _status(session: FTPServerProtocol, event: PathAsked) -> None:
     now = session.wall_clock()
     lines = [list_line(each, now) for each in entries if is_speakable(each.name)]
     session.engine.reply(212 if entry.kind == "dir" else 213, "Status:", *lines, "End")
-
-
-def _matching(event: PathAsked, batch: Sequence[Entry]) -> list[Entry]:
-    pattern = event.pattern
-    return [each for each in batch if pattern is None or pattern.matches(each.name)]
 
 
 async def leave(batches: AsyncIterator[Sequence[Entry]]) -> None:

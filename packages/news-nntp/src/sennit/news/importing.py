@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Imported",
+    "Refusals",
     "filed_from",
     "folder_articles",
     "import_folder",
@@ -60,7 +61,26 @@ _REASONS: Final = 50
 """Reasons that are told apart."""
 
 
-class Imported:
+class Refusals:
+    """What was no article.
+
+    Attributes:
+        refused: How many, by reason.
+    """
+
+    __slots__ = ("refused",)
+
+    def __init__(self) -> None:
+        self.refused: Counter[str] = Counter()
+
+    def refuse(self, reason: str) -> None:
+        """Count what is no article."""
+        if reason not in self.refused and len(self.refused) >= _REASONS:
+            reason = "other reasons"
+        self.refused[reason] += 1
+
+
+class Imported(Refusals):
     """How far it is.
 
     Attributes:
@@ -72,19 +92,13 @@ class Imported:
         size: How many there are.
     """
 
-    __slots__ = ("added", "duplicates", "position", "refused", "size", "unwanted")
+    __slots__ = ("added", "duplicates", "position", "size", "unwanted")
 
     def __init__(self, position: int, size: int) -> None:
+        super().__init__()
         self.added = self.duplicates = self.unwanted = 0
-        self.refused: Counter[str] = Counter()
         self.position = position
         self.size = size
-
-    def refuse(self, reason: str) -> None:
-        """Count what is no article."""
-        if reason not in self.refused and len(self.refused) >= _REASONS:
-            reason = "other reasons"
-        self.refused[reason] += 1
 
     def __repr__(self) -> str:
         return (

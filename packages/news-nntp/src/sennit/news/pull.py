@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections import Counter, deque
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from sennit.news.errors import (
     TryLaterError,
 )
 from sennit.news.grammar import MAX_COMMAND, is_message_id
-from sennit.news.importing import filed_from
+from sennit.news.importing import Refusals, filed_from
 from sennit.news.interfaces import History
 from sennit.news.wildmat import parse_wildmat
 
@@ -67,8 +67,6 @@ _TRIES: Final = 4
 """Times that a connection may end before a range is done."""
 _PAUSE: Final = 2.0
 """Seconds before the first of them; each is twice as long as the one before."""
-_REASONS: Final = 50
-"""Reasons that are told apart."""
 _MOST_GROUPS: Final = 1_000_000
 """Groups that a server may have."""
 _LONGEST_WILDMAT: Final = MAX_COMMAND - 32
@@ -136,7 +134,7 @@ class Marks:
             made.replace(self._path)
 
 
-class Pulled:
+class Pulled(Refusals):
     """How far it is.
 
     Attributes:
@@ -159,27 +157,20 @@ class Pulled:
         "groups",
         "known",
         "octets",
-        "refused",
         "total",
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self.groups = 0
         self.group = ""
         self.added = self.known = self.gone = self.octets = self.done = self.total = 0
-        self.refused: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return (
             f"<Pulled {self.added} articles of {self.groups} groups, {self.known} known, "
             f"{self.gone} gone, {self.refused.total()} refused; at {self.done} of {self.total}>"
         )
-
-    def refuse(self, reason: str) -> None:
-        """Count what is no article."""
-        if reason not in self.refused and len(self.refused) >= _REASONS:
-            reason = "other reasons"
-        self.refused[reason] += 1
 
 
 class _Pulling:

@@ -45,7 +45,6 @@ __all__ = [
     "asking",
     "explained",
     "progress_bar",
-    "server_of",
     "server_options",
     "show_article",
     "show_json",
@@ -137,7 +136,7 @@ class Server:
 
 
 def server_options(command: Callable[P, object]) -> Callable[P, object]:
-    """Give a command the options that say which server is asked; it gets a `Server` of them."""
+    """Give a command the options that say which server is asked: all that `Server` takes."""
     for option in (
         click.option("--compress", is_flag=True, help="Deflate all, where the server can."),
         click.option(
@@ -163,18 +162,6 @@ def server_options(command: Callable[P, object]) -> Callable[P, object]:
     ):
         command = option(command)
     return command
-
-
-def server_of(url: str, given: dict[str, Any]) -> Server:
-    """The server that the options of `server_options` say. (`Any`: as click gives them.)"""
-    return Server(
-        url,
-        given["user"],
-        starttls=given["starttls"],
-        trust=given["trust"],
-        in_clear=given["in_clear"],
-        compress=given["compress"],
-    )
 
 
 def asking(server: Server, work: Callable[[NNTPClient], Coroutine[Any, Any, int]]) -> int:

@@ -24,10 +24,10 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 
 from sennit.core.service.showing import show_table
 from sennit.news.command_options import (
+    Server,
     asking,
     explained,
     progress_bar,
-    server_of,
     server_options,
     show_article,
     show_json,
@@ -105,7 +105,7 @@ def list_groups(
         show_groups(list(groups.values()), as_json=as_json)
         return 0
 
-    return asking(server_of(url, given), work)
+    return asking(Server(url, **given), work)
 
 
 async def _groups(
@@ -180,7 +180,7 @@ def read(
             show_article(found.octets, headers=headers, as_json=as_json)
         return 0
 
-    return asking(server_of(url, given), work)
+    return asking(Server(url, **given), work)
 
 
 def _range(span: str, group: Group, count: int) -> tuple[int, int]:
@@ -274,7 +274,7 @@ def post(
             click.echo(f"posted {shown}".rstrip())
         return 0
 
-    return asking(server_of(url, given), work)
+    return asking(Server(url, **given), work)
 
 
 def _composed(
@@ -338,7 +338,7 @@ def pull(
     url, rest = split_server(what, server)
     if not rest:
         raise UsageError("name the groups to pull; '*' for all of them")
-    chosen = server_of(url, given)
+    chosen = Server(url, **given)
     with explained(chosen):
         connect = chosen.connector()
 

@@ -22,9 +22,9 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 
 from sennit.core.service.showing import show_table
 from sennit.news.command_options import (
+    Server,
     asking,
     explained,
-    server_of,
     server_options,
     show_article,
     show_json,
@@ -179,7 +179,7 @@ def approve(what: tuple[str, ...], approver: str, server: str, **given: Any) -> 
             click.echo(f"approved {message_id}")
         return 0
 
-    return asking(server_of(url, given), work)
+    return asking(Server(url, **given), work)
 
 
 async def _is_there(client: NNTPClient, message_id: str) -> bool:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from zope.interface.verify import verifyObject
 
-from sennit.core import run
+from packages.ftp.tests.storing import listed, put, trial
 from sennit.ftp import (
     DirectoryStore,
-    Entry,
     FilePath,
     IFileStore,
     IReader,
@@ -65,22 +64,6 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     assert not [each for each in tmp_path.rglob("*") if each.name.endswith(".part")]
 
 
-def trial(work: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine; a decorator."""
-
-    async def main(_: object) -> None:
-        await work()
-
-    run(main)
-
-
-async def put(store: IFileStore, path: FilePath, *pieces: bytes, **how: Any) -> None:
-    """Store a file."""
-    writer = await store.open_writer(path, **how)
-    await writer.write(pieces)
-    await writer.commit()
-
-
 async def content(store: IFileStore, path: FilePath) -> bytes:
     """Fetch a file."""
     reader = await store.open_reader(path)
@@ -88,11 +71,6 @@ async def content(store: IFileStore, path: FilePath) -> bytes:
         return await reader.read(0, 1 << 24)
     finally:
         reader.close()
-
-
-async def listed(store: IFileStore, path: FilePath = ()) -> dict[str, Entry]:
-    """List a directory."""
-    return {each.name: each async for batch in store.list_directory(path) for each in batch}
 
 
 # ── looking ───────────────────────────────────────────────────────────────────

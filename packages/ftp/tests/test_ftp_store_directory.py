@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from packages.ftp.tests.storing import listed, put
 from sennit.core import current_reactor, run
-from sennit.ftp import DirectoryStore, Entry, FilePath, IFileStore, Quota
+from sennit.ftp import DirectoryStore, FilePath, Quota
 from sennit.ftp.errors import (
     FileBusyError,
     FileNameError,
@@ -66,16 +67,6 @@ def trial(root: Path, **options: Any) -> Callable[[Callable[[DirectoryStore], An
         run(main)
 
     return go
-
-
-async def put(store: IFileStore, path: FilePath, *pieces: bytes, **how: Any) -> None:
-    writer = await store.open_writer(path, **how)
-    await writer.write(pieces)
-    await writer.commit()
-
-
-async def listed(store: IFileStore, path: FilePath = ()) -> dict[str, Entry]:
-    return {each.name: each async for batch in store.list_directory(path) for each in batch}
 
 
 async def refuse_all(store: DirectoryStore, path: FilePath) -> set[str]:

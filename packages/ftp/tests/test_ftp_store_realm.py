@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from zope.interface.verify import verifyObject
 
-from sennit.core import Deferred, current_reactor, run
+from packages.ftp.tests.storing import listed, put, trial
+from sennit.core import Deferred, current_reactor
 from sennit.core.auth.checkers import AnonymousChecker, MemoryUsers
 from sennit.core.auth.credentials import AnonymousCredentials, PasswordCredentials
 from sennit.core.auth.interfaces import IRealm
@@ -19,7 +20,6 @@ from sennit.core.errors import LoginDenied, LoginUnavailableError
 from sennit.ftp import (
     DirectoryRealm,
     DirectoryStore,
-    FilePath,
     IFileStore,
     Permissions,
     Quota,
@@ -43,23 +43,6 @@ def tree(tmp_path: Path) -> Iterator[Path]:
     assert len(os.listdir("/dev/fd")) <= before
 
 
-def trial(work: Callable[[], Awaitable[None]]) -> None:
-    async def main(_: object) -> None:
-        await work()
-
-    run(main)
-
-
-async def names(store: IFileStore, path: FilePath = ()) -> set[str]:
-    return {each.name async for batch in store.list_directory(path) for each in batch}
-
-
-async def put(store: IFileStore, path: FilePath, octets: bytes) -> None:
-    writer = await store.open_writer(path)
-    await writer.write([octets])
-    await writer.commit()
-
-
 def test_a_portal_gives_each_user_his_files(tree: Path) -> None:
     @trial
     async def _() -> None:
@@ -69,12 +52,12 @@ def test_a_portal_gives_each_user_his_files(tree: Path) -> None:
         assert verifyObject(IRealm, realm)
         portal = Portal(realm, [MemoryUsers({"alice": "a", "bob": "b"}), AnonymousChecker()])
         async with await portal.login(PasswordCredentials("alice", "a"), IFileStore) as session:
-            assert await names(session.avatar) == {"hers"}
+            assert set(await listed(session.avatar)) == {"hers"}
         async with await portal.login(PasswordCredentials("bob", "b"), IFileStore) as session:
-            assert await names(session.avatar) == set()
+            assert set(await listed(session.avatar)) == set()
             await put(session.avatar, ("his",), b"1")
         async with await portal.login(AnonymousCredentials("x@y"), IFileStore) as session:
-            assert await names(session.avatar) == {"all", "incoming"}
+            assert set(await listed(session.avatar)) == {"all", "incoming"}
             await put(session.avatar, ("incoming", "left"), b"2")
             for attempt in (
                 session.avatar.open_writer(("all",)),

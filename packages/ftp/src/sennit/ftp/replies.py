@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.engine import SOLE
+from sennit.core.errors import ProtocolError
+from sennit.core.framing.line import LineDecoder
 from sennit.ftp.errors import (
     FTPPermanentError,
     FTPProtocolError,
@@ -77,32 +79,28 @@ class ReplyReader:
         limits: How long lines may be, and how many a reply may have.
     """
 
-    __slots__ = ("_code", "_lines", "_max_line", "_max_lines", "_received", "_searched")
+    __slots__ = ("_code", "_lines", "_max_line", "_max_lines", "_received")
 
     def __init__(self, limits: ClientLimits | None = None) -> None:
         limits = limits or ClientLimits()
         self._max_line = limits.max_line
         self._max_lines = limits.max_reply_lines
-        self._received = bytearray()
-        self._searched = 0  # octets of it that hold no line end: none is looked at twice
+        self._received = LineDecoder(max_line=limits.max_line - len(b"\r\n"), forbidden=b"")
         self._code: bytes | None = None  # of the reply of many lines that has begun
         self._lines: list[str] = []
 
     def receive(self, data: bytes) -> None:
         """Take octets, cut anywhere."""
-        self._received += data
+        self._received.receive_data(data)
 
     @property
     def inside(self) -> bool:
         """Whether a reply has begun that has not ended."""
-        return bool(self._code or self._received)
+        return bool(self._code or self._received.waiting)
 
     def release(self) -> bytes:
         """Give back what was not read."""
-        rest = bytes(self._received)
-        self._received.clear()
-        self._searched = 0
-        return rest
+        return self._received.release()
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, or ``None`` until more has come.
@@ -137,18 +135,13 @@ class ReplyReader:
         return None
 
     def _next_line(self) -> bytes | None:
-        received = self._received
-        end = received.find(b"\r\n", self._searched)
-        length = len(received) if end < 0 else end + 2
-        if length > self._max_line:
-            raise FTPProtocolError(f"a line of more than {self._max_line} octets", "limit:max_line")
-        if end < 0:
-            self._searched = max(0, length - 1)  # the last may be half an end
-            return None
-        line = bytes(received[:end])
-        del received[: end + 2]
-        self._searched = 0
-        if _STRAY.search(line) is not None:
+        try:
+            line = self._received.next_line()
+        except ProtocolError as error:
+            raise FTPProtocolError(
+                f"a line of more than {self._max_line} octets", "limit:max_line"
+            ) from error
+        if line is not None and _STRAY.search(line) is not None:
             raise FTPProtocolError(
                 f"CR, LF or NUL inside a line: {line[:64]!r}", "RFC 959 §4.2: lines end in CRLF"
             )

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Final
 
 from sennit.news.errors import ArticleError
+from sennit.news.grammar import MAX_MESSAGE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ __all__ = [
     "MAX_ARTICLE",
     "MAX_FIELDS",
     "MAX_HEADER_LINE",
-    "MAX_MESSAGE_ID",
     "ParsedArticle",
     "format_date",
     "is_group_name",
@@ -44,8 +44,6 @@ MAX_HEADER_LINE: Final = 998
 """Octets of one line of the head, its CRLF not counted (RFC 5536 §2.2)."""
 MAX_FIELDS: Final = 1000
 """Fields of one head."""
-MAX_MESSAGE_ID: Final = 250
-"""Octets of a Message-ID, brackets included (RFC 5536 §3.1.3, RFC 3977 §3.6)."""
 MAX_GROUP_NAME: Final = 497
 """Octets of a group's name: with a command before it, it has to fit into a line of NNTP."""
 

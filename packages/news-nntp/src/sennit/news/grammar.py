@@ -49,7 +49,7 @@ MAX_COMMAND: Final = 512
 MAX_RESPONSE: Final = 512
 """Octets of the first line of a response, CRLF included (RFC 3977 §3.1)."""
 MAX_MESSAGE_ID: Final = 250
-"""Octets of a Message-ID, angle brackets included (RFC 3977 §3.6)."""
+"""Octets of a Message-ID, angle brackets included (RFC 3977 §3.6, RFC 5536 §3.1.3)."""
 MAX_NUMBER: Final = 2_147_483_647
 """The highest number an article may have (RFC 3977 §6)."""
 BLOCK_END: Final = b".\r\n"
@@ -58,7 +58,7 @@ BLOCK_CODES: Final = frozenset({100, 101, 215, 220, 221, 222, 224, 225, 230, 231
 """Codes behind which a block follows, whatever was asked (RFC 3977 Appendix C; 282 of XGTITLE)."""
 
 _TERMINATOR: Final = b"\r\n.\r\n"
-_MESSAGE_ID: Final = re.compile(rb"<[\x21-\x3d\x3f-\x7e]{1,248}>")
+_MESSAGE_ID: Final = re.compile(rb"<[\x21-\x3d\x3f-\x7e]{1,%d}>" % (MAX_MESSAGE_ID - 2))
 _GROUP: Final = re.compile(rb"[^\x00-\x20*,?\[\\\]\x7f]+")
 _FIELD: Final = re.compile(rb"[\x21-\x39\x3b-\x7e]+")
 # To the blank behind it, of those that `bytes.split` knows.

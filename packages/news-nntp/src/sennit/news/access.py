@@ -9,6 +9,7 @@ Not here: logins (``serving/logins.py``); what becomes of articles (``intake.py`
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.endpoint.networks import Networks, host_of
@@ -76,11 +77,9 @@ class Access:
 
     def named(self, name: str) -> Access:
         """The same, of a user."""
-        copy = Access.__new__(Access)
-        for each in self.__slots__:
-            setattr(copy, each, getattr(self, each))
-        copy.name = name
-        return copy
+        other = copy(self)
+        other.name = name
+        return other
 
     def may_read(self, group: str) -> bool:
         """Whether a group may be read."""

@@ -63,9 +63,9 @@ def summary(found: Mapping[str, int], refused: Counter[str], *, as_json: bool) -
 
 def show_groups(groups: Sequence[Group], *, as_json: bool) -> None:
     """Print groups."""
-    from sennit.news.display import harmless
-
     if as_json:
+        from sennit.news.display import harmless
+
         show_json(
             [
                 {
@@ -84,11 +84,11 @@ def show_groups(groups: Sequence[Group], *, as_json: bool) -> None:
         ("group", "articles", "numbers", "status", "description"),
         [
             (
-                harmless(group.name),
-                str(group.count),
+                group.name,
+                group.count,
                 f"{group.low}-{group.high}" if group.low <= group.high else "-",
-                harmless(group.status),
-                harmless(group.description),
+                group.status,
+                group.description,
             )
             for group in groups
         ],

@@ -27,7 +27,16 @@ from sennit.ftp.errors import (
 )
 from sennit.ftp.interfaces import Entry, IFileStore, IReader, IWriter
 from sennit.ftp.store.quota import Account, Quota
-from sennit.ftp.store.root import DIRECTORY, READING, WRITING, Root, in_thread, lock, sweep
+from sennit.ftp.store.root import (
+    DIRECTORY,
+    READING,
+    WRITING,
+    Root,
+    in_thread,
+    lock,
+    sweep,
+    unlink_and_close,
+)
 from sennit.ftp.store.rules import (
     CHANGE,
     CREATE,
@@ -354,7 +363,7 @@ class DirectoryStore:
             finally:
                 self._root.leave(place)
             if place_to_go >= 0:
-                await in_thread(_unlink_and_close, name, place_to_go)
+                await in_thread(unlink_and_close, name, place_to_go)
         self._account.add(-found.st_size if stat.S_ISREG(found.st_mode) else 0, -1)
 
     def _is_dead_link(self, found: os.stat_result) -> bool:
@@ -556,13 +565,6 @@ def _change_mode(name: str, place: int, mode: int) -> None:
         os.fchmod(fd, mode)
     finally:
         os.close(fd)
-
-
-def _unlink_and_close(name: str, place: int) -> None:
-    try:
-        os.unlink(name, dir_fd=place)
-    finally:
-        os.close(place)
 
 
 def _sync_and_close(places: Sequence[int]) -> None:

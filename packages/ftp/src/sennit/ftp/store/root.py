@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["READING", "WRITING", "Root", "in_thread", "lock", "sweep"]
+__all__ = ["READING", "WRITING", "Root", "in_thread", "lock", "sweep", "unlink_and_close"]
 
 MOST_LINKS: Final = 40
 """Links that are followed on the way to one file."""
@@ -97,6 +97,14 @@ async def in_thread(work: Callable[..., T], *args: Any) -> T:  # Any: whatever `
     """Run what waits for the disk; who is cancelled meanwhile waits for its end nevertheless."""
     async with commit():
         return await current_reactor().defer_to_thread(work, *args)
+
+
+def unlink_and_close(name: str, place: int) -> None:
+    """Remove a file from its directory, and give back the directory's descriptor."""
+    try:
+        os.unlink(name, dir_fd=place)
+    finally:
+        os.close(place)
 
 
 def lock(fd: int) -> bool:

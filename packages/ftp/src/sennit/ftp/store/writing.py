@@ -30,7 +30,7 @@ from zope.interface import implementer
 from sennit.core.deferred import Deferred, shield
 from sennit.ftp.errors import FileUnavailableError, FTPUsageError, StoreError
 from sennit.ftp.interfaces import IWriter
-from sennit.ftp.store.root import WRITING, in_thread, lock
+from sennit.ftp.store.root import WRITING, in_thread, lock, unlink_and_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -283,10 +283,12 @@ class NewFile(_Writer):
             return
         if self._named or not self._temporary:
             os.close(self._place)
-        elif large:
-            await in_thread(_unlink_and_close, self._temporary, self._place)
-        else:
-            _unlink_and_close(self._temporary, self._place)
+            return
+        with suppress(OSError):
+            if large:
+                await in_thread(unlink_and_close, self._temporary, self._place)
+            else:
+                unlink_and_close(self._temporary, self._place)
 
     def _end(self) -> bool:
         if not super()._end():
@@ -321,12 +323,6 @@ def _open_temporary(place: int) -> tuple[str, int]:
             raise
         os.close(fd)
     raise FileUnavailableError
-
-
-def _unlink_and_close(name: str, place: int) -> None:
-    with suppress(OSError):
-        os.unlink(name, dir_fd=place)
-    os.close(place)
 
 
 @implementer(IWriter)

@@ -165,11 +165,10 @@ class Feeder(BackgroundService):
         while True:
             self._after, self._again = 0, None
             await self._bound()
+            # Before it is looked: what comes from here on wakes.
+            self._woken.clear()
             if not await self._store.queued(self.feed.name, 0, 1):
-                self._woken.clear()
-                # Looked at once more: what came in between did not wake.
-                if not await self._store.queued(self.feed.name, 0, 1):
-                    await self._woken.wait()
+                await self._woken.wait()
             began = _now()
             try:
                 async with self._connect() as client:

@@ -21,6 +21,7 @@ endpoint ``tls://``). Not here: the conversation (``engine.py``), articles (``st
 from __future__ import annotations
 
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from sennit.core._faultlog import RateLimit
@@ -244,19 +245,13 @@ class NNTPServerFactory:
         if self.portal is None or self.sasl is None:
             return self.offers
         channel = channel_of(transport)
-        offers = self.offers
-        return Offers(
-            mode=offers.mode,
-            tls=offers.tls,
-            login=True,
-            passwords=(channel.private or self._in_clear)
-            and self.portal.understands(PasswordCredentials),
-            mechanisms=self.sasl.offered(channel),
-            compress=offers.compress,
-            lists=offers.lists,
-            new_news=offers.new_news,
-            software=offers.software,
+        offers = copy(self.offers)
+        offers.login = True
+        offers.passwords = (channel.private or self._in_clear) and self.portal.understands(
+            PasswordCredentials
         )
+        offers.mechanisms = tuple(self.sasl.offered(channel))
+        return offers
 
     def _measure(self) -> None:
         """Count once the reactor is measured; a program without metrics has none."""

@@ -8,12 +8,13 @@ who, which command, how it went. Counters stand in the registry of the reactor
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.ops.metrics import registry_of
 
 if TYPE_CHECKING:
-    from sennit.core.ops.metrics import CounterValue, Registry
+    from sennit.core.ops.metrics import Counter, Registry
 
 __all__ = ["FTPMetrics", "log"]
 
@@ -31,46 +32,28 @@ class FTPMetrics:
     def __init__(self, service: str = "ftp", registry: Registry | None = None) -> None:
         self._service = service
         self._registry = registry
-        self._transfers: dict[tuple[str, int], CounterValue] = {}
-        self._octets: dict[bool, CounterValue] = {}
-        self._logins: dict[str, CounterValue] = {}
 
-    def _where(self) -> Registry:
-        if self._registry is None:
-            self._registry = registry_of()
-        return self._registry
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        registry = registry_of() if self._registry is None else self._registry
+        return registry.counter(name, about, ("service", *labels))
+
+    @cached_property
+    def _transfers(self) -> Counter:
+        return self._counter("sennit_ftp_transfers", "Transfers ended.", "command", "reply")
+
+    @cached_property
+    def _octets(self) -> Counter:
+        return self._counter("sennit_ftp_octets", "Octets of data connections.", "direction")
+
+    @cached_property
+    def _logins(self) -> Counter:
+        return self._counter("sennit_ftp_logins", "Logins tried.", "outcome")
 
     def transferred(self, verb: str, code: int, octets: int, *, inward: bool) -> None:
         """A transfer ended, with that reply."""
-        key = (verb, code)
-        found = self._transfers.get(key)
-        if found is None:
-            found = self._transfers[key] = (
-                self._where()
-                .counter(
-                    "sennit_ftp_transfers", "Transfers ended.", ("service", "command", "reply")
-                )
-                .labels(self._service, verb, code)
-            )
-        found.value += 1
-        moved = self._octets.get(inward)
-        if moved is None:
-            moved = self._octets[inward] = (
-                self._where()
-                .counter(
-                    "sennit_ftp_octets", "Octets of data connections.", ("service", "direction")
-                )
-                .labels(self._service, "in" if inward else "out")
-            )
-        moved.value += octets
+        self._transfers.labels(self._service, verb, code).inc()
+        self._octets.labels(self._service, "in" if inward else "out").inc(octets)
 
     def logged_in(self, outcome: str) -> None:
         """A login was tried: ``accepted``, ``denied``, ``unavailable`` or ``too many``."""
-        found = self._logins.get(outcome)
-        if found is None:
-            found = self._logins[outcome] = (
-                self._where()
-                .counter("sennit_ftp_logins", "Logins tried.", ("service", "outcome"))
-                .labels(self._service, outcome)
-            )
-        found.value += 1
+        self._logins.labels(self._service, outcome).inc()

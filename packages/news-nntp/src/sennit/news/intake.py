@@ -131,7 +131,7 @@ class Intake:
         if self.policy.junk is not None:
             needed[self.policy.junk] = "Articles of other newsgroups"
         for name, description in needed.items():
-            if await self._group(name) is None:
+            if await self.store.group(name) is None:
                 # Not for posts; what peers send goes there.
                 await self.store.create_group(name, status="n", description=description)
 
@@ -151,7 +151,7 @@ class Intake:
         if sender is not None and sender[0] != peer and sender[1] > now:
             return Wanted.LATER
         try:
-            known = await self._history(message_id)
+            known = await self.store.history(message_id)
         except StoreError:
             return Wanted.LATER
         if known is not History.UNKNOWN:
@@ -179,7 +179,7 @@ class Intake:
                 self._awaited.pop(message_id, None)
 
     async def _take(self, article: ParsedArticle, peer: str) -> None:
-        if await self._history(article.message_id) is not History.UNKNOWN:
+        if await self.store.history(article.message_id) is not History.UNKNOWN:
             raise DuplicateError("duplicate")
         try:
             self._check_relayed(article)
@@ -233,11 +233,11 @@ class Intake:
             # of a newsgroup is nothing that its readers want to read.
             kind = control.split(maxsplit=1)[:1]
             special = f"control.{kind[0].decode('ascii', 'replace').lower() if kind else ''}"
-            found = [await self._group(name) for name in (special, "control")]
+            found = [await self.store.group(name) for name in (special, "control")]
             first = next((group for group in found if group is not None), None)
             if first is not None:
                 return [first]
-        found = [await self._group(name) for name in names]
+        found = [await self.store.group(name) for name in names]
         return [group for group in found if group is not None]
 
     # ── what readers post ────────────────────────────────────────────────────
@@ -273,7 +273,7 @@ class Intake:
             now=self._clock(),
             unique=self._unique(),
         )
-        if await self._history(injected.message_id) is not History.UNKNOWN:
+        if await self.store.history(injected.message_id) is not History.UNKNOWN:
             raise DuplicateError("duplicate")
         moderated = next((group for group in groups if group.status == "m"), None)
         if moderated is not None and b"approved" not in article and not control:
@@ -323,16 +323,6 @@ class Intake:
             watcher = self._watchers.get(name)
             if watcher is not None:
                 watcher()
-
-    async def _history(self, message_id: bytes) -> History:
-        reader = self.store.now
-        if reader is not None:
-            return reader.history(message_id)
-        return await self.store.history(message_id)
-
-    async def _group(self, name: str) -> Group | None:
-        reader = self.store.now
-        return await self.store.group(name) if reader is None else reader.group(name)
 
     def _later(self, error: StoreError) -> TryLaterError:
         suppressed = self._told.admit("kept")

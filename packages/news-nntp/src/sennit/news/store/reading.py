@@ -45,6 +45,8 @@ _BLOCKS: Final = 8
 _BLOCKS_OF_NUMBERS: Final = 64
 _BLOCKS_OF_HEADS: Final = 2
 """As many articles are read whole for a piece of what the overview does not have."""
+_IDS: Final = "SELECT block, ids FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?"
+_LINES: Final = "SELECT block, lines FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?"
 
 
 @implementer(IArticleReader)
@@ -183,8 +185,7 @@ class Reader:
 
     def overview_of(self, message_id: bytes) -> bytes | None:
         for key, number in self.places_of(message_id):
-            found = self.rows("SELECT lines FROM blocks WHERE block = ?", block_of(key, number))
-            line = line_at(found[0][0], number) if found else None
+            line = self._line(key, number)
             if line is not None:
                 return line
         return None
@@ -195,27 +196,22 @@ class Reader:
             return b"", high + 1
         key = known.key
         if begin == end:
-            found = self.rows("SELECT lines FROM blocks WHERE block = ?", block_of(key, begin))
-            line = line_at(found[0][0], begin) if found else None
+            line = self._line(key, begin)
             return (b"" if line is None else b"%d\t%b\r\n" % (begin, line)), high + 1
-        found = self.rows(
-            "SELECT block, lines FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?",
-            block_of(key, begin),
-            block_of(key, end),
-            _BLOCKS,
-        )
+        found, following = self._piece(_LINES, key, begin, end, _BLOCKS)
         if not found:
             return b"", high + 1
         pieces = [lines for _, lines in found]
-        last = found[-1][0]
-        if last == block_of(key, end) and end & LOW != LOW:
+        if found[-1][0] == block_of(key, end) and end & LOW != LOW:
             pieces[-1] = cut(pieces[-1], begin, end)
         if begin & LOW and found[0][0] == block_of(key, begin):
             pieces[0] = cut(pieces[0], begin, end)
-        following = first_number(last) + LOW + 1
-        if len(found) < _BLOCKS or following > end:
-            following = high + 1
-        return b"".join(pieces), following
+        return b"".join(pieces), following if following <= end else high + 1
+
+    def _line(self, key: int, number: int) -> bytes | None:
+        """Give the fields behind one number of a group."""
+        found = self.rows("SELECT lines FROM blocks WHERE block = ?", block_of(key, number))
+        return line_at(found[0][0], number) if found else None
 
     def numbers(self, group: str, low: int, high: int) -> tuple[Sequence[int], int]:
         entries, following = self.entries(group, low, high, _BLOCKS_OF_NUMBERS)
@@ -228,23 +224,25 @@ class Reader:
         known, begin, end = self._range(group, low, high)
         if known is None:
             return [], high + 1
-        found = self.rows(
-            "SELECT block, ids FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?",
-            block_of(known.key, begin),
-            block_of(known.key, end),
-            blocks,
-        )
+        found, following = self._piece(_IDS, known.key, begin, end, blocks)
         entries = [
             (first_number(block) | each & LOW, each >> BITS)
             for block, ids in found
             for each in unpack(ids)
         ]
-        following = first_number(found[-1][0]) + LOW + 1 if len(found) == blocks else high + 1
-        if following > end:
-            following = high + 1
         if entries and (entries[0][0] < begin or entries[-1][0] > end):
             entries = [each for each in entries if begin <= each[0] <= end]
-        return entries, following
+        return entries, following if following <= end else high + 1
+
+    def _piece(
+        self, sql: str, key: int, begin: int, end: int, most: int
+    ) -> tuple[list[tuple[int, bytes]], int]:
+        """Give the first blocks of a range (`_IDS` or `_LINES`), and the number behind them.
+
+        It is above `end` when the range has no more.
+        """
+        found = self.rows(sql, block_of(key, begin), block_of(key, end), most)
+        return found, first_number(found[-1][0]) + LOW + 1 if len(found) == most else end + 1
 
     def _range(self, group: str, low: int, high: int) -> tuple[Known | None, int, int]:
         """Give a group and the part of a range that it can have; no group when it has none."""

@@ -87,9 +87,6 @@ class DirectoryStore:
         hidden: Whether names that begin with a dot are there.
         follow: Whether links are followed that stay beneath the root; a `Root` has its own say.
         sync: Whether what is received is on the disk before it is acknowledged.
-        owner: Whose everything is, as shown in listings. (RFC 2577 §6: names of accounts are
-            not told.)
-        group: Likewise.
     """
 
     def __init__(
@@ -102,8 +99,6 @@ class DirectoryStore:
         hidden: bool = True,
         follow: bool = False,
         sync: bool = True,
-        owner: str = "ftp",
-        group: str = "ftp",
     ) -> None:
         self._root = root if isinstance(root, Root) else Root(root, follow=follow)
         self._permissions = Permissions.of(permissions)
@@ -112,8 +107,6 @@ class DirectoryStore:
         self._account = Account(quota, self._root.usage)
         self._umask = umask
         self._sync = sync
-        self._owner = owner
-        self._group = group
 
     @property
     def root(self) -> Root:
@@ -149,8 +142,7 @@ class DirectoryStore:
             size=found.st_size,
             modified=found.st_mtime,
             mode=found.st_mode & 0o7777,
-            owner=self._owner,
-            group=self._group,
+            # No owner and group: names of accounts are not told (RFC 2577 §6).
             permissions=self._permissions.letters(path, is_directory=kind == "dir"),
             unique=f"{found.st_dev:x}g{found.st_ino:x}",
             links=found.st_nlink,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from typing import TYPE_CHECKING
 
 import pytest
 
-from sennit.core.commit import commit
+from sennit.core.commit import commit, sync_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 async def turn(times: int = 3) -> None:
@@ -149,3 +154,22 @@ def test_commit_is_for_tasks_and_for_one_use_at_a_time() -> None:
     loop.run_forever()
     loop.close()
     assert "none runs here" in str(failed[0])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be opened")
+def test_a_directory_is_brought_to_the_disk_and_its_descriptor_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        assert os.path.samestat(os.fstat(descriptor), tmp_path.stat())
+        synced.append(descriptor)
+        raise OSError("full")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="full"):
+        sync_directory(tmp_path)
+
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(synced[0])

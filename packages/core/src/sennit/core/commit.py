@@ -11,17 +11,21 @@ that must not happen::
 
 Cancellations that arrive inside, from whoever, take effect where the block ends,
 which raises `CancelledError` there if the block itself did not fail.
+
+`sync_directory` is what makes a rename last.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+    from pathlib import Path
     from types import TracebackType
 
-__all__ = ["commit"]
+__all__ = ["commit", "sync_directory"]
 
 
 class commit:  # noqa: N801 - it is used like a function
@@ -88,3 +92,14 @@ class commit:  # noqa: N801 - it is used like a function
 
 _shielded: set[asyncio.Task[Any]] = set()
 """Tasks that are inside an outermost block now."""
+
+
+def sync_directory(folder: str | Path) -> None:
+    """See that a rename in a directory is on the disk."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

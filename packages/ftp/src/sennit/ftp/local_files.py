@@ -17,7 +17,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from sennit.core.commit import commit
+from sennit.core.commit import commit, sync_directory
 from sennit.core.deferred import Deferred
 from sennit.core.reactor.base import current_reactor
 from sennit.ftp.client_data import BATCH
@@ -216,12 +216,7 @@ class Destination:
                 os.utime(self._written, (modified, modified))
             os.fsync(file.fileno())
         os.replace(self._written, self._target)
-        if os.name == "posix":
-            folder = os.open(os.path.dirname(self._target) or ".", os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        sync_directory(os.path.dirname(self._target))
 
     def give_up(self, useless: bool = False) -> None:
         """It does not come: what there is stays if it is to be resumed. Harmless afterwards.

@@ -31,6 +31,7 @@ from sennit.core.auth.interfaces import IUserStore
 from sennit.core.auth.passwords import split_entry
 from sennit.core.auth.sasl.grammar import MalformedError, prepare_name
 from sennit.core.auth.sasl.keys import HASHES
+from sennit.core.commit import sync_directory
 from sennit.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -258,11 +259,7 @@ def _rewrite(file: Path, fd: int, change: Callable[[str], str]) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(file.parent)
 
 
 def _with_entry(text: str, name: str, change: Callable[[str], str | None]) -> str:

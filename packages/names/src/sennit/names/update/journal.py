@@ -28,6 +28,7 @@ from pathlib import Path
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from sennit.core.commit import sync_directory
 from sennit.names.errors import DNSError, MessageFormatError
 from sennit.names.message import Record
 from sennit.names.name import Name, read_name
@@ -37,7 +38,6 @@ from sennit.names.zone.writer import (
     put_in_place,
     remove_leftovers,
     replace_file,
-    sync_directory,
     write_beside,
 )
 from sennit.names.zone.zone import Changes

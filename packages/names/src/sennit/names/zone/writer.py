@@ -15,6 +15,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sennit.core.commit import sync_directory
 from sennit.names.codes import class_text, type_text
 from sennit.names.zone.node import unpack
 from sennit.names.zone.zone import type_order
@@ -30,7 +31,6 @@ __all__ = [
     "remove_leftovers",
     "replace_file",
     "replace_with_lines",
-    "sync_directory",
     "write_beside",
     "write_zone",
     "zone_lines",
@@ -145,17 +145,6 @@ def remove_leftovers(path: str | Path) -> None:
     for each in glob.iglob(os.path.join(glob.escape(folder), f".{glob.escape(name)}.{'?' * 12}")):
         if set(each[-12:]) <= set("0123456789abcdef"):
             _remove(each)
-
-
-def sync_directory(folder: str | Path) -> None:
-    """See that a rename in a directory is on the disk."""
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove(path: str) -> None:

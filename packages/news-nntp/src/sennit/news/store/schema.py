@@ -6,11 +6,11 @@ later version of this package has written, are refused and left as they are.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
+from sennit.core.commit import sync_directory
 from sennit.news.errors import StoreError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def prepare(path: Path) -> None:
         with closing(sqlite3.connect(path, isolation_level=None)) as raw:
             if _value(raw, "SELECT count(*) FROM sqlite_master") == 0:
                 _create(raw)
-                _sync_folder(path)
+                sync_directory(path.parent)
             application = _value(raw, "PRAGMA application_id")
             version = _value(raw, "PRAGMA user_version")
     except (sqlite3.Error, OSError) as error:
@@ -106,16 +106,6 @@ def _create(raw: sqlite3.Connection) -> None:
     raw.execute(f"PRAGMA application_id = {_APPLICATION}")
     raw.execute(f"PRAGMA user_version = {VERSION}")
     raw.execute("COMMIT")
-
-
-def _sync_folder(path: Path) -> None:
-    """Make sure that the file's name is on the disk."""
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _value(raw: sqlite3.Connection, sql: str) -> int:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from sennit.core._faultlog import escape
 from sennit.news.article import is_group_name, is_message_id, parse
 from sennit.news.errors import ArticleError, NNTPUsageError
-from sennit.news.injection import posting_account
+from sennit.news.injection import path_of, posting_account
 from sennit.news.interfaces import History
 from sennit.news.wildmat import parse_wildmat
 
@@ -169,12 +169,11 @@ class Control:
             return bool(sender) and sender == _sender(cancelled)
         # Only what this server wrote itself says who posted: a peer may have written any account.
         first, *parameters = (cancelled.content(b"injection-info") or b"").split(b";")
-        path = b"".join((cancelled.content(b"path") or b"").split())
         host = self._path_host.encode()
         return (
             account != b""
             and first.strip() == host
-            and path.startswith(host + b"!.POSTED")
+            and path_of(cancelled).startswith(host + b"!.POSTED")
             and b'posting-account="%b"' % account in [each.strip() for each in parameters]
         )
 

@@ -30,6 +30,7 @@ __all__ = [
     "effective_date",
     "inject",
     "passed",
+    "path_of",
     "posting_account",
     "relay",
 ]
@@ -105,18 +106,12 @@ def inject(
         ArticleError: It is refused.
     """
     _check_proto(article, how, now)
-    fields: list[tuple[bytes, bytes]] = []
-    path = b""
-    for name, whole in article.fields:
-        if name == b"path":
-            path = b"".join((article.content(b"path") or b"").split())
-        elif name not in _OBSOLETE:
-            fields.append((name, whole))
+    fields = [each for each in article.fields if each[0] != b"path" and each[0] not in _OBSOLETE]
     posted = ".POSTED"
     if how.trace == "plain" and _IDENTITY.fullmatch(host):
         posted += f".{host}"
     before = f"{how.path_host}!{posted}!".encode()
-    fields.insert(0, _field("Path", before + (path or b"not-for-mail")))
+    fields.insert(0, _field("Path", before + (path_of(article) or b"not-for-mail")))
     moment = format_date(now)
     if not article.message_id:
         fields.append(_field("Message-ID", f"<{unique}@{how.path_host}>".encode()))
@@ -192,7 +187,7 @@ def relay(
         peer: The peer's name, to be told where Path names another first.
         identities: The names by which the peer may stand in Path.
     """
-    path = b"".join((article.content(b"path") or b"").split())
+    path = path_of(article)
     first = path.partition(b"!")[0].lower()
     # `a!!b`: a has verified that it is b who sent it (RFC 5537 §3.2.1).
     verified = any(first == each.lower().encode() for each in identities)
@@ -203,6 +198,11 @@ def relay(
         if name != b"xref"
     ]
     return article.with_fields(fields)
+
+
+def path_of(article: ParsedArticle) -> bytes:
+    """The content of Path, without the blanks that may stand in it; empty without one."""
+    return b"".join((article.content(b"path") or b"").split())
 
 
 def passed(article: ParsedArticle) -> Sequence[bytes]:

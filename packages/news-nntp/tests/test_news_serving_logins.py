@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trustme
+from news_scripts import certificates
 from news_serving import FakeIntake, Talk, factory
 
 from sennit.core.auth.checkers import MemoryUsers
@@ -19,18 +19,12 @@ from sennit.core.auth.sasl.client import ClientIdentity, Reply, authenticate
 from sennit.core.endpoint.connect import open_stream
 from sennit.core.endpoint.listen import serve
 from sennit.core.errors import ConnectionLost, LoginUnavailableError
-from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.news.access import NOBODY, Access
 
 if TYPE_CHECKING:
     from sennit.core.testing.network import MemoryNetwork
 
-CA = trustme.CA(key_type=trustme.KeyType.ECDSA)
-LEAF = CA.issue_cert("news.example", key_type=trustme.KeyType.ECDSA)
-SERVER = ServerTLS(
-    b"".join(each.bytes() for each in LEAF.cert_chain_pems), LEAF.private_key_pem.bytes()
-)
-CLIENT = ClientTLS(trust=CA.cert_pem.bytes())
+SERVER, CLIENT = certificates()
 
 
 class Doors:

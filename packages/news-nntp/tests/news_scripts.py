@@ -35,6 +35,8 @@ READER = (
     b"101 these\r\nVERSION 2\r\nREADER\r\nPOST\r\nOVER MSGID\r\nHDR\r\nLIST ACTIVE COUNTS\r\n.\r\n"
 )
 """Capabilities of a server that has all that readers want."""
+USER_ONLY = b"101 c\r\nVERSION 2\r\nREADER\r\nAUTHINFO USER\r\n.\r\n"
+"""Those of one that lets log in by name and password."""
 
 
 class Script:

@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from news_scripts import NAME, READER, Script, certificates, play, serving, talking
+from news_scripts import NAME, READER, USER_ONLY, Script, certificates, play, serving, talking
 
 from sennit.core.auth.sasl.client import ClientIdentity, SASLError
 from sennit.core.endpoint.listen import serve
@@ -295,8 +295,6 @@ def test_another_word_for_tls_is_refused(tls: str) -> None:
 
 
 # ── logins ────────────────────────────────────────────────────────────────────
-
-USER_ONLY = b"101 c\r\nVERSION 2\r\nREADER\r\nAUTHINFO USER\r\n.\r\n"
 
 
 def test_a_name_and_a_password_log_in_where_that_is_allowed() -> None:

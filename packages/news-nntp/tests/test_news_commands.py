@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 from news_running import command, elsewhere
-from news_scripts import Script
+from news_scripts import USER_ONLY, Script
 from news_serving import article, file, filled
 
 from sennit.core.endpoint.listen import serve
@@ -298,9 +298,6 @@ async def test_tls_that_is_not_offered_is_told() -> None:
         said = await elsewhere("list", url, "--starttls")
     assert "offers no STARTTLS" in said.error
     assert "--ca" in said.error
-
-
-USER_ONLY = b"101 c\r\nVERSION 2\r\nREADER\r\nAUTHINFO USER\r\n.\r\n"
 
 
 async def test_a_password_comes_from_netrc(no_home: Path) -> None:

@@ -32,6 +32,7 @@ from inn import Inn, start_inn, start_nnrpd
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from sennit.news.asking import Mode
     from tools.benchmark import Benchmark, Ready
 
 __all__ = ["run", "serve_inn", "serve_inn_reader", "serve_ours", "shared_folder"]
@@ -47,14 +48,12 @@ def shared() -> Path:
     return Path(os.environ[_FOLDER])
 
 
-def _serve(path: Path, ready: Ready, *, mode: str) -> None:
+def _serve(path: Path, ready: Ready, *, mode: Mode) -> None:
     async def serve_it(_: Reactor) -> None:
         async with SQLiteStore.open(path, host="bench.example.org") as store:
             await store.create_group(GROUP)
             intake = Intake(store, path_host="bench.example.org", policy=_POLICY)
-            factory = NNTPServerFactory(
-                store, intake, access=_ACCESS, mode="transit" if mode == "transit" else "both"
-            )
+            factory = NNTPServerFactory(store, intake, access=_ACCESS, mode=mode)
             async with serve("tcp://127.0.0.1:0", factory) as server:
                 ready(server.port)
                 await server.wait_closed()

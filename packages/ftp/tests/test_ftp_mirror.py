@@ -463,6 +463,7 @@ async def run_flaky(flaky: Flaky, here: Path, top: str = "/", **options: Any) ->
 async def test_what_fails_for_now_is_tried_again(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sennit.ftp.mirror.SHORTEST", 0.001)
     monkeypatch.setattr("sennit.ftp.mirror.LONGEST", 0.001)
     listing = b"type=file;size=5;modify=20260101000000; f\r\n"
     done = await run_flaky(Flaky(listing, 2), here)

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.errors import ConnectError, ConnectionLost, TLSError
+from sennit.core.service.backoff import BackOff
 from sennit.ftp.errors import FTPError, FTPTransientError, FTPUsageError, TransferError
 from sennit.ftp.local_files import SLACK, in_thread
 from sennit.ftp.replies import name_is_safe
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Mirrored", "Step", "mirror"]
 
+SHORTEST: Final = 1.0
+"""Seconds before the second try; each later wait is twice as long."""
 LONGEST: Final = 30.0
 """Seconds of the longest wait between two tries."""
 _FAILURES: Final = 100
@@ -118,7 +120,6 @@ class _Mirror:
         delete: bool,
         retries: int,
         on_step: OnStep | None,
-        draw: Callable[[], float],
     ) -> None:
         self._lister = _Worker(self, client)
         self._first = client
@@ -129,7 +130,6 @@ class _Mirror:
         self._delete = delete
         self._retries = retries
         self._on_step = on_step
-        self._draw = draw
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue(2 * parallel)
         self.result = Mirrored()
 
@@ -300,12 +300,9 @@ class _Mirror:
         """A further connection."""
         return self._first.another()
 
-    def delay(self, attempt: int) -> float | None:
-        """Seconds to wait before trying again; ``None`` not to."""
-        if attempt >= self._retries:
-            return None
-        # Drawn, so that those that failed together do not come back together.
-        return min(LONGEST, 2.0**attempt) * (0.5 + self._draw() / 2)
+    def waits(self) -> BackOff:
+        """How long to wait before trying something again, and how often."""
+        return BackOff(SHORTEST, LONGEST, jitter=0.5, limit=self._retries)
 
     def tell(self, what: str, path: str, done: int = 0, size: int = 0) -> None:
         """Tell who wants to know."""
@@ -339,7 +336,7 @@ class _Worker:
 
     async def attempt(self, do: Callable[[FTPClient], Awaitable[T]]) -> T:
         """Do something, again if it fails and may work later."""
-        attempt = 0
+        waits = self._run.waits()
         while True:
             try:
                 if self._client is None or self._client.closed:
@@ -349,10 +346,9 @@ class _Worker:
             except TLSError:
                 raise  # a certificate is not better the second time
             except _FOR_NOW:
-                delay = self._run.delay(attempt)
+                delay = waits.failed(0.0, lived=0.0)  # however long it had gone well
                 if delay is None:
                     raise
-                attempt += 1
                 await asyncio.sleep(delay)
 
     def drop(self) -> None:
@@ -377,7 +373,6 @@ async def mirror(
     delete: bool = False,
     retries: int = 3,
     on_step: OnStep | None = None,
-    draw: Callable[[], float] = random.random,
 ) -> Mirrored:
     """Make one tree like another (see `FTPClient.mirror`).
 
@@ -390,7 +385,6 @@ async def mirror(
         delete: Remove what the original does not have.
         retries: Tries after the first.
         on_step: Called with each `Step`.
-        draw: A number from 0 to below 1.
     """
     if parallel < 1 or retries < 0:
         raise FTPUsageError("at least one connection, and no fewer than no retries")
@@ -409,7 +403,6 @@ async def mirror(
         delete=delete,
         retries=retries,
         on_step=on_step,
-        draw=draw,
     )
     try:
         return await run.run()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.deferred import Deferred
 from sennit.core.endpoint.connect import connect
+from sennit.core.policy.timeouts import output_mark
 from sennit.core.reactor.base import current_reactor
 from sennit.core.stream import StreamProtocol
 
@@ -137,9 +138,7 @@ class DataConnection:
             self._waiting = False
 
     def _look(self) -> None:
-        transport: Any = self.stream.transport  # Any: not all of them have `output_mark`
-        output = getattr(transport, "output_mark", transport.get_write_buffer_size)
-        mark = (self._moved, output())
+        mark = (self._moved, output_mark(self.stream.transport))
         now = self._clock.time()
         if mark != self._mark or not self._waiting:
             self._mark = mark

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from sennit.core.policy.timeouts import output_mark
 
+if TYPE_CHECKING:
     from sennit.core.interfaces import IStreamTransport
 
 __all__ = ["write_progress"]
@@ -21,9 +21,7 @@ def write_progress(transport: IStreamTransport) -> object:
     What waits here is not enough to tell: the kernel's buffer alone may take a slow
     but honest client longer than the limit to drain. So the kernel is asked too.
     """
-    # Foreign transports (asyncio's) have no mark; their buffer has to do.
-    mark: Callable[[], object] | None = getattr(transport, "output_mark", None)
-    waiting = transport.get_write_buffer_size() if mark is None else mark()
+    waiting = output_mark(transport)
     socket = transport.get_extra_info("socket")
     if socket is None:
         return waiting

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import IClock, IDelayedCall, IStreamProtocol, IStreamTransport
     from sennit.core.protocol import ProtocolFactory
 
-__all__ = ["GRACE", "Timeouts", "with_timeouts"]
+__all__ = ["GRACE", "Timeouts", "output_mark", "with_timeouts"]
 
 GRACE: Final = 5.0
 """Seconds between a polite close and an abort."""
@@ -129,7 +129,7 @@ class Timeouts(ProtocolWrapper):
                 # Another protocol has taken over: what comes is not seen here any more.
                 self._idle = None
             else:
-                mark = _output_mark(transport) if _sends(transport) else None
+                mark = output_mark(transport) if _sends(transport) else None
                 if mark is None or mark == self._mark:
                     self._expire(transport, "idle")
                     return
@@ -184,8 +184,9 @@ def _never() -> float:
     return 0.0
 
 
-def _output_mark(transport: IStreamTransport) -> object:
+def output_mark(transport: IStreamTransport) -> object:
     """A value that changes while what waits to be sent makes progress."""
+    # Foreign transports (asyncio's) have no mark; their buffer has to do.
     mark: Callable[[], object] | None = getattr(transport, "output_mark", None)
     return transport.get_write_buffer_size() if mark is None else mark()
 

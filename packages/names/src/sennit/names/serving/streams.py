@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.engine import PeerFault
+from sennit.core.policy.timeouts import output_mark
 from sennit.names.engine import StreamServerEngine
 from sennit.names.events import StreamQuery
 from sennit.names.serving.answering import Asked, give_all_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sennit.core.interfaces import IDelayedCall, IStreamTransport
+    from sennit.core.interfaces import IDelayedCall
     from sennit.names.server import DNSServer
     from sennit.names.serving.answering import Found
 
@@ -151,7 +150,7 @@ class StreamServerProtocol(EngineProtocol[StreamServerEngine, StreamQuery | Peer
     def _watch_output(self) -> None:
         """Look in a while whether the client has taken anything of what it is sent."""
         if self._alarm is None and self.transport.get_write_buffer_size():
-            self._mark = _output_mark(self.transport)
+            self._mark = output_mark(self.transport)
             self._alarm = self._find_clock().call_at(
                 self._time() + self._server.limits.write, self._look_at_output
             )
@@ -160,13 +159,7 @@ class StreamServerProtocol(EngineProtocol[StreamServerEngine, StreamQuery | Peer
         self._alarm = None
         if not self.transport.get_write_buffer_size():
             return
-        if _output_mark(self.transport) == self._mark:
+        if output_mark(self.transport) == self._mark:
             self._abort("limit:write")
         else:
             self._watch_output()
-
-
-def _output_mark(transport: IStreamTransport) -> object:
-    """A value that changes while what waits to be sent makes progress."""
-    mark: Callable[[], object] | None = getattr(transport, "output_mark", None)
-    return transport.get_write_buffer_size() if mark is None else mark()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from sennit.core.deferred import Deferred
 from sennit.core.engine import FilePart, NoEvent, PeerFault
 from sennit.core.errors import ConnectionAborted, ConnectionLost
+from sennit.core.policy.timeouts import output_mark
 from sennit.web.client.messages import Inbox, IncomingResponse
 from sennit.web.errors import RequestTimeoutError, UnansweredError, WebUsageError
 from sennit.web.events import BodyEnded, BodyReceived
@@ -606,7 +607,7 @@ class HTTP1ClientConnection:
             return not self._gone
         sending = self._pressed or self.transport.get_write_buffer_size() > 0
         if sending:
-            mark = _output_mark(self.transport)
+            mark = output_mark(self.transport)
             if mark != self._mark:
                 self._mark = mark
                 self._read_by = _NEVER if self._used.write is None else now + self._used.write
@@ -620,9 +621,3 @@ class HTTP1ClientConnection:
             phase, seconds = "read", self._used.read
         self._fail(RequestTimeoutError(phase, seconds or 0.0, repr(self._request)), "timeout")
         return False
-
-
-def _output_mark(transport: IStreamTransport) -> object:
-    """A value that changes while what waits to be sent makes progress."""
-    mark = getattr(transport, "output_mark", None)
-    return transport.get_write_buffer_size() if mark is None else mark()

@@ -39,6 +39,7 @@ from sennit.names.message import AD, Message
 from sennit.names.resolver.localzones import LocalZone, LocalZones
 from sennit.names.resolver.resolver import RecursiveResolver
 from sennit.names.server import DNSServer
+from sennit.names.serving.listening import serve_dns
 
 pytestmark = pytest.mark.interop
 
@@ -382,13 +383,11 @@ def served(tree: Tree) -> Iterator[tuple[tuple[str, int], Callable[[], dict[str,
             done.append(lambda: reactor.call_from_thread(end.set))
             async with _ours(tree) as ours:
                 server = DNSServer(ours)
-                async with serve("udp://127.0.0.1:0", server) as udp:
-                    port = udp.port
-                    async with serve(f"tcp://127.0.0.1:{port}", server):
-                        place.append(port)
-                        ready.set()
-                        await end.wait()
-                        counts.append(ours.statistics())
+                async with serve_dns(server, "127.0.0.1", 0) as both:
+                    place.append(both.port)
+                    ready.set()
+                    await end.wait()
+                    counts.append(ours.statistics())
 
         run_reactor(main)
 

@@ -22,6 +22,7 @@ Everything is loaded when it is first used.
 
 from __future__ import annotations
 
+from sennit.core.lazy import lazy_names
 from sennit.web._version import __version__
 
 TYPE_CHECKING = False
@@ -333,20 +334,6 @@ _ROOMS = {
     "websocket.websocket": ("WebSocket",),
     "wrappers": ("ask", "then"),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """Load a name from the room it lives in, the first time it is asked for."""
-        room = _HOME.get(name)
-        if room is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        value = getattr(import_module(f"{__name__}.{room}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted(__all__)
+    __getattr__, __dir__ = lazy_names(__name__, _ROOMS)

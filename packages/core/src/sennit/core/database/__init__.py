@@ -6,6 +6,8 @@ looks like is said by `as_dicts`, `as_named`, `as_type` (plain tuples without a 
 
 from __future__ import annotations
 
+from sennit.core.lazy import lazy_names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.core.database.errors import (
@@ -50,28 +52,20 @@ __all__ = [
     "sqlite_pool",
 ]
 
-_HOME = {
-    "Pool": "pool",
-    "PoolStatus": "pool",
-    "SQLiteDatabase": "sqlite",
-    "Savepoint": "transaction",
-    "Transaction": "transaction",
-    "sqlite_database": "sqlite",
-    "sqlite_pool": "sqlite",
+_ROOMS = {
+    "errors": (
+        "AcquireTimeoutError",
+        "DatabaseError",
+        "DatabaseUsageError",
+        "PoolClosedError",
+        "StatementTimeoutError",
+        "TransactionAbortedError",
+    ),
+    "pool": ("Pool", "PoolStatus"),
+    "rows": ("RowFactory", "as_dicts", "as_named", "as_tuples", "as_type", "as_values"),
+    "sqlite": ("SQLiteDatabase", "sqlite_database", "sqlite_pool"),
+    "transaction": ("Savepoint", "Transaction"),
 }
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """Load a name from the module it lives in, the first time it is asked for."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        home = _HOME.get(name) or ("errors" if name.endswith("Error") else "rows")
-        value = getattr(import_module(f"{__name__}.{home}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted(__all__)
+    __getattr__, __dir__ = lazy_names(__name__, _ROOMS)

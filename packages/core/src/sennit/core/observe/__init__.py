@@ -6,6 +6,8 @@ are looked at now and then (``statpoll.py``).
 
 from __future__ import annotations
 
+from sennit.core.lazy import lazy_names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sennit.core.observe.files import Observer, observe
@@ -13,18 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "FileEvent", "Observer", "observe"]
 
+_ROOMS = {"files": ("Observer", "observe"), "statpoll": ("Change", "FileEvent")}
+
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """Load a name from the module it lives in, the first time it is asked for."""
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        home = "statpoll" if name in ("Change", "FileEvent") else "files"
-        value = getattr(import_module(f"{__name__}.{home}"), name)
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        return sorted(__all__)
+    __getattr__, __dir__ = lazy_names(__name__, _ROOMS)

@@ -88,6 +88,15 @@ def test_telnet_is_taken_out_and_its_options_are_declined(
     assert strip_telnet(line) == (left, answer)
 
 
+def test_a_line_full_of_telnet_is_no_command() -> None:
+    """A storm of offers kept the loop: lines that are read at once held 87 000 of them."""
+    offer = b"\xff\xfb\x01"
+    assert strip_telnet(offer * 64 + b"NOOP") == (b"NOOP", b"\xff\xfe\x01" * 64)
+    with pytest.raises(FTPProtocolError, match="Telnet") as caught:
+        strip_telnet(offer * 1300 + b"NOOP")
+    assert caught.value.reply_code == 500
+
+
 @given(st.binary(max_size=60))
 def test_no_line_makes_more_than_it_is(line: bytes) -> None:
     left, answer = strip_telnet(line)

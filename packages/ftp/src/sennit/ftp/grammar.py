@@ -42,6 +42,8 @@ IAC: Final = 255
 """Telnet: interpret as command (RFC 854); octets of data that look like it come twice."""
 _FIRST_COMMAND: Final = 240  # SE; what is less behind IAC is no command
 _WILL, _WONT, _DO, _DONT = 251, 252, 253, 254
+MOST_TELNET: Final = 64
+"""Commands of Telnet in one line. Clients send two with ABOR; 1 300 take a millisecond."""
 _SB, _SE = 250, 240
 
 _VERB: Final = re.compile(rb"[A-Za-z]{3,8}")
@@ -80,10 +82,15 @@ def strip_telnet(line: bytes) -> tuple[bytes, bytes]:
 
     Returns:
         What is left of the line, and octets to answer.
+
+    Raises:
+        FTPProtocolError: It is full of them.
     """
     at = line.find(IAC)
     if at < 0:
         return line, b""
+    if line.count(IAC) > 2 * MOST_TELNET:
+        raise FTPProtocolError("a line full of Telnet's commands", "RFC 1123 §4.1.2.12")
     kept = bytearray()
     answer = bytearray()
     begin = 0

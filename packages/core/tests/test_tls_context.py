@@ -20,10 +20,10 @@ from sennit.core.transport.tls import (
     ClientTLS,
     ServerTLS,
     TLSFactory,
-    _acknowledge_at_once,
     client_protocol,
     server_protocol,
 )
+from sennit.core.transport.tlsbase import acknowledge_at_once
 from sennit.core.transport.tlscontext import SESSIONS
 from sennit.core.transport.tlsnames import ExpectedHost, server_name_problem
 
@@ -659,7 +659,7 @@ def test_with_tickets_that_wait_what_comes_is_acknowledged_at_once() -> None:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
             for sock in (accepted, one, None):
                 below: Any = _Below(sock)
-                _acknowledge_at_once(below)
+                acknowledge_at_once(below)
 
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sennit.core._driver import EOF, GONE, STALLED, SUSPENDED, TIMED, Driver, has_timers
 from sennit.core._faultlog import log_fault
+from sennit.core.deferred import Deferred, fail
 from sennit.core.errors import ConnectionLost, ProtocolError, TLSError, UsageError
 
 if TYPE_CHECKING:
@@ -125,6 +126,47 @@ class Handover(Driver[EngineT]):
         if timed:
             engine.handle_timeout(self._time())
         self.proceed()
+
+    def stop_tls(self, *, timeout: float = 5.0, answered: bool = True) -> Deferred[None]:
+        """Send what is queued, end TLS, and talk in clear from here on; with the same engine.
+
+        To be called within the event that asks for it: what comes under TLS behind that ends
+        the connection. What the engine has read ahead by then is for its own rules to refuse.
+
+        Args:
+            timeout: Seconds until the peer has ended it as well.
+            answered: Whether it has to (`ITLSTransport.stop_tls`).
+
+        Returns:
+            Fires when both have, and the engine goes on.
+
+        Fails with:
+            ConnectionLost: The connection went first, or the peer did not end TLS.
+            ProtocolError: Octets were there that came behind: the connection is aborted.
+            UsageError: It is no TLS, or asyncio's, which cannot go back.
+        """
+        stop: Any = getattr(self.transport, "stop_tls", None)  # `Any`: none of asyncio's has it
+        if stop is None:
+            return fail(UsageError("only TLS of sennit.core can end before the connection"))
+        self.flush()
+        if self._unparsed or self._stash is not None or self._taken_ahead():
+            fault = ProtocolError("octets after the command that ends TLS", "RFC 8446 §6.1")
+            if self._server_side:
+                log_fault(type(self).__qualname__, self._peer(), fault.rule, fault)
+            self._abort("error")
+            return fail(fault)
+        if self._reading_paused:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        self._held |= SUSPENDED
+
+        def stopped(transport: Any) -> None:
+            self.transport = self._out = transport
+            self._held &= ~SUSPENDED
+            self.proceed()
+
+        done: Deferred[None] = stop(timeout=timeout, answered=answered).add_callback(stopped)
+        return done
 
     def _taken_ahead(self) -> bool:
         """Whether something said in clear was understood already, and waits to be dealt with."""

@@ -90,7 +90,7 @@ around a protocol (``sennit.core.policy``): they call `timed_out`.
 
 **Changing over.** `switch_protocol` hands the transport, and the octets not read,
 to another protocol (WebSocket, CONNECT); `start_tls` goes on with a fresh engine
-over TLS (STARTTLS).
+over TLS (STARTTLS), `stop_tls` with the same one in clear (FTP's CCC).
 
 Not here: the client's side (``sennit.core.client_driver``).
 """

@@ -418,6 +418,23 @@ class ITLSTransport(IStreamTransport, Interface):
         """
         ...
 
+    def stop_tls(
+        self, *, timeout: float = 5.0, answered: bool = True
+    ) -> Deferred[IStreamTransport]:
+        """Talk in clear from here on, the mirror of `start_tls`; fires with the transport below.
+
+        What was written leaves, then close_notify. What the peer says in clear behind its own
+        is delivered as soon as the Deferred has fired. The protocol is the same; it must use the
+        other transport from then on. When the peer does not end TLS in time, says more under
+        it, or closes, the connection is aborted, and the Deferred fails with `ConnectionLost`.
+
+        Args:
+            timeout: Seconds until the peer must have said close_notify, too.
+            answered: Whether it has to. If not, octets that begin no record of TLS are taken
+                for clear text in its place.
+        """
+        ...
+
 
 class IProcessProtocol(Interface):
     """What a child process calls (`sennit.core.protocol.ProcessProtocol` is a base)."""

@@ -496,15 +496,20 @@ class PacedTransport(FlowControl):
 
     def start_tls(self, context: Any, **options: Any) -> Deferred[IStreamTransport]:
         """Talk TLS from here on, at the same rates; fires with this transport."""
+        return self.wrapped.start_tls(context, **options).add_callback(self._moved)
 
-        def moved(transport: IStreamTransport) -> IStreamTransport:
-            self.wrapped = transport
-            self._lower_full = False
-            if not self._wanted or self._holding is not None:
-                transport.pause_reading()
-            return self  # type: ignore[return-value]  # what is missing is found below
+    def stop_tls(self, **options: Any) -> Deferred[IStreamTransport]:
+        """Talk in clear from here on, at the same rates; fires with this transport."""
+        below: Any = self.wrapped  # a transport of TLS, or it fails as that would
+        moving: Deferred[IStreamTransport] = below.stop_tls(**options).add_callback(self._moved)
+        return moving
 
-        return self.wrapped.start_tls(context, **options).add_callback(moved)
+    def _moved(self, transport: IStreamTransport) -> IStreamTransport:
+        self.wrapped = transport
+        self._lower_full = False
+        if not self._wanted or self._holding is not None:
+            transport.pause_reading()
+        return self  # type: ignore[return-value]  # what is missing is found below
 
 
 def rate_limited(

@@ -205,6 +205,18 @@ class _LoggedTransport(TransportWrapper):
 
         return self.wrapped.start_tls(context, **options).add_callback(moved)
 
+    def stop_tls(self, **options: Any) -> Deferred[IStreamTransport]:
+        """TLS ends; what passes in clear is told as well."""
+        self._log.event("TLS ends")
+
+        def moved(transport: IStreamTransport) -> IStreamTransport:
+            self.wrapped = transport
+            return self  # type: ignore[return-value]  # what is missing is found below
+
+        below: Any = self.wrapped  # a transport of TLS, or it fails as that would
+        moving: Deferred[IStreamTransport] = below.stop_tls(**options).add_callback(moved)
+        return moving
+
 
 class _LoggedDatagrams(TransportWrapper):
     """A transport of datagrams that tells what is sent."""

@@ -20,12 +20,12 @@ one, octets may be missing that the peer meant to send: `connection_lost` gets a
 `ConnectionLost` whose reason is ``truncated``. A protocol whose own framing says
 that everything has come may well ignore that.
 
-Not here: certificates, trust and names (``tlscontext.py``).
+Not here: certificates, trust and names (``tlscontext.py``); going back to clear text
+(``tlsstopping.py``).
 """
 
 from __future__ import annotations
 
-import socket
 from contextvars import copy_context
 from socket import MSG_PEEK
 from typing import TYPE_CHECKING, Any
@@ -50,10 +50,19 @@ from sennit.core.transport._openssl import (
     scratch,
     verify_problem,
 )
-from sennit.core.transport.tlsbase import CLOSING, GONE, HANDSHAKE, HANDSHAKE_TIMEOUT, OPEN
+from sennit.core.transport.tlsbase import (
+    CLOSING,
+    GONE,
+    HANDSHAKE,
+    HANDSHAKE_TIMEOUT,
+    OPEN,
+    STOPPING,
+    acknowledge_at_once,
+)
 from sennit.core.transport.tlscontext import ClientTLS, ServerTLS
 from sennit.core.transport.tlsnames import ExpectedHost
-from sennit.core.transport.tlswriting import SHUTDOWN_TIMEOUT, TLSWriting
+from sennit.core.transport.tlsstopping import TLSStopping
+from sennit.core.transport.tlswriting import SHUTDOWN_TIMEOUT
 
 if TYPE_CHECKING:
     from sennit.core.address import Address
@@ -75,7 +84,7 @@ __all__ = [
 
 
 @implements("ITLSTransport", "IStreamProtocol")
-class TLSTransport(TLSWriting):
+class TLSTransport(TLSStopping):
     """One TLS connection over any stream transport.
 
     Made by `server_protocol`, `client_protocol` and `upgrade`. As a protocol it
@@ -149,7 +158,7 @@ class TLSTransport(TLSWriting):
         else:
             self._tickets_wait = tls is not None and tls.tickets_wait
             if self._tickets_wait:
-                _acknowledge_at_once(self._lower)
+                acknowledge_at_once(self._lower)
         self._state = OPEN
         above, self._above = self._above, None
         done, self._done = self._done, None
@@ -212,6 +221,8 @@ class TLSTransport(TLSWriting):
             self._handshake()
             if self._state == OPEN and self._reading:
                 self._receive()
+        elif state == STOPPING:
+            self._received_stopping(data)
 
     def _receive(self) -> None:
         """Decrypt and deliver what has come, as long as somebody wants it."""
@@ -258,6 +269,8 @@ class TLSTransport(TLSWriting):
             self._end(ConnectionLost("the peer wanted to renegotiate", "error"), "error")
         elif self._out or self._state == CLOSING or (self._eof_out and not self._shut):
             self._flush()
+            if self._state == STOPPING:
+                self._look_for_end()
         elif not some and not self._tickets_wait:
             # With tickets that wait, a new key waits, too: it is due before the next octets written
             # (RFC 8446 §4.6.3).
@@ -317,6 +330,8 @@ class TLSTransport(TLSWriting):
     def _reading_ended(self, error: SSL.Error) -> None:
         """A close_notify has come, or something that is not TLS."""
         if self._state != OPEN:
+            if self._state == STOPPING:
+                self._end_heard(error)
             return
         if not isinstance(error, SSL.ZeroReturnError):
             self._send_bio()
@@ -344,8 +359,8 @@ class TLSTransport(TLSWriting):
         if state == HANDSHAKE:
             self._handshake_failed("the peer closed the connection", None)
             return False
-        if state == OPEN:
-            if self._eof_in:
+        if state in (OPEN, STOPPING):
+            if self._eof_in and state == OPEN:
                 return True  # half-closed: the way out is ours to end
             self._end(
                 ConnectionLost("the connection ended without close_notify", "truncated"),
@@ -410,21 +425,6 @@ class TLSTransport(TLSWriting):
             server_hostname=server_hostname,
             handshake_timeout=handshake_timeout,
         )
-
-
-def _acknowledge_at_once(lower: IStreamTransport) -> None:
-    """Nothing is said that carries an acknowledgement.
-
-    What a client sends in pieces, its close_notify last, would wait for one, by Nagle's rule, and
-    that for the 40 ms of its delay.
-    """
-    option = getattr(socket, "TCP_QUICKACK", None)
-    sock = lower.get_extra_info("socket")
-    if option is not None and sock is not None:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
-        except OSError:
-            pass  # a Unix socket, or the connection has gone
 
 
 # ── entries ───────────────────────────────────────────────────────────────────

@@ -6,6 +6,7 @@ writing and closing (``tlswriting.py``), then handshake and reading (``tls.py``)
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ReactorError, UsageError
@@ -33,7 +34,9 @@ __all__ = [
     "HANDSHAKE",
     "HANDSHAKE_TIMEOUT",
     "OPEN",
+    "STOPPING",
     "TLSBase",
+    "acknowledge_at_once",
     "certificate_dict",
 ]
 
@@ -42,8 +45,9 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 
 HANDSHAKE: Final[int] = 0
 OPEN: Final[int] = 1
-CLOSING: Final[int] = 2
-GONE: Final[int] = 3
+STOPPING: Final[int] = 2  # TLS ends, the connection goes on
+CLOSING: Final[int] = 3
+GONE: Final[int] = 4
 
 
 class TLSBase(FlowControl):
@@ -52,6 +56,8 @@ class TLSBase(FlowControl):
     __slots__ = (
         "__weakref__",
         "_above",
+        "_answered",
+        "_cleared",
         "_close_reason",
         "_conn",
         "_context",
@@ -129,6 +135,8 @@ class TLSBase(FlowControl):
         self._tickets_wait = False  # until something is written
         self._touched = False  # the peer has sent something
         self._progress: tuple[int, int, int] = (0, 0, 0)
+        self._cleared: Deferred[IStreamTransport] | None = None  # of `stop_tls`
+        self._answered = True  # whether that waits for the peer's close_notify
         self._scratch: Any = None
 
     def __repr__(self) -> str:
@@ -282,6 +290,21 @@ class TLSBase(FlowControl):
         if name in {"compression", "ssl_object", "sslcontext"}:
             return None
         return self._lower.get_extra_info(name, default)
+
+
+def acknowledge_at_once(lower: IStreamTransport) -> None:
+    """Nothing is said that carries an acknowledgement.
+
+    What a client sends in pieces, its close_notify last, would wait for one, by Nagle's rule, and
+    that for the 40 ms of its delay.
+    """
+    option = getattr(socket, "TCP_QUICKACK", None)
+    sock = lower.get_extra_info("socket")
+    if option is not None and sock is not None:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+        except OSError:
+            pass  # a Unix socket, or the connection has gone
 
 
 def certificate_dict(certificate: x509.Certificate | None) -> dict[str, Any] | None:

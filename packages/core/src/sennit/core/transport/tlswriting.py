@@ -21,7 +21,7 @@ from sennit.core.transport._openssl import SSL, describe_error
 from sennit.core.transport.filepiece import FilePiece
 from sennit.core.transport.sending import owned
 from sennit.core.transport.stream import _NOBODY
-from sennit.core.transport.tlsbase import CLOSING, GONE, HANDSHAKE, OPEN, TLSBase
+from sennit.core.transport.tlsbase import CLOSING, GONE, HANDSHAKE, OPEN, STOPPING, TLSBase
 from sennit.core.transport.tlscontext import ClientTLS
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class TLSWriting(TLSBase):
         """Encrypt and pass on what is queued, until the transport below is pressed."""
         self._queued = False
         state = self._state
-        if self._lower_paused or self._error is not None or (state != OPEN and state != CLOSING):
+        if self._lower_paused or self._error is not None or not OPEN <= state <= CLOSING:
             return
         out = self._out
         if out:
@@ -214,10 +214,17 @@ class TLSWriting(TLSBase):
             return
         if self._eof_out and not self._shut:
             self._say_goodbye()
+            if self._state == STOPPING:
+                self._relieved(0)
+                self._half_stopped()
+                return
             if self._eof_in:
                 self.close()
         if self._state != GONE:
             self._relieved(0)
+
+    def _half_stopped(self) -> None:
+        raise TypeError("who stops TLS has this")  # pragma: no cover - overridden
 
     def _say_goodbye(self) -> None:
         """Send close_notify."""
@@ -305,7 +312,7 @@ class TLSWriting(TLSBase):
         if self._state == HANDSHAKE:
             self.abort(reason)
             return
-        if self._state != OPEN:
+        if self._state != OPEN and self._state != STOPPING:
             return
         self._close_reason = reason
         self._state = CLOSING
@@ -323,7 +330,7 @@ class TLSWriting(TLSBase):
             return
         if self._state == HANDSHAKE:
             self._report_handshake(f"given up ({reason})", None)
-        elif self._state == OPEN:
+        elif self._state < CLOSING:
             self._state = CLOSING
         self._reading = False
         self._shut = True
@@ -434,6 +441,7 @@ class TLSWriting(TLSBase):
         self._size = 0
         if self._waiters:
             self._wake_waiters(error or ConnectionDone())
+        cleared, self._cleared = self._cleared, None
         for piece in out:
             if type(piece) is FilePiece:
                 piece.fail(error or ConnectionDone())
@@ -444,6 +452,8 @@ class TLSWriting(TLSBase):
                 raise
             except BaseException as failure:
                 report(self._reactor, failure, f"in {type(protocol).__qualname__}.connection_lost")
+        if cleared is not None and not cleared.called:
+            cleared.errback(error or ConnectionDone())
         if not isinstance(getattr(self._error, "__cause__", None), SSL.Error):
             # Else the library declares the session unfit to be resumed, on either side
             # (RFC 5246 §7.2.1 no longer asks for that).

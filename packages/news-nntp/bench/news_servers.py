@@ -32,7 +32,7 @@ from inn import Inn, start_inn, start_nnrpd
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from sennit.news.asking import Mode
+    from sennit.news.session import Mode
     from tools.benchmark import Benchmark, Ready
 
 __all__ = ["run", "serve_inn", "serve_inn_reader", "serve_ours", "shared_folder"]

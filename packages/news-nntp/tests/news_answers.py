@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sennit.news.asking import Offers
 from sennit.news.engine import ServerEngine
 from sennit.news.events import (
     ArticleAsked,
@@ -27,8 +26,9 @@ from sennit.news.events import (
     TLSAsked,
 )
 from sennit.news.limits import Limits
+from sennit.news.session import Offers
 
-SMALL = Limits(max_article=200, max_streamed=4, max_streamed_octets=300)
+SMALL = Limits(max_response=1024, max_article=200, max_streamed=4, max_streamed_octets=300)
 
 
 class PermittedEngine(ServerEngine):

@@ -233,10 +233,51 @@ def test_tls_from_the_beginning_is_that_of_nntps() -> None:
     play(main)
 
 
+def test_the_mode_of_readers_comes_before_tls() -> None:
+    """RFC 4642 §2.2.2: no mode is changed over TLS."""
+
+    async def main(_: Clock) -> None:
+        server, client = certificates()
+        inside = Script({}, greeting=b"")
+        switching = b"101 c\r\nVERSION 2\r\nMODE-READER\r\n.\r\n"
+        outside = Script(
+            {
+                b"CAPABILITIES": [switching, TLS_OFFERED],
+                b"MODE READER": b"200 hi\r\n",
+                b"STARTTLS": starting_tls(server, inside),
+            }
+        )
+        async with (
+            serving(outside) as url,
+            NNTPClient.connect(url, tls=client, server_hostname=NAME),
+        ):
+            pass
+        assert outside.heard == [b"CAPABILITIES", b"MODE READER", b"CAPABILITIES", b"STARTTLS"]
+        assert inside.heard == [b"CAPABILITIES", b"QUIT"]
+
+    play(main)
+
+
+def test_tls_is_tried_where_it_is_not_offered() -> None:
+    """RFC 8143 §3.4: who stands between may have taken the offer away."""
+
+    async def main(_: Clock) -> None:
+        server, client = certificates()
+        inside = Script({b"DATE": b"111 19990623135624\r\n"}, greeting=b"")
+        outside = Script({b"CAPABILITIES": READER, b"STARTTLS": starting_tls(server, inside)})
+        async with (
+            serving(outside) as url,
+            NNTPClient.connect(url, tls=client, server_hostname=NAME) as news,
+        ):
+            await news.date()
+
+    play(main)
+
+
 @pytest.mark.parametrize(
     "replies",
     [
-        {b"CAPABILITIES": READER},
+        {b"CAPABILITIES": READER, b"STARTTLS": b"500 what?\r\n"},
         {b"CAPABILITIES": TLS_OFFERED, b"STARTTLS": b"580 cannot\r\n"},
         {b"CAPABILITIES": b"500 what?\r\n", b"STARTTLS": b"502 no\r\n"},
     ],
@@ -447,6 +488,8 @@ def test_a_server_that_cannot_prove_itself_is_left(reply: bytes, error: type[Exc
         async with serving(script) as url:
             with pytest.raises(error):
                 await NNTPClient.connect(url, user="fred", password="flint")
+            # RFC 4643 §2.4.2: what is not understood is given up by the word for that.
+            assert (b"*" in script.heard) is reply.startswith(b"383")
 
     play(main)
 

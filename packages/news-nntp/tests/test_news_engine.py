@@ -9,7 +9,6 @@ from news_answers import answer, permitted
 
 from sennit.core.engine import CLOSED, NEED_DATA, PAUSED, NoEvent, PeerFault
 from sennit.core.testing.engines import assert_no_io, converse, cut, engine_suite
-from sennit.news.asking import Offers
 from sennit.news.deflate import Deflate
 from sennit.news.engine import ServerEngine
 from sennit.news.errors import NNTPUsageError
@@ -35,6 +34,7 @@ from sennit.news.events import (
 )
 from sennit.news.grammar import MAX_NUMBER, unstuff
 from sennit.news.limits import Limits
+from sennit.news.session import Offers
 
 
 def sent(engine: ServerEngine) -> bytes:
@@ -126,9 +126,19 @@ def test_commands_become_events(line: bytes, event: object) -> None:
         (b"NEWGROUPS 20270101", 501),
         (b"HDR a:b 1", 501),
         (b"XPAT subject 1- [ab]", 501),
+        # RFC 3977 §5.2.1, §2: a keyword has three characters, and begins with a letter.
         (b"CAPABILITIES a=b", 501),
+        (b"CAPABILITIES 1ab", 501),
+        (b"CAPABILITIES ab", 501),
+        (b"CAPABILITIES AUTOUPDATE", 101),
         (b"AUTHINFO FOO bar", 501),
         (b"AUTHINFO SASL PLAIN = =", 501),
+        (b"AUTHINFO SASL PL+IN", 501),
+        (b"AUTHINFO SASL " + b"A" * 21, 501),
+        (b"AUTHINFO SASL", 501),
+        (b"COMPRESS DEF/ATE", 501),
+        (b"COMPRESS " + b"A" * 21, 501),
+        (b"LIST ACTIVE " + b"a" * 499, 501),
         # What HARDENING nntp-4 sends.
         (b"OVER 1-99999999999", 501),
         (b"OVER -5", 501),
@@ -161,9 +171,9 @@ def test_commands_become_events(line: bytes, event: object) -> None:
         # What there is not here.
         (b"HDR :score 1", 503),
         (b"LIST MOTD", 503),
-        (b"COMPRESS DEFLATE", 503),
-        (b"COMPRESS LZMA", 503),
-        (b"AUTHINFO SASL FOO", 483),
+        (b"COMPRESS DEFLATE", 500),
+        (b"COMPRESS LZMA", 500),
+        (b"AUTHINFO SASL FOO", 503),
         (b"AUTHINFO SASL PLAIN ???", 504),
         (b"AUTHINFO PASS x", 482),
         (b"AUTHINFO USER x", 381),
@@ -225,9 +235,18 @@ def test_the_greeting_says_whether_one_may_post() -> None:
         engine.permit(reads=True, posts=posts, feeds=False)
         engine.greet()
         assert sent(engine).startswith(code)
-    engine = ServerEngine(Offers(mode="transit"))
-    engine.greet("news.example")
-    assert sent(engine) == b"200 news.example\r\n"
+
+
+def test_nobody_posts_where_peers_feed() -> None:
+    """RFC 3977 §5.1.2: 200 is for who may post, if behind MODE READER."""
+    for offers, code in (
+        (Offers(mode="transit"), b"201"),
+        (Offers(mode="switching"), b"200"),
+    ):
+        engine = ServerEngine(offers)
+        engine.permit(reads=True, posts=True, feeds=True)
+        engine.greet("news.example")
+        assert sent(engine) == code + b" news.example\r\n"
 
 
 @pytest.mark.parametrize(
@@ -279,18 +298,34 @@ def test_no_mode_is_changed_after_a_login() -> None:
     engine.session.logged_in = True
 
     assert b"MODE-READER" not in told(engine, b"CAPABILITIES\r\n")
+    assert told(engine, b"GROUP a\r\n").startswith(b"500 ")
     assert told(engine, b"MODE READER\r\n").startswith(b"502 ")
-    assert told(engine, b"GROUP a\r\n").startswith(b"503 ")
+    assert engine.next_event() is CLOSED
+
+
+def test_over_tls_a_server_that_switches_is_for_both() -> None:
+    """RFC 4642 §2.2.2: MODE-READER is not offered there, and changes nothing."""
+    engine = permitted(offers=Offers(mode="switching", tls=True))
+    engine.session.secure = True
+
+    lines = told(engine, b"CAPABILITIES\r\n").split(b"\r\n")
+    assert {b"READER", b"POST", b"IHAVE", b"STREAMING"} <= set(lines)
+    assert b"MODE-READER" not in lines
+    assert told(engine, b"MODE READER\r\n").startswith(b"200 ")
+    assert isinstance(event_of(engine, b"IHAVE <a@b>\r\n"), ArticleOffered)
 
 
 def test_a_server_for_peers_is_no_readers_and_one_for_readers_no_peers() -> None:
+    """RFC 3977 §3.4: commands that are not there are 500, variants of those that are, 501."""
+    peers = permitted(offers=Offers(mode="transit"))
+    assert told(peers, b"GROUP a\r\n").startswith(b"500")
+    assert isinstance(event_of(peers, b"STAT <a@b>\r\n"), ArticleAsked)
     peers = permitted(offers=Offers(mode="transit"))
     assert told(peers, b"MODE READER\r\n").startswith(b"502")
-    assert told(peers, b"GROUP a\r\n").startswith(b"503")
-    assert isinstance(event_of(peers, b"STAT <a@b>\r\n"), ArticleAsked)
+    assert peers.next_event() is CLOSED  # RFC 3977 §5.3.2
     readers = permitted(offers=Offers(mode="reader"))
-    assert told(readers, b"IHAVE <a@b>\r\n").startswith(b"503")
-    assert told(readers, b"MODE STREAM\r\n").startswith(b"503")
+    assert told(readers, b"IHAVE <a@b>\r\n").startswith(b"500")
+    assert told(readers, b"MODE STREAM\r\n").startswith(b"501")
     assert b"STREAMING" not in told(readers, b"CAPABILITIES\r\n")
 
 
@@ -314,6 +349,8 @@ def test_capabilities_follow_what_happens() -> None:
     after = told(engine, b"CAPABILITIES\r\n")
     assert b"COMPRESS DEFLATE" in after
     assert b"AUTHINFO" not in after
+    # RFC 4643 §2.2: who was shown others before the login notices it now.
+    assert b"\r\nSASL PLAIN\r\n" in after
     assert b"STARTTLS" not in after
     assert b"MOTD" in after
     # RFC 4643 §2.3.2, RFC 4642 §2.2.2: not twice, and not the other way round.
@@ -321,29 +358,63 @@ def test_capabilities_follow_what_happens() -> None:
     assert told(engine, b"STARTTLS\r\n").startswith(b"502")
 
 
-def test_what_a_server_does_not_offer_is_503() -> None:
+def test_what_a_server_does_not_offer_is_told_apart_from_what_it_refuses() -> None:
+    """RFC 3977 §3.2.1, §3.4; RFC 4642 §2.2.2: 580 where TLS cannot begin."""
     engine = permitted(offers=Offers(new_news=False))
-    for line in (b"AUTHINFO USER a", b"STARTTLS", b"NEWNEWS * 20270101 000000"):
-        assert told(engine, line + b"\r\n").startswith(b"503 ")
+    for line, code in (
+        (b"AUTHINFO USER a", b"500"),
+        (b"NEWNEWS * 20270101 000000", b"500"),
+        (b"STARTTLS", b"580"),
+    ):
+        assert told(engine, line + b"\r\n").startswith(code)
     engine = permitted(offers=Offers(login=True))
-    for line in (b"AUTHINFO USER a", b"AUTHINFO SASL PLAIN"):
-        assert told(engine, line + b"\r\n").startswith(b"503 ")
+    engine.session.secure = True
+    assert told(engine, b"AUTHINFO USER a\r\n").startswith(b"501 ")
+    assert told(engine, b"AUTHINFO SASL PLAIN\r\n").startswith(b"503 ")
+    assert told(engine, b"STARTTLS\r\n").startswith(b"502 ")
 
 
 def test_no_mode_is_changed_under_compression() -> None:
     """RFC 8054 §2.2.2."""
-    engine = permitted(offers=Offers(mode="switching", compress=True, login=True))
+    offers = Offers(mode="switching", compress=True, login=True, mechanisms=["PLAIN"], tls=True)
+    engine = permitted(offers=offers)
     engine.session.compressed = True
 
-    assert told(engine, b"MODE READER\r\n").startswith(b"502 ")
     assert told(engine, b"AUTHINFO USER a\r\n").startswith(b"502 ")
-    assert b"MODE-READER" not in told(engine, b"CAPABILITIES\r\n")
+    capabilities = told(engine, b"CAPABILITIES\r\n")
+    for label in (b"MODE-READER", b"AUTHINFO", b"SASL", b"STARTTLS", b"COMPRESS"):
+        assert label not in capabilities
+    assert told(engine, b"MODE READER\r\n").startswith(b"502 ")
+
+
+@pytest.mark.parametrize("offers", [Offers(), Offers(compress=True, login=True, tls=True)])
+def test_under_compression_neither_logins_nor_tls_nor_compression_begin(offers: Offers) -> None:
+    """RFC 8054 §2.2.2: each of them is 502 then, whatever the server has."""
+    engine = permitted(offers=offers)
+    engine.session.compressed = True
+
+    for line in (
+        b"AUTHINFO USER a",
+        b"AUTHINFO SASL PLAIN",
+        b"STARTTLS",
+        b"COMPRESS DEFLATE",
+        b"COMPRESS SHRINK",
+    ):
+        assert told(engine, line + b"\r\n").startswith(b"502 ")
+
+
+def test_an_algorithm_that_is_unknown_is_503() -> None:
+    """RFC 8054 §2.2.2."""
+    engine = permitted(offers=Offers(compress=True))
+
+    assert told(engine, b"COMPRESS SHRINK\r\n").startswith(b"503 ")
 
 
 def test_passwords_wait_for_tls() -> None:
     """HARDENING nntp-3: 483 before TLS."""
-    engine = unpermitted(Offers(login=True, tls=True))
+    engine = unpermitted(Offers(login=True, tls=True, private_mechanisms=["PLAIN"]))
 
+    assert told(engine, b"AUTHINFO SASL EXAMPLE\r\n").startswith(b"503")  # RFC 4643 §2.4.3
     assert told(engine, b"AUTHINFO USER a\r\n").startswith(b"483")
     assert told(engine, b"AUTHINFO PASS b\r\n").startswith(b"483")
     assert told(engine, b"AUTHINFO SASL PLAIN =\r\n").startswith(b"483")
@@ -514,8 +585,32 @@ def test_quit_waits_for_what_is_streamed() -> None:
 def test_a_line_too_long_closes() -> None:
     engine = permitted()
 
-    assert told(engine, b"x" * 513).startswith(b"400")
+    assert told(engine, b"x" * 1024).startswith(b"400")
     assert engine.next_event() is CLOSED
+
+
+def test_a_command_too_long_is_refused_whole() -> None:
+    """RFC 3977 §3.2.1: 501, and neither cut nor split."""
+    engine = permitted()
+
+    assert told(engine, b"LIST ACTIVE " + b"a" * 499 + b"\r\n").startswith(b"501")
+    assert isinstance(event_of(engine, b"DATE\r\n"), DateAsked)
+
+
+def test_a_login_by_sasl_may_be_longer_than_other_commands() -> None:
+    """RFC 4643 §2.4.2: as long as the longest initial response."""
+    event = event_of(permitted(), b"authinfo\tsasl  PLAIN " + b"QUFB" * 200 + b"\r\n")
+
+    assert event == SASLBegun("PLAIN", b"AAA" * 200)
+    assert told(permitted(), b"AUTHINFO PASS " + b"a" * 600 + b"\r\n").startswith(b"501")
+
+
+def test_blanks_of_a_password_are_kept() -> None:
+    """RFC 4643 §3.1: all behind the first one is the password."""
+    engine = permitted()
+    told(engine, b"AUTHINFO USER  a b\r\n")
+
+    assert event_of(engine, b"AUTHINFO PASS  c \r\n") == PasswordGiven(b" a b", b" c ")
 
 
 def test_512_octets_are_a_command() -> None:
@@ -614,7 +709,7 @@ def test_wrong_answers_are_refused() -> None:
 
 def test_sasl_goes_by_challenges_and_responses() -> None:
     """RFC 4643 §2.4: responses are longer than commands may be."""
-    engine = permitted()
+    engine = permitted(Limits())
     event = event_of(engine, b"AUTHINFO SASL PLAIN\r\n")
     assert isinstance(event, SASLBegun)
     engine.challenge(event, b"=")
@@ -629,7 +724,7 @@ def test_sasl_goes_by_challenges_and_responses() -> None:
     assert isinstance(response, SASLResponse)
     assert response.data is None
     engine.answer(event, 481, "no")
-    assert told(engine, b"x" * 513).endswith(b"400 I cannot read that\r\n")
+    assert told(engine, b"x" * 513 + b"\r\n").endswith(b"501 Not understood\r\n")
 
 
 def test_a_response_that_is_no_base64_ends_the_exchange() -> None:

@@ -103,7 +103,7 @@ def test_capabilities_name_the_lists_there_are() -> None:
 def test_newnews_may_be_switched_off() -> None:
     talk = Talk(factory(new_news=False))
 
-    assert talk.code(b"NEWNEWS * 20270115 000000") == 503
+    assert talk.code(b"NEWNEWS * 20270115 000000") == 500
     assert b"NEWNEWS" not in talk.say(b"CAPABILITIES")
 
 

@@ -268,6 +268,30 @@ async def test_starttls_begins_anew(memory_network: MemoryNetwork) -> None:
         assert (await stream.read_line()).startswith(b"281")
 
 
+async def test_the_mode_of_readers_outlasts_the_beginning_of_tls(
+    memory_network: MemoryNetwork,
+) -> None:
+    """RFC 4642 §2.2.2: the one thing said in clear that is not undone; else one is for both."""
+    memory_network.host("192.0.2.1", name="server")
+    memory_network.add_name("news.example", "192.0.2.1")
+    access = Access("*", "*", transit=True)
+    server = factory(tls=SERVER, mode="switching", access=access, intake=FakeIntake())
+    async with serve("tcp://192.0.2.1:119", server):
+        for before, feeds in ((b"MODE READER\r\n", False), (b"", True)):
+            async with await open_stream("tcp://news.example:119") as stream:
+                await stream.read_line()
+                await stream.send_all(before + b"STARTTLS\r\n")
+                if before:
+                    assert (await stream.read_line()).startswith(b"200")
+                assert (await stream.read_line()).startswith(b"382")
+                await stream.start_tls(CLIENT, server_hostname="news.example")
+                await stream.send_all(b"CAPABILITIES\r\n")
+                capabilities = await stream.read_until(b"\r\n.\r\n")
+                assert b"\r\nREADER\r\n" in capabilities
+                assert (b"\r\nIHAVE\r\n" in capabilities) is feeds
+                assert b"MODE-READER" not in capabilities
+
+
 @pytest.mark.parametrize("tail", [b"POST\r\n", b"x", b"MODE READER\r\nQUIT\r\n"])
 async def test_octets_behind_starttls_end_the_connection(
     memory_network: MemoryNetwork, tail: bytes, caplog: pytest.LogCaptureFixture
@@ -308,9 +332,11 @@ async def test_tls_from_the_start_takes_passwords(memory_network: MemoryNetwork)
 
 def test_compression_is_for_who_has_logged_in() -> None:
     """Defaults 18: off, and not before a login."""
-    assert talking().code(b"COMPRESS DEFLATE") == 503
+    assert talking().code(b"COMPRESS DEFLATE") == 500
     talk = talking(compress=True)
     assert talk.code(b"COMPRESS DEFLATE") == 480
     talk.say(b"AUTHINFO USER alice\r\nAUTHINFO PASS wonderland\r\n")
-    assert b"COMPRESS DEFLATE" in talk.say(b"CAPABILITIES")
+    capabilities = talk.say(b"CAPABILITIES")
+    assert b"COMPRESS DEFLATE" in capabilities
+    assert b"\r\nSASL " in capabilities
     assert talk.code(b"COMPRESS DEFLATE") == 206

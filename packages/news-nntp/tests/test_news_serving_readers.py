@@ -58,7 +58,7 @@ def talk(request: pytest.FixtureRequest) -> Talk:
         (b"HDR Path <9@example.net>", b"430 No such article\r\n"),
         (b"HDR Subject <9@example.net>", b"430 No such article\r\n"),
         (b"HDR Subject 9-", b"423 No articles in that range\r\n"),
-        (b"XHDR Subject 9-", b"221 Headers follow\r\n.\r\n"),
+        (b"XHDR Subject 9-", b"420 No article selected\r\n"),
         (b"XHDR Foo 1", b"221 Headers follow\r\n1 (none)\r\n.\r\n"),
         (
             b"XHDR Subject <1@example.net>",

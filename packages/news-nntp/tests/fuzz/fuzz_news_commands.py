@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sennit.core.engine import CLOSED, PAUSED, NoEvent
-from sennit.news.asking import Offers
 from sennit.news.engine import ServerEngine
 from sennit.news.events import ArticleOffered, Asked, SASLBegun, SASLResponse, TLSAsked
 from sennit.news.limits import Limits
+from sennit.news.session import Offers
 
 SEEDS = [
     b"MODE READER\r\nGROUP a.b\r\nOVER 1-3\r\nARTICLE <a@b>\r\nHDR Subject 1-\r\nQUIT\r\n",

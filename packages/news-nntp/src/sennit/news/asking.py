@@ -4,18 +4,21 @@
 what is to be said at once (`Told`). What a command needs stands in `COMMANDS`, the one place that
 names them all: its words, and whether reading or feeding must be allowed.
 
-Who may not do something is told 480 where a login may help, else 502; 401 where MODE READER would,
-503 where this server never does it (RFC 3977 §3.2.1).
+Who may not do something is told 480 where a login may help, else 502; 401 where MODE READER would.
+What this server never does is 500, 501 where others of its command are there, and 503 where it is a
+part of what a command can do (RFC 3977 §3.2.1, §3.4).
 
 Sources: RFC 3977 §5 to §8, RFC 4642 §2, RFC 4643 §2, RFC 4644 §2, RFC 6048 §2, RFC 8054 §2,
-RFC 8143, RFC 2980 §2 (what old readers say). Not here: the conversation's phases (``engine.py``).
+RFC 8143, RFC 2980 §2 (what old readers say). Not here: the conversation's phases (``engine.py``);
+what is offered and agreed on (``session.py``).
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from sennit.news.errors import NNTPProtocolError
 from sennit.news.events import (
@@ -49,138 +52,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sennit.news.events import Question
+    from sennit.news.session import Session
 
-__all__ = ["COMMANDS", "Mode", "Offers", "Session", "Told", "ask", "decode_sasl"]
-
-Mode: TypeAlias = Literal["reader", "transit", "both", "switching"]
-"""For whom a server is: readers, peers, both at once, or peers until MODE READER."""
-
-
-class Offers:
-    """What a server offers on a connection.
-
-    Attributes:
-        mode: For whom it is.
-        tls: STARTTLS.
-        login: Any login.
-        passwords: AUTHINFO USER, on this connection as it is.
-        mechanisms: Those of AUTHINFO SASL, likewise.
-        compress: COMPRESS DEFLATE, to who is known.
-        lists: What LIST has besides what every server of this kind has.
-        new_news: NEWNEWS.
-        software: What CAPABILITIES says of the program.
-    """
-
-    __slots__ = (
-        "compress",
-        "lists",
-        "login",
-        "mechanisms",
-        "mode",
-        "new_news",
-        "passwords",
-        "software",
-        "tls",
-    )
-
-    def __init__(
-        self,
-        *,
-        mode: Mode = "both",
-        tls: bool = False,
-        login: bool = False,
-        passwords: bool = False,
-        mechanisms: Sequence[str] = (),
-        compress: bool = False,
-        lists: Sequence[str] = (),
-        new_news: bool = True,
-        software: str = "Sennit",
-    ) -> None:
-        self.mode: Mode = mode
-        self.tls = tls
-        self.login = login
-        self.passwords = passwords
-        self.mechanisms = tuple(mechanisms)
-        self.compress = compress
-        self.lists = tuple(lists)
-        self.new_news = new_news
-        self.software = software
-
-
-class Session:
-    """What was agreed on with a client, and where it is.
-
-    Attributes:
-        offers: What the server offers.
-        reads: It may read.
-        posts: It may post.
-        feeds: It may offer articles.
-        known: Who it is is known, by login or address.
-        logged_in: It has logged in.
-        secure: It has TLS.
-        compressed: COMPRESS has begun.
-        switched: MODE READER was said, where that changes something.
-        group: The group selected, or ``""``.
-        number: The current article's, 0 without one.
-        user: What AUTHINFO USER said, until PASS.
-    """
-
-    __slots__ = (
-        "compressed",
-        "feeds",
-        "group",
-        "known",
-        "logged_in",
-        "number",
-        "offers",
-        "posts",
-        "reads",
-        "secure",
-        "switched",
-        "user",
-    )
-
-    def __init__(self, offers: Offers) -> None:
-        self.offers = offers
-        self.reads = self.posts = self.feeds = self.known = False
-        self.logged_in = self.secure = self.compressed = self.switched = False
-        self.group = ""
-        self.number = 0
-        self.user: bytes | None = None
-
-    @property
-    def reading(self) -> bool:
-        """Whether commands of readers are for this connection now."""
-        return self.offers.mode in ("reader", "both") or self.switched
-
-    @property
-    def feeding(self) -> bool:
-        """Whether commands of peers are."""
-        return self.offers.mode != "reader" and not self.switched
-
-    @property
-    def may_switch(self) -> bool:
-        """Whether MODE READER would change something (RFC 4643 §2.2, RFC 8054 §2.2.2)."""
-        late = self.switched or self.logged_in or self.compressed
-        return self.offers.mode == "switching" and not late
-
-    @property
-    def login_helps(self) -> bool:
-        """Whether more may be allowed after a login."""
-        return self.offers.login and not self.logged_in
-
-    @property
-    def may_start_tls(self) -> bool:
-        """Whether STARTTLS may be said now (RFC 4642 §2.2.1, RFC 8054 §2.2.2)."""
-        return self.offers.tls and not (self.secure or self.logged_in or self.compressed)
-
-    @property
-    def lists(self) -> list[str]:
-        """What LIST has."""
-        names = ["ACTIVE", "ACTIVE.TIMES", "COUNTS", "NEWSGROUPS", *self.offers.lists]
-        if self.reading:
-            names += ["HEADERS", "OVERVIEW.FMT"]
-        return sorted(names)
+__all__ = ["COMMANDS", "Told", "ask", "decode_sasl", "may_be_long"]
 
 
 class Told:
@@ -207,6 +81,11 @@ class Told:
 Answer: TypeAlias = "Question | Told"
 
 _SYNTAX: Final = "RFC 3977 §3.2.1"
+_NOT_HERE: Final = 500
+"""Of a command that others have, and this server has not (RFC 3977 §3.4)."""
+_KEYWORD: Final = re.compile(rb"[A-Za-z][A-Za-z0-9.-]{2,}")
+# Names of mechanisms, too; in small letters where the letter of RFC 4643 and RFC 8054 has none.
+_ALGORITHM: Final = re.compile(rb"[A-Za-z0-9_-]{1,20}")
 _NO_GROUP: Final = Told(412, "No newsgroup selected")
 _NO_ARTICLE: Final = Told(420, "No current article")
 _NO_SUCH_GROUP: Final = Told(411, "No such newsgroup")
@@ -229,7 +108,7 @@ def _message_id(octets: bytes) -> bytes:
 
 
 def _capabilities(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
-    if words and not words[0].replace(b"-", b"").replace(b".", b"").isalnum():
+    if words and not _KEYWORD.fullmatch(words[0]):
         raise NNTPProtocolError(f"not a keyword: {words[0][:64]!r}", "RFC 3977 §5.2.1")
     offers = session.offers
     lines = ["VERSION 2", f"IMPLEMENTATION {offers.software}"]
@@ -249,8 +128,9 @@ def _capabilities(session: Session, words: Sequence[bytes], line: bytes) -> Answ
         # After a login AUTHINFO must not be named any more (RFC 4643 §2.1).
         kinds = ["USER"] * offers.passwords + ["SASL"] * bool(offers.mechanisms)
         lines.append(" ".join(("AUTHINFO", *kinds)))
-        if offers.mechanisms:
-            lines.append(" ".join(("SASL", *offers.mechanisms)))
+    if offers.mechanisms and (session.logged_in or not session.compressed):
+        # Mechanisms are named after it, too: who was shown others before is told so (§2.2).
+        lines.append(" ".join(("SASL", *offers.mechanisms)))
     if session.may_start_tls:
         lines.append("STARTTLS")
     if offers.compress and session.known and not session.compressed:
@@ -271,10 +151,16 @@ def _mode(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
             session.switched = True
         elif not session.reading:
             late = session.offers.mode == "switching"
-            return Told(502, "Too late for a reader" if late else "This server is for peers")
+            # And the end (RFC 3977 §5.3.2).
+            text = "Too late for a reader" if late else "This server is for peers"
+            return Told(502, text, act="quit")
         return Told(200, "Posting allowed") if session.posts else Told(201, "Posting prohibited")
     if wanted == b"STREAM":
-        return _refused(session, _FEED) or Told(203, "Streaming permitted")
+        refused = _refused(session, _FEED)
+        if refused is None:
+            return Told(203, "Streaming permitted")
+        # The command is known, this variant of it is not here (RFC 3977 §3.4, RFC 4644 §2.3.3).
+        return refused if refused.code != _NOT_HERE else Told(501, "No streaming here")
     raise NNTPProtocolError(f"no such mode: {words[0][:64]!r}", _SYNTAX)
 
 
@@ -287,16 +173,20 @@ def _date(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
 
 
 def _starttls(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
-    if not session.offers.tls:
-        return Told(503, "There is no TLS here")
-    return TLSAsked() if session.may_start_tls else Told(502, "Too late for TLS")
+    if session.secure or session.logged_in or session.compressed:
+        return Told(502, "Too late for TLS")
+    return TLSAsked() if session.offers.tls else Told(580, "There is no TLS here")
 
 
 def _compress(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
-    if words[0].upper() != b"DEFLATE" or not session.offers.compress:
-        return Told(503, "Not compressed so")
+    if not _ALGORITHM.fullmatch(words[0]):
+        raise NNTPProtocolError(f"not an algorithm: {words[0][:64]!r}", "RFC 8054 §5.3")
     if session.compressed:
         return Told(502, "Compressed already")
+    if not session.offers.compress:
+        return Told(_NOT_HERE, "No compression here")
+    if words[0].upper() != b"DEFLATE":
+        return Told(503, "Not compressed so")
     if not session.known:
         return Told(480, "Log in first") if session.login_helps else Told(502, "Not for you")
     return Told(206, "Compression active", act="deflate")
@@ -308,16 +198,18 @@ def _authinfo(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
     user, session.user = session.user, None
     if kind not in (b"USER", b"PASS", b"SASL"):
         raise NNTPProtocolError(f"no such login: {words[0][:64]!r}", "RFC 4643 §3")
-    if not offers.login:
-        return Told(503, "There are no logins here")
     if session.logged_in or session.compressed:
         return Told(502, "Too late for a login")
+    if not offers.login:
+        return Told(_NOT_HERE, "There are no logins here")
     if kind == b"SASL":
         return _sasl(session, words)
     if not offers.passwords:
-        return Told(483, "Not without TLS") if offers.tls else Told(503, "Not by a password")
-    # Blanks may belong to a name or password (RFC 4643 §3.1).
-    secret = line.split(None, 2)[2]
+        if session.secure:
+            return Told(501, "Not by a password")
+        return Told(483, "Not where anybody can read along")
+    # All behind the first blank: others may belong to a name or password (RFC 4643 §3.1).
+    secret = line.split(None, 1)[1][5:]
     if kind == b"USER":
         session.user = secret
         return Told(381, "Password, please")
@@ -329,10 +221,12 @@ def _authinfo(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
 def _sasl(session: Session, words: Sequence[bytes]) -> Answer:
     if len(words) > 3:
         raise NNTPProtocolError("more than one initial response", "RFC 4643 §2.4.1")
-    name = words[1].decode("ascii", "replace").upper()
+    if not _ALGORITHM.fullmatch(words[1]):
+        raise NNTPProtocolError(f"not a mechanism: {words[1][:64]!r}", "RFC 4643 §3.5")
+    name = words[1].decode("ascii").upper()
     if name not in session.offers.mechanisms:
-        if session.may_start_tls:
-            return Told(483, "Not without TLS")
+        if name in session.offers.private_mechanisms:
+            return Told(483, "Not where anybody can read along")
         return Told(503, "No such mechanism here")
     if len(words) < 3:
         return SASLBegun(name, None)
@@ -340,6 +234,14 @@ def _sasl(session: Session, words: Sequence[bytes]) -> Answer:
         return SASLBegun(name, decode_sasl(words[2]))
     except NNTPProtocolError:
         return Told(504, "That is no base64")
+
+
+def may_be_long(line: bytes) -> bool:
+    """Tell whether a command may have more than 512 octets: one with an initial response may.
+
+    RFC 4643 §2.4.2: as many as the longest of any mechanism.
+    """
+    return [word.upper() for word in line.split(None, 2)[:2]] == [b"AUTHINFO", b"SASL"]
 
 
 def decode_sasl(octets: bytes) -> bytes:
@@ -495,7 +397,7 @@ def _newnews(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
     wildmat = _wildmat(words[0])
     _check_zone(words[3:])
     if not session.offers.new_news:
-        return Told(503, "No NEWNEWS here")
+        return Told(_NOT_HERE, "No NEWNEWS here")
     return NewNewsAsked(wildmat, words[1], words[2])
 
 
@@ -574,7 +476,7 @@ def _refused(session: Session, need: int) -> Told | None:
             return Told(401, "MODE-READER First say MODE READER")
         if need & _FEED and session.switched:
             return Told(502, "This connection is a reader's")
-        return Told(503, "Not on this server")
+        return Told(_NOT_HERE, "Not on this server")
     if here & (session.reads * _READ | session.feeds * _FEED):
         return None
     return Told(480, "Log in first") if session.login_helps else Told(502, "Not permitted")

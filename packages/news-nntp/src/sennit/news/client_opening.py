@@ -1,4 +1,4 @@
-"""How a client's connection begins: greeting, capabilities, TLS, reading, login, compression.
+"""How a client's connection begins: greeting, capabilities, reading, TLS, login, compression.
 
 In that order, since each makes what was known before void (RFC 3977 §5.3, RFC 4642 §2.2, RFC 4643
 §2.2, RFC 8054 §2.2.2). TLS that was asked for is never skipped; a password is not shown to who
@@ -140,16 +140,18 @@ async def open_session(
         raise refusal(greeting.code, greeting.text, "connecting")
     may_post = greeting.code == 200
     known = await ask_capabilities(protocol)
-    if starttls is not None:
-        await _start_tls(protocol, known, starttls, host)
-        known = await ask_capabilities(protocol)
     if reader and ("MODE-READER" in known or not known.known):
+        # Before TLS, which no mode is changed under, and whose beginning does not undo it (RFC 4642
+        # §2.2.2). Over TLS from the first octet on, whoever offers it is taken at its word.
         response = await protocol.request(command("MODE READER", alone=True))
         if response.code in (200, 201):
             may_post = response.code == 200
         elif known.known or response.code == 502:
             raise refusal(response.code, response.octets, "MODE READER")
         # Where nothing is known a 500 says that it has one mode.
+        known = await ask_capabilities(protocol)
+    if starttls is not None:
+        await _start_tls(protocol, starttls, host)
         known = await ask_capabilities(protocol)
     logged_in = identity is not None and "AUTHINFO" in known
     if identity is not None and logged_in:
@@ -177,14 +179,8 @@ async def ask_capabilities(protocol: NNTPClientProtocol) -> Capabilities:
     raise refusal(response.code, response.octets, "CAPABILITIES")
 
 
-async def _start_tls(
-    protocol: NNTPClientProtocol, known: Capabilities, tls: ClientTLS, host: str
-) -> None:
-    if known.known and "STARTTLS" not in known:
-        raise TLSError(
-            f"{host or 'the server'} offers no STARTTLS, and TLS was asked for",
-            "STARTTLS is not offered",
-        )
+async def _start_tls(protocol: NNTPClientProtocol, tls: ClientTLS, host: str) -> None:
+    # Whether it is offered is not asked: who stands between may have taken it out (RFC 8143 §3.4).
     response = await protocol.request(
         Command(b"STARTTLS\r\n", "STARTTLS", alone=True, hands_over=True)
     )
@@ -308,6 +304,9 @@ async def _by_sasl(
             try:
                 answer = b"" if word == b"=" else b64decode(word, validate=True)
             except Base64Error as error:
+                if response.code == 383:
+                    # The exchange is given up in its own words first (RFC 4643 §2.4.2).
+                    await protocol.request(Command(b"*\r\n", "AUTHINFO SASL", alone=True))
                 raise NNTPProtocolError(f"not base64: {word[:64]!r}", "RFC 4643 §2.4") from error
             return Reply("challenge" if response.code == 383 else "success", answer)
         if response.code in (481, 482):

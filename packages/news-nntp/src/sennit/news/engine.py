@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from sennit.core.engine import CLOSED, NEED_DATA, PAUSED, SOLE, PeerFault, Untimed
 from sennit.core.errors import ProtocolError
-from sennit.news.asking import Offers, Session, Told, ask, decode_sasl
+from sennit.news.asking import Told, ask, decode_sasl, may_be_long
 from sennit.news.coming import Coming
 from sennit.news.deflate import Deflate
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError
@@ -47,6 +47,7 @@ from sennit.news.grammar import (
     stuff,
 )
 from sennit.news.limits import Limits
+from sennit.news.session import Offers, Session
 
 if TYPE_CHECKING:
     from sennit.core.engine import NoEvent
@@ -114,7 +115,7 @@ class ServerEngine(Untimed):
         self.session = Session(offers or Offers())
         self._limits = Limits() if limits is None else limits
         # NUL, bare CR and bare LF are found by who reads the command: that is answered.
-        self._received = Received(max_line=self._limits.max_line - 2, forbidden=b"")
+        self._received = Received(max_line=self._limits.max_response - 2, forbidden=b"")
         self._phase = _Phase.OPENING
         self._open: Question | None = None
         self._block_begun = False
@@ -240,6 +241,8 @@ class ServerEngine(Untimed):
         else:
             self._kept = None
         try:
+            if len(line) > self._limits.max_line - 2 and not may_be_long(line):
+                raise NNTPProtocolError(f"a command of {len(line) + 2} octets", "RFC 3977 §3.1")
             word, words = parse_command(line)
             if self._streamed and word not in _STREAMED:
                 self._kept = line
@@ -392,7 +395,6 @@ class ServerEngine(Untimed):
         line = self._received.next_line()
         if line is None:
             return NEED_DATA
-        self._received.max_line = self._limits.max_line - 2
         self._phase = _Phase.ANSWER
         if line == b"*":
             return SASLResponse(None)
@@ -407,7 +409,8 @@ class ServerEngine(Untimed):
 
     def greet(self, text: str = "") -> None:
         """Say the first word, once it is known what the client may do (RFC 3977 §5.1)."""
-        if self.session.posts or not self.session.reading:
+        session = self.session
+        if session.posts and (session.reading or session.may_switch):
             self._out.append(response_line(200, text or "Ready, posting allowed"))
         else:
             self._out.append(response_line(201, text or "Ready, posting prohibited"))
@@ -512,7 +515,6 @@ class ServerEngine(Untimed):
             return
         if self._open is not event or self._phase is not _Phase.ANSWER:
             raise NNTPUsageError("no login by SASL is under way")
-        self._received.max_line = self._limits.max_response - 2
         # Longer than other responses where it must be.
         self._out.append(b"383 %b\r\n" % line)
         self._phase = _Phase.RESPONSE

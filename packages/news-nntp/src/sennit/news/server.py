@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import time
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core._faultlog import RateLimit
 from sennit.core.auth.credentials import PasswordCredentials
 from sennit.core.auth.limits import LoginLimits
-from sennit.core.auth.sasl.channel import channel_of
+from sennit.core.auth.sasl.channel import Channel, channel_of
 from sennit.core.auth.sasl.server import DEFAULT_MECHANISMS, SASLServer
 from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
@@ -36,7 +36,6 @@ from sennit.core.interfaces import adapt
 from sennit.core.reactor.base import current_loop, current_meter
 from sennit.news._version import __version__
 from sennit.news.access import Access, AccessRules
-from sennit.news.asking import Offers
 from sennit.news.engine import ServerEngine
 from sennit.news.errors import NNTPUsageError
 from sennit.news.events import Answered, ServerEvent
@@ -48,6 +47,7 @@ from sennit.news.serving.lists import AnswersLists, Listings
 from sennit.news.serving.logins import LogsIn
 from sennit.news.serving.patience import Patience
 from sennit.news.serving.readers import AnswersReaders
+from sennit.news.session import Offers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,10 +56,13 @@ if TYPE_CHECKING:
     from sennit.core.auth.portal import Portal
     from sennit.core.interfaces import IDelayedCall
     from sennit.core.transport.tlscontext import ServerTLS
-    from sennit.news.asking import Mode
     from sennit.news.serving.metrics import NewsMetrics
+    from sennit.news.session import Mode
 
 __all__ = ["NNTPServerFactory", "NNTPServerProtocol"]
+
+_PRIVATE: Final = Channel(private=True)
+"""A connection on which nobody can read along."""
 
 
 class NNTPServerProtocol(
@@ -251,6 +254,8 @@ class NNTPServerFactory:
             PasswordCredentials
         )
         offers.mechanisms = tuple(self.sasl.offered(channel))
+        if not channel.private:
+            offers.private_mechanisms = tuple(self.sasl.offered(_PRIVATE))
         return offers
 
     def _measure(self) -> None:

@@ -134,10 +134,11 @@ class LogsIn(Conversing):
         if not access.name:
             access = access.named(login.name)
         self.grant(access, known=True)
-        if data is None:
-            self.engine.answer(event, 281, "Welcome")
+        if data:
+            self.engine.answer(event, 283, b64encode(data))
         else:
-            self.engine.answer(event, 283, b64encode(data) or b"=")
+            # 283 has no way to say "nothing" (RFC 4643 §3.3).
+            self.engine.answer(event, 281, "Welcome")
 
     @handles(TLSAsked)
     async def begin_tls(self, event: TLSAsked) -> None:
@@ -146,6 +147,9 @@ class LogsIn(Conversing):
         assert tls is not None  # else it is not offered
         self.engine.answer(event, 382, "Begin TLS")
         # It reads nothing before it is known what is offered over this TLS, and to whom.
-        await self.start_tls(tls, self.fresh_engine())
+        engine = self.fresh_engine()
+        # Of all that was said in clear this alone counts (RFC 4642 §2.2.2).
+        engine.session.switched = self.engine.session.switched
+        await self.start_tls(tls, engine)
         self.open(secure=True)
         self.proceed()

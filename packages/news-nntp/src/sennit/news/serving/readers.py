@@ -241,8 +241,11 @@ class AnswersReaders(Conversing):
             engine.end_block(event)
         elif event.current:
             engine.answer(event, 420, "No current article")
-        elif event.code == 221:
+        elif event.pattern:
+            # Of XPAT "this includes an empty list" (RFC 2980 §2.9).
             engine.answer_block(event, 221, "Headers follow", b"")
+        elif event.code == 221:
+            engine.answer(event, 420, "No article selected")
         else:
             engine.answer(event, 423, "No articles in that range")
 

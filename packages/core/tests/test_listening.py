@@ -531,6 +531,17 @@ async def test_what_waits_is_accepted_without_word_of_the_poller() -> None:
     await gone(where)
 
 
+async def test_who_knows_when_to_look_needs_no_poller_to_accept() -> None:
+    where = listener(reserve=False, paused=True)
+    with client(where) as first, client(where) as second:
+        for count in 1, 2, 2:
+            where.accept_now(paused=True)
+            assert len(where.connections) == count
+        assert await receive(first) == await receive(second) == b"hi"
+        await gone(where)
+        where.accept_now(paused=True)
+
+
 async def test_a_listening_socket_shut_down_under_our_feet_is_closed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -19,7 +19,7 @@ from sennit.core.errors import ConnectionAborted, ConnectionLost, ReactorError
 from sennit.core.interfaces import IStreamTransport
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor
-from sennit.core.reactor.pollers import pollers
+from sennit.core.reactor.pollers import READ, pollers
 from sennit.core.transport.flow import READY
 from sennit.core.transport.stream import READ_SIZE, SocketTransport
 
@@ -1164,6 +1164,25 @@ async def test_a_buffer_that_is_not_lent_ends_the_connection(
         assert isinstance(protocol.lost, ConnectionAborted)
         assert protocol.transport.close_reason == "error"
     assert "empty buffer" in str(caplog.records[1].exc_info)
+
+
+async def test_a_buffered_protocol_may_have_more_read_without_the_poller() -> None:
+    class Eager(Lending):
+        def buffer_updated(self, nbytes: int) -> bool:  # type: ignore[override]  # it has a say
+            self.data += self.buffer[:nbytes]
+            return self.data != b"12345678"
+
+    sock, peer = unix_pair()
+    with peer:
+        protocol = Eager(4)
+        transport = begin(sock, protocol)
+        peer.send(b"123456789")
+        peer.shutdown(socket.SHUT_WR)
+        transport._on_event_buffered(READ)
+        assert protocol.data == b"12345678"
+        transport._on_event_buffered(READ)
+        assert (protocol.data, protocol.events) == (b"123456789", ["eof"])
+        await until(lambda: protocol.lost != ())
 
 
 async def test_the_protocol_can_be_changed_in_mid_stream() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sennit.ftp.data import make_connection
-
-if TYPE_CHECKING:
-    from sennit.ftp.data import DataConnection
+from sennit.core import open_stream
+from sennit.core.errors import ConnectionLost
+from sennit.core.reactor.base import current_reactor
+from sennit.ftp.data import FIRST_BUFFER, DataConnection, DataPort, make_connection
 
 WINDOW = 64
 
@@ -90,3 +91,35 @@ def test_nothing_is_written_over_before_it_was_given_back(steps: list[tuple[int,
     received += b"".join(connection.rest())
 
     assert received == sent
+
+
+def test_the_first_buffer_of_an_upload_is_lent_to_the_next_one() -> None:
+    def upload() -> memoryview[int]:
+        connection: Any = make_connection(FIRST_BUFFER, (), (), plain=True)
+        connection.connection_made(_Transport())
+        connection.receive()
+        come(connection, b"content")
+        buffer: memoryview[int] = connection.get_buffer(-1)
+        connection.eof_received()
+        pieces = taken(connection)
+        assert b"".join(pieces) == b"content"
+        connection.give_back(pieces)
+        return buffer
+
+    assert upload().obj is upload().obj
+
+
+async def test_strangers_do_not_fill_the_queue_before_the_client_has_come() -> None:
+    """RFC 2577 §5; nobody waits for the connection yet, so nobody would accept."""
+    port = DataPort(current_reactor(), "127.0.0.1", lambda: DataConnection(WINDOW))
+    number = port.listen("127.0.0.1", [0])
+    for _ in range(2):
+        stranger = await open_stream(f"tcp://127.0.0.1:{number}", local_address=("127.0.0.2", 0))
+        with suppress(ConnectionLost):
+            assert await stranger.receive_some() == b""
+        await stranger.aclose(timeout=0)
+    client = await open_stream(f"tcp://127.0.0.1:{number}")
+    connection = await port.connection(5)
+    assert not connection.closed
+    connection.abort()
+    await client.aclose(timeout=0)

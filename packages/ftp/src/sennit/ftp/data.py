@@ -30,7 +30,13 @@ from sennit.ftp.grammar import same_host
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sennit.core.interfaces import IListener, IReactor, IStreamProtocol, IStreamTransport
+    from sennit.core.interfaces import (
+        IDelayedCall,
+        IListener,
+        IReactor,
+        IStreamProtocol,
+        IStreamTransport,
+    )
     from sennit.core.policy.bucket import TokenBucket
     from sennit.core.transport.tls import ServerTLS
 
@@ -38,10 +44,17 @@ __all__ = ["DataConnection", "DataPort", "connect_to_client", "make_connection"]
 
 FIRST_BUFFER: Final = 64 * 1024
 """Octets of the buffer that an upload begins with: most files fit, and it costs little."""
+MOST_FIRST: Final = 16
+"""Such buffers that wait for the next upload."""
 BACKLOG: Final = 8
 """Connections that wait for a data port: the client's, and those of strangers."""
+SOON: Final = 0.05
+"""Seconds until the poller watches a data port to which nobody has connected."""
 PER_READ: Final = 256 * 1024
 """Octets received at a time, so that nobody starves the loop."""
+
+
+_FIRST: Final[list[memoryview[int]]] = []
 
 
 class DataConnection:
@@ -59,7 +72,8 @@ class DataConnection:
         transport: What carries it.
     """
 
-    transport: Any  # an IStreamTransport; what may be asked of it depends on its kind
+    # An IStreamTransport; what may be asked of it depends on its kind.
+    transport: Any = None
 
     def __init__(
         self,
@@ -88,9 +102,10 @@ class DataConnection:
     # ── what the transport calls ──────────────────────────────────────────────
 
     def connection_made(self, transport: IStreamTransport) -> None:
-        """The connection stands; nothing is read yet."""
+        """The connection stands; nothing is read before `receive`."""
         self.transport = transport
-        transport.pause_reading()
+        if not self._receiving:
+            transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Octets have come."""
@@ -145,12 +160,15 @@ class DataConnection:
     # ── receiving ─────────────────────────────────────────────────────────────
 
     def receive(self) -> None:
-        """Begin to read."""
+        """Begin to read; may be said before the connection stands."""
+        if self._receiving:
+            return
         self._receiving = True
         if self.closed:
             return
         self._paused = False
-        self.transport.resume_reading()
+        if self.transport is not None:
+            self.transport.resume_reading()
 
     def _came(self, size: int) -> None:
         self._size += size
@@ -234,8 +252,9 @@ class DataConnection:
 class _Lending(DataConnection):
     """The same, lending its buffers: no octet is copied between kernel and writing.
 
-    Large ones are used again. New ones have to be filled with zeros first, in memory that the
-    kernel has filled with zeros before: a tenth of what a large upload costs.
+    They are used again: large ones by the same upload, first ones by the next one of anybody.
+    New ones have to be filled with zeros first, in memory that the kernel has filled with zeros
+    before: a tenth of what a large upload costs, and all that the processor's first cache holds.
     """
 
     def __init__(
@@ -261,19 +280,26 @@ class _Lending(DataConnection):
                 self._full.append((self._came_in_all, self._buffer))
             if self._spare:
                 self._buffer = self._spare.pop()
+            elif len(self._buffer):
+                self._buffer = memoryview(bytearray(self._window))
+            elif _FIRST and self._window >= FIRST_BUFFER:
+                self._buffer = _FIRST.pop()
             else:
-                size = self._window if len(self._buffer) else min(FIRST_BUFFER, self._window)
-                self._buffer = memoryview(bytearray(size))
+                self._buffer = memoryview(bytearray(min(FIRST_BUFFER, self._window)))
             self._filled = self._begun = 0
         return self._buffer[self._filled : self._filled + PER_READ]
 
-    def buffer_updated(self, nbytes: int) -> None:
-        """Octets have come."""
+    def buffer_updated(self, nbytes: int) -> bool:
+        """Octets have come; whether it pays to look at once for more.
+
+        It does behind the first, which mostly are all: the end stands behind them.
+        """
         self.received += nbytes
         if self._receiving:
             self._filled += nbytes
             self._came_in_all += nbytes
             self._came(nbytes)
+        return self._came_in_all == nbytes
 
     def _cut(self) -> None:
         if self._filled > self._begun:
@@ -285,6 +311,11 @@ class _Lending(DataConnection):
         full = self._full
         while full and full[0][0] <= self._given_back:
             self._spare.append(full.popleft()[1])
+        if self._ended and self._given_back == self._came_in_all:
+            buffer, self._buffer = self._buffer, memoryview(b"")
+            self._filled = self._begun = 0
+            if len(buffer) == FIRST_BUFFER and len(_FIRST) < MOST_FIRST:
+                _FIRST.append(buffer)
 
 
 def make_connection(
@@ -305,10 +336,16 @@ def make_connection(
 class DataPort:
     """Where the client may connect to, once.
 
+    Most clients have connected before they say what they want: only a client that takes its time
+    has the poller watch for it, and for strangers who would fill the queue before it.
+
     Args:
         reactor: Listens, and measures time.
         peer: The client's address; connections from others are closed.
         make: Makes the connection's protocol when the client has come.
+
+    Attributes:
+        receive: Whether to begin to read as soon as the client has come.
     """
 
     def __init__(self, reactor: IReactor, peer: str, make: Callable[[], DataConnection]) -> None:
@@ -318,6 +355,8 @@ class DataPort:
         self._listener: IListener | None = None
         self._connection: DataConnection | None = None
         self._waiter: Deferred[None] | None = None
+        self._timer: IDelayedCall | None = None
+        self.receive = False
 
     def listen(self, host: str, ports: Iterable[int]) -> int:
         """Listen on one of these ports, 0 being any that is free.
@@ -341,7 +380,9 @@ class DataPort:
         reactor: Any = self._reactor
         if reactor.network is None:
             sockets = tcp_sockets(host, port, backlog=BACKLOG)
-            return Listener(reactor, sockets, self, reserve=False)
+            listening = Listener(reactor, sockets, self, reserve=False, paused=True)
+            self._timer = reactor.call_later(SOON, listening.resume_accepting)
+            return listening
         # A network in memory, which listens at once, too.
         outcome: list[Any] = []
         reactor.listen_tcp(self, port, host).add_callbacks(outcome.append, outcome.append)
@@ -355,6 +396,8 @@ class DataPort:
         if self._connection is not None or not same_host(str(peer[0]), self._peer):
             return None
         self._connection = connection = self._make()
+        if self.receive:
+            connection.receive()
         self._stop_listening()
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.fired:
@@ -369,6 +412,8 @@ class DataPort:
             TransferError: It did not come in time.
         """
         if not self.came():
+            if self._listener is not None:
+                self._listener.resume_accepting()
             waiter: Deferred[None] = Deferred()
             self._waiter = waiter
             timer = self._reactor.call_later(timeout, _give_up, waiter)
@@ -383,10 +428,13 @@ class DataPort:
     def came(self) -> bool:
         """Whether the client has connected: most do before they say what they want."""
         if self._connection is None and isinstance(self._listener, Listener):
-            self._listener.accept_now()
+            self._listener.accept_now(paused=True)
         return self._connection is not None
 
     def _stop_listening(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()

@@ -141,6 +141,8 @@ class Transfer:
         uploads = event.verb in UPLOADS
         if event.protected and session.tls is None:
             raise TransferError("there is no TLS to protect it by")
+        if self._port is not None:
+            self._port.receive = uploads and not event.protected
         session.engine.mark(150, text)
         if not (hold and self._port is not None and self._port.came()):
             session.flush()

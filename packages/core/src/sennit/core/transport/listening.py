@@ -57,6 +57,9 @@ WARN_EVERY: Final = 10.0
 """Seconds between two warnings about that."""
 
 RawSocket = socket.SocketType
+# The numbers as C has them: a `socket.socket` makes an enum's member of one whenever it is asked.
+_family: Callable[[socket.socket], int] = RawSocket.family.__get__
+_type: Callable[[socket.socket], int] = RawSocket.type.__get__
 _INHERITS_NODELAY: Final = sys.platform == "linux"
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _NO_MEMORY = frozenset({errno.ENOBUFS, errno.ENOMEM})
@@ -175,10 +178,15 @@ class Listener:
             for each in self._acceptors:
                 self._reactor.watch(each.fd, READ, each.on_event)
 
-    def accept_now(self) -> None:
-        """Accept what waits already, without having been told of it by the poller."""
+    def accept_now(self, *, paused: bool = False) -> None:
+        """Accept what waits already, without having been told of it by the poller.
+
+        Args:
+            paused: Also while accepting is paused, one connection at a time: who knows when the
+                one he expects ought to be there need not have the poller watch for it.
+        """
         for each in self._acceptors:
-            if self._accepting:
+            if self._accepting or (paused and not self._closed):
                 each.on_event(READ)
 
     def close(self) -> None:
@@ -349,10 +357,10 @@ class _Acceptor:
         self.fd = sock.fileno()
         # What `socket.accept` calls itself; without the Python object around it.
         self._accept: Callable[[], tuple[int, object]] = sock._accept  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]  # not in typeshed
-        self._kind = (sock.family, sock.type, sock.proto)
+        self._kind = (_family(sock), _type(sock), sock.proto)
         self._batch = 1
         self._nodelay = False
-        if sock.family != getattr(socket, "AF_UNIX", None):
+        if self._kind[0] != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._nodelay = not _INHERITS_NODELAY
 
@@ -385,7 +393,7 @@ class _Acceptor:
 
 def _transport_kind(sockets: Sequence[socket.socket]) -> type[SocketTransport]:
     """What connections become: those of Unix sockets carry descriptors, too."""
-    if sockets and sockets[0].family == getattr(socket, "AF_UNIX", None):
+    if sockets and _family(sockets[0]) == getattr(socket, "AF_UNIX", None):
         from sennit.core.transport.descriptors import UnixTransport
 
         return UnixTransport
@@ -472,7 +480,8 @@ def _tcp_sockets(host: str, port: int, backlog: int, reuse_port: bool) -> list[s
                 raise OSError(
                     error.errno, f"cannot listen on {shown}: {os.strerror(error.errno or 0)}"
                 ) from error
-            port = port or sock.getsockname()[1]
+            if each != hosts[-1]:
+                port = port or sock.getsockname()[1]
     except BaseException:
         for sock in sockets:
             sock.close()

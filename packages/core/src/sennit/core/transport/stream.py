@@ -370,32 +370,44 @@ class SocketTransport(Sending):
                 return
 
     def _on_event_buffered(self, mask: int) -> None:
-        """The same for a protocol that lends its buffer (asyncio's `BufferedProtocol`)."""
+        """The same for a protocol that lends its buffer (asyncio's `BufferedProtocol`).
+
+        Where its `buffer_updated` returns ``True`` it expects more to be there, or the end: that
+        is tried at once then, without asking the poller.
+        """
         if mask != READ and not self._go_on_reading(mask):
             return
         if not self._reading:
             self._park()
             return
+        if self._receive_lent():
+            for _ in range(READS_PER_TURN - 1):
+                if not self._receive_lent():
+                    return
+
+    def _receive_lent(self) -> bool:
+        """Receive once; whether to go on, as the protocol said by ``True``."""
         try:
             buffer = _lent(self._get_buffer)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
             self._protocol_failed(error, "get_buffer")
-            return
+            return False
         if not self._reading:
-            return
+            return False
         try:
             got = self._sock.recv_into(buffer)
         except BlockingIOError:
-            return
+            return False
         except (OSError, MemoryError) as error:
             self._not_received(error)
-            return
+            return False
         if not got:
             self._on_eof()
-            return
-        self._deliver(self._buffer_updated, got)
+            return False
+        more = self._deliver(self._buffer_updated, got) is True
+        return more and self.is_reading() and self._mask & READ != 0
 
     def _not_received(self, error: OSError | MemoryError) -> None:
         """Receiving has failed: wanting memory it is tried again in a while, else that is it."""

@@ -210,7 +210,7 @@ async def test_groups_are_pulled_into_a_store(tmp_path: Path) -> None:
     there = filled(20)
     async with shelf(there) as url:
         said = await elsewhere("pull", url, "misc.*", "--store", store)
-        assert said.out.startswith("2 groups, 20 added, 0 known, 0 gone, ")
+        assert said.out.startswith("2 groups, 20 added, 0 filed, 0 known, 0 gone, ")
         file(there, article(77))
         said = await elsewhere("pull", url, "misc.*", "--store", store, "--json")
         found = json.loads(said.out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,9 +21,10 @@ from sennit.news.interfaces import History
 from sennit.news.pull import Marks, Pulled, pull
 from sennit.news.server import NNTPServerFactory
 from sennit.news.store.memory import MemoryStore
+from sennit.news.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from pathlib import Path
 
     from sennit.core.interfaces import IStreamProtocol
@@ -42,7 +43,7 @@ async def shelf(store: MemoryStore) -> AsyncGenerator[NNTPServerFactory, None]:
         yield factory
 
 
-async def contents(store: MemoryStore, group: str) -> list[bytes]:
+async def contents(store: MemoryStore | SQLiteStore, group: str) -> list[bytes]:
     """The Message-IDs of a group, in order."""
     found: list[bytes] = []
     async for numbers in store.numbers(group, 1, 1 << 30):
@@ -79,6 +80,77 @@ def test_a_group_is_pulled_and_the_next_time_what_is_new() -> None:
         assert first is not None
         assert first.octets.count(b"\r\nXref: here.example misc.test:") == 1
         assert first.octets.count(b"Xref:") == 1
+
+    play(main)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_what_came_by_another_group_is_filed_in_the_one_that_is_pulled_later(
+    kind: str, tmp_path: Path
+) -> None:
+    there = filled(3)
+    for number in range(10, 300):
+        file(there, article(number, "misc.test,misc.empty" if number % 2 else "misc.empty"))
+    factory = NNTPServerFactory(there, access=Access(read="*"))
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serve("tcp://127.0.0.1:0", factory))
+        if kind == "memory":
+            here: MemoryStore | SQLiteStore = MemoryStore(host="here.example")
+        else:
+            opening = SQLiteStore.open(tmp_path / "news.db", host="here.example")
+            here = await stack.enter_async_context(opening)
+        url = server.urls[0]
+        pulled = await pull(here, url, "misc.test")
+        assert (pulled.added, pulled.filed, pulled.known) == (148, 0, 0)
+        assert await here.group("misc.empty") is None
+
+        pulled = await pull(here, url, "misc.empty")
+
+        assert (pulled.added, pulled.filed, pulled.known) == (145, 145, 0)
+        assert set(await contents(here, "misc.empty")) == set(await contents(there, "misc.empty"))
+        place = await here.number_in("misc.empty", b"<11@example.net>")
+        found = await here.article(b"<11@example.net>")
+        assert found is not None
+        xref = b"Xref: here.example misc.test:4 misc.empty:%d" % (place or 0)
+        assert found.head.endswith(b"\r\n" + xref + b"\r\n")
+        assert (await here.overview_of(b"<11@example.net>") or b"").endswith(b"\t" + xref)
+        pulled = await pull(here, url, "misc.*", connections=3)
+        assert (pulled.added, pulled.filed, pulled.known) == (0, 0, 148 + 290)
+
+
+def test_what_another_connection_brought_meanwhile_is_filed_all_the_same() -> None:
+    async def main(_: Clock) -> None:
+        there = filled(2)
+        file(there, article(10, "misc.test,misc.empty"))
+
+        class Late(MemoryStore):
+            """Somebody adds an article between the look-up and `add`."""
+
+            async def add(self, filed: Filed) -> Sequence[tuple[str, int]]:
+                if filed.message_id == b"<10@example.net>" and list(filed.groups) == ["misc.empty"]:
+                    filed.groups = ["misc.test"]
+                    await super().add(filed)
+                return await super().add(filed)
+
+        here = Late()
+        await here.create_group("misc.test")
+        async with shelf(there):
+            pulled = await pull(here, URL, "misc.empty")
+        assert (pulled.added, pulled.filed, pulled.known) == (0, 1, 0)
+        assert await contents(here, "misc.empty") == [b"<10@example.net>"]
+
+    play(main)
+
+
+def test_what_has_gone_here_is_not_filed_again() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(2), MemoryStore()
+        async with shelf(there):
+            await pull(here, URL, "misc.test")
+            await here.remove(b"<1@example.net>")
+            pulled = await pull(here, URL, "misc.test")
+        assert (pulled.added, pulled.filed, pulled.known) == (0, 0, 2)
+        assert await contents(here, "misc.test") == [b"<2@example.net>"]
 
     play(main)
 

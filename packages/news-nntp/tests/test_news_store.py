@@ -222,6 +222,81 @@ async def test_an_article_is_filed_with_xref_in_all_its_groups(store: Store) -> 
     assert (at.octets, at.message_id) == (found.octets, ident("x"))
 
 
+async def test_what_is_there_is_filed_in_more_groups(store: Store) -> None:
+    await store.create_group("misc.third")
+    for number in range(1, 40):
+        await store.add(article(f"n{number}"))
+    await store.add(article("x", body="1\r\n2\r\n"))
+
+    assert list(await store.file_in(ident("n33"), ["misc.other"])) == [("misc.other", 1)]
+    places = await store.file_in(
+        ident("x"), ["misc.test", "misc.third", "not.here", "misc.other", "misc.third"]
+    )
+
+    assert list(places) == [("misc.third", 1), ("misc.other", 2)]
+    found = await store.article(ident("x"))
+    assert found is not None
+    xref = b"Xref: news.example.org misc.test:40 misc.third:1 misc.other:2"
+    assert found.head.endswith(b"\r\n" + xref + b"\r\n")
+    assert found.head.count(b"Xref") == 1
+    assert found.body == b"1\r\n2\r\n"
+    for group, number in (("misc.test", 40), ("misc.third", 1), ("misc.other", 2)):
+        (line,) = await lines(store, number, number, group)
+        assert line.split(b"\t")[-3:] == [b"%d" % len(found.octets), b"2", xref]
+        at = await store.article_at(group, number)
+        assert at is not None
+        assert at.octets == found.octets
+        assert await store.number_in(group, ident("x")) == number
+        assert (await told(store, group))[::2] == (number, number)
+    fields = await store.overview_of(ident("x"))
+    assert await lines(store, 40, 40) == [b"40\t" + (fields or b"")]
+    # Those beside it in the same rows have kept theirs.
+    (line,) = await lines(store, 39, 39)
+    assert line.endswith(b"Xref: news.example.org misc.test:39")
+    assert list(await store.file_in(ident("x"), ["misc.other"])) == []
+    assert await store.add(article("y", ["misc.other"])) == [("misc.other", 3)]
+
+
+async def test_what_is_not_there_is_filed_nowhere(store: Store) -> None:
+    await store.add(article("x"))
+    await store.remove(ident("x"))
+
+    for name in ("x", "y"):
+        assert list(await store.file_in(ident(name), ["misc.other"])) == []
+    assert await told(store, "misc.other") == (0, 1, 0)
+    assert await store.history(ident("y")) is History.UNKNOWN
+
+
+async def test_what_was_filed_later_goes_from_all_its_groups_too(store: Store) -> None:
+    await store.add(article("x"))
+    await store.add(article("y"))
+    for name in "xy":
+        await store.file_in(ident(name), ["misc.other"])
+
+    assert await store.drop([("misc.test", 1)], NOW) == 0
+    assert await store.history(ident("x")) is History.PRESENT
+    # Where it went from, it may be filed again, and its Xref says where it is now.
+    assert list(await store.file_in(ident("x"), ["misc.test"])) == [("misc.test", 3)]
+    found = await store.article(ident("x"))
+    assert found is not None
+    assert b"\r\nXref: news.example.org misc.other:1 misc.test:3\r\n" in found.head
+    assert await store.remove(ident("x"))
+    assert await store.drop([("misc.other", 2), ("misc.test", 2)], NOW) == 1
+    assert await told(store, "misc.other") == (0, 3, 2)
+    assert await told(store) == (0, 4, 3)
+
+
+async def test_an_article_is_filed_the_moment_it_is_added(store: Store) -> None:
+    adding = store.add(article("x"))
+    filing = store.file_in(ident("x"), ["misc.other"])
+    removing = store.remove(ident("x"))
+
+    assert await adding == [("misc.test", 1)]
+    assert list(await filing) == [("misc.other", 1)]
+    assert await removing
+    assert await told(store, "misc.other") == (0, 2, 1)
+
+
 async def test_what_was_there_does_not_come_again(store: Store) -> None:
     await store.add(article("x"))
     await store.add(article("y"))

@@ -89,7 +89,10 @@ def check(path: Path) -> set[int]:
             for each, number, text in zip(unpack(ids), numbers, texts, strict=True):
                 filed_at[place_of(key, number)] = each >> BITS
                 name = articles[each >> BITS][0]
-                assert text.split(b"\t")[4] == name
+                octets, fields = bodies[each >> BITS], text.split(b"\t")
+                assert fields[4] == name
+                assert int(fields[6]) == len(octets)
+                assert b"\r\n" + fields[8] + b"\r\n\r\n" in octets
         assert filed_at == {place: row for row, (_, places) in articles.items() for place in places}
         for key, _, low, high, count in groups:
             assert len(by_group[key]) == count
@@ -123,6 +126,9 @@ CHILD = textwrap.dedent(
         places = await store.add(Filed(b"<%d@x>" % number, octets, len(head), groups=groups,
                                  overview=line, received=float(number), feeds=["peer"]))
         print("+", number, dict(places)["b"], flush=True)
+        if len(groups) == 1:
+            ((_, place),) = await store.file_in(b"<%d@x>" % number, ["b", "a"])
+            print("a", number, place, flush=True)
         if number % 5 == 0:
             await store.remove(b"<%d@x>" % number)
             print("-", number, flush=True)
@@ -141,8 +147,12 @@ CHILD = textwrap.dedent(
 )
 
 
-def killed(path: Path, begin: int, luck: random.Random) -> tuple[dict[int, int], set[int]]:
-    """Let a child add articles until it is killed; which it said were there, and were removed."""
+def killed(path: Path, begin: int, luck: random.Random) -> list[dict[int, int]]:
+    """Let a child add articles until it is killed.
+
+    Gives which it said were there, by their numbers in `b`; which were filed in `a` later, by those
+    there; and which were removed.
+    """
     command = [sys.executable, "-c", CHILD, str(path), str(begin)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -151,22 +161,21 @@ def killed(path: Path, begin: int, luck: random.Random) -> tuple[dict[int, int],
         child.send_signal(signal.SIGKILL)
         said += child.stdout.readlines()
     words = [line.split() for line in said if line.endswith("\n")]
-    added = {int(word[1]): int(word[2]) for word in words if word[0] == "+"}
-    return added, {int(word[1]) for word in words if word[0] == "-"}
+    return [{int(word[1]): int(word[-1]) for word in words if word[0] == kind} for kind in "+a-"]
 
 
 async def survive(path: Path, rounds: int) -> None:
     luck = random.Random()
     places: dict[int, int] = {}
     for each in range(rounds):
-        added, removed = killed(path, each * 1_000_000, luck)
+        added, also, removed = killed(path, each * 1_000_000, luck)
 
         # The log is there still: the first to open the file takes it in.
         there = check(path)
 
         # What was said to be there is, unless it was removed, whether that was said or not.
         assert {number for number in added if number % 5} <= there
-        assert not removed & there
+        assert not removed.keys() & there
         # The same number is never given twice.
         assert not set(places.values()) & set(added.values())
         places |= added
@@ -178,6 +187,8 @@ async def survive(path: Path, rounds: int) -> None:
                 assert (article is not None) == (number in there)
                 if article is not None:
                     assert len(article.body) == number % 7 * 3000 + 2
+                    if number in also:
+                        assert await store.number_in("a", b"<%d@x>" % number) == also[number]
             waiting = {each for _, each in await store.queued("peer", 0, 1_000_000)}
             assert {b"<%d@x>" % number for number in added} <= waiting
             assert await store.queue_length("peer") == len(waiting)
@@ -192,6 +203,25 @@ async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> Non
 @pytest.mark.sennit(timeout=1800)
 async def test_kill_9_two_hundred_times(tmp_path: Path) -> None:
     await survive(tmp_path / "news.db", 200)
+
+
+async def test_what_is_filed_again_beside_a_group_half_removed_is_told_without_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "news.db"
+    async with SQLiteStore.open(path) as store:
+        await filled(store, 40)
+        await store._change(lambda batch: batch.remove_group("a"))
+
+        assert await store.file_in(b"<7@x>", ["a", "b"]) == [("b", 1)]
+
+        article = await store.article(b"<7@x>")
+        assert article is not None
+        assert article.head.endswith(b"Xref: localhost b:1\r\n")
+        await store.forget(0.0)
+        assert await store.history(b"<8@x>") is History.GONE
+        assert await store.number_in("b", b"<7@x>") == 1
+    assert check(path) == {7}
 
 
 async def test_a_group_half_removed_when_the_process_ended_goes_later(tmp_path: Path) -> None:
@@ -379,6 +409,11 @@ async def test_a_group_without_numbers_left_takes_no_more(tmp_path: Path) -> Non
 
         assert await store.history(b"<2@x>") is History.UNKNOWN
         assert await store.add(filed(2, ["b"])) == [("b", 1)]
+        with pytest.raises(StoreError, match="all its numbers"):
+            await store.file_in(b"<2@x>", ["a"])
+        kept = await store.article(b"<2@x>")
+        assert kept is not None
+        assert kept.head.endswith(b"Xref: localhost b:1\r\n")
         article = await store.article_at("a", MAX_NUMBER)
         assert article is not None
         assert await store.neighbour("a", MAX_NUMBER, -1) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import AsyncExitStack
 from time import time
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,14 @@ from sennit.core.transport.tls import ClientTLS
 from sennit.news.article import format_date
 from sennit.news.client import NNTPClient, Offered
 from sennit.news.errors import NNTPTransientError
+from sennit.news.overview import header_of
 from sennit.news.pull import pull
 from sennit.news.store.memory import MemoryStore
+from sennit.news.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterator
+    from pathlib import Path
 
     from inn import Inn
 
@@ -141,6 +145,47 @@ async def test_groups_of_nnrpd_are_pulled(inn: Inn) -> None:
     assert (group.status, group.description) == ("m", "A group")
     pulled = await pull(store, url, "local.*")
     assert (pulled.added, pulled.known) == (0, COUNT)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_groups_of_nnrpd_are_pulled_one_after_the_other(
+    inn: Inn, kind: str, tmp_path: Path
+) -> None:
+    """What both have is fetched once, and filed in both."""
+    async with NNTPClient.connect(f"nntp://127.0.0.1:{inn.port}/", reader=False) as news:
+        for number in range(1, 41):
+            groups = ("local.test", "local.general", "local.general,local.test")[number % 3]
+            offered = b"<%d@example.net>" % number
+            assert await news.takethis(offered, article(number, groups)) is Offered.TAKEN
+    url = f"nntp://127.0.0.1:{inn.reader_port}/"
+    async with AsyncExitStack() as stack:
+        store: MemoryStore | SQLiteStore = MemoryStore()
+        if kind == "sqlite":
+            store = await stack.enter_async_context(SQLiteStore.open(tmp_path / "news.db"))
+        pulled = await pull(store, url, "local.test")
+        assert (pulled.added, pulled.filed, pulled.known) == (26, 0, 0)
+        pulled = await pull(store, url, "local.general")
+        assert (pulled.added, pulled.filed, pulled.known) == (14, 13, 0)
+        assert pulled.octets < 14 * 1000
+        pulled = await pull(store, url, "local.*")
+        assert (pulled.added, pulled.filed, pulled.known) == (0, 0, 26 + 27)
+        for group, count in (("local.test", 26), ("local.general", 27)):
+            told = await store.group(group)
+            assert told is not None
+            assert told.count == count
+        async with NNTPClient.connect(url) as news:
+            # Each stands in Xref where INN has it, too, by name.
+            for number in range(1, 41):
+                found = await store.article(b"<%d@example.net>" % number)
+                theirs = await news.head(b"<%d@example.net>" % number)
+                assert found is not None
+                assert _places(found.head) == _places(theirs.octets)
+
+
+def _places(head: bytes) -> set[bytes]:
+    """The groups that Xref names."""
+    words = header_of(head, "Xref").split()[1:]
+    return {word.partition(b":")[0] for word in words}
 
 
 # ── logins, TLS, compression ──────────────────────────────────────────────────

@@ -370,6 +370,7 @@ def pull(
         {
             "groups": pulled.groups,
             "added": pulled.added,
+            "filed": pulled.filed,
             "known": pulled.known,
             "gone": pulled.gone,
             "octets": pulled.octets,

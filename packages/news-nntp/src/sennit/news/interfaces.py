@@ -332,6 +332,20 @@ class IArticleStore(Interface):
         """
         ...
 
+    def file_in(
+        self, message_id: bytes, groups: Sequence[str]
+    ) -> Awaitable[Sequence[tuple[str, int]]]:
+        """File an article that is there in more groups; done when no power cut can lose it.
+
+        Its Xref names all of them then, in the article and in every overview. Gives its numbers
+        by group, of those groups that are there and in which it was not; none when there is no
+        such article.
+
+        Raises:
+            StoreError: It cannot be kept; nothing has changed.
+        """
+        ...
+
     def remember(self, message_id: bytes, when: float) -> Awaitable[None]:
         """Note an article that was refused or cancelled before it came."""
         ...

@@ -31,6 +31,7 @@ __all__ = [
     "header_of",
     "in_overview",
     "overview",
+    "refiled",
     "with_xref",
     "xref_of",
 ]
@@ -96,6 +97,27 @@ def filed_line(overview: bytes, xref: bytes) -> bytes:
     # The octets are those that a reader gets (RFC 3977 §8.1.1).
     whole = int(size) + len(_XREF) + len(xref) + 2
     return b"%b\t%d\t%b\t%b%b" % (head, whole, lines, _XREF, xref)
+
+
+def refiled(octets: bytes, body_at: int, fields: bytes, xref: bytes) -> tuple[bytes, int, bytes]:
+    """Write another Xref where `with_xref` and `filed_line` have written one.
+
+    Args:
+        octets: The article.
+        body_at: Where its body begins.
+        fields: What stands behind its number.
+        xref: The new content.
+
+    Returns:
+        The three as they are then.
+    """
+    head, size, lines, old = fields.rsplit(b"\t", 3)
+    end = body_at - 2 if octets[body_at - 4 : body_at] == b"\r\n\r\n" else body_at
+    begin = end - 2 - len(old)
+    assert octets[begin : end - 2] == old  # the last field of the head
+    more = len(_XREF) + len(xref) - len(old)
+    whole = b"".join((octets[:begin], _XREF, xref, octets[end - 2 :]))
+    return whole, body_at + more, b"%b\t%d\t%b\t%b%b" % (head, int(size) + more, lines, _XREF, xref)
 
 
 def in_overview(name: str) -> bool:

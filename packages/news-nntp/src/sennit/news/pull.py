@@ -6,8 +6,8 @@ connections in order. When a range and all before it are on the disk, `Marks` sa
 time; without marks, or where they are lost, the overview alone is read again.
 
 An article stays as it came, save that its Xref, which is each server's own, is left out. It goes
-into all groups that are pulled and that it names. One that the store knows stays in the groups in
-which it is: groups that share articles are best pulled together.
+into all groups that are pulled and that it names. One that the store has already, out of another
+group, is filed in this one, too, and not fetched again.
 
 Sources: RFC 3977 §6 (groups, numbers), §8.3 (OVER). Not here: what peers offer by themselves
 (``intake.py``); articles out of files (``importing.py``); the client (``client.py``).
@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from sennit.news.client import Connecting
     from sennit.news.interfaces import Group, IArticleStore
     from sennit.news.wildmat import Wildmat
+
+    Adding = deque[tuple[bytes, Awaitable[Sequence[tuple[str, int]]]]]
+    """Articles under way to the disk: Message-IDs, and what comes of each."""
 
 __all__ = ["Marks", "Pulled", "pull"]
 
@@ -141,7 +144,8 @@ class Pulled(Refusals):
         groups: How many there are.
         group: The one from which articles came last.
         added: Articles that are in the store now and were not.
-        known: Articles that the store knew.
+        filed: Articles that are in one more group now, and were in the store.
+        known: Articles that the store knew, in that group or as gone.
         gone: Articles that the server did not have any more when they were asked for.
         refused: How many were no articles, or too large, by reason.
         octets: Of articles that were fetched.
@@ -152,6 +156,7 @@ class Pulled(Refusals):
     __slots__ = (
         "added",
         "done",
+        "filed",
         "gone",
         "group",
         "groups",
@@ -164,12 +169,13 @@ class Pulled(Refusals):
         super().__init__()
         self.groups = 0
         self.group = ""
-        self.added = self.known = self.gone = self.octets = self.done = self.total = 0
+        self.added = self.filed = self.known = self.gone = self.octets = self.done = self.total = 0
 
     def __repr__(self) -> str:
         return (
-            f"<Pulled {self.added} articles of {self.groups} groups, {self.known} known, "
-            f"{self.gone} gone, {self.refused.total()} refused; at {self.done} of {self.total}>"
+            f"<Pulled {self.added} articles of {self.groups} groups, {self.filed} filed in one "
+            f"more, {self.known} known, {self.gone} gone, {self.refused.total()} refused; at "
+            f"{self.done} of {self.total}>"
         )
 
 
@@ -394,20 +400,29 @@ class _Pull:
         """Pull what is missing of a range; how many articles the server has there."""
         rows = 0
         missing: list[int] = []
+        elsewhere: list[bytes] = []
         pulled = self.pulled
         pulled.group = group
         async for row in news.over(low, high):
             rows += 1
             message_id = row.message_id
             if is_message_id(message_id):
-                if await self.history(message_id) is not History.UNKNOWN:
-                    pulled.known += 1
+                known = await self.history(message_id)
+                if known is not History.UNKNOWN:
+                    if known is History.GONE or await self.is_in(group, message_id):
+                        pulled.known += 1
+                    else:
+                        elsewhere.append(message_id)
                     continue
                 if row.size is not None and row.size > self.max_size:
                     pulled.refuse("too large")
                     continue
             missing.append(row.number)
-        adding: deque[Awaitable[Sequence[tuple[str, int]]]] = deque()
+        for at in range(0, len(elsewhere), _UNDER_WAY):
+            some = elsewhere[at : at + _UNDER_WAY]
+            await asyncio.gather(*[self.file_in(group, message_id) for message_id in some])
+            self.tell()
+        adding: Adding = deque()
 
         def is_gone(_: object) -> None:
             pulled.gone += 1
@@ -420,38 +435,54 @@ class _Pull:
                         raise ArticleError("too large")
                     received = None if self.by_date else self.clock()
                     filed = filed_from(article.octets, None, self.wanted, received)
-                    if not filed.groups:
+                    if group not in filed.groups:
                         # Such as control messages, which stand in a group of their own.
                         filed.groups = [group]
                 except ArticleError as error:
                     pulled.refuse(error.reason)
                     continue
-                adding.append(self.store.add(filed))
+                adding.append((filed.message_id, self.store.add(filed)))
                 if len(adding) >= _UNDER_WAY:
-                    await self.added(adding)
+                    await self.added(group, adding)
                     self.tell()
         finally:
-            await self.settle(adding)
+            await self.settle(group, adding)
         return rows
 
-    async def settle(self, adding: deque[Awaitable[Sequence[tuple[str, int]]]]) -> None:
+    async def settle(self, group: str, adding: Adding) -> None:
         """Wait for all that is under way to the disk, whatever has happened."""
         failure: StoreError | None = None
         while adding:
             try:
-                await self.added(adding)
+                await self.added(group, adding)
             except StoreError as error:
                 failure = error
         if failure is not None:
             raise failure
 
-    async def added(self, adding: deque[Awaitable[Sequence[tuple[str, int]]]]) -> None:
+    async def added(self, group: str, adding: Adding) -> None:
         """Wait for the first of them."""
+        message_id, outcome = adding.popleft()
         try:
-            await adding.popleft()
+            await outcome
             self.pulled.added += 1
         except DuplicateError:
+            # Another connection has brought it, out of another group.
+            await self.file_in(group, message_id)
+
+    async def file_in(self, group: str, message_id: bytes) -> None:
+        """File what the store has in a group, if it is not in there."""
+        if await self.store.file_in(message_id, [group]):
+            self.pulled.filed += 1
+        else:
             self.pulled.known += 1
+
+    async def is_in(self, group: str, message_id: bytes) -> bool:
+        """Whether an article is in a group; at once where the store can."""
+        now = self.store.now
+        if now is None:
+            return await self.store.number_in(group, message_id) is not None
+        return now.number_in(group, message_id) is not None
 
     async def history(self, message_id: bytes) -> History:
         """What the store knows; at once where it can."""

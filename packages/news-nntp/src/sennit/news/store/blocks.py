@@ -32,6 +32,7 @@ __all__ = [
     "place_of",
     "unpack",
     "unplace",
+    "with_line",
 ]
 
 BITS: Final = 5
@@ -91,6 +92,14 @@ def line_at(lines: bytes, number: int) -> bytes | None:
         if at < 2:
             return None
     return lines[at + len(begin) : lines.index(b"\r\n", at)]
+
+
+def with_line(lines: bytes, number: int, fields: bytes) -> bytes:
+    """Write other fields behind a number that is there."""
+    begin = b"\r\n%d\t" % number
+    before, found, behind = (b"\r\n" + lines).partition(begin)
+    assert found  # a number is in the row in which its place says it is
+    return b"".join((before, begin, fields, behind[behind.index(b"\r\n") :]))[2:]
 
 
 def cut(lines: bytes, low: int, high: int) -> bytes:

@@ -18,6 +18,7 @@ from sennit.news.overview import (
     filed_line,
     header_of,
     in_overview,
+    refiled,
     with_xref,
     xref_of,
 )
@@ -74,6 +75,12 @@ class _Shelf:
         """Make a group of which something else is told: who was told before keeps the old one."""
         told = {name: getattr(self.group, name) for name in Group.__slots__}
         self.group = Group(**{**told, **changed})
+
+    def put(self, number: int, entry: _Entry) -> None:
+        """Give an article its number."""
+        self.numbers.append(number)
+        self.entries[number] = entry
+        self.tell(high=number, count=self.group.count + 1, low=self.numbers[0])
 
     def take(self, number: int) -> _Entry | None:
         """Take a number away; its low-water mark rises, and never sinks."""
@@ -269,13 +276,36 @@ class MemoryStore(Answering):
         entry = _Entry(article, fields, filed, dict(places), self._given)
         reader.entries[message_id] = entry
         for shelf, (_, number) in zip(shelves, places, strict=True):
-            shelf.numbers.append(number)
-            shelf.entries[number] = entry
-            shelf.tell(high=number, count=shelf.group.count + 1, low=shelf.numbers[0])
+            shelf.put(number, entry)
         insort(self._ages, entry.age)
         for feed in dict.fromkeys(filed.feeds):
             self._given += 1
             self._queues.setdefault(feed, {})[self._given] = message_id
+        return places
+
+    async def file_in(self, message_id: bytes, groups: Sequence[str]) -> Sequence[tuple[str, int]]:
+        """File an article that is there in more groups; its numbers there."""
+        entry = self._reader.entries.get(message_id)
+        if entry is None:
+            return []
+        shelves = [
+            shelf
+            for name in dict.fromkeys(groups)
+            if name not in entry.places and (shelf := self._reader.shelves.get(name)) is not None
+        ]
+        if not shelves:
+            return []
+        places = [
+            (shelf.group.name, next_number(shelf.group.name, shelf.group.high)) for shelf in shelves
+        ]
+        xref = xref_of(self._host, [*entry.places.items(), *places])
+        octets, body_at, entry.fields = refiled(
+            entry.article.octets, entry.article.body_at, entry.fields, xref
+        )
+        entry.article = Article(message_id, octets, body_at)
+        entry.places.update(places)
+        for shelf, (_, number) in zip(shelves, places, strict=True):
+            shelf.put(number, entry)
         return places
 
     async def remember(self, message_id: bytes, when: float) -> None:

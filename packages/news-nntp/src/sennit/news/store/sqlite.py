@@ -67,6 +67,8 @@ _MAX_OCTETS: Final = 8 << 20
 _STEP: Final = 250
 """Articles that go in one change: what waits behind it waits about 20 ms."""
 _STEP_BLOCKS: Final = 8
+_FILED: Final = 32 << 10
+"""Octets written to file an article in one more group, about: itself, and rows of two overviews."""
 _CACHE: Final = 32 << 20
 """Octets of pages that each connection keeps, unless told otherwise."""
 _CHECKPOINT: Final = 2000
@@ -379,6 +381,10 @@ class SQLiteStore(Answering):
     def add(self, filed: Filed) -> Deferred[list[tuple[str, int]]]:
         """Keep an article; fires when no power cut can lose it. Gives its numbers by group."""
         return self._change(lambda batch: batch.add(filed), len(filed.octets))
+
+    def file_in(self, message_id: bytes, groups: Sequence[str]) -> Deferred[list[tuple[str, int]]]:
+        """File an article that is there in more groups; fires as `add`, with its numbers there."""
+        return self._change(lambda batch: batch.file_in(message_id, groups), _FILED)
 
     def remember(self, message_id: bytes, when: float) -> Deferred[None]:
         """Note an article that was refused or cancelled before it came."""

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.news.errors import DuplicateError, NewsError, StoreError
-from sennit.news.overview import filed_line, with_xref, xref_of
+from sennit.news.overview import filed_line, refiled, with_xref, xref_of
 from sennit.news.store.blocks import (
     BITS,
     LOW,
@@ -19,10 +19,12 @@ from sennit.news.store.blocks import (
     blocks_of,
     first_number,
     key_of,
+    line_at,
     pack,
     place_of,
     unpack,
     unplace,
+    with_line,
 )
 from sennit.news.store.filing import next_number
 from sennit.news.store.state import PART, Known, digest_of
@@ -93,6 +95,11 @@ class Batch:
     def _group(self, name: str) -> Known | None:
         return self.groups[name] if name in self.groups else self._state.groups.get(name)
 
+    def _group_of(self, key: int) -> Known | None:
+        name = self._made.get(key) or self._state.names.get(key)
+        group = None if name is None else self._group(name)
+        return group if group is not None and group.key == key else None
+
     def _touched(self, name: str) -> Known | None:
         """Give a group that may be changed: nobody else has it yet."""
         group = self.groups.get(name)
@@ -152,14 +159,7 @@ class Batch:
             raise DuplicateError("duplicate")
         row = self.article = self.article + 1
         self.young[digest] = row
-        filed_at: list[int] = []
-        for group, (_, number) in zip(groups, places, strict=True):
-            filed_at.append(place_of(group.key, number))
-            ids, lines = self._blocks.setdefault(block_of(group.key, number), ([], []))
-            ids.append(row << BITS | number & LOW)
-            lines.append(b"%d\t%b\r\n" % (number, fields))
-            group.high = number
-            group.count += 1
+        filed_at = self._place(row, fields, groups, places)
         self._articles.append(
             (row, filed.message_id, filed.received, filed.expires, pack(filed_at))
         )
@@ -169,6 +169,76 @@ class Batch:
             self._queue.append((feed, self.place, filed.message_id))
             self.waiting[feed] += 1
         return places
+
+    def _place(
+        self,
+        row: int,
+        fields: bytes,
+        groups: Sequence[Known],
+        places: Sequence[tuple[str, int]],
+    ) -> list[int]:
+        """Give an article its numbers; its places by them."""
+        filed_at: list[int] = []
+        for group, (_, number) in zip(groups, places, strict=True):
+            filed_at.append(place_of(group.key, number))
+            ids, lines = self._blocks.setdefault(block_of(group.key, number), ([], []))
+            ids.append(row << BITS | number & LOW)
+            lines.append(b"%d\t%b\r\n" % (number, fields))
+            group.high = number
+            group.count += 1
+        return filed_at
+
+    def file_in(self, message_id: bytes, names: Sequence[str]) -> list[tuple[str, int]]:
+        """File an article that is there in more groups; its numbers in them.
+
+        Raises:
+            StoreError: One of them has no more numbers.
+        """
+        self._flush()
+        row = self._row(digest_of(message_id)) or 0
+        found = self._raw.execute(
+            "SELECT places, octets, body_at FROM articles JOIN bodies USING (id) WHERE id = ?",
+            (row,),
+        ).fetchone()
+        if found is None:
+            return []
+        filed_at = unpack(found[0])
+        # A group that was removed, and whose places are not purged yet, has no name.
+        before = [
+            (group.name, number)
+            for key, number in map(unplace, filed_at)
+            if (group := self._group_of(key)) is not None
+        ]
+        there = {name for name, _ in before}
+        groups = [
+            group
+            for name in dict.fromkeys(names)
+            if name not in there and (group := self._touched(name)) is not None
+        ]
+        if not groups:
+            return []
+        places = [(group.name, next_number(group.name, group.high)) for group in groups]
+        rows = [(block_of(*unplace(place)), unplace(place)[1]) for place in filed_at]
+        fields = line_at(self._lines(rows[0][0]), rows[0][1])
+        assert fields is not None  # an article is in the blocks of its places
+        xref = xref_of(self._host, [*before, *places])
+        octets, body_at, fields = refiled(found[1], found[2], fields, xref)
+        for block, number in rows:
+            self._raw.execute(
+                "UPDATE blocks SET lines = ? WHERE block = ?",
+                (with_line(self._lines(block), number, fields), block),
+            )
+        filed_at += tuple(self._place(row, fields, groups, places))
+        self._raw.execute("UPDATE articles SET places = ? WHERE id = ?", (pack(filed_at), row))
+        self._raw.execute(
+            "UPDATE bodies SET body_at = ?, octets = ? WHERE id = ?", (body_at, octets, row)
+        )
+        return places
+
+    def _lines(self, block: int) -> bytes:
+        found = self._raw.execute("SELECT lines FROM blocks WHERE block = ?", (block,)).fetchone()
+        lines: bytes = found[0]
+        return lines
 
     def _row(self, digest: bytes) -> int | None:
         """Give the row of an article; 0, or one where there is none, when it is gone."""
@@ -223,9 +293,8 @@ class Batch:
             rows = self._cut_block(block, numbers)
             for number, row in rows:
                 lost.setdefault(row, set()).add(place_of(key, number))
-            name = self._made.get(key) or self._state.names.get(key)
-            group = None if name is None else self._touched(name)
-            if group is not None and group.key == key:
+            group = self._group_of(key)
+            if group is not None and (group := self._touched(group.name)) is not None:
                 group.count -= len(rows)
                 if any(number == group.low for number, _ in rows):
                     lows[group.name] = group
@@ -373,7 +442,7 @@ class Batch:
 
     def _flush(self) -> None:
         """Write what was added, for those who read it."""
-        if not self._articles:
+        if not self._blocks:
             return
         self._raw.executemany("INSERT INTO articles VALUES (?, ?, ?, ?, ?)", self._articles)
         self._raw.executemany("INSERT INTO bodies VALUES (?, ?, ?)", self._bodies)

@@ -416,6 +416,7 @@ def test_a_file_that_was_swept_between_making_and_locking_is_made_anew(
 
     @trial(tree)
     async def _(store: DirectoryStore) -> None:
+        store.root.nameless = False
         await put(store, ("new",), b"1")
         assert made == 3
         assert (tree / "new").read_bytes() == b"1"
@@ -713,6 +714,7 @@ from sennit.core import run
 from sennit.ftp.store.directory import DirectoryStore
 
 root, steps, unique = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
+size = int(sys.argv[4])
 NAMES = ("open", "writev", "fchmod", "fsync", "rename", "link", "unlink", "lstat", "close")
 
 def upload(kill_at):
@@ -732,7 +734,7 @@ def upload(kill_at):
             setattr(os, name, counted(getattr(os, name)))
         writer = await store.open_writer(("file",), unique=unique)
         for piece in (b"a", b"b"):
-            await writer.write([piece * 100_000])
+            await writer.write([piece * size])
         await writer.commit()
         os.write(1, b"226\\n")
     run(main)
@@ -749,14 +751,15 @@ for step in range(1, steps + 1):
 """
 
 
+@pytest.mark.parametrize("size", [100_000, 1_000])
 @pytest.mark.parametrize(("unique", "steps"), [(False, 15), (True, 19)])
 def test_kill_9_at_any_step_leaves_the_old_file_or_the_new_one(
-    tmp_path: Path, unique: bool, steps: int
+    tmp_path: Path, unique: bool, steps: int, size: int
 ) -> None:
     """HARDENING fault-6: before each call of the system; what was acknowledged is there."""
-    whole = b"a" * 100_000 + b"b" * 100_000
+    whole = b"a" * size + b"b" * size
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path), str(steps), str(unique)],
+        [sys.executable, "-c", CHILD, str(tmp_path), str(steps), str(unique), str(size)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as child:  # fmt: skip
         assert child.stdout is not None
@@ -937,7 +940,19 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_all_is
 
     @trial(tree)
     async def _(store: DirectoryStore) -> None:
+        if not store.root.nameless:
+            pytest.skip("there are no files without a name here")
         await put(store, ("new",), b"1")
+        assert calls == ["writev", "fsync file", "link", "fsync directory"]
+        calls.clear()
+        await put(store, ("new",), b"1")
+        assert calls == ["writev", "fsync file", "rename", "fsync directory"]
+        calls.clear()
+        await put(store, ("new",), b"1", unique=True)
+        assert calls == ["writev", "fsync file", "link", "fsync directory"]
+        calls.clear()
+        store.root.nameless = False
+        await put(store, ("newer",), b"1")
         assert calls == ["writev", "fsync file", "rename", "fsync directory"]
         calls.clear()
         await put(store, ("new",), b"1", unique=True)
@@ -949,6 +964,51 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_all_is
         await store.make_directory(("x",))
         await store.rename(("x",), ("d", "y"))
         assert calls == ["mkdir", "fsync directory", "rename", "fsync directory", "fsync directory"]
+
+
+def test_what_was_made_while_a_file_had_no_name_is_replaced_where_that_is_allowed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        real = os.fchmod
+
+        def fchmod(fd: int, mode: int) -> None:
+            for name in ("first", "second"):
+                (tree / name).write_bytes(b"somebody's")
+            real(fd, mode)
+
+        monkeypatch.setattr(os, "fchmod", fchmod)
+        await put(store, ("first",), b"ours")
+        assert (tree / "first").read_bytes() == b"ours"
+        careful = DirectoryStore(tree, permissions="create")
+        (tree / "second").unlink()
+        with pytest.raises(FileUnavailableError):
+            await put(careful, ("second",), b"ours")
+        careful.close()
+        assert (tree / "second").read_bytes() == b"somebody's"
+        assert set(os.listdir(tree)) == {"d", "file", "first", "second"}
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR], ids=errno.errorcode.get)
+def test_file_systems_without_nameless_files_take_files_too(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """open(2), O_TMPFILE."""
+    real = os.open
+
+    def refusing(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(number, os.strerror(number))
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refusing)
+
+    @trial(tree)
+    async def _(store: DirectoryStore) -> None:
+        await put(store, ("new",), b"1")
+        assert (tree / "new").read_bytes() == b"1"
+        assert not store.root.nameless
 
 
 def test_file_systems_without_links_or_permission_bits_take_files_too(

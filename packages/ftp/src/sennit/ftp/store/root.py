@@ -48,6 +48,8 @@ MOST_LINKS: Final = 40
 RECOUNT: Final = 600.0
 """Seconds after which what lies beneath a root is counted anew, when somebody logs in."""
 
+OPEN_FILES: Final = "/proc/self/fd"
+"""Where a file that has no name yet is found, to be given one."""
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a directory is opened to be listed, or put on the disk."""
 _PASSAGE: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -129,6 +131,7 @@ class Root(Folder):
         taken: Paths that STOU has found and not filled yet.
         sessions: Who use it; its descriptor is given back with the last.
         quick: Files that were on the disk in no time, one after the other, the last among them.
+        nameless: Whether files can be made here that have no name yet, as far as is known.
         receiving: What is counted in `usage` of files that have no name yet.
     """
 
@@ -139,6 +142,7 @@ class Root(Folder):
         self.taken: set[FilePath] = set()
         self.sessions = 0
         self.quick = 0
+        self.nameless = hasattr(os, "O_TMPFILE") and os.access(OPEN_FILES, os.X_OK)
         self.receiving = Usage()
         self._counted = float("-inf")
         self._counting: asyncio.Lock | None = None

@@ -6,7 +6,9 @@ it is done. Whenever the process or the machine ends, there is the old file or t
 `GrowingFile` writes a file where it is (REST, APPE), and holds it locked.
 
 Few octets wait in memory for more, or for `commit`: a small file is made, written, put on the
-disk and named in one visit of a thread. (To make a file takes 10 µs, but 200 and more where the
+disk and named in one visit of a thread. Where nothing stands in its place it has no temporary
+name either, if the system has files without a name (O_TMPFILE): no lock, nobody to sweep it away,
+and nothing that a crash could leave. (To make a file takes 10 µs, but 200 and more where the
 disk is just being told of others, which is whenever files come one after the other.) Where
 ``fsync`` has taken no time for a while, as in file systems that are memory, no thread is visited
 for it: that costs about 100 µs, and what is waited for there is less than looking at a file.
@@ -30,7 +32,7 @@ from zope.interface import implementer
 from sennit.core.deferred import Deferred, shield
 from sennit.ftp.errors import FileUnavailableError, FTPUsageError, StoreError
 from sennit.ftp.interfaces import IWriter
-from sennit.ftp.store.root import WRITING, in_thread, lock, unlink_and_close
+from sennit.ftp.store.root import OPEN_FILES, WRITING, in_thread, lock, unlink_and_close
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,6 +55,10 @@ QUICK_BEFORE: Final = 16
 _MOST_PIECES: Final = 1024
 """Pieces of one ``writev`` (POSIX: IOV_MAX of Linux and macOS)."""
 _TRIES: Final = 16
+# What systems and file systems say that know no such files (open(2)).
+_NO_NAMELESS: Final = frozenset(
+    {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS}
+)
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -237,16 +243,42 @@ class NewFile(_Writer):
         super()._write_all(pieces)
 
     def _finish(self, pieces: Sequence[Buffer]) -> None:
+        nameless = self._fd < 0 and self._gone is None and self._root.nameless
+        if nameless:
+            self._fd = _open_nameless(self._place)
+            nameless = self._root.nameless = self._fd >= 0
         self._write_all(pieces)
         with suppress(PermissionError):  # a file system without permission bits
             os.fchmod(self._fd, self._mode)
         waited = self._put_on_disk(self._fd) if self._sync else 0.0
-        if self._may_replace or not self._name_if_free():
+        if nameless:
+            try:
+                self._give_first_name(self._name)
+            except FileExistsError:
+                if not self._may_replace:
+                    raise
+                # Somebody has made one in this moment, whose place it takes now.
+                temporary = _temporary_name()
+                self._give_first_name(temporary)
+                self._temporary = temporary
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                self._root.nameless = False
+                os.close(self._fd)
+                self._fd = -1
+                self._written = 0
+                self._finish(pieces)
+                return
+        if self._temporary and (self._may_replace or not self._name_if_free()):
             os.rename(self._temporary, self._name, src_dir_fd=self._place, dst_dir_fd=self._place)
         self._named = True
         if self._sync:
             waited += self._put_on_disk(self._place)
             self._root.quick = self._root.quick + 1 if waited < QUICK else 0
+
+    def _give_first_name(self, name: str) -> None:
+        os.link(f"{OPEN_FILES}/{self._fd}", name, dst_dir_fd=self._place, follow_symlinks=True)
 
     @staticmethod
     def _put_on_disk(fd: int) -> float:
@@ -303,10 +335,24 @@ class NewFile(_Writer):
         return True
 
 
+def _open_nameless(place: int) -> int:
+    """Make a file that has no name; -1 where the system or file system cannot."""
+    try:
+        return os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=place)
+    except OSError as error:
+        if error.errno not in _NO_NAMELESS:
+            raise
+        return -1
+
+
+def _temporary_name() -> str:
+    return f".sennit-{secrets.token_hex(8)}.part"
+
+
 def _open_temporary(place: int) -> tuple[str, int]:
     """Make a file that nobody sees, locked so that it is not taken for left over."""
     for _ in range(_TRIES):
-        name = f".sennit-{secrets.token_hex(8)}.part"
+        name = _temporary_name()
         # It is nobody else's before it has its name.
         fd = os.open(
             name,

@@ -631,6 +631,22 @@ def test_cancel_inside_a_callback_spares_what_others_wait_for() -> None:
     assert other.outcome == Outcome(3)
 
 
+def test_cancel_of_one_whose_turn_is_next_cancels_what_it_waits_for_next() -> None:
+    """What both waited for has fired; one of them cancels the other, whose turn is to come."""
+    source: Deferred[None] = Deferred()
+    late: Deferred[None] = Deferred()
+    first = succeed(None).add_callback(lambda _: source)
+    second = succeed(None).add_callback(lambda _: source).add_callback(lambda _: late)
+    first.add_callback(lambda _: second.cancel())
+
+    source.callback(None)
+
+    for each in (late, second):
+        assert each.outcome is not None
+        assert isinstance(each.outcome.error, asyncio.CancelledError)
+    assert first.outcome == Outcome(None)
+
+
 def test_cancel_inside_the_last_callback_is_forgotten() -> None:
     for d in (Deferred[int](), succeed(0)):
         d.add_callback(lambda n, d=d: d.cancel())  # type: ignore[misc]

@@ -266,7 +266,9 @@ def unwind(
     source: Chain
     kept: tuple[bool, Any, TracebackType | None] | None
     while True:
-        deferred._state = RUNNING
+        # Those that come next have it from `arrive`, or were cancelled since.
+        if todo is None:
+            deferred._state = RUNNING
         while True:
             if rest is None:
                 chain = deferred._chain

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -427,6 +428,30 @@ def test_commands_are_answered_for_all_workers(sennit: Callable[..., Any]) -> No
     assert ask_blocking(path, "ready")["ready"] is False
     ask_blocking(path, "drain")
     assert process.wait() == 0
+
+
+def test_a_service_is_drained_in_the_workers_too_that_were_replaced(
+    sennit: Callable[..., Any],
+) -> None:
+    """Its port was open for a moment longer than the command had said."""
+    process = sennit("[node]\nworkers = 2\n" + ADMIN + WHO)
+    path = str(process.folder / "admin.sock")
+    old = process.workers()
+    for each in old:
+        # They learn late that they are to leave.
+        os.kill(each, signal.SIGSTOP)
+    assert ask_blocking(path, "restart") == {"restarted": [1, 2]}
+
+    with ThreadPoolExecutor(1) as pool:
+        drained = pool.submit(ask_blocking, path, "drain", name="who")
+        # The new ones have heard both in turn.
+        assert ask_blocking(path, "status")["node"]["state"] == "running"
+        assert not drained.done()
+        for each in old:
+            os.kill(each, signal.SIGCONT)
+        assert drained.result(30) == {"drained": "who"}
+    with pytest.raises(OSError, match="refused"):
+        process.connect()
 
 
 def test_a_worker_that_hangs_does_not_hide_how_the_others_are(

@@ -263,13 +263,15 @@ class WorkersCommands:
         supervisor = self._supervisor
         workers = [each for each in supervisor.workers.values() if each.state == READY]
         limit = supervisor.settings.drain + PATIENCE
-        results = await asyncio.gather(
+        # Those that were replaced may still listen; that they go meanwhile is as good.
+        answers = await asyncio.gather(
             *(
                 each.ask("admin", timeout=limit, name="drain", arguments={"name": name})
-                for each in workers
+                for each in [*workers, *supervisor.leaving]
             ),
             return_exceptions=True,
         )
+        results = answers[: len(workers)]
         failed = [each for each in results if isinstance(each, Exception)]
         # A service of scale "one" is in the first worker alone; the others do not know it.
         if failed and len(failed) == len(results):

@@ -365,7 +365,11 @@ class Node:
             raise UsageError(f"there is no service {name!r}; there are: {there}")
         entry.drained = True
         close_tree(entry.tree, self.drain_seconds)
-        await entry.tree.stop(self.drain_seconds)
+        # A node that is told to end meanwhile waits for this, too.
+        ending = asyncio.ensure_future(entry.tree.stop(self.drain_seconds))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await ending
 
     def deny(self) -> None:
         """Be not ready any more, and serve all the same: the end is near."""

@@ -133,7 +133,7 @@ class Supervisor:
         self.state = STARTING
         self.restarts = 0
         self.started: tuple[float, float] | None = None
-        self._leaving: set[Worker] = set()
+        self.leaving: set[Worker] = set()
         self._followed: set[Worker] = set()
         self._backoffs: dict[int, BackOff] = {}
         self._tasks: set[asyncio.Task[object]] = set()
@@ -179,7 +179,7 @@ class Supervisor:
         try:
             self.reactor.run(main, handle_signals=False)
         finally:
-            for each in [*self.workers.values(), *self._leaving]:
+            for each in [*self.workers.values(), *self.leaving]:
                 each.kill()
             self.reactor.close()
             self.sockets.close()
@@ -294,7 +294,7 @@ class Supervisor:
         """Let every worker drain; kill what is left after the limit."""
         self.state = DRAINING
         self._manager.stopping()
-        everybody = [*self.workers.values(), *self._leaving]
+        everybody = [*self.workers.values(), *self.leaving]
         # Those that were to take another's place serve nobody.
         spare = [each for each in self._living() if each not in everybody]
         for each in spare:
@@ -307,10 +307,10 @@ class Supervisor:
             await self.sleep(delay)
         # Ours first: then the kernel refuses whom no worker would accept.
         self.sockets.close()
-        for each in [*self.workers.values(), *self._leaving]:
+        for each in [*self.workers.values(), *self.leaving]:
             each.drain()
         deadline = monotonic() + self.settings.drain + LEFTOVER
-        for each in [*self.workers.values(), *self._leaving]:
+        for each in [*self.workers.values(), *self.leaving]:
             if not await each.gone(max(deadline - monotonic(), 0.0)):
                 self._log.error("worker %d did not end in time and is killed", each.number)
                 each.kill()
@@ -329,8 +329,8 @@ class Supervisor:
 
     def worker_ended(self, worker: Worker) -> None:
         """A worker has ended, however."""
-        if worker in self._leaving:
-            self._leaving.discard(worker)
+        if worker in self.leaving:
+            self.leaving.discard(worker)
             worker.let_go()
             return
         if self.state == STARTING or self.workers.get(worker.number) is not worker:
@@ -521,14 +521,14 @@ class Supervisor:
         """Let a worker that serves take the place of another, which drains."""
         if self.state != READY or self.workers.get(old.number) is not old:
             # Meanwhile the old one has ended, and another took its place, or all are to end.
-            self._leaving.add(new)
+            self.leaving.add(new)
             new.drain()
             return
         self.workers[old.number] = new
         self.restarts += 1
         self._log.info("%s serves, %s drains", new, old)
         if old.alive:
-            self._leaving.add(old)
+            self.leaving.add(old)
             old.drain()
             self._later(self._see_off(old))
         else:
@@ -618,7 +618,7 @@ class Supervisor:
             self._first = now
             self.reactor.call_from_thread(self._ended, signum)
         elif now - self._first >= SAME_SIGNAL:
-            for each in [*self.workers.values(), *self._leaving]:
+            for each in [*self.workers.values(), *self.leaving]:
                 each.kill()
             os._exit(128 + signum)
 

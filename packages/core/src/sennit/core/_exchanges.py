@@ -216,7 +216,9 @@ class Exchanges(Handover[EngineT]):
             self._ended(handler, error)
         except BaseException as error:
             self._ended(handler, error)
-            raise
+            if is_cancellation(error) or isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+            # Any other was told just now; nobody asks the Task, which would tell it once more.
         else:
             self._ended(handler, None)
 

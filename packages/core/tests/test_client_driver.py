@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from sennit.core._faultlog import limit
 from sennit.core.client_driver import ClientEngineProtocol
 from sennit.core.engine import (
     CLOSED,
@@ -25,9 +24,6 @@ from sennit.core.engine import (
 from sennit.core.errors import ConnectionLost, LimitReachedError, ProtocolError, UsageError
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(slots=True)
@@ -136,13 +132,6 @@ class Asker(ClientEngineProtocol[AskEngine, bytes, Event, bytes]):
         if end.text == b"no":
             raise PermissionError(command)
         return b"".join(each.data for each in parts if isinstance(each, Part)) + end.text
-
-
-@pytest.fixture(autouse=True)
-def fresh_log_limit() -> Iterator[None]:
-    limit._kinds.clear()
-    yield
-    limit._kinds.clear()
 
 
 def connected(**options: Any) -> tuple[Asker, RecordingTransport]:

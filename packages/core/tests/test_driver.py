@@ -28,7 +28,7 @@ from packages.core.tests.sketches.multiplex import (
 from packages.core.tests.sketches.multiplex import (
     Event as StreamEvent,
 )
-from sennit.core._faultlog import RateLimit, escape, limit
+from sennit.core._faultlog import RateLimit, escape
 from sennit.core.commit import commit
 from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
@@ -50,14 +50,7 @@ from sennit.core.testing.memory import RecordingTransport
 from sennit.core.transport.memory import memory_pair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-@pytest.fixture(autouse=True)
-def fresh_log_limit() -> Iterator[None]:
-    limit._kinds.clear()
-    yield
-    limit._kinds.clear()
+    from collections.abc import Callable
 
 
 # ── a line engine, one exchange at a time ────────────────────────────────────

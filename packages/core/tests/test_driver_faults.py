@@ -7,27 +7,15 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pytest
 
-from sennit.core._faultlog import limit
 from sennit.core.deferred import Deferred, shield
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.engine import CLOSED, NEED_DATA, NoEvent
 from sennit.core.protocol import Protocol
 from sennit.core.testing.clock import Clock
 from sennit.core.transport.memory import memory_pair
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def fresh_log_limit() -> Iterator[None]:
-    limit._kinds.clear()
-    yield
-    limit._kinds.clear()
 
 
 @dataclass(slots=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from sennit.core._faultlog import limit
 from sennit.core.client_driver import ClientEngineProtocol
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.endpoint.connect import connect
@@ -22,7 +21,7 @@ from sennit.core.reactor.base import Reactor, run
 from sennit.core.transport.tls import ClientTLS, ServerTLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
 CA = trustme.CA(key_type=trustme.KeyType.ECDSA)
@@ -117,13 +116,6 @@ class AskingEngine(_Lines):
 
     def cancel(self, exchange: int) -> bool:
         return False
-
-
-@pytest.fixture(autouse=True)
-def fresh_log_limit() -> Iterator[None]:
-    limit._kinds.clear()
-    yield
-    limit._kinds.clear()
 
 
 class Host:

@@ -28,7 +28,7 @@ from sennit.core.transport.pipes import Ends, PipeTransport
 from sennit.core.transport.tls import ClientTLS, ServerTLS, client_protocol, server_protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 ERRORS = [ValueError, asyncio.CancelledError, GeneratorExit, MemoryError]
@@ -38,13 +38,6 @@ SERVER = ServerTLS(
     b"".join(each.bytes() for each in LEAF.cert_chain_pems), LEAF.private_key_pem.bytes()
 )
 CLIENT = ClientTLS(trust=CA.cert_pem.bytes())
-
-
-@pytest.fixture(autouse=True)
-def fresh_log_limit() -> Iterator[None]:
-    limit._kinds.clear()
-    yield
-    limit._kinds.clear()
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -258,7 +251,7 @@ async def test_a_bug_costs_one_datagram_and_the_transport_goes_on(
     """HARDENING fault-10: a socket that serves everybody is not closed for one."""
     for raises in ERRORS:
         caplog.clear()
-        limit._kinds.clear()
+        limit.forget()
         await have_a_datagram_bug(kind, method, raises("a bug"), caplog, tmp_path)
 
 

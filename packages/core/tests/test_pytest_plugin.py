@@ -128,6 +128,11 @@ def test_a_failing_test_fails_and_what_it_left_behind_is_not_mentioned(run: Run)
             "*thread stuck*",
         ),
         ("fail(LookupError('lost'))", "*Nobody handled the error of a Deferred*lost*"),
+        ("reactor.lost = Lost(reactor)", "*Nobody handled the error of a Deferred*lost*"),
+        (
+            "await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(int, 'x'))])",
+            "*Task exception was never retrieved*invalid literal*",
+        ),
     ],
 )
 def test_what_a_test_leaves_behind_fails_it(run: Run, body: str, message: str) -> None:
@@ -139,6 +144,11 @@ def test_what_a_test_leaves_behind_fails_it(run: Run, body: str, message: str) -
 
         keep = []
         gate = threading.Event()
+
+        class Lost:
+            # A ring, which the fixture's value holds.
+            def __init__(self, reactor):
+                self.ring = self, reactor, fail(LookupError("lost"))
 
         def teardown_module():
             gate.set()
@@ -435,7 +445,7 @@ def test_a_plain_run_imports_nothing_of_sennit_but_the_plugin(run: Run) -> None:
         def test_it():
             loaded = {name for name in sys.modules if name.startswith("sennit.")}
             assert loaded <= {
-                "sennit.core", "sennit.core._version", "sennit.core.testing",
+                "sennit.core", "sennit.core._version", "sennit.core.lazy", "sennit.core.testing",
                 "sennit.core.testing.pytest_plugin",
             }
         """,

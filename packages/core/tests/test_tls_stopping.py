@@ -15,7 +15,6 @@ from packages.core.tests.test_driver_tls import (
     Asking,
     Host,
     check,
-    fresh_log_limit,
     host,
 )
 from packages.core.tests.test_tls import LOCALHOST, TRUST, Ends, Raw, Recorder, pair_of
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import IStreamTransport
     from sennit.core.reactor.base import Reactor
 
-__all__ = ["fresh_log_limit", "host", "reactor"]
+__all__ = ["host", "reactor"]
 
 SERVER = ServerTLS(*pair_of(LOCALHOST))
 
@@ -271,6 +270,51 @@ def test_clear_octets_stand_for_the_end_where_that_is_allowed(cut: int) -> None:
 
     assert spoken.server.received == b"PWD\r\n"
     assert spoken.server.events == ["made"]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_the_peer_may_be_first_for_a_while(answered: bool) -> None:
+    """Some take a close_notify that comes with an answer for the end of the connection."""
+    spoken = Spoken(hold=1.0, answered=answered)
+    spoken.server.stop()
+    spoken.exchange()
+    spoken.clock.advance(0.9)
+    with pytest.raises(SSL.WantReadError):
+        spoken.tls.recv(1)
+    spoken.tls.shutdown()
+    spoken.exchange(b"PWD\r\n")
+
+    with pytest.raises(SSL.ZeroReturnError):
+        spoken.tls.recv(1)
+    assert spoken.server.received == b"PWD\r\n"
+    assert spoken.server.events == ["made"]
+
+
+def test_a_peer_that_waits_for_the_end_gets_it_after_a_while() -> None:
+    spoken = Spoken(hold=1.0, timeout=5.0)
+    spoken.server.stop()
+    spoken.clock.advance(1.1)
+    spoken.exchange()
+    with pytest.raises(SSL.ZeroReturnError):
+        spoken.tls.recv(1)
+    assert not spoken.server.outcomes
+    spoken.clock.advance(4.8)
+    assert not spoken.server.outcomes
+    spoken.clock.advance(0.2)
+
+    [error] = spoken.server.outcomes
+    assert isinstance(error, ConnectionLost)
+    assert error.reason == "timeout"
+
+
+def test_clear_octets_are_answered_by_a_close_notify_that_was_held() -> None:
+    spoken = Spoken(hold=1.0, answered=False)
+    spoken.server.stop()
+    spoken.exchange(b"PWD\r\n")
+
+    with pytest.raises(SSL.ZeroReturnError):
+        spoken.tls.recv(1)
+    assert spoken.server.received == b"PWD\r\n"
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10_000])

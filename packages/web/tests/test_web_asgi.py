@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from sennit.core import _faultlog
 from sennit.core.address import InternetAddress, UnixAddress
 from sennit.core.deferred import Deferred
 from sennit.core.reactor.base import Reactor
@@ -31,9 +30,7 @@ DATE = b"date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    # What others logged before must not keep a test from seeing its own line.
-    monkeypatch.setattr(_faultlog, "limit", _faultlog.RateLimit())
+def clock() -> Iterator[Clock]:
     with Clock(1000.0) as found:
         yield found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,9 +13,6 @@ from hypothesis import strategies as st
 from sennit.web.client.auth import Auth, BasicAuth, BearerAuth, DigestAuth, auth_of
 from sennit.web.client.challenges import Challenge, parse_challenges, parse_parameters
 from sennit.web.client.urls import URL
-
-if TYPE_CHECKING:
-    pass
 
 URL_ = URL("http://www.example.org/dir/index.html")
 

@@ -14,7 +14,6 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from packages.web.tests.http2_frames import GET, POST, Client, Fields, frame
-from sennit.core import _faultlog
 from sennit.core.address import InternetAddress
 from sennit.core.engine import NEED_DATA, FilePart, NoEvent
 from sennit.core.errors import ConnectionLost, UsageError
@@ -41,8 +40,7 @@ WEBSOCKET: Fields = [
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    monkeypatch.setattr(_faultlog, "limit", _faultlog.RateLimit())
+def clock() -> Iterator[Clock]:
     with Clock(1000.0) as found:
         yield found
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from sennit.core import _faultlog
 from sennit.core.address import InternetAddress
 from sennit.core.deferred import Deferred, succeed
 from sennit.core.engine import FilePart
@@ -57,9 +56,8 @@ def clock() -> Iterator[Clock]:
     autouse=True,
 )
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs with each engine, and none is kept from the log by those before."""
+    """Every test runs with each engine."""
     monkeypatch.setattr(Connection, "engine", request.param)
-    monkeypatch.setattr(_faultlog, "limit", _faultlog.RateLimit())
 
 
 class Connection:

@@ -21,7 +21,6 @@ from packages.web.tests.websocket_frames import (
     parse,
     squeeze,
 )
-from sennit.core import _faultlog
 from sennit.core.address import InternetAddress
 from sennit.core.broadcast import Broadcast
 from sennit.core.errors import UsageError
@@ -54,9 +53,8 @@ def clock() -> Iterator[Clock]:
 
 @pytest.fixture(params=[FastEngine, WSProtoEngine], ids=["fast", "wsproto"], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs with each engine, and none is kept from the log by those before."""
+    """Every test runs with each engine."""
     monkeypatch.setattr(Peer, "engine", request.param)
-    monkeypatch.setattr(_faultlog, "limit", _faultlog.RateLimit())
 
 
 class Peer:

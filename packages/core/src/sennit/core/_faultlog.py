@@ -68,6 +68,10 @@ class RateLimit:
         entry[1] += 1
         return 0 if entry[1] <= self._lines else None
 
+    def forget(self) -> None:
+        """Let lines of every kind through anew."""
+        self._kinds.clear()
+
 
 limit: Final = RateLimit()
 """The process's own."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sennit.core.reactor.base import Reactor
 from sennit.core.reactor.eventloop import ReactorEventLoop
-from sennit.core.testing.leaks import Snapshot
+from sennit.core.testing.leaks import LostErrors, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -25,22 +24,6 @@ SETTLING: Final = 0.5
 """Seconds in which what is ending when the test ends may go on to do so."""
 THREADS_END: Final = 1.0
 """Seconds in which threads and children may end."""
-LOST_ERROR: Final = "Nobody handled the error of a Deferred"
-"""How the log line begins that a Deferred writes when its error is lost."""
-
-
-class _Errors(logging.Handler):
-    """Collects the errors that nobody handled."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if text.startswith(LOST_ERROR):
-            error = record.exc_info[1] if record.exc_info else None
-            self.lines.append(f"{text}: {error!r}")
 
 
 class Session:
@@ -59,7 +42,7 @@ class Session:
         self._runner: asyncio.Runner | None = None
         self._reactor: Reactor | None = None
         self._plain: Reactor | None = None
-        self._errors = _Errors()
+        self._errors = LostErrors()
         self._looked = False
         self._before: Snapshot | None = None
 
@@ -68,7 +51,7 @@ class Session:
         if not self._leaks and not self._looked:
             self._looked = True
             self._before = Snapshot(deferreds=False)
-            logging.getLogger("sennit").addHandler(self._errors)
+            self._errors.start()
 
     @contextmanager
     def outliving(self) -> Generator[None, None, None]:
@@ -135,15 +118,16 @@ class Session:
             for reactor in (self._plain, self._reactor):
                 if reactor is not None and not reactor.running:
                     reactor.close()
-            # Not the cycles' collector's time otherwise: a lost error speaks when it is freed.
+            # Not the cycles' collector's time otherwise: a lost error speaks when it is freed,
+            # and that of a test that may lose it must not be heard in the next.
             self._runner = self._plain = self._reactor = None
+            gc.collect()
             if check:
-                gc.collect()
                 if self._before is not None:
                     left += [f"  {each}" for each in self._before.left(patience=THREADS_END)]
                 left += [f"  {line}" for line in self._errors.lines]
         finally:
-            logging.getLogger("sennit").removeHandler(self._errors)
+            self._errors.stop()
         return left
 
     async def _settle(self) -> list[str]:

@@ -15,6 +15,7 @@ Not seen: memory that only C knows of (watch ``tracemalloc`` or the process's si
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import threading
 import time
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
     from sennit.core.reactor.base import Reactor
     from sennit.core.testing.clock import Clock
 
-__all__ = ["LeakError", "Snapshot", "assert_no_leaks", "open_children", "open_descriptors"]
+__all__ = [
+    "LeakError",
+    "LostErrors",
+    "Snapshot",
+    "assert_no_leaks",
+    "open_children",
+    "open_descriptors",
+]
 
 PATIENCE: Final = 1.0
 """Seconds in which threads and children that are ending may end."""
@@ -36,6 +44,11 @@ SHOWN: Final = 10
 """Objects of one class that are named one by one."""
 KINDS: Final = ("socket:", "pipe:", "anon_inode:")
 """Descriptors that a program has to close: sockets, pipes, pollers, timers, watches, pidfds."""
+LOST: Final = {
+    "sennit": ("Nobody handled the error of a Deferred",),
+    "asyncio": ("was never retrieved", "was destroyed but it is pending"),
+}
+"""By logger: what a line of the log says when an error, or a Task, is thrown away."""
 
 
 class LeakError(AssertionError):
@@ -48,6 +61,38 @@ class LeakError(AssertionError):
     def __init__(self, left: Sequence[str]) -> None:
         super().__init__("left behind:\n" + "\n".join(f"  {each}" for each in left))
         self.left = tuple(left)
+
+
+class LostErrors(logging.Handler):
+    """Collects the errors that nobody handled, as the log tells them.
+
+    A Deferred's or a Task's error speaks when it is freed. What lies in a cycle is freed by
+    the next collection, in whichever test that falls: collect before asking.
+
+    Attributes:
+        lines: What was told, a line each.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def start(self) -> None:
+        """Listen to the log."""
+        for name in LOST:
+            logging.getLogger(name).addHandler(self)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        for name in LOST:
+            logging.getLogger(name).removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if any(each in text for each in LOST.get(record.name, ())):
+            error = record.exc_info[1] if record.exc_info else None
+            text = " ".join(text.splitlines())
+            self.lines.append(text if error is None else f"{text}: {error!r}")
 
 
 def open_descriptors(*, files: bool = False) -> dict[int, str]:

@@ -4,7 +4,7 @@ A test written as ``async def`` runs on a reactor of its own, as do fixtures
 written as ``async def`` (with ``yield`` or without) that it uses. When it has
 passed, what it left behind fails it: connections, listeners, timers, Tasks,
 descriptors of sockets, pipes and the like, threads, child processes, and errors of
-Deferreds that nobody handled.
+Deferreds and Tasks that nobody handled.
 
 Fixtures: ``reactor``, ``clock``, ``memory_network``, ``loopback_pair``, ``conversation``.
 
@@ -17,7 +17,9 @@ behind what it likes).
 
 A test belongs to another plugin if it is marked ``asyncio``, ``anyio``, ``trio`` or
 ``tornado``, uses ``anyio_backend``, is an item of another class than pytest's own,
-or if pytest-asyncio or anyio were set to take all. Plain tests are not touched.
+or if pytest-asyncio or anyio were set to take all. Plain tests are not touched, but for
+one thing that all have: what a driver writes to the log is limited per minute, and each
+test begins with nothing written.
 
 The module is loaded with every run of pytest in an environment that has
 sennit-core, so it imports nothing of Sennit before a test needs it.
@@ -26,6 +28,7 @@ sennit-core, so it imports nothing of Sennit before a test needs it.
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -189,6 +192,9 @@ def _session_of(item: pytest.Item) -> Session:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Look around before the first fixture is made."""
     item.config.stash[_being_set_up] = None
+    written = sys.modules.get("sennit.core._faultlog")
+    if written is not None:
+        written.limit.forget()
     if _is_ours(item) or _uses_reactor(item):
         item.config.stash[_being_set_up] = session = _session_of(item)
         session.look_around()
@@ -258,6 +264,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         session = item.stash.get(_session, None)
         if session is not None:
             del item.stash[_session]
+            if isinstance(item, pytest.Function):
+                # What fixtures gave would outlive this otherwise, and its errors with it.
+                item.funcargs.clear()
             left = session.close(check=not item.stash.get(_failed, False))
             if left:
                 pytest.fail("the test left behind:\n" + "\n".join(left), pytrace=False)

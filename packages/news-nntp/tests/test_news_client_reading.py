@@ -430,6 +430,7 @@ def test_the_fields_of_headers_are_given_by_number() -> None:
             b"HDR From": b"503 not that\r\n",
             b"XHDR From": block(b"221 headers", b"<1@x> A <a@x>\r\n"),
             b"XPAT Subject 1-9 *x*": block(b"221 headers", b"7 six\r\n"),
+            b"XPAT Subject 1-9 [st]ix *": block(b"221 headers", b"7 six of them\r\n"),
         }
         async with talking(replies) as (news, _script):
             assert await collect(news.hdr("Subject", 1, 2)) == [(1, b"one"), (2, b"")]
@@ -437,6 +438,11 @@ def test_the_fields_of_headers_are_given_by_number() -> None:
             assert await collect(news.hdr("Subject", b"<1@x>")) == [(0, b"one")]
             assert await collect(news.hdr("From", b"<1@x>")) == [(0, b"A <a@x>")]
             assert await collect(news.hdr("Subject", 1, 9, pattern="*x*")) == [(7, b"six")]
+            found = await collect(news.hdr("Subject", 1, 9, pattern="[st]ix *"))
+            assert found == [(7, b"six of them")]
+            with pytest.raises(NNTPUsageError):
+                # Words are all that the server would see of it.
+                await collect(news.hdr("Subject", 1, 9, pattern="two  blanks"))
 
     play(main)
 

@@ -84,7 +84,11 @@ def event_of(engine: ServerEngine, data: bytes) -> object:
         (b"XHDR subject", HeadersAsked("subject", None, "here", 5, 5, True, 221)),
         (
             b"XPAT from 2-9 *x* y*",
-            HeadersAsked("from", None, "here", 2, 9, code=221, pattern="*x*,y*"),
+            HeadersAsked("from", None, "here", 2, 9, code=221, pattern="*x* y*"),
+        ),
+        (
+            b"XPAT from <a@b> [^a-z]*,!\\[x\xff",
+            HeadersAsked("from", b"<a@b>", code=221, pattern="[^a-z]*,!\\[x\udcff"),
         ),
         (b"LIST", ListAsked("ACTIVE")),
         (b"LIST active.times a.*", ListAsked("ACTIVE.TIMES", "a.*")),
@@ -125,7 +129,9 @@ def test_commands_become_events(line: bytes, event: object) -> None:
         (b"NEWNEWS * 20270101 000000 CET", 501),
         (b"NEWGROUPS 20270101", 501),
         (b"HDR a:b 1", 501),
-        (b"XPAT subject 1- [ab]", 501),
+        (b"XPAT subject 1- [ab", 501),
+        (b"XPAT subject 1- *\\", 501),
+        (b"XPAT subject [^a-z]", 501),
         # RFC 3977 §5.2.1, §2: a keyword has three characters, and begins with a letter.
         (b"CAPABILITIES a=b", 501),
         (b"CAPABILITIES 1ab", 501),

@@ -64,7 +64,12 @@ def talk(request: pytest.FixtureRequest) -> Talk:
             b"XHDR Subject <1@example.net>",
             b"221 Headers follow\r\n<1@example.net> the 1th\r\n.\r\n",
         ),
-        (b"XPAT Subject 1- *2* *4*", b"221 Headers follow\r\n2 the 2th\r\n4 the 4th\r\n.\r\n"),
+        # RFC 2980 §2.9, §3.3: words of one pattern, which knows sets.
+        (b"XPAT Subject 1- the [24]*", b"221 Headers follow\r\n2 the 2th\r\n4 the 4th\r\n.\r\n"),
+        (b"XPAT Subject 1-4 the [^24]th", b"221 Headers follow\r\n1 the 1th\r\n3 the 3th\r\n.\r\n"),
+        (b"XPAT Subject 1- *2*,*4*", b"221 Headers follow\r\n.\r\n"),
+        (b"XPAT Subject 9- *", b"221 Headers follow\r\n.\r\n"),
+        (b"XPAT Subject <9@example.net> *", b"430 No such article\r\n"),
     ],
 )
 def test_readers_are_answered(talk: Talk, command: bytes, answer: bytes) -> None:

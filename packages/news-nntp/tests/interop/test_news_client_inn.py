@@ -22,6 +22,7 @@ from sennit.news.overview import header_of
 from sennit.news.pull import pull
 from sennit.news.store.memory import MemoryStore
 from sennit.news.store.sqlite import SQLiteStore
+from sennit.news.wildmat import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterator
@@ -126,6 +127,12 @@ async def test_all_lists_of_nnrpd_are_understood(inn: Inn) -> None:
         assert {text async for _, text in news.hdr(":lines", 1, 20)} <= {b"5", b"6"}
         found = [each async for each in news.hdr("Subject", 1, pattern="*number*")]
         assert len(found) == 20
+        # It takes patterns for the same as we do.
+        subjects = [f"number {each}" for each in range(1, 21)]
+        for pattern in ("number [1-3]", "number [^]-12]*", "* ?[05]", "\\number \\[", "*,*"):
+            theirs = [text async for _, text in news.hdr("Subject", 1, pattern=pattern)]
+            ours = [each for each in subjects if Pattern(pattern).matches(each)]
+            assert [text.decode() for text in theirs] == ours
         made = {group.name async for group in news.newgroups(0)}
         assert made == set() or set(GROUPS) <= made
         since = time() - 3600

@@ -46,7 +46,7 @@ from sennit.news.grammar import (
     parse_number,
     parse_range,
 )
-from sennit.news.wildmat import parse_wildmat
+from sennit.news.wildmat import parse_pattern, parse_wildmat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -337,8 +337,9 @@ def _hdr(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
 
 
 def _xpat(session: Session, words: Sequence[bytes], line: bytes) -> Answer:
-    # Several patterns: contents that match any of them (RFC 2980 §2.9).
-    pattern = _wildmat(b",".join(words[2:]))
+    # Words of one pattern, with a blank between (RFC 2980 §2.9). Octets that are no UTF-8 are
+    # themselves, in it as in contents.
+    pattern = parse_pattern(b" ".join(words[2:]).decode("utf-8", "surrogateescape")).text
     return _headers(session, words[0], words[1:2], 221, pattern)
 
 

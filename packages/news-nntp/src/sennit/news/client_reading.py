@@ -309,7 +309,8 @@ class Reading(Session):
             name: Of the field; ``:bytes`` and ``:lines`` where the server has them.
             low: As for `over`.
             high: Likewise.
-            pattern: A wildmat that the content matches (XPAT, RFC 2980 §2.9).
+            pattern: What the whole content matches (XPAT): ``*``, ``?``, sets such as ``[a-z]`` and
+                ``[^0-9]``, and a backslash before each of these that means itself (RFC 2980 §3.3).
         """
         if not is_field_name(name.encode()):
             raise NNTPUsageError(f"not the name of a field: {name[:64]!r}")
@@ -319,7 +320,7 @@ class Reading(Session):
         arguments: tuple[str | bytes, ...] = (name, *_span(low, high))
         if pattern is not None:
             words = ["XPAT"]
-            arguments = (*arguments, pattern)
+            arguments = (*arguments, *pattern.split(" "))
         async for line in self._listed(words, arguments, 225, 221, none=_NOT_THERE):
             yield parse_header(line)
 

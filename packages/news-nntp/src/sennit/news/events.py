@@ -193,7 +193,7 @@ class HeadersAsked(Asked):
         high: The last one.
         current: Whether it is the current article, no range was given.
         code: With which it is answered: 225, or 221 of the old ones.
-        pattern: A wildmat that contents must match (XPAT), or ``""``.
+        pattern: What contents must match (XPAT; of RFC 2980 §3.3), or ``""``.
     """
 
     __slots__ = ("code", "current", "field", "group", "high", "low", "message_id", "pattern")

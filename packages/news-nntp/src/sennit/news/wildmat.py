@@ -1,29 +1,100 @@
-"""Wildmats: which newsgroups are meant (RFC 3977 §4).
+"""Wildmats: which newsgroups are meant (RFC 3977 §4); and patterns of contents, which are older.
 
 A wildmat is patterns with commas between; one that begins with ``!`` says no. The last one that
 matches decides; when none does, the answer is no. ``*`` stands for any run of characters, ``?`` for
-one character.
+one character. A `Pattern`, as XPAT has it, is one pattern, in which commas and exclamation marks
+are characters as others are; it knows sets in brackets, too, which RFC 3977 has taken away:
+``[a-z]``, ``[^0-9]``; and a backslash takes the meaning of what stands behind it away.
 
 All patterns are matched at once, as one automaton whose states are the bits of a number: each
 character of the name costs a few operations on numbers of as many bits as the wildmat has
-characters, whatever stars there are. What most people write, whole names and ``prefix.*``, needs
-no automaton.
+characters, whatever stars there are. What a character does is looked up among the ranges of
+characters that are named anywhere, once. What most people write, whole names and ``prefix.*``,
+needs no automaton.
 
-Sources: RFC 3977 §4.1 (syntax), §4.2 (meaning). Beyond its letter the first pattern may say no,
-too, as people write it. Not here: sets in brackets, which RFC 3977 has taken away.
+Sources: RFC 3977 §4.1 (syntax), §4.2 (meaning); RFC 2980 §3.3 (sets, backslashes). Beyond the
+letter of the former the first pattern of a wildmat may say no, too, as people write it.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sennit.news.errors import NNTPProtocolError
 
-__all__ = ["EVERYTHING", "Wildmat", "parse_wildmat"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
+    Ranges = Sequence[tuple[int, int]]
+    """Of characters, by number, both ends included; none stands in two of them."""
+
+__all__ = ["EVERYTHING", "Pattern", "Wildmat", "parse_pattern", "parse_wildmat"]
+
+_STAR: Final[Ranges] = ((-1, -1),)
+_ANY: Final[Ranges] = ((0, 0x10FFFF),)
+_LEARNT: Final = 1024
+"""Characters of which is remembered what they do."""
 _SYNTAX: Final = re.compile(r"!?[^\x00-!,\[\\\]\x7f]+(?:,!?[^\x00-!,\[\\\]\x7f]+)*")
+
+
+class _Automaton:
+    """Patterns as states, the bits of a number. `add` them, then `run` over texts."""
+
+    __slots__ = ("_at", "_does", "_learnt", "_loops", "_next", "_starts", "_turns")
+
+    def __init__(self) -> None:
+        self._next = 1
+        self._starts = 0
+        self._loops = 0  # states that stay: a star stands there
+        # By character: states of which it changes whether that one, and those behind it, lead on.
+        self._turns: dict[int, int] = {}
+        self._at: list[int] = []
+        self._does: list[int] = []
+        self._learnt: dict[str, int] = {}
+
+    def add(self, items: Sequence[Ranges]) -> int:
+        """Add a pattern; the bit length of its last state."""
+        # A pattern of k items that are no stars has k + 1 states: how many have matched.
+        self._starts |= self._next
+        for ranges in items:
+            if ranges is _STAR:
+                self._loops |= self._next
+                continue
+            for low, high in ranges:
+                self._turns[low] = self._turns.get(low, 0) ^ self._next
+                self._turns[high + 1] = self._turns.get(high + 1, 0) ^ self._next
+            self._next <<= 1
+        self._next <<= 1
+        return self._next.bit_length() - 1
+
+    def run(self, text: str) -> int:
+        """Give the states in which a text ends."""
+        states, loops, learnt = self._starts, self._loops, self._learnt
+        for each in text:
+            leads = learnt.get(each)
+            if leads is None:
+                leads = self._learn(each)
+            states = ((states & leads) << 1) | (states & loops)
+            if not states:
+                break
+        return states
+
+    def _learn(self, character: str) -> int:
+        """States from which a character leads to the next one."""
+        if not self._does:
+            leads = 0
+            for at, turns in sorted(self._turns.items()):
+                leads ^= turns
+                self._at.append(at)
+                self._does.append(leads)
+        place = bisect_right(self._at, ord(character)) - 1
+        leads = self._does[place] if place >= 0 else 0
+        if len(self._learnt) < _LEARNT:
+            self._learnt[character] = leads
+        return leads
 
 
 class Wildmat:
@@ -36,7 +107,7 @@ class Wildmat:
         NNTPProtocolError: It is none.
     """
 
-    __slots__ = ("_any", "_finals", "_loops", "_moves", "_plain", "_starts", "names", "text")
+    __slots__ = ("_automaton", "_finals", "_plain", "names", "text")
 
     def __init__(self, text: str) -> None:
         if not _SYNTAX.fullmatch(text):
@@ -55,30 +126,9 @@ class Wildmat:
                 break
             self._plain.append((each.removesuffix("*"), each.endswith("*"), yes))
         if self._plain is None:
-            self._build(patterns)
-
-    def _build(self, patterns: list[tuple[str, bool]]) -> None:
-        # A pattern of k characters that are no stars has k + 1 states: how many have matched.
-        moves: dict[str, int] = {}  # states from which a character leads to the next one
-        self._any = 0  # states from which every character does
-        self._loops = 0  # states that stay: a star stands there
-        self._starts = 0
-        self._finals: dict[int, bool] = {}  # the bit length of a last state, and what it says
-        bit = 1
-        for pattern, yes in patterns:
-            self._starts |= bit
-            for each in pattern:
-                if each == "*":
-                    self._loops |= bit
-                    continue
-                if each == "?":
-                    self._any |= bit
-                else:
-                    moves[each] = moves.get(each, 0) | bit
-                bit <<= 1
-            self._finals[bit.bit_length()] = yes
-            bit <<= 1
-        self._moves = {each: states | self._any for each, states in moves.items()}
+            self._automaton = _Automaton()
+            # The bit length of each last state, and what it says.
+            self._finals = {self._automaton.add(_items(each)): yes for each, yes in patterns}
 
     def matches(self, name: str) -> bool:
         """Tell whether a name is meant."""
@@ -87,11 +137,7 @@ class Wildmat:
                 if name.startswith(text) if begins else name == text:
                     return yes
             return False
-        states, loops, moves, otherwise = self._starts, self._loops, self._moves, self._any
-        for each in name:
-            states = ((states & moves.get(each, otherwise)) << 1) | (states & loops)
-            if not states:
-                return False
+        states = self._automaton.run(name)
         # Later patterns have the higher bits: the first last state from above decides.
         while states:
             length = states.bit_length()
@@ -102,6 +148,102 @@ class Wildmat:
 
     def __repr__(self) -> str:
         return f"Wildmat({self.text!r})"
+
+
+def _items(pattern: str) -> list[Ranges]:
+    return [
+        _STAR if each == "*" else _ANY if each == "?" else ((ord(each), ord(each)),)
+        for each in pattern
+    ]
+
+
+class Pattern:
+    """One pattern of contents (RFC 2980 §3.3), ready to match; `parse_pattern` gives them.
+
+    Args:
+        text: As it is written.
+
+    Raises:
+        NNTPProtocolError: It is none: a set does not end, or nothing stands behind a backslash.
+    """
+
+    __slots__ = ("_automaton", "_final", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._automaton = _Automaton()
+        self._final = 1 << self._automaton.add(_old_items(text)) - 1
+
+    def matches(self, content: str) -> bool:
+        """Tell whether a content is meant, the whole of it."""
+        return self._automaton.run(content) & self._final != 0
+
+    def __repr__(self) -> str:
+        return f"Pattern({self.text!r})"
+
+
+def _old_items(text: str) -> list[Ranges]:
+    items: list[Ranges] = []
+    at = 0
+    while at < len(text):
+        each = text[at]
+        at += 1
+        if each == "[":
+            ranges, at = _set(text, at)
+            items.append(ranges)
+            continue
+        if each == "\\":
+            each = text[at : at + 1]
+            at += 1
+            if not each:
+                raise NNTPProtocolError("nothing behind a backslash", "RFC 2980 §3.3")
+        elif each in "*?":
+            items.append(_STAR if each == "*" else _ANY)
+            continue
+        items.append(((ord(each), ord(each)),))
+    return items
+
+
+def _set(text: str, at: int) -> tuple[Ranges, int]:
+    """Read a set behind its bracket; its characters, and where it ends."""
+    other = text[at : at + 1] == "^"
+    begin = at = at + other
+    named: list[tuple[int, int]] = []
+    # A bracket may be its first character.
+    while at == begin or text[at : at + 1] != "]":
+        low = high = text[at : at + 1]
+        if not low:
+            raise NNTPProtocolError(f"a set without end: {text[:64]!r}", "RFC 2980 §3.3")
+        at += 1
+        # A dash is itself where it begins or ends the set.
+        if text[at : at + 1] == "-" and text[at + 1 : at + 2] not in ("", "]"):
+            high = text[at + 1]
+            at += 2
+        named.append((ord(low), ord(high)))
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(named):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        elif first <= last:  # one the wrong way round has no characters
+            merged.append((first, last))
+    return _others(merged) if other else merged, at + 1
+
+
+def _others(ranges: Ranges) -> Ranges:
+    """All characters that are in none of these."""
+    lows = [0, *(high + 1 for _, high in ranges)]
+    highs = [*(low - 1 for low, _ in ranges), 0x10FFFF]
+    return [(low, high) for low, high in zip(lows, highs, strict=True) if low <= high]
+
+
+@lru_cache(maxsize=256)
+def parse_pattern(text: str) -> Pattern:
+    """Give the `Pattern` of a text.
+
+    Raises:
+        NNTPProtocolError: It is none.
+    """
+    return Pattern(text)
 
 
 @lru_cache(maxsize=256)

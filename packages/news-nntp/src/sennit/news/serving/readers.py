@@ -11,7 +11,7 @@ Sources: RFC 3977 §6.1, §6.2, §8.3, §8.5; RFC 2980 §2.6, §2.8, §2.9. Not 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sennit.core.driver import handles
 from sennit.news.article import parse_groups
@@ -27,7 +27,7 @@ from sennit.news.events import (
 from sennit.news.interfaces import History
 from sennit.news.overview import field_of, header_of, in_overview
 from sennit.news.serving.conversing import Conversing, at_once
-from sennit.news.wildmat import parse_wildmat
+from sennit.news.wildmat import parse_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from sennit.news.interfaces import Article
 
 __all__ = ["AnswersReaders"]
+
+_MATCHED: Final = 16_384
+"""Octets of contents that are matched before others have their turn: a few milliseconds."""
 
 
 class AnswersReaders(Conversing):
@@ -222,7 +225,8 @@ class AnswersReaders(Conversing):
                 return
             # The old ones have the Message-ID where HDR has no number (RFC 2980 §2.6).
             name = event.message_id if event.code == 221 else b"0"
-            lines = _matching([(name, content)], event.pattern, nothing)
+            named = await _matching([(name, content)], event.pattern)
+            lines = _lines(named, nothing)
             engine.answer_block(event, event.code, "Headers follow", lines)
             return
         begun = False
@@ -232,10 +236,9 @@ class AnswersReaders(Conversing):
                 engine.begin_block(event, event.code, "Headers follow")
                 begun = True
             named = [(b"%d" % number, content) for number, content in batch]
-            engine.send_lines(event, _matching(named, event.pattern, nothing))
             if event.pattern:
-                # To match long contents takes milliseconds a batch, and may send nothing.
-                await asyncio.sleep(0)
+                named = await _matching(named, event.pattern)
+            engine.send_lines(event, _lines(named, nothing))
             await self.writable()
         if begun:
             engine.end_block(event)
@@ -257,9 +260,27 @@ class AnswersReaders(Conversing):
         return None if article is None else header_of(article.head, field)
 
 
-def _matching(named: Sequence[tuple[bytes, bytes]], pattern: str, nothing: bytes) -> bytes:
-    """Lines of HDR, of those contents that a wildmat matches."""
-    if pattern:
-        matches = parse_wildmat(pattern).matches
-        named = [each for each in named if matches(each[1].decode("utf-8", "surrogateescape"))]
+async def _matching(
+    named: Sequence[tuple[bytes, bytes]], pattern: str
+) -> Sequence[tuple[bytes, bytes]]:
+    """Those whose contents a pattern matches; others have their turn now and then."""
+    if not pattern:
+        return named
+    matches = parse_pattern(pattern).matches
+    found: list[tuple[bytes, bytes]] = []
+    octets = 0
+    for each in named:
+        if matches(each[1].decode("utf-8", "surrogateescape")):
+            found.append(each)
+        octets += len(each[1])
+        if octets > _MATCHED:
+            octets = 0
+            await asyncio.sleep(0)
+    # Nothing may be sent at all.
+    await asyncio.sleep(0)
+    return found
+
+
+def _lines(named: Sequence[tuple[bytes, bytes]], nothing: bytes) -> bytes:
+    """Lines of HDR."""
     return b"".join([b"%b %b\r\n" % (name, content or nothing) for name, content in named])

@@ -72,6 +72,7 @@ READ_IN_LOOP: Final = 64 * 1024
 """Octets up to which a piece of a file is read in the loop."""
 
 # Nobody waits for the other end of a FIFO, or becomes the owner of a terminal.
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -261,13 +262,15 @@ class DirectoryStore:
         unique: bool = False,
         size: int | None = None,
     ) -> IWriter:
-        self._names.find(path[:-1])
-        await self.count()
+        if unique:
+            self._names.find(path[:-1])
+        if self._quota is not None:
+            await self.count()
         with WRITING:
             if unique:
                 path = self._free_name(path)
             self._names.give(path)
-            place, name, way = self._find(path, 0)
+            place, name, way = self._root.find(path)
             try:
                 there = _look(name, place)
                 if there is not None and not stat.S_ISREG(there.st_mode):
@@ -280,7 +283,8 @@ class DirectoryStore:
                     return self._grow(way, place, name, at, size)
                 replaced = 0 if there is None else there.st_size
                 self._account.demand(size or 0, int(there is None), instead_of=replaced)
-                _check_room(place, size)
+                if size:
+                    _check_room(place, size)
                 _check_writable(place)
                 own = os.open(".", DIRECTORY, dir_fd=place)
             finally:
@@ -522,17 +526,15 @@ def _make_directory(name: str, place: int, mode: int) -> None:
 
 def _check_writable(place: int) -> None:
     """Refuse at once what the system will refuse when the file is made."""
-    effective = os.access in os.supports_effective_ids
-    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place, effective_ids=effective):
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place, effective_ids=_EFFECTIVE):
         raise FileUnavailableError
 
 
-def _check_room(place: int, size: int | None) -> None:
+def _check_room(place: int, size: int) -> None:
     """Refuse what was announced and has no room on the disk (ALLO)."""
-    if size:
-        room = os.statvfs(place)
-        if size > room.f_bavail * room.f_frsize:
-            raise NoSpaceError("The disk has no room for that")
+    room = os.statvfs(place)
+    if size > room.f_bavail * room.f_frsize:
+        raise NoSpaceError("The disk has no room for that")
 
 
 def _change_mode(name: str, place: int, mode: int) -> None:

@@ -196,6 +196,7 @@ class NewFile(_Writer):
         self._may_replace = may_replace
         self._mode = 0o666 & ~umask if there is None else stat.S_IMODE(there.st_mode) & 0o777
         self._in_place_of = 0 if there is None else there.st_size
+        self._replaces = there is not None
         self._gone: int | None = None
         self._sync = sync
         self._named = False
@@ -209,8 +210,10 @@ class NewFile(_Writer):
     async def commit(self) -> None:
         self._check_open()
         try:
-            with WRITING:
-                self._look_at_target()
+            # What has no name yet and replaces nothing will see when it gets its name.
+            if self._fd >= 0 or self._replaces or not self._root.nameless:
+                with WRITING:
+                    self._look_at_target()
             few = self._taken < KEPT and (self._gone or 0) < LARGE
             if few and (not self._sync or self._root.quick >= QUICK_BEFORE):
                 with WRITING:
@@ -246,7 +249,9 @@ class NewFile(_Writer):
         nameless = self._fd < 0 and self._gone is None and self._root.nameless
         if nameless:
             self._fd = _open_nameless(self._place)
-            nameless = self._root.nameless = self._fd >= 0
+            if self._fd < 0:
+                nameless = self._root.nameless = False
+                self._look_at_target()
         self._write_all(pieces)
         with suppress(PermissionError):  # a file system without permission bits
             os.fchmod(self._fd, self._mode)
@@ -255,9 +260,8 @@ class NewFile(_Writer):
             try:
                 self._give_first_name(self._name)
             except FileExistsError:
-                if not self._may_replace:
-                    raise
-                # Somebody has made one in this moment, whose place it takes now.
+                # Somebody has made one meanwhile, whose place it takes now if it may.
+                self._look_at_target()
                 temporary = _temporary_name()
                 self._give_first_name(temporary)
                 self._temporary = temporary
@@ -268,6 +272,7 @@ class NewFile(_Writer):
                 os.close(self._fd)
                 self._fd = -1
                 self._written = 0
+                self._look_at_target()
                 self._finish(pieces)
                 return
         if self._temporary and (self._may_replace or not self._name_if_free()):

@@ -50,6 +50,14 @@ def test_a_path_is_as_long_as_it_is_in_full_and_in_octets() -> None:
         resolve("日" * 2000)
 
 
+def test_a_path_is_not_deeper_than_directories_can_be_opened_in_no_time() -> None:
+    """Sixty-four commands with two thousand names each kept the loop for two seconds."""
+    assert len(resolve("a/" * 127, ("b",))) == 128
+    assert resolve("a/../" * 800 + "a") == ("a",)
+    with pytest.raises(FileUnavailableError):
+        resolve("a/" * 128, ("b",))
+
+
 @given(st.text(max_size=60), st.lists(st.sampled_from("ab"), max_size=3))
 def test_no_path_has_names_that_are_none(text: str, directory: list[str]) -> None:
     try:

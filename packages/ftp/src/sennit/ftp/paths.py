@@ -14,7 +14,7 @@ Elsewhere: what a path leads to, links and permissions (``store/``).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sennit.ftp.errors import FileUnavailableError
 
@@ -25,6 +25,8 @@ __all__ = ["Listing", "Pattern", "resolve", "split_listing", "written"]
 
 MAX_PATH = 4096
 """Octets of a path where nobody says otherwise."""
+MAX_DEPTH: Final = 128
+"""Names of a path. Each is a directory to be opened: two thousand took milliseconds a command."""
 
 
 def resolve(text: str, directory: FilePath = (), max_path: int = MAX_PATH) -> FilePath:
@@ -36,8 +38,8 @@ def resolve(text: str, directory: FilePath = (), max_path: int = MAX_PATH) -> Fi
         max_path: Octets that the path may have in full.
 
     Raises:
-        FileUnavailableError: It leads above the root, is too long, or no name could be like
-            that: answered like what is not there.
+        FileUnavailableError: It leads above the root, is too long or too deep, or no name could
+            be like that: answered like what is not there.
     """
     if "\0" in text or len(text) > max_path:
         raise FileUnavailableError
@@ -49,6 +51,8 @@ def resolve(text: str, directory: FilePath = (), max_path: int = MAX_PATH) -> Fi
             names.pop()
         elif name and name != ".":
             names.append(name)
+    if len(names) > MAX_DEPTH:
+        raise FileUnavailableError
     if sum(map(len, names)) + len(names) > max_path // 4:
         # Only then it is worth the work to count octets.
         try:

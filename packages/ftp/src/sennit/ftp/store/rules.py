@@ -94,7 +94,7 @@ class Permissions:
         FTPUsageError: Some word is none, or something that is said of no directory.
     """
 
-    __slots__ = ("_by_directory", "_everywhere")
+    __slots__ = ("_by_directory", "_deepest", "_everywhere")
 
     def __init__(self, given: Words | Mapping[str, Words] = "all") -> None:
         by_name = cast("Mapping[str, Words]", given) if isinstance(given, Mapping) else {"/": given}
@@ -107,6 +107,7 @@ class Permissions:
                 raise FTPUsageError(f"permissions of {directory!r} are given twice")
             self._by_directory[path] = _flags(words)
         self._everywhere = self._by_directory.pop((), 0)
+        self._deepest = max(map(len, self._by_directory), default=0)
 
     @classmethod
     def of(cls, given: Words | Mapping[str, Words] | Permissions) -> Permissions:
@@ -116,7 +117,7 @@ class Permissions:
     def at(self, directory: FilePath) -> int:
         """What may be done in a directory: the sum of `LIST` and so on."""
         if self._by_directory:
-            for end in range(len(directory), 0, -1):
+            for end in range(min(len(directory), self._deepest), 0, -1):
                 found = self._by_directory.get(directory[:end])
                 if found is not None:
                     return found

@@ -127,7 +127,9 @@ class Handover(Driver[EngineT]):
             engine.handle_timeout(self._time())
         self.proceed()
 
-    def stop_tls(self, *, timeout: float = 5.0, answered: bool = True) -> Deferred[None]:
+    def stop_tls(
+        self, *, timeout: float = 5.0, answered: bool = True, hold: float = 0.0
+    ) -> Deferred[None]:
         """Send what is queued, end TLS, and talk in clear from here on; with the same engine.
 
         To be called within the event that asks for it: what comes under TLS behind that ends
@@ -136,6 +138,7 @@ class Handover(Driver[EngineT]):
         Args:
             timeout: Seconds until the peer has ended it as well.
             answered: Whether it has to (`ITLSTransport.stop_tls`).
+            hold: Seconds for which it may be first to do so.
 
         Returns:
             Fires when both have, and the engine goes on.
@@ -165,7 +168,8 @@ class Handover(Driver[EngineT]):
             self._held &= ~SUSPENDED
             self.proceed()
 
-        done: Deferred[None] = stop(timeout=timeout, answered=answered).add_callback(stopped)
+        ended = stop(timeout=timeout, answered=answered, hold=hold)
+        done: Deferred[None] = ended.add_callback(stopped)
         return done
 
     def _taken_ahead(self) -> bool:

@@ -419,7 +419,7 @@ class ITLSTransport(IStreamTransport, Interface):
         ...
 
     def stop_tls(
-        self, *, timeout: float = 5.0, answered: bool = True
+        self, *, timeout: float = 5.0, answered: bool = True, hold: float = 0.0
     ) -> Deferred[IStreamTransport]:
         """Talk in clear from here on, the mirror of `start_tls`; fires with the transport below.
 
@@ -432,6 +432,8 @@ class ITLSTransport(IStreamTransport, Interface):
             timeout: Seconds until the peer must have said close_notify, too.
             answered: Whether it has to. If not, octets that begin no record of TLS are taken
                 for clear text in its place.
+            hold: Seconds for which the peer may be first to say it: some take one that comes along
+                with an answer for the end of the connection. Then `timeout` begins.
         """
         ...
 

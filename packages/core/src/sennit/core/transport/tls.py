@@ -267,7 +267,7 @@ class TLSTransport(TLSStopping):
             # no_renegotiation: nothing else makes the library speak by itself in TLS 1.2.
             # Who asks for that gets the alert, and no second try (RFC 5746; 1 000 would come).
             self._end(ConnectionLost("the peer wanted to renegotiate", "error"), "error")
-        elif self._out or self._state == CLOSING or (self._eof_out and not self._shut):
+        elif self._out or self._state != OPEN or (self._eof_out and not self._shut):
             self._flush()
             if self._state == STOPPING:
                 self._look_for_end()

@@ -10,6 +10,7 @@ wait: they end the connection, since they would be answered in clear.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.deferred import Deferred, fail
@@ -34,7 +35,7 @@ class TLSStopping(TLSWriting):
     __slots__ = ()
 
     def stop_tls(
-        self, *, timeout: float = SHUTDOWN_TIMEOUT, answered: bool = True
+        self, *, timeout: float = SHUTDOWN_TIMEOUT, answered: bool = True, hold: float = 0.0
     ) -> Deferred[IStreamTransport]:
         """Talk in clear from here on (`ITLSTransport.stop_tls`)."""
         if self._state != OPEN or self._eof_in or self._eof_out:
@@ -42,9 +43,12 @@ class TLSStopping(TLSWriting):
         done: Deferred[IStreamTransport] = Deferred(lambda _: self.abort())
         self._cleared = done
         self._answered = answered
-        self._eof_out = True
         self._state = STOPPING
-        self._call_later(timeout, self._not_stopped)
+        if hold > 0 and self._reactor is not None:
+            self._call_later(hold, partial(self._hold_no_more, timeout))
+        else:
+            self._eof_out = True
+            self._call_later(timeout, self._not_stopped)
         if not self._reading:
             self._reading = True
             self._lower.resume_reading()
@@ -58,6 +62,12 @@ class TLSStopping(TLSWriting):
         if self._state == STOPPING:
             self._look_for_end()
 
+    def _hold_no_more(self, timeout: float) -> None:
+        self._timer = None
+        self._call_later(timeout, self._not_stopped)
+        self._eof_out = True
+        self._flush()
+
     def _not_stopped(self) -> None:
         self._timer = None
         self.abort("timeout")
@@ -65,9 +75,8 @@ class TLSStopping(TLSWriting):
     def _received_stopping(self, data: bytes) -> None:
         """Octets have come from the transport below."""
         if not self._answered and data[0] not in RECORD_TYPES:
-            self._eof_in = True
             self._conn.bio_write(data)
-            self._half_stopped()
+            self._ended_in()
             return
         self._answered = True  # a record has begun: what is cut is told by the library from now on
         self._conn.bio_write(data)
@@ -92,9 +101,7 @@ class TLSStopping(TLSWriting):
     def _end_heard(self, error: SSL.Error | None) -> None:
         """The peer's close_notify has come, or what must not."""
         if isinstance(error, SSL.ZeroReturnError):
-            self._eof_in = True
-            # What is behind it is kept for who reads in clear.
-            self._half_stopped()
+            self._ended_in()
             return
         if error is None:
             text = "octets under TLS after its end was asked for"
@@ -104,13 +111,20 @@ class TLSStopping(TLSWriting):
         self._error.__cause__ = error
         self.abort("error")
 
+    def _ended_in(self) -> None:
+        """The peer has ended it; what is behind that is kept for who reads in clear."""
+        self._eof_in = True
+        if self._shut:
+            self._half_stopped()
+            return
+        self._eof_out = True  # nothing is held back any more
+        self._lower.pause_reading()  # until the way out is free
+        if not self._corked:
+            self._flush()
+
     def _half_stopped(self) -> None:
         """One of the two has said that it is over; with the other that is all."""
-        if self._state != STOPPING:
-            return
-        if not self._eof_in or not self._shut:
-            if self._eof_in:
-                self._lower.pause_reading()  # until the way out is free
+        if self._state != STOPPING or not self._eof_in or not self._shut:
             return
         rest = self._take_rest()
         if self._timer is not None:

@@ -12,6 +12,7 @@ from sennit.ftp.engine import Profile, ServerEngine
 from sennit.ftp.errors import FTPUsageError
 from sennit.ftp.events import (
     Answered,
+    ClearAsked,
     LoginAsked,
     LogoutAsked,
     PassiveAsked,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 TLS = Profile(tls=True)
 REQUIRED = Profile(tls=True, require_tls=True)
+CLEARING = Profile(tls=True, require_tls=True, clear_control=True)
 
 
 def fresh(
@@ -210,6 +212,9 @@ def test_auth_asks_for_tls(line: str, private: bool) -> None:
         (TLS, True, "PBSZ x", "501"),
         (TLS, True, "CCC", "534"),
         (TLS, False, "CCC", "533"),
+        (CLEARING, False, "CCC", "533"),
+        (CLEARING, True, "CCC", "503"),  # a login comes first
+        (CLEARING, True, "CCC now", "501"),
         (REQUIRED, False, "USER u", "530"),
         (REQUIRED, True, "USER u", "331"),
     ],
@@ -250,6 +255,69 @@ def test_implicit_tls_protects_data_without_further_words() -> None:
     assert engine.private
     assert told(engine, "USER u").startswith("331")
     assert told(engine, "PROT P").startswith("200")
+
+
+def test_ccc_takes_tls_off_and_leaves_all_else() -> None:
+    """RFC 2228 §3, RFC 4217 §12.3: in clear nobody changes how data is protected."""
+    engine = inside(CLEARING, secure=True)
+    assert " CCC\r\n" in told(engine, "FEAT")
+
+    assert say(engine, "CCC") == ClearAsked()
+    assert engine.next_event() is PAUSED
+    assert engine.accept_clear()
+
+    assert engine.data_to_send() == [b"200 End TLS\r\n"]
+    assert (engine.secure, engine.private, engine.user) == (False, True, "u")
+    assert " CCC\r\n" not in told(engine, "FEAT")
+    for line, code in [
+        ("CCC", "533"),
+        ("PBSZ 0", "503"),
+        ("PROT C", "503"),
+        ("REIN", "502"),
+        ("USER other", "530"),
+        ("PWD", "257"),
+    ]:
+        assert told(engine, line).startswith(code), line
+    assert say(engine, "AUTH TLS") == TLSAsked(False)
+
+
+def test_where_tls_came_with_the_connection_ccc_leaves_no_way_back() -> None:
+    engine = fresh(Profile(require_tls=True, clear_control=True))
+    engine.stands_over_tls()
+    engine.receive_data(b"USER u\r\nPASS p\r\n")
+    assert [engine.next_event(), engine.next_event()][1] == LoginAsked("u", "p", False)
+    engine.accept_login()
+    assert say(engine, "CCC") == ClearAsked()
+    assert engine.accept_clear()
+    engine.data_to_send()
+
+    assert told(engine, "AUTH TLS").startswith("502")
+    assert told(engine, "PROT C").startswith("503")
+    assert engine.private
+
+
+def test_what_stands_behind_ccc_is_never_done() -> None:
+    """HARDENING ftp-7: it would be answered in clear."""
+    engine = inside(CLEARING, secure=True)
+
+    assert say(engine, "CCC\r\nDELE file") == ClearAsked()
+    assert not engine.accept_clear()
+
+    assert engine.data_to_send() == [b"421 Nothing may follow CCC before TLS has ended\r\n"]
+    assert engine.next_event() is CLOSED
+
+
+def test_ccc_may_be_refused_for_reasons_of_others() -> None:
+    engine = inside(CLEARING, secure=True)
+    say(engine, "CCC")
+
+    with pytest.raises(FTPUsageError):
+        engine.accept_tls()
+    engine.reply(534, "Not now")
+
+    assert engine.secure
+    with pytest.raises(FTPUsageError):
+        engine.accept_clear()
 
 
 # ── what is there ─────────────────────────────────────────────────────────────
@@ -748,6 +816,8 @@ def grant(engine: ServerEngine, event: object) -> None:
         engine.accept_source()
     elif isinstance(event, StatusAsked):
         engine.send_status("Status:", "End")
+    elif isinstance(event, ClearAsked):
+        engine.accept_clear()
     elif isinstance(event, (PathAsked, RenameAsked, LogoutAsked, TLSAsked)):
         engine.reply(250, "Done")
 

@@ -18,7 +18,8 @@ from sennit.core.errors import ConnectionLost, UsageError
 from sennit.core.ops.metrics import Registry
 from sennit.ftp.interfaces import IFileStore
 from sennit.ftp.limits import Limits
-from sennit.ftp.server import FTPServerFactory, Rates
+from sennit.ftp.rates import Rates
+from sennit.ftp.server import FTPServerFactory
 from sennit.ftp.store.memory import MemoryStore
 from sennit.ftp.watching import FTPMetrics
 

@@ -12,7 +12,7 @@ from packages.ftp.tests.talking import FILES, HOST, Talk, converse, factory, kep
 from sennit.core import ClientTLS, ServerTLS, open_stream
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.ftp.limits import Limits
-from sennit.ftp.server import Rates
+from sennit.ftp.rates import Rates
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sennit.core.engine import NoEvent
 from sennit.ftp.engine import Profile, ServerEngine
 from sennit.ftp.events import (
+    ClearAsked,
     LoginAsked,
     PassiveAsked,
     PathAsked,
@@ -20,13 +21,16 @@ SEEDS = [
     b"USER u\r\nPASS p\r\nPORT 192,0,2,7,19,136\r\nLIST -la x/*\r\nSTAT\r\nABOR\r\n",
     b"USER u\r\nPASS p\r\nEPRT |1|192.0.2.7|5000|\r\nSTOR ../x\r\nRNFR a\r\nRNTO ~/b\r\n",
     b"USER u\r\nPASS p\r\nMFMT 20200102030405 a\r\nSITE CHMOD 644 a\r\nOPTS MLST size;\r\nMLST\r\n",
+    b"ALLO 1\r\nUSER u\r\nPASS p\r\nCCC\r\n",
     b"AUTH TLS\r\nPBSZ 0\r\nPROT P\r\nCCC\r\nRANG 3 5\r\nREST 7\r\nHASH a\r\n",
 ]
 
 
 def fuzz(data: bytes) -> None:
     """A server that says yes to everything."""
-    engine = ServerEngine(Limits(max_line=256), Profile(tls=True, site=True), peer="192.0.2.7")
+    profile = Profile(tls=True, site=True, clear_control=True)
+    secure = data[:1] < b"B"  # an AUTH among the seeds, or what chance makes of it
+    engine = ServerEngine(Limits(max_line=256), profile, peer="192.0.2.7", secure=secure)
     engine.receive_data(data)
     engine.receive_eof()
     events = 0
@@ -63,6 +67,9 @@ def answer(engine: ServerEngine, event: object) -> None:
         engine.accept_directory()
     elif isinstance(event, PathAsked) and event.verb == "RNFR":
         engine.accept_source()
+    elif isinstance(event, ClearAsked):
+        assert engine.secure
+        assert engine.accept_clear() is not engine.secure
     elif engine._pending is not None:
         engine.reply(250, "Done")
     if engine._status:

@@ -230,8 +230,18 @@ class Peers:
             greets=not implicit,
         )
 
-    def proftpd(self, *, tls: bool = False, implicit: bool = False, extra: str = "") -> Daemon:
-        """ProFTPD, with a file of users; `tls` as of `vsftpd`, `extra` more of its settings."""
+    def proftpd(
+        self,
+        *,
+        tls: bool = False,
+        implicit: bool = False,
+        required: str = "on",
+        extra: str = "",
+    ) -> Daemon:
+        """ProFTPD, with a file of users; `tls` as of `vsftpd`, `extra` more of its settings.
+
+        `required` is what has to pass over TLS where there is any, in its own words.
+        """
         path = server_program("proftpd-core", "usr/sbin/proftpd")
         root = path.parents[2]
         modules: list[Path] = []
@@ -279,7 +289,7 @@ class Peers:
             LoadModule mod_tls.c
             TLSEngine on
             TLSLog {folder}/tls
-            TLSRequired on
+            TLSRequired {required}
             TLSECCertificateFile {self.certificate.chain}
             TLSECCertificateKeyFile {self.certificate.chain}
             {"TLSOptions UseImplicitSSL" if implicit else ""}

@@ -2,7 +2,7 @@
 
 It says its port on a line of its own and serves until it is ended. Modes are ``plain``,
 ``explicit`` (TLS is required, data connections must resume the session), ``lenient`` (they need
-not) and ``implicit``.
+not) and ``implicit``. Those with TLS allow CCC.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def main() -> None:
         tls=tls,
         tls_mode="off" if tls is None else "required",
         must_resume=mode != "lenient",
+        clear_control=True,
         site=True,
     )
     scheme = "tls" if mode == "implicit" else "tcp"

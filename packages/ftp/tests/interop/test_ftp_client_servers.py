@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
@@ -36,13 +37,21 @@ SERVERS: Final[dict[str, Callable[[Peers], Daemon]]] = {
     "Pure-FTPd": lambda peers: peers.pure_ftpd(),
     "Pure-FTPd over TLS": lambda peers: peers.pure_ftpd(tls=True),
 }
+CLEARING: Final[dict[str, Callable[[Peers], Daemon]]] = {
+    # Where TLS is required for the login and data alone.
+    "ProFTPD over TLS": lambda peers: peers.proftpd(tls=True, required="auth+data"),
+    "Pure-FTPd over TLS": lambda peers: peers.pure_ftpd(tls=True),
+}
+"""Those that allow CCC."""
 
 
 class Peer:
     """A server of others, and how our client reaches it."""
 
-    def __init__(self, which: str, peers: Peers) -> None:
-        self.daemon = SERVERS[which](peers)
+    def __init__(
+        self, which: str, peers: Peers, made: dict[str, Callable[[Peers], Daemon]] = SERVERS
+    ) -> None:
+        self.daemon = made[which](peers)
         self.tls: Any = None  # Literal, as `FTPClient.connect` has it
         if "TLS" in which:
             self.tls = "implicit" if "implicit" in which else "explicit"
@@ -248,6 +257,38 @@ async def test_strangers_certificates_are_refused(peer: Peer, stranger: ClientTL
     with pytest.raises(TLSError):
         async with peer.connect(client_tls=stranger):
             pass
+
+
+@pytest.fixture
+def peers() -> Iterator[Peers]:
+    """For tests that start servers of their own."""
+    made = Peers()
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("which", list(CLEARING))
+async def test_tls_is_taken_off_the_control_connection(
+    which: str, peers: Peers, tmp_path: Path
+) -> None:
+    """CCC."""
+    peer = Peer(which, peers, CLEARING)
+    async with peer.connect() as ftp:
+        await ftp.clear_control()
+        assert not ftp.secure
+        await ftp.put(io.BytesIO(BIG), "cleared")
+        assert (await ftp.stat("cleared")).size == len(BIG)
+        await ftp.get("cleared", tmp_path / "got")
+        assert (tmp_path / "got").read_bytes() == BIG
+        assert "cleared" in [each.name for each in await ftp.ls()]
+
+
+async def test_a_server_without_ccc_refuses_it(peers: Peers) -> None:
+    async with Peer("vsftpd over TLS", peers).connect() as ftp:
+        with pytest.raises(FTPPermanentError):
+            await ftp.clear_control()
+        assert ftp.secure
+        assert await ftp.pwd() == "/pub"
 
 
 @pytest.fixture(scope="module")

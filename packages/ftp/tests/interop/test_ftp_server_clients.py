@@ -116,6 +116,29 @@ def test_curl_resumes_sessions_of_tls_1_2(explicit: Served) -> None:
     assert curl(explicit, "curl-tls/small", "--tls-max", "1.2") == "hello\n"
 
 
+@pytest.mark.parametrize("mode", ["active", "passive"])
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_curl_takes_tls_off_the_control_connection(
+    explicit: Served, lenient: Served, tmp_path: Path, mode: str, version: str
+) -> None:
+    """CCC, TLS ended by curl or left to the server to end.
+
+    With the latter curl's library takes its session for one that may not be resumed.
+    """
+    served = explicit if mode == "active" else lenient
+    folder = served.folder(f"curl-ccc-{mode}-{version}")
+    source = tmp_path / "source"
+    source.write_bytes(BIG)
+    words = ["--ftp-ssl-ccc", "--ftp-ssl-ccc-mode", mode, "--tls-max", version, "-v"]
+
+    curl(served, f"{folder.name}/big", *words, "-T", str(source))
+    said = curl(served, f"{folder.name}/big", *words, "-o", str(tmp_path / "got"))
+
+    assert (tmp_path / "got").read_bytes() == BIG
+    assert "CCC" in said
+    assert "200 End TLS" in said
+
+
 def test_curl_is_told_that_a_password_is_wrong(served: Served) -> None:
     with pytest.raises(AssertionError, match="530"):
         curl(served, "", "-u", f"{USER}:nonsense")
@@ -209,6 +232,25 @@ def test_lftp_gets_puts_and_resumes(served: Served, tmp_path: Path) -> None:
     assert (folder / "half").stat().st_mode & 0o777 == 0o640
     assert (folder / "new" / "moved").read_bytes() == BIG
     assert sorted(each.name for each in folder.iterdir()) == ["half", "new"]
+
+
+def test_lftp_takes_tls_off_the_control_connection(lenient: Served, tmp_path: Path) -> None:
+    """CCC; with the control connection's TLS it has lost the session that data could resume."""
+    folder = lenient.folder("lftp-ccc")
+    source = tmp_path / "source"
+    source.write_bytes(BIG)
+
+    said = lftp(
+        lenient,
+        "set ftp:ssl-use-ccc true",
+        "debug 6",
+        f"cd {folder.name}",
+        f'put "{source}" -o big',
+        f'get big -o "{tmp_path / "got"}"',
+    )
+
+    assert (tmp_path / "got").read_bytes() == BIG
+    assert "200 End TLS" in said
 
 
 def test_lftp_mirrors_both_ways(served: Served, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     )
     from sennit.ftp.interfaces import Entry, FilePath, IFileStore, IReader, IWriter
     from sennit.ftp.limits import ClientLimits, Limits
-    from sennit.ftp.server import FTPServerFactory, FTPServerProtocol, Rates
+    from sennit.ftp.rates import Rates
+    from sennit.ftp.server import FTPServerFactory, FTPServerProtocol
     from sennit.ftp.store.directory import DirectoryStore
     from sennit.ftp.store.memory import MemoryStore
     from sennit.ftp.store.quota import Quota
@@ -80,7 +81,8 @@ _ROOMS = {
     ),
     "interfaces": ("Entry", "FilePath", "IFileStore", "IReader", "IWriter"),
     "limits": ("ClientLimits", "Limits"),
-    "server": ("FTPServerFactory", "FTPServerProtocol", "Rates"),
+    "rates": ("Rates",),
+    "server": ("FTPServerFactory", "FTPServerProtocol"),
     "store.directory": ("DirectoryStore",),
     "store.memory": ("MemoryStore",),
     "store.quota": ("Quota",),

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from sennit.core.endpoint.tunnel import Via
     from sennit.core.transport.tls import ClientTLS
-    from sennit.ftp.client_control import Transfer
+    from sennit.ftp.client_data import Transfer
     from sennit.ftp.limits import ClientLimits
     from sennit.ftp.mirror import Mirrored, OnStep
 

@@ -22,10 +22,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sennit.core.client_driver import ClientEngineProtocol
-from sennit.core.deferred import Deferred
+from sennit.core.deferred import Deferred, fail
 from sennit.core.endpoint.connect import connect
 from sennit.core.errors import ConnectionLost, ProtocolError
-from sennit.ftp.client_data import DataConnection, Expected, connect_passive
+from sennit.ftp.client_data import DataConnection, Expected, Transfer, connect_passive
 from sennit.ftp.client_engine import (
     GREETING,
     ClientEngine,
@@ -46,7 +46,7 @@ from sennit.ftp.limits import ClientLimits
 from sennit.ftp.replies import Reply, features_of, passive_port, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from typing import Self
 
     from sennit.core.driver import Inbox
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from sennit.core.transport.tls import ClientTLS
     from sennit.ftp.url import FTPURL
 
-__all__ = ["Control", "FTPClientProtocol", "Transfer", "is_unknown"]
+__all__ = ["Control", "FTPClientProtocol", "is_unknown"]
 
 ANONYMOUS: Final = "anonymous"
 """Who logs in where nobody is named (RFC 1635)."""
@@ -84,36 +84,6 @@ class FTPClientProtocol(ClientEngineProtocol[ClientEngine, Command, ClientEvent,
         """The server leaves."""
         if isinstance(event, Unasked):
             self.farewell = event.reply
-
-
-class Transfer:
-    """A transfer under way.
-
-    Attributes:
-        data: The data connection.
-        octets: How many have been received.
-        finished: Whether the other end has sent all.
-        cut: Whether TLS ended without its end: only a size that fits makes such a file whole.
-    """
-
-    def __init__(self, data: DataConnection) -> None:
-        self.data = data
-        self.octets = 0
-        self.finished = False
-        self.cut = False
-
-    async def receive(self) -> bytes:
-        """The next octets; nothing at the end."""
-        try:
-            octets = await self.data.receive()
-        except ConnectionLost as error:
-            if error.reason != "truncated":
-                raise
-            self.cut = True
-            octets = b""
-        self.octets += len(octets)
-        self.finished = not octets
-        return octets
 
 
 class Control:
@@ -159,6 +129,8 @@ class Control:
         self._current: DataConnection | None = None
         self._extended = True  # EPSV and EPRT are worth a try
         self._type = ""
+        self._data_tls: ClientTLS | None = None  # once TLS was taken off the control connection
+        self._clears = False  # whether that is done as soon as it is open
         self.features: Mapping[str, str] = {}
         self.welcome = ""
 
@@ -167,7 +139,7 @@ class Control:
 
     def _again(self) -> Self:
         """One made with the same arguments."""
-        return type(self)(
+        made = type(self)(
             self.url,
             tls=self._tls_mode,
             client_tls=self._client_tls,
@@ -177,6 +149,8 @@ class Control:
             limits=self.limits,
             via=self._via,
         )
+        made._clears = self._data_tls is not None
+        return made
 
     # ── the connection ────────────────────────────────────────────────────────
 
@@ -213,6 +187,8 @@ class Control:
             if self._tls_mode is not None:
                 await self._protect_data()
             await self._ask_features()
+            if self._clears:
+                await self.clear_control()
         except BaseException:
             self._protocol.transport.abort()
             raise
@@ -258,10 +234,37 @@ class Control:
             # not know the command; many servers want it).
             await self._reply(Command("OPTS", "UTF8 ON"))
 
+    async def clear_control(self) -> None:
+        """Take TLS off the control connection and leave it on data connections (CCC).
+
+        For firewalls that must read along to let data connections pass. From then on anybody on
+        the way sees commands and names, and may change both.
+
+        Raises:
+            FTPReplyError: The server says no; all stays protected.
+            FTPUsageError: There is no TLS (any more).
+            ConnectionLost: TLS did not come to its end.
+        """
+        async with self._lock:
+            protocol = self._live()
+            if not self.secure:
+                raise FTPUsageError("there is no TLS on the control connection")
+            data_tls = self._following()
+
+            def end(reply: Reply) -> Deferred[Reply]:
+                if reply.code != 200:
+                    return fail(refusal(reply, "CCC"))
+                # Within the octets that brought it: the end of TLS may be among them.
+                ended = protocol.stop_tls(timeout=self.limits.settle)
+                return ended.add_callback(lambda _: reply)
+
+            await self._reply(Command("CCC"), end)
+            self._data_tls = data_tls
+
     @property
     def secure(self) -> bool:
         """Whether everything goes over TLS."""
-        return self._tls_mode is not None
+        return self._tls_mode is not None and self._data_tls is None
 
     @property
     def closed(self) -> bool:
@@ -312,11 +315,20 @@ class Control:
             raise refusal(reply, command.word)
         return reply
 
-    async def _reply(self, command: Command) -> Reply:
-        """Whatever the server says to a command."""
+    async def _reply(
+        self, command: Command, then: Callable[[Reply], Deferred[Reply]] | None = None
+    ) -> Reply:
+        """Whatever the server says to a command.
+
+        Args:
+            command: What is asked.
+            then: Called with the reply before anything else is done about what came with it.
+        """
         protocol = self._live()
         command.octets()  # what cannot be said fails before anything else
         waiting: Deferred[Reply] = protocol.request(command)
+        if then is not None:
+            waiting = waiting.add_callback(then)
         try:
             async with asyncio.timeout(self.limits.reply):
                 return await waiting
@@ -507,8 +519,13 @@ class Control:
             raise refusal(reply, "REST")
 
     async def _protect(self, data: DataConnection) -> None:
+        tls = self._data_tls or self._following()
+        await data.start_tls(tls, self._server_hostname, self.limits.connect)
+
+    def _following(self) -> ClientTLS:
         transport: Any = self._live().transport  # Any: a TLS transport, as `open` made it
-        await data.start_tls(transport.following(), self._server_hostname, self.limits.connect)
+        following: ClientTLS = transport.following()
+        return following
 
     async def _connect_data(self) -> DataConnection:
         """EPSV first, PASV where a server does not know that; to the host we talk to."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.deferred import Deferred
 from sennit.core.endpoint.connect import connect
+from sennit.core.errors import ConnectionLost
 from sennit.core.policy.timeouts import output_mark
 from sennit.core.reactor.base import current_reactor
 from sennit.core.stream import StreamProtocol
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from sennit.core.stream import Stream
     from sennit.core.transport.tls import ClientTLS
 
-__all__ = ["BATCH", "DataConnection", "Expected", "connect_passive"]
+__all__ = ["BATCH", "DataConnection", "Expected", "Transfer", "connect_passive"]
 
 BATCH: Final = 1024 * 1024
 """Octets that are read, written to a file or sent from one at a time."""
@@ -153,6 +154,36 @@ class DataConnection:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class Transfer:
+    """A transfer under way.
+
+    Attributes:
+        data: The data connection.
+        octets: How many have been received.
+        finished: Whether the other end has sent all.
+        cut: Whether TLS ended without its end: only a size that fits makes such a file whole.
+    """
+
+    def __init__(self, data: DataConnection) -> None:
+        self.data = data
+        self.octets = 0
+        self.finished = False
+        self.cut = False
+
+    async def receive(self) -> bytes:
+        """The next octets; nothing at the end."""
+        try:
+            octets = await self.data.receive()
+        except ConnectionLost as error:
+            if error.reason != "truncated":
+                raise
+            self.cut = True
+            octets = b""
+        self.octets += len(octets)
+        self.finished = not octets
+        return octets
 
 
 _receiving = partial(StreamProtocol, receive_buffer=BATCH)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from typing import IO, TypeAlias
 
     from sennit.core.interfaces import Buffer
-    from sennit.ftp.client_control import Transfer
+    from sennit.ftp.client_data import Transfer
 
     OnProgress: TypeAlias = Callable[[int, int | None], object]
     Path: TypeAlias = str | os.PathLike[str]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sennit.ftp.errors import StoreError
 from sennit.ftp.events import (
+    ClearAsked,
     LoginAsked,
     LogoutAsked,
     PassiveAsked,
@@ -57,6 +58,7 @@ class Commanding:
     __slots__ = (
         "_allocated",
         "_ascii",
+        "_cleared",
         "_code",
         "_data",
         "_facts",
@@ -79,6 +81,7 @@ class Commanding:
 
     _limits: Limits
     _profile: Profile
+    _cleared: bool  # whether TLS was taken off this connection
     _private: bool
     _sized: bool
     _code: int  # of the reply said last
@@ -145,7 +148,7 @@ class Commanding:
     def _offered(self, verb: str) -> bool:
         profile = self._profile
         if verb in ("AUTH", "PBSZ", "PROT", "CCC"):
-            return profile.tls or self.secure
+            return profile.tls or self.secure or (self._cleared and verb != "AUTH")
         if verb in ("PORT", "EPRT"):
             return profile.active
         if verb == "SITE":
@@ -180,7 +183,7 @@ class Commanding:
         self._say(202, "No account is needed")
 
     def _rein(self, argument: str) -> ServerEvent | None:
-        if self.secure:
+        if self.secure or self._cleared:
             # It would go on in clear (RFC 4217 §11): a client that wants TLS gains nothing by
             # that, and one that is tricked into it loses all.
             self._say(502, "Not over TLS: connect anew")
@@ -238,11 +241,17 @@ class Commanding:
         else:
             self._say(536 if level in ("S", "E") else 504, "PROT P or PROT C")
 
-    def _ccc(self, argument: str) -> None:
-        if self.secure:
-            self._say(534, "This connection stays protected")
-        else:
+    def _ccc(self, argument: str) -> ServerEvent | None:
+        if not self.secure:
             self._say(533, "This connection is not protected")
+        elif not self._profile.clear_control:
+            self._say(534, "This connection stays protected")
+        elif not self.logged_in:
+            # A password would follow in clear.
+            self._say(503, "Log in first")
+        else:
+            return ClearAsked()
+        return None
 
     # ── what is there ─────────────────────────────────────────────────────────
 
@@ -251,6 +260,7 @@ class Commanding:
         lines = ["Extensions:"]
         if profile.tls or self.secure:
             lines += ["AUTH TLS;TLS-C;TLS-P;"]
+        lines += ["CCC"] if self.secure and profile.clear_control else []
         lines += ["CLNT"]
         lines += ["EPRT"] if profile.active else []
         lines += ["EPSV"]

@@ -102,6 +102,8 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
         require_tls: Whether nobody logs in without TLS. Left out, that is so where there are users.
         resume_tls: Whether data connections have to resume the TLS session of their control
             connection.
+        clear_control: Whether clients may take TLS off their control connections after the login
+            (CCC), for firewalls that have to read along.
         passive_ports: Ports for data connections, such as 50000-50100; any free one if left out.
         public_address: The IPv4 address that clients are told for those, where it is another one.
         active: Whether clients may be connected to (PORT, EPRT).
@@ -137,6 +139,7 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
     tls: Annotated[str, refers("tls")] | None = None
     require_tls: bool | None = None
     resume_tls: bool = True
+    clear_control: bool = False
     passive_ports: Annotated[str, Meta(pattern="^[0-9]{1,5}-[0-9]{1,5}$")] | None = None
     public_address: str | None = None
     active: bool = True

@@ -9,7 +9,8 @@ The engine knows who has logged in, in which directory he is, and how data is to
 files, time, addresses that are listened on and TLS itself are for the driver (``server.py``).
 
 Sources: RFC 959 §4, §5; RFC 1123 §4.1; RFC 2389 (FEAT, OPTS); RFC 2428 (EPRT, EPSV); RFC 2577 §3,
-§8 (active mode); RFC 2640 (UTF-8, LANG); RFC 3659 (REST, MLST); RFC 4217 (TLS); RFC 7151 (HOST).
+§8 (active mode); RFC 2640 (UTF-8, LANG); RFC 3659 (REST, MLST); RFC 4217, RFC 2228 §3 (TLS, CCC);
+RFC 7151 (HOST).
 Elsewhere: lines and replies (``grammar.py``), the table of commands (``verbs.py``).
 """
 
@@ -25,6 +26,7 @@ from sennit.ftp.errors import FTPProtocolError, FTPUsageError
 from sennit.ftp.events import (
     STATUS,
     Answered,
+    ClearAsked,
     LoginAsked,
     PassiveAsked,
     PathAsked,
@@ -60,6 +62,7 @@ class Profile:
         banner: The text of its greeting.
         tls: Whether AUTH TLS is offered.
         require_tls: Whether nobody may log in, or transfer, without TLS.
+        clear_control: Whether a control connection may go back to clear text (CCC).
         active: Whether it connects to clients (PORT, EPRT).
         site: Whether SITE is offered.
         hashes: Names of algorithms of HASH, the preferred first; none: no HASH.
@@ -69,6 +72,7 @@ class Profile:
     banner: str = "FTP at your service"
     tls: bool = False
     require_tls: bool = False
+    clear_control: bool = False
     active: bool = True
     site: bool = False
     hashes: tuple[str, ...] = ("SHA-256", "SHA-512", "SHA-1", "MD5")
@@ -118,6 +122,7 @@ class ServerEngine(Commanding, Untimed):
         self._profile = profile or Profile()
         self.peer = peer
         self.secure = secure
+        self._cleared = False
         self._private = private
         self._sized = private  # whether PBSZ was said, or need not be
         self._forget_options()
@@ -369,6 +374,27 @@ class ServerEngine(Commanding, Untimed):
         """
         self._expect(TLSAsked)
         self._out.append(reply(234, ("Begin TLS",)))
+
+    def accept_clear(self) -> bool:
+        """Say that TLS is to end (200); then this engine goes on in clear.
+
+        Who logged in stays so, and so does the protection of data connections, which in clear
+        nobody can change. What has come behind CCC is never done: its answer would be in clear.
+
+        Returns:
+            Whether it may end; else the client has been told that this is the end of all.
+
+        Raises:
+            FTPUsageError: No CCC is open.
+        """
+        self._expect(ClearAsked)
+        if self._received:
+            self.leave("Nothing may follow CCC before TLS has ended")
+            return False
+        self.reply(200, "End TLS")
+        self.secure = False
+        self._cleared = True
+        return True
 
     def accept_passive(self, host: str, port: int) -> None:
         """Say where the client may connect to (227, 229).

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STATUS",
     "Answered",
+    "ClearAsked",
     "LoginAsked",
     "LogoutAsked",
     "PassiveAsked",
@@ -86,6 +87,16 @@ class TLSAsked:
     """
 
     private: bool
+    exchange: int = SOLE
+
+
+@dataclass(slots=True)
+class ClearAsked:
+    """The client wants to go on without TLS (CCC, RFC 2228 §3, RFC 4217 §12.3).
+
+    Answer: `accept_clear`, then the end of TLS; or `reply`.
+    """
+
     exchange: int = SOLE
 
 
@@ -202,6 +213,7 @@ ServerEvent = (
     | LoginAsked
     | LogoutAsked
     | TLSAsked
+    | ClearAsked
     | PassiveAsked
     | PathAsked
     | RenameAsked

@@ -28,12 +28,12 @@ from sennit.core.deferred import Deferred
 from sennit.core.driver import EngineProtocol, handles
 from sennit.core.endpoint.networks import host_of
 from sennit.core.errors import LoginDenied, LoginUnavailableError, TooManyTriesError, UsageError
-from sennit.core.policy.bucket import TokenBucket
 from sennit.ftp.data import DataConnection, DataPort, make_connection
 from sennit.ftp.engine import Profile, ServerEngine
 from sennit.ftp.errors import StoreError
 from sennit.ftp.events import (
     Answered,
+    ClearAsked,
     LoginAsked,
     LogoutAsked,
     PassiveAsked,
@@ -48,6 +48,7 @@ from sennit.ftp.interfaces import IFileStore
 from sennit.ftp.limits import Limits
 from sennit.ftp.lookups import look_up
 from sennit.ftp.paths import written
+from sennit.ftp.rates import UserBuckets, buckets
 from sennit.ftp.transfers import UPLOADS, Transfer
 from sennit.ftp.watching import log
 
@@ -56,63 +57,21 @@ if TYPE_CHECKING:
 
     from sennit.core.auth.portal import AvatarSession, Portal
     from sennit.core.interfaces import IDelayedCall, IReactor
+    from sennit.core.policy.bucket import TokenBucket
     from sennit.core.transport.tls import ServerTLS
+    from sennit.ftp.rates import Rates
     from sennit.ftp.watching import FTPMetrics
 
-__all__ = ["FTPServerFactory", "FTPServerProtocol", "Rates"]
+__all__ = ["FTPServerFactory", "FTPServerProtocol"]
 
 GRACE: Final = 5.0
 """Seconds between saying that it is over and an abort."""
+HOLD: Final = 1.0
+"""Seconds for which a client may be first to end TLS after CCC."""
 PORTS_TRIED: Final = 32
 """Ports of a range that are tried before it counts as exhausted."""
 
 TLSMode = Literal["off", "optional", "required"]
-
-
-class Rates:
-    """Octets per second that a session, and all sessions of one user together, may have.
-
-    Args:
-        download: What one session is sent.
-        upload: What one session sends.
-        user_download: What all sessions of one user are sent.
-        user_upload: What they send.
-
-    Raises:
-        ValueError: One of them is not above 0.
-    """
-
-    __slots__ = ("download", "upload", "user_download", "user_upload")
-
-    def __init__(
-        self,
-        *,
-        download: float | None = None,
-        upload: float | None = None,
-        user_download: float | None = None,
-        user_upload: float | None = None,
-    ) -> None:
-        for rate in (download, upload, user_download, user_upload):
-            if rate is not None:
-                TokenBucket(rate)  # its ValueError here, not at the first login
-        self.download = download
-        self.upload = upload
-        self.user_download = user_download
-        self.user_upload = user_upload
-
-
-class _UserBuckets:
-    """What the sessions of one user share."""
-
-    __slots__ = ("__weakref__", "download", "upload")
-
-    def __init__(self, rates: Rates) -> None:
-        self.download = _buckets(rates.user_download)
-        self.upload = _buckets(rates.user_upload)
-
-
-def _buckets(rate: float | None) -> tuple[TokenBucket, ...]:
-    return () if rate is None else (TokenBucket(rate),)
 
 
 class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
@@ -146,7 +105,7 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         self._transfer: Transfer | None = None
         self._download: Sequence[TokenBucket] = ()
         self._upload: Sequence[TokenBucket] = ()
-        self._user_buckets: _UserBuckets | None = None
+        self._user_buckets: UserBuckets | None = None
         self._watch: IDelayedCall | None = None
         self._since = 0.0  # when the login's deadline began
         self._last = 0.0  # when the client was heard of last
@@ -309,10 +268,10 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         users = self._factory.user_buckets
         shared = users.get(name)
         if shared is None:
-            shared = users[name] = _UserBuckets(rates)
+            shared = users[name] = UserBuckets(rates)
         self._user_buckets = shared  # which lives as long as sessions have it
-        self._download = (*_buckets(rates.download), *shared.download)
-        self._upload = (*_buckets(rates.upload), *shared.upload)
+        self._download = (*buckets(rates.download), *shared.download)
+        self._upload = (*buckets(rates.upload), *shared.upload)
 
     @handles(LogoutAsked)
     async def reinitialize(self, event: LogoutAsked) -> None:
@@ -363,6 +322,21 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         # This client has its ticket now. One more would stand unread where it only sends.
         tls.tickets_wait = True
         self.tls = tls
+
+    @handles(ClearAsked)
+    def end_tls(self, event: ClearAsked) -> Deferred[None] | None:
+        """CCC: the control connection goes on in clear, data connections as they were.
+
+        Most clients end TLS by themselves, and lftp takes a close_notify that comes along with
+        the reply for the end of the connection: so they are first. Others (curl's passive mode)
+        wait for the server's, answer nothing and go on in clear: whoever is silent may be so for
+        as long as he may at any other time.
+        """
+        if not self.engine.accept_clear():
+            return None
+        log.info("TLS is taken off", extra={"peer": self._peer(), "phase": "session"})
+        _hear_urgent_data(self.transport)
+        return self.stop_tls(timeout=self.limits.idle, answered=False, hold=HOLD)
 
     # ── data connections ──────────────────────────────────────────────────────
 
@@ -489,6 +463,8 @@ class FTPServerFactory:
             control connection.
         passive_ports: Ports for data connections; any free one when left out.
         public_address: The IPv4 address that PASV tells, where it is another one (NAT).
+        clear_control: Whether clients may take TLS off their control connections once they have
+            logged in (CCC): then anybody on the way reads, and may change, what is said there.
         active: Whether clients may be connected to (PORT, EPRT).
         anonymous: Whether ``anonymous`` and ``ftp`` are let in as nobody in particular.
         banner: The greeting's text.
@@ -518,6 +494,7 @@ class FTPServerFactory:
         must_resume: bool = True,
         passive_ports: range | None = None,
         public_address: str | None = None,
+        clear_control: bool = False,
         active: bool = True,
         anonymous: bool = False,
         banner: str = "FTP at your service",
@@ -555,6 +532,7 @@ class FTPServerFactory:
             banner=banner,
             tls=self.tls is not None,
             require_tls=tls_mode == "required",
+            clear_control=clear_control,
             active=active,
             site=site,
             hashes=tuple(each.upper() for each in hashes),
@@ -562,7 +540,7 @@ class FTPServerFactory:
         )
         self.login_limits = login_limits or LoginLimits(clock=clock)
         self.rates = rates
-        self.user_buckets: WeakValueDictionary[str, _UserBuckets] = WeakValueDictionary()
+        self.user_buckets: WeakValueDictionary[str, UserBuckets] = WeakValueDictionary()
         self.metrics = metrics
         self.clock = clock
         self.wall_clock = wall_clock

@@ -12,7 +12,8 @@ from sennit.core.auth.portal import Portal
 from sennit.core.service.server import ServerService
 from sennit.core.service.tree import StartError, checked
 from sennit.ftp.limits import Limits
-from sennit.ftp.server import FTPServerFactory, Rates
+from sennit.ftp.rates import Rates
+from sennit.ftp.server import FTPServerFactory
 from sennit.ftp.store.quota import Quota
 from sennit.ftp.store.realm import DirectoryRealm, UserFiles, anonymous_files
 from sennit.ftp.store.rules import Permissions
@@ -146,6 +147,7 @@ def _factory_of(config: FTPConfig, context: ServiceContext, portal: Portal) -> F
         tls=None if config.tls is None else context.tls(config.tls),
         tls_mode="required" if config.must_have_tls else "optional",
         must_resume=config.resume_tls,
+        clear_control=config.clear_control,
         passive_ports=config.data_ports,
         public_address=config.public_address,
         active=config.active,

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import trustme
 
-from packages.names.tests.interop.peers import Peers, free_port
+from packages.names.tests.interop.peers import Peers
 from sennit.core import ClientTLS, ServerTLS, serve
 from sennit.core.errors import SennitError
 from sennit.core.http import web_handler
 from sennit.core.plugin import UnknownPluginError
+from sennit.core.testing.loopback import free_port
 from sennit.names import (
     Message,
     Rcode,

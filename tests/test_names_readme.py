@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sennit.core.service.loading import load
+from sennit.core.testing.loopback import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,18 +32,7 @@ def blocks(language: str) -> list[str]:
 @pytest.fixture
 def port() -> str:
     """One that is free for UDP and TCP."""
-    for _ in range(50):
-        with (
-            socket.create_server(("127.0.0.1", 0)) as tcp,
-            socket.socket(type=socket.SOCK_DGRAM) as udp,
-        ):
-            number: int = tcp.getsockname()[1]
-            try:
-                udp.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return str(number)
-    raise AssertionError
+    return str(free_port())
 
 
 @pytest.fixture

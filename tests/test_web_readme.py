@@ -10,13 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+from sennit.core.testing.loopback import free_port
+
 README = Path(__file__).resolve().parent.parent / "packages/web/README.md"
 
 
 def test_the_first_program_serves_what_the_second_fetches(tmp_path: Path) -> None:
     programs = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    port = str(free_port())
     first, second = (each.replace("8080", port) for each in programs[:2])
     assert len([line for line in first.splitlines() if line]) <= 3
     python = [sys.executable, "-X", "dev", "-W", "error", "-c"]

@@ -74,6 +74,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
+from sennit.core.testing.loopback import free_port
 from tools.processes import Child, cpu_time, private_memory
 
 if TYPE_CHECKING:
@@ -251,13 +252,6 @@ def certificate(*, rsa: bool = True) -> tuple[str, str]:
     return str(chain), str(key)
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def _await_port(port: int, child: Child) -> None:
     deadline = time.monotonic() + START_TIMEOUT
     while True:
@@ -292,7 +286,7 @@ class _Runner:
                 with Child([*self._self, "serve", competitor.name]) as server:
                     return self._served(server, int(server.line(START_TIMEOUT)))
             case "program":
-                port = _free_port()
+                port = free_port()
                 self._count += 1
                 folder = self._folder / f"{self._benchmark.name}-{competitor.name}-{self._count}"
                 folder.mkdir()

@@ -16,7 +16,7 @@ from sennit.core.endpoint.connect import connect, connect_tcp, connect_unix, ope
 from sennit.core.errors import ConnectError, EndpointSyntaxError, UsageError
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor, current_reactor
-from sennit.core.testing.loopback import refusing_socket
+from sennit.core.testing.loopback import free_port, refusing_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -385,10 +385,8 @@ async def test_connecting_from_a_local_address() -> None:
 
 async def test_a_local_port_is_free_again_when_its_connection_has_ended() -> None:
     """FTP's servers connect from one port, again and again; TIME_WAIT keeps it a minute."""
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as probe:
-        probe.bind(("127.0.0.9", 0))
-        port = probe.getsockname()[1]
-        probe.close()
+    port = free_port("127.0.0.9")
+    with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         first = await connect(url, Client, local_address=("127.0.0.9", port))
         peer, _ = server.accept()

@@ -110,9 +110,9 @@ for each in (lookups, together):
 def _serve(folder: Path) -> subprocess.Popen[bytes]:
     import socket
 
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = int(sock.getsockname()[1])
+    from sennit.core.testing.loopback import free_port
+
+    port = free_port()
     os.environ[PORT] = str(port)
     process = subprocess.Popen(
         nsd_command(port, folder, 1000), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import subprocess
 import sys
 from itertools import islice
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from news_process import GROUP
 
+from sennit.core.testing.loopback import free_port
 from sennit.news.interfaces import History
 from sennit.news.store.sqlite import SQLiteStore
 
@@ -126,7 +126,4 @@ async def test_every_article_arrives_once_after_a_hundred_kills(tmp_path: Path, 
 @pytest.fixture
 def port() -> int:
     """A port that is free."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        number: int = listener.getsockname()[1]
-        return number
+    return free_port()

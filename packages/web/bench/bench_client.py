@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from sennit.core.testing.loopback import free_port
 from tools.benchmark import Benchmark, main
 
 if TYPE_CHECKING:
@@ -143,8 +144,7 @@ def _serve(folder: Path) -> subprocess.Popen[bytes]:
     """Start nginx with a small file and one of 1 MiB, and say where in the environment."""
     (folder / "small").write_bytes(b"hello world\n")
     (folder / "large").write_bytes(bytes(1 << 20))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     config = folder / "nginx.conf"
     config.write_text(
         f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log crit;"

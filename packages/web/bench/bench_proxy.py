@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from sennit.core.testing.loopback import free_port
 from tools import loads
 from tools.benchmark import Benchmark, Ready, main
 
@@ -123,8 +123,7 @@ def _main() -> None:
     if os.environ.get(PORT) or shutil.which("nginx") is None:
         main(proxy)
         return
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from sennit.core.testing.loopback import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -64,13 +65,6 @@ def _as_postgres() -> tuple[int, int] | None:
     return user.pw_uid, user.pw_gid
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def _ready(data: Path) -> bool:
     """Whether the server says so in the eighth line of its pid file."""
     try:
@@ -111,7 +105,7 @@ def postgres_server(options: Sequence[str] = ()) -> Generator[PostgresURL, None,
         server = None
         port = 0
         for _ in range(3):
-            port = _free_port()
+            port = free_port()
             settings = ["fsync=off", "listen_addresses=127.0.0.1", f"port={port}"]
             settings += [f"unix_socket_directories={folder}", "max_connections=40", *options]
             command = [postgres, "-D", str(data), *(f"--{each}" for each in settings)]

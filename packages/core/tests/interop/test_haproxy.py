@@ -15,6 +15,7 @@ from sennit.core.endpoint.connect import open_stream
 from sennit.core.endpoint.listen import serve
 from sennit.core.endpoint.proxy_header import ProxyHeader
 from sennit.core.protocol import Protocol
+from sennit.core.testing.loopback import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,14 +38,6 @@ class Whoami(Protocol):
             + unique
             + b"\n"
         )
-
-
-def free_port(family: int = socket.AF_INET) -> int:
-    host = "127.0.0.1" if family == socket.AF_INET else "::1"
-    with socket.socket(family) as sock:
-        sock.bind((host, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -19,7 +19,7 @@ from sennit.core.endpoint.socks import SocksRules, SocksServer
 from sennit.core.endpoint.tunnel import Proxy
 from sennit.core.errors import ConnectError
 from sennit.core.protocol import Protocol
-from sennit.core.testing.loopback import refusing_socket
+from sennit.core.testing.loopback import free_port, refusing_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,12 +109,6 @@ async def test_curl_is_told_why_not() -> None:
 
 
 # ── our client ────────────────────────────────────────────────────────────────
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sennit.core.testing.loopback import free_port
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -26,12 +28,6 @@ listen = ["systemd:web"]
 type = "echo"
 listen = ["systemd:other"]
 """
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def echoed(port: int) -> bytes:

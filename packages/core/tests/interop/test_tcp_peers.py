@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import shutil
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from sennit.core.endpoint.connect import open_stream
 from sennit.core.endpoint.listen import serve
 from sennit.core.protocol import Protocol
+from sennit.core.testing.loopback import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,8 +91,7 @@ async def patiently(port: int) -> Stream:
 
 async def test_netcat_listens_and_we_connect() -> None:
     nc = program("nc")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         nc,
         "-l",

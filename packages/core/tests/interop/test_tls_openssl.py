@@ -16,6 +16,7 @@ import trustme
 from sennit.core.interfaces import ITLSTransport, adapt
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor
+from sennit.core.testing.loopback import free_port
 from sennit.core.transport.listening import Listener, tcp_sockets
 from sennit.core.transport.stream import SocketTransport
 from sennit.core.transport.tls import ClientTLS, ServerTLS, client_protocol, server_factory
@@ -244,9 +245,7 @@ def test_keys_are_updated_when_s_client_asks(files: Files, reactor: Reactor) -> 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_our_client_gets_a_page_from_s_server(version: str, files: Files, reactor: Reactor) -> None:
     openssl = need("openssl")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [
             openssl,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from sennit.core.endpoint.connect import connect
 from sennit.core.endpoint.listen import serve
 from sennit.core.protocol import DatagramProtocol
 from sennit.core.reactor.base import current_reactor
+from sennit.core.testing.loopback import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,9 +108,7 @@ async def test_socat_speaks_over_unix_datagram_sockets(tmp_path: Path) -> None:
 
 async def test_socat_answers_our_client() -> None:
     socat = program("socat")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         socat, "-T", "20", f"UDP4-RECVFROM:{port},bind=127.0.0.1,fork", "EXEC:rev"
     )

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from sennit.core.testing.loopback import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -33,7 +35,6 @@ __all__ = [
     "delv",
     "dig",
     "drill",
-    "free_port",
     "kdig",
     "nsupdate",
     "program",
@@ -54,19 +55,6 @@ def program(name: str) -> str:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free for UDP and TCP."""
-    for _ in range(50):
-        family = _family(host)
-        with socket.socket(family) as tcp, socket.socket(family, socket.SOCK_DGRAM) as udp:
-            tcp.bind((host, 0))
-            port: int = tcp.getsockname()[1]
-            with suppress(OSError):
-                udp.bind((host, port))
-                return port
-    raise AssertionError("no port is free for both UDP and TCP")
 
 
 @dataclass

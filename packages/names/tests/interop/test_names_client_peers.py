@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 import trustme
 
-from packages.names.tests.interop.peers import Daemon, Peers, free_port, program
+from packages.names.tests.interop.peers import Daemon, Peers, program
 from sennit.core import ClientTLS
+from sennit.core.testing.loopback import free_port
 from sennit.names.client.digging import parse_arguments
 from sennit.names.client.digrun import Digger
 from sennit.names.client.exchange import Upstream

@@ -24,13 +24,13 @@ from packages.names.tests.interop.peers import (
     Peers,
     dig,
     drill,
-    free_port,
     kdig,
     program,
     run_tool,
 )
 from sennit.core import Reactor, serve
 from sennit.core import run as run_reactor
+from sennit.core.testing.loopback import free_port
 from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.names.codes import Rcode, RRType, rcode_text, type_from_text
 from sennit.names.dnssec.anchors import TrustAnchors

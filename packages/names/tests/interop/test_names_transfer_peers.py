@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from packages.names.tests.interop.peers import dig, free_port, kdig, nsupdate, program, run_tool
+from packages.names.tests.interop.peers import dig, kdig, nsupdate, program, run_tool
 from packages.names.tests.interop.transfer_ours import (
     HOST,
     KEY,
@@ -20,6 +20,7 @@ from packages.names.tests.interop.transfer_ours import (
     until,
 )
 from sennit.core import serve
+from sennit.core.testing.loopback import free_port
 from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.names.codes import Rcode
 from sennit.names.errors import TSIGError

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from sennit.core.testing.loopback import free_port
 from tools.peers import unpacked
 
 if TYPE_CHECKING:
@@ -50,14 +51,6 @@ def inn_program(name: str) -> Path:
     if found is None:
         pytest.skip("inn2 is not unpacked")
     return found
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free."""
-    with socket.socket() as listener:
-        listener.bind((host, 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _user() -> str:

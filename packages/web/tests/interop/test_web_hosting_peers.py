@@ -25,6 +25,7 @@ import trustme
 
 from packages.web.tests.interop import asgi_checker
 from sennit.core import serve
+from sennit.core.testing.loopback import free_port
 from sennit.web import Site
 from sennit.web.hosting.asgi import ASGI
 from sennit.web.hosting.wsgi import WSGI
@@ -61,13 +62,6 @@ OTHERS: dict[str, dict[str, str]] = {
         "a_websocket_echoes_and_closes": "tells 1006 of a close with a code, and no reason",
     },
 }
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import pytest
 import trustme
 
 from sennit.core import ClientTLS, ServerTLS, serve
+from sennit.core.testing.loopback import free_port
 from sennit.web import Request, Response, Site, StaticFiles, text
 from sennit.web.client.messages import OutgoingRequest
 from sennit.web.client.pool import Pool
@@ -212,13 +213,6 @@ async def test_draining_under_load_breaks_no_request(reactor: Reactor) -> None:
 
 
 # ── our client ────────────────────────────────────────────────────────────────
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

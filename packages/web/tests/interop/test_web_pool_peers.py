@@ -17,6 +17,7 @@ import trustme
 from sennit.core.engine import FilePart
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.core.reactor.base import Reactor, run
+from sennit.core.testing.loopback import free_port
 from sennit.core.transport.tls import ClientTLS
 from sennit.web.client.limits import ClientTimeouts, PoolLimits
 from sennit.web.client.messages import OutgoingRequest
@@ -41,12 +42,6 @@ def need(program: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed")
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Programs:

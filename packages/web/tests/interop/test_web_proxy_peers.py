@@ -17,6 +17,7 @@ import pytest
 import trustme
 
 from sennit.core import ClientTLS, ServerTLS, serve
+from sennit.core.testing.loopback import free_port
 from sennit.web import Limits, Request, Response, Site, connect_websocket, http_server, text
 from sennit.web.proxy.checks import HealthCheck
 from sennit.web.proxy.forward import ForwardProxy
@@ -72,12 +73,6 @@ def need(program: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed")
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def start(port: int, *command: str) -> subprocess.Popen[bytes]:

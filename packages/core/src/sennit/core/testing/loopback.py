@@ -1,4 +1,4 @@
-"""Two protocols joined by a real connection of this machine, and ports of it that refuse.
+"""Two protocols joined by a real connection of this machine; ports that refuse, ports to give.
 
 For tests of what only a kernel does: full socket buffers, resets, half-closed
 connections, refusals. Where that does not matter, `sennit.core.transport.memory.memory_pair`
@@ -7,6 +7,7 @@ is quicker and always the same.
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Kind = Literal["tcp", "tcp6", "unix"]
     RefusingKind = Literal["tcp", "tcp6", "udp", "udp6"]
 
-__all__ = ["LoopbackPair", "loopback_pair", "loopback_sockets", "refusing_socket"]
+__all__ = ["LoopbackPair", "free_port", "loopback_pair", "loopback_sockets", "refusing_socket"]
 
 _HOSTS: Final = {
     "tcp": (socket.AF_INET, ("127.0.0.1", 0)),
@@ -30,6 +31,13 @@ _HOSTS: Final = {
 }
 _PATIENCE: Final = 5.0
 """Seconds a connection to this very machine may take."""
+_PORTS: Final = range(10_240, 65_536)
+"""What `free_port` chooses from; where servers are expected is below."""
+_ENOUGH: Final = 1000
+_EPHEMERAL: Final = (49_152, 65_535)
+"""What systems give by themselves, where they do not say (RFC 6335 §6)."""
+
+_given: set[int] = set()
 
 
 class LoopbackPair(NamedTuple):
@@ -160,6 +168,53 @@ def refusing_socket(kind: RefusingKind = "tcp") -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port for a server that has to be given a number, free for TCP and UDP.
+
+    It is none of those that the system gives to whoever asks for any, so that no connection
+    and no listener takes it before the server does; and it is given once. A server that can
+    listen at port 0 and say where that is, or take a socket, needs none of this.
+
+    Args:
+        host: A numeric address of this machine.
+
+    Raises:
+        OSError: There is no such address, or no free port.
+    """
+    from random import SystemRandom
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    low, high = _ephemeral()
+    ports = [each for each in _PORTS if not low <= each <= high]
+    if len(ports) < _ENOUGH:
+        ports = list(_PORTS)
+    # At random: other processes choose from the same.
+    for port in SystemRandom().sample(ports, _ENOUGH):
+        if port in _given:
+            continue
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(family, kind) as probe:
+                    probe.bind((host, port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            continue
+        _given.add(port)
+        return port
+    raise OSError(errno.EADDRINUSE, f"no port is free at {host}")
+
+
+def _ephemeral() -> tuple[int, int]:
+    """The first and the last of the ports that the system gives by itself."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+            low, high = map(int, file.read().split())
+    except (OSError, ValueError):
+        return _EPHEMERAL
+    return low, high
 
 
 def _shrink(sock: socket.socket, buffer: int | None) -> None:

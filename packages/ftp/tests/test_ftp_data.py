@@ -112,7 +112,7 @@ def test_the_first_buffer_of_an_upload_is_lent_to_the_next_one() -> None:
 async def test_strangers_do_not_fill_the_queue_before_the_client_has_come() -> None:
     """RFC 2577 §5; nobody waits for the connection yet, so nobody would accept."""
     port = DataPort(current_reactor(), "127.0.0.1", lambda: DataConnection(WINDOW))
-    number = port.listen("127.0.0.1", [0])
+    number = port.listen("127.0.0.1")
     for _ in range(2):
         stranger = await open_stream(f"tcp://127.0.0.1:{number}", local_address=("127.0.0.2", 0))
         with suppress(ConnectionLost):

@@ -26,6 +26,7 @@ from sennit.core.policy.pacing import RateLimit
 from sennit.core.transport.listening import Listener, tcp_sockets
 from sennit.ftp.errors import TransferError
 from sennit.ftp.grammar import same_host
+from sennit.ftp.ports import any_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -358,8 +359,8 @@ class DataPort:
         self._timer: IDelayedCall | None = None
         self.receive = False
 
-    def listen(self, host: str, ports: Iterable[int]) -> int:
-        """Listen on one of these ports, 0 being any that is free.
+    def listen(self, host: str, ports: Iterable[int] | None = None) -> int:
+        """Listen on one of these ports; on any that is free when left out.
 
         The socket is always this process's own: a supervisor has none for it.
 
@@ -367,6 +368,9 @@ class DataPort:
             OSError: None of them is free.
         """
         last: OSError | None = None
+        if ports is None:
+            network: object = getattr(self._reactor, "network", None)
+            ports = any_port() if network is None else (0,)
         for port in ports:
             try:
                 self._listener = self._listen(host, port)

@@ -555,11 +555,11 @@ class FTPServerFactory:
         """What a connection is told that is one too many."""
         return b"421 Too many connections\r\n"
 
-    def some_ports(self) -> Sequence[int]:
-        """Ports to try for a data connection, in an order that nobody can guess."""
+    def some_ports(self) -> Sequence[int] | None:
+        """Ports to try for a data connection, in an order that nobody can guess; ``None``: any."""
         ports = self._ports
         if ports is None:
-            return (0,)
+            return None
         return self._random.sample(ports, min(len(ports), PORTS_TRIED))
 
 

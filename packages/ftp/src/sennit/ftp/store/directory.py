@@ -2,7 +2,8 @@
 
 What is asked for is opened beneath the root by descriptor (``root.py``); links are not followed,
 or only as far as they stay beneath. What is missing, forbidden, a link, no regular file, or has
-a name that cannot be told gets one answer. What is received is written in ``writing.py``.
+a name that cannot be told gets one answer. What is sent is read in ``reading.py``, what is
+received is written in ``writing.py``.
 
 To look at or open a file takes the loop a few microseconds, to go to a thread takes about 90 of
 CPU: so that is done in the loop, as for files of the Web, and threads have what waits for the
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
 
@@ -22,11 +23,21 @@ from sennit.ftp.errors import (
     FileBusyError,
     FileNameError,
     FileUnavailableError,
-    FTPUsageError,
-    NoSpaceError,
 )
 from sennit.ftp.interfaces import Entry, IFileStore, IReader, IWriter
+from sennit.ftp.store.places import (
+    FLAGS,
+    change_mode,
+    check_room,
+    check_writable,
+    kind_of,
+    look,
+    make_directory,
+    sweep_directory,
+    sync_and_close,
+)
 from sennit.ftp.store.quota import Account, Quota
+from sennit.ftp.store.reading import FileReader
 from sennit.ftp.store.root import (
     DIRECTORY,
     READING,
@@ -34,7 +45,6 @@ from sennit.ftp.store.root import (
     Root,
     in_thread,
     lock,
-    sweep,
     unlink_and_close,
 )
 from sennit.ftp.store.rules import (
@@ -45,7 +55,6 @@ from sennit.ftp.store.rules import (
     MKDIR,
     READ,
     RENAME,
-    TEMPORARY,
     WRITE,
     Names,
     Permissions,
@@ -57,7 +66,6 @@ from sennit.ftp.store.writing import LARGE, GrowingFile, NewFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-    from typing import IO
 
     from sennit.ftp.interfaces import FilePath
     from sennit.ftp.store.rules import Words
@@ -68,12 +76,6 @@ BATCH: Final = 1000
 """Entries of a directory that a thread looks at in one go."""
 FIRST_BATCH: Final = 100
 """Entries that are looked at in the loop, which most directories have no more of."""
-READ_IN_LOOP: Final = 64 * 1024
-"""Octets up to which a piece of a file is read in the loop."""
-
-# Nobody waits for the other end of a FIFO, or becomes the owner of a terminal.
-_EFFECTIVE: Final = os.access in os.supports_effective_ids
-_FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @implementer(IFileStore)
@@ -136,7 +138,7 @@ class DirectoryStore:
         return place, name, way
 
     def _entry(self, name: str, path: FilePath, found: os.stat_result) -> Entry:
-        kind = _kind(found.st_mode)
+        kind = kind_of(found.st_mode)
         return Entry(
             name,
             kind,
@@ -241,7 +243,7 @@ class DirectoryStore:
         with READING:
             place, name, way = self._find(path, READ)
             try:
-                fd = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=place)
+                fd = os.open(name, os.O_RDONLY | FLAGS, dir_fd=place)
             finally:
                 self._root.leave(place)
             try:
@@ -251,7 +253,7 @@ class DirectoryStore:
             except BaseException:
                 os.close(fd)
                 raise
-        return _Reader(self._entry(path[-1] if path else "", way, found), Descriptor(fd))
+        return FileReader(self._entry(path[-1] if path else "", way, found), Descriptor(fd))
 
     async def open_writer(
         self,
@@ -272,7 +274,7 @@ class DirectoryStore:
             self._names.give(path)
             place, name, way = self._root.find(path)
             try:
-                there = _look(name, place)
+                there = look(name, place)
                 if there is not None and not stat.S_ISREG(there.st_mode):
                     raise FileUnavailableError
                 allowed = self._permissions.at(path[:-1]) & self._permissions.at(way[:-1])
@@ -284,8 +286,8 @@ class DirectoryStore:
                 replaced = 0 if there is None else there.st_size
                 self._account.demand(size or 0, int(there is None), instead_of=replaced)
                 if size:
-                    _check_room(place, size)
-                _check_writable(place)
+                    check_room(place, size)
+                check_writable(place)
                 own = os.open(".", DIRECTORY, dir_fd=place)
             finally:
                 self._root.leave(place)
@@ -306,7 +308,7 @@ class DirectoryStore:
 
     def _grow(self, path: FilePath, place: int, name: str, at: int, size: int | None) -> IWriter:
         """Write a file that is there, from an octet on."""
-        fd = os.open(name, os.O_WRONLY | _FLAGS, dir_fd=place)
+        fd = os.open(name, os.O_WRONLY | FLAGS, dir_fd=place)
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode) or found.st_size < at:
@@ -325,7 +327,7 @@ class DirectoryStore:
         directory, proposed = path, "ftp"
         place, name, _ = self._root.find(path)
         try:
-            there = _look(name, place)
+            there = look(name, place)
         finally:
             self._root.leave(place)
         if there is None or not stat.S_ISDIR(there.st_mode):
@@ -335,7 +337,7 @@ class DirectoryStore:
             path = (*directory, name)
             place, name, _ = self._root.find(path, last=False)
             try:
-                there = _look(name, place)
+                there = look(name, place)
             finally:
                 self._root.leave(place)
             if there is None and path not in self._root.taken:
@@ -373,7 +375,7 @@ class DirectoryStore:
         with WRITING:
             place, name, _ = self._find(path, CHANGE)
             try:
-                _change_mode(name, place, mode)
+                change_mode(name, place, mode)
             finally:
                 self._root.leave(place)
 
@@ -403,7 +405,7 @@ class DirectoryStore:
                 self._account.demand(files=1)
                 own = os.open(".", DIRECTORY, dir_fd=place)
                 try:
-                    _make_directory(name, own, 0o777 & ~self._umask)
+                    make_directory(name, own, 0o777 & ~self._umask)
                 except BaseException:
                     os.close(own)
                     raise
@@ -423,7 +425,7 @@ class DirectoryStore:
                 try:
                     os.rmdir(name, dir_fd=place)
                 except OSError:
-                    if not _sweep_directory(name, place):
+                    if not sweep_directory(name, place):
                         raise
                     os.rmdir(name, dir_fd=place)
             finally:
@@ -470,7 +472,7 @@ class DirectoryStore:
         is_directory = stat.S_ISDIR(found.st_mode)
         if self._is_dead_link(found) or (is_directory and keeps):
             raise FileUnavailableError
-        there = _look(new_name, new_own)
+        there = look(new_name, new_own)
         if there is None:
             need = MKDIR if is_directory else CREATE
         elif is_directory or not stat.S_ISREG(there.st_mode):
@@ -488,134 +490,12 @@ class DirectoryStore:
     async def _put_on_disk(self, *places: int) -> None:
         """See that names are on the disk; closes the descriptors of their directories."""
         if self._sync:
-            await in_thread(_sync_and_close, places)
+            await in_thread(sync_and_close, places)
         else:
             for each in places:
                 os.close(each)
 
 
-def _kind(mode: int) -> str:
-    if stat.S_ISREG(mode):
-        return "file"
-    return "dir" if stat.S_ISDIR(mode) else "other"
-
-
 def _not_root(path: FilePath) -> None:
     if not path:
         raise FileUnavailableError
-
-
-def _look(name: str, place: int) -> os.stat_result | None:
-    """What stands there, links not followed; ``None`` for nothing."""
-    try:
-        return os.lstat(name, dir_fd=place)
-    except FileNotFoundError:
-        return None
-
-
-def _make_directory(name: str, place: int, mode: int) -> None:
-    os.mkdir(name, 0o700, dir_fd=place)
-    fd = os.open(name, DIRECTORY, dir_fd=place)
-    try:
-        os.fchmod(fd, mode)  # whatever the umask of the process
-    except PermissionError:
-        pass  # a file system without permission bits
-    finally:
-        os.close(fd)
-
-
-def _check_writable(place: int) -> None:
-    """Refuse at once what the system will refuse when the file is made."""
-    if not os.access(".", os.W_OK | os.X_OK, dir_fd=place, effective_ids=_EFFECTIVE):
-        raise FileUnavailableError
-
-
-def _check_room(place: int, size: int) -> None:
-    """Refuse what was announced and has no room on the disk (ALLO)."""
-    room = os.statvfs(place)
-    if size > room.f_bavail * room.f_frsize:
-        raise NoSpaceError("The disk has no room for that")
-
-
-def _change_mode(name: str, place: int, mode: int) -> None:
-    """Set permission bits of a file or directory."""
-    if _kind(os.lstat(name, dir_fd=place).st_mode) == "other":
-        raise FileUnavailableError
-    try:
-        fd = os.open(name, os.O_RDONLY | _FLAGS, dir_fd=place)
-    except PermissionError:
-        # Who may not read a file may have it changed nevertheless, being its owner.
-        if not hasattr(os, "O_PATH"):
-            raise
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
-        try:
-            if stat.S_ISLNK(os.fstat(fd).st_mode):
-                raise FileUnavailableError from None
-            os.chmod(f"/proc/self/fd/{fd}", mode)
-        finally:
-            os.close(fd)
-        return
-    try:
-        os.fchmod(fd, mode)
-    finally:
-        os.close(fd)
-
-
-def _sync_and_close(places: Sequence[int]) -> None:
-    try:
-        for each in places:
-            os.fsync(each)
-    finally:
-        for each in places:
-            os.close(each)
-
-
-def _sweep_directory(name: str, place: int) -> bool:
-    """Remove what a crash has left in a directory; whether there was something."""
-    fd = os.open(name, DIRECTORY, dir_fd=place)
-    try:
-        with os.scandir(fd) as found:
-            left = [each.name for each in found if TEMPORARY.fullmatch(each.name)]
-        return sum(sweep(fd, each) for each in left) > 0
-    finally:
-        os.close(fd)
-
-
-@implementer(IReader)
-class _Reader:
-    """A file that is sent, by the kernel where it can."""
-
-    def __init__(self, entry: Entry, file: Descriptor) -> None:
-        self._entry = entry
-        self._file = file
-        self._closed = False
-        self._reading = 0
-
-    @property
-    def entry(self) -> Entry:
-        return self._entry
-
-    @property
-    def file(self) -> IO[bytes] | None:
-        # It has what transports ask of a file.
-        return cast("IO[bytes]", self._file)
-
-    async def read(self, offset: int, length: int) -> bytes:
-        if self._closed:
-            raise FTPUsageError("this reader is closed")
-        with READING:
-            if length <= READ_IN_LOOP:
-                return os.pread(self._file.fileno(), length, offset)
-            self._reading += 1
-            try:
-                return await in_thread(os.pread, self._file.fileno(), length, offset)
-            finally:
-                self._reading -= 1
-                if self._closed and not self._reading:
-                    self._file.close()
-
-    def close(self) -> None:
-        self._closed = True
-        # Else a thread would read another file that has got the same number.
-        if not self._reading:
-            self._file.close()

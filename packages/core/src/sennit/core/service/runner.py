@@ -36,7 +36,7 @@ from sennit.core.service.tables import Row, render
 if TYPE_CHECKING:
     import asyncio
     import logging
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
     from types import FrameType
 
     from sennit.core.service.loading import NodeConfig
@@ -54,9 +54,10 @@ SAME_SIGNAL: Final = 0.2
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
+_SOON: Final = ("sennit.core._faultlog", "sennit.core._tasks", "sennit.core.transport.peek")
+"""What the first connection or the first fault imports."""
+
 _LATE: Final = (
-    "sennit.core._faultlog",
-    "sennit.core._tasks",
     "sennit.core.ops.admin",
     "sennit.core.ops.commands",
     "sennit.core.ops.dump",
@@ -66,12 +67,11 @@ _LATE: Final = (
     "sennit.core.service.reload",
     "sennit.core.stream",
     "sennit.core.transport.descriptors",
-    "sennit.core.transport.peek",
     "gzip",
     "resource",
     "traceback",
 )
-"""What is imported while serving, with all it imports in turn."""
+"""What else is imported while serving, with all it imports in turn."""
 
 
 def run(
@@ -136,12 +136,13 @@ def _probes(config: NodeConfig) -> list[str]:
     return [each.url for each in listen]
 
 
-def _load_late_modules() -> None:
+def _load_modules(names: Iterable[str]) -> None:
     """Load what is imported when it is first wanted, while its files may still be read.
 
-    An interpreter may lie where its new user cannot look: in somebody's home, say.
+    When that is, there may be no descriptor left to open them with; and an interpreter may lie
+    where its new user cannot look: in somebody's home, say.
     """
-    for name in _LATE:
+    for name in names:
         try:
             import_module(name)
         except ImportError:
@@ -334,8 +335,9 @@ class NodeRun:
 
     async def _granted(self) -> None:
         """Everything is bound, nothing was accepted: here privileges are given up."""
+        _load_modules(_SOON)
         if self._privileges.changes_ids:
-            _load_late_modules()
+            _load_modules(_LATE)
         self._privileges.drop()
 
     async def _administer(self, stack: AsyncExitStack, node: Node) -> None:

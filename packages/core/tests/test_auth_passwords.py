@@ -151,12 +151,12 @@ def test_a_new_hash_is_verified_and_has_the_phc_form(policy: Argon2Policy | Scry
     ],
 )
 def test_what_is_no_hash_or_asks_for_too_much_is_refused_uncomputed(line: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(HashError):
         check_form(line)
     with pytest.raises((HashError, ValueError)):
         verify(b"secret", line)
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_an_entry_may_have_keys_of_scram_beside_its_hash() -> None:
@@ -189,11 +189,11 @@ def test_an_odd_password_is_refused_unhashed(password: str) -> None:
     """HARDENING core-15 (CVE-2014-9016)."""
     made = PasswordHasher(Argon2Policy(), threads=InlineHashing())
     entry = CHEAP.hash(b"x", bytes(16))
-    began = time.monotonic()
+    began = time.process_time()
     assert not made.verify(password, entry)
     with pytest.raises(MalformedError):
         made.make_entry(password)
-    assert time.monotonic() - began < 0.05
+    assert time.process_time() - began < 0.05
 
 
 @pytest.mark.parametrize(

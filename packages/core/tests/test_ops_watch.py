@@ -52,23 +52,25 @@ async def test_a_callback_that_sleeps_is_named_while_it_does_and_timed_afterward
         await stream.send_all(b"x")
         assert await stream.read_exactly(1) == b"x"
     watch.stop()
-    during, after = said(caplog)
+    # Where others have the processor meanwhile, other turns may be told of.
+    during, after = [line for line in said(caplog) if "Sleeper" in line]
     here = "test_ops_watch.py"
     assert "Sleeper.data_received" in during
     assert "keeps the loop, for 0." in during
     assert "it is in Sleeper.slow (" in during
     assert f"{here}:{_LINE})" in during
     assert after.startswith("Sleeper of ")
-    assert "kept the loop for 0.3" in after
-    record = caplog.records[-1]
+    (record,) = [each for each in caplog.records if each.getMessage() == after]
     assert record.levelno == logging.WARNING
-    assert record.__dict__["duration"] >= 0.3
+    assert 0.3 <= record.__dict__["duration"] < 1.0
+    assert f"kept the loop for {record.__dict__['duration']:.3f} s" in after
 
 
 async def test_a_quick_callback_is_not_told_of(
     reactor: Reactor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watch = reactor.watch_blocking()
+    # So long that no pause is taken for a callback in which others have the processor.
+    watch = reactor.watch_blocking(5.0)
     for _ in range(20):
         await asyncio.sleep(0)
     watch.stop()
@@ -87,9 +89,9 @@ async def test_a_step_of_a_task_is_told_by_the_task(
     await asyncio.create_task(stuck(), name="the-slow-one")
     await asyncio.sleep(0.001)
     watch.stop()
-    lines = said(caplog)
-    assert "stuck" in lines[0]
-    assert "task the-slow-one of" in lines[1]
+    during, after = [line for line in said(caplog) if "stuck" in line]
+    assert "keeps the loop" in during
+    assert "task the-slow-one of" in after
 
 
 class Stopped:

@@ -136,9 +136,14 @@ def test_waiting_takes_its_time_and_no_less(poller: Poller) -> None:
     began = time.monotonic()
     assert list(poller.poll(0.0105)) == []
     assert time.monotonic() - began >= 0.010
-    began = time.monotonic()
-    assert list(poller.poll(0)) == []
-    assert time.monotonic() - began < 0.5
+
+    def no_wait() -> float:
+        began = time.monotonic()
+        assert list(poller.poll(0)) == []
+        return time.monotonic() - began
+
+    # Others may have the processor in one of them.
+    assert min(no_wait() for _ in range(3)) < 0.5
 
 
 def test_only_some_can_be_waited_on_themselves(poller: Poller) -> None:

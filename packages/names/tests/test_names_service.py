@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -275,10 +277,14 @@ async def test_rates_and_connections_have_the_limits_that_were_given(
 ) -> None:
     limits = "rate = 2\nslip = 0\ncount_loopback = true\nmax_per_address = 1\nmax_connections = 9\n"
     async with running(folder, reactor, f"{ZONES}{limits}in_flight = 3\nidle = 7\n") as ask:
+        began = time.monotonic()
         for _ in range(2):
             assert a(await ask("www.home.example")) == ["192.0.2.1"]
-        with pytest.raises(LookupTimeoutError):
-            await ask("www.home.example", timeout=0.2)
+        # All at once: one after the other may take so long that each of them is within the rate.
+        asked = [ask("www.home.example", timeout=0.2) for _ in range(10)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        silent = sum(isinstance(each, LookupTimeoutError) for each in answers)
+        assert 10 - silent <= 2 * (time.monotonic() - began)
         given = ask.service.server.limits
         assert (given.in_flight, given.idle, given.connections) == (3, 7, 9)
         query = Message.query("www.home.example")

@@ -380,10 +380,10 @@ def test_no_field_makes_the_reader_raise(value: str) -> None:
 
 
 def test_the_reader_costs_linear_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for value in ('a="' + "\\" * 16000, "a=b," * 4000 + "x", " " * 16000, "a" * 16000, "a=" * 8000):
         parse_parameters(value)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 def test_counts_that_were_forgotten_cannot_be_used_again(

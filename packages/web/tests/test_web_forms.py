@@ -189,9 +189,9 @@ def test_an_urlencoded_form_is_bounded_too() -> None:
 )
 def test_near_boundaries_cost_linear_time(content: bytes) -> None:
     reader = MultipartReader("XX")
-    begun = time.perf_counter()
+    begun = time.process_time()
     reader.receive_data(part("a", b"", "f")[:-2] + content)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 # ── names of files ────────────────────────────────────────────────────────────
@@ -327,11 +327,11 @@ def test_no_field_makes_the_reader_of_parameters_raise_anything_else(value: str)
 
 
 def test_parameters_cost_linear_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for value in ("a" + ";" * 16000, "a" + '; b="' + "\\" * 16000, "a" + "; b=" * 4000):
         with pytest.raises(FormError):
             parse_parameters(value + "\0x")
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_a_field_that_did_not_come_is_the_clients_fault() -> None:

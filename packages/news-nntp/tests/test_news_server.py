@@ -290,6 +290,24 @@ def test_a_client_that_asks_much_at_once_does_not_keep_the_loop() -> None:
     assert talk.transport.written.count(b"\n") == 10_000
 
 
+def test_a_client_that_asks_for_many_large_articles_does_not_keep_the_loop() -> None:
+    """Each is copied, or deflated: milliseconds, in which nobody else is answered."""
+    store = filled(0)
+    file(store, article(7, body=b"x" * 98 + b"\r\n"))
+    file(store, article(8, body=(b"x" * 98 + b"\r\n") * 1000))
+    talk = Talk(factory(store))
+    seen: list[int] = []
+    for number, most in ((7, 64), (8, 1)):
+        talk.transport.take()
+        asked = b"ARTICLE <%d@example.net>\r\n" % number * 64
+        talk.clock.call_soon(talk.transport.receive, asked)
+        talk.clock.call_soon(lambda: seen.append(talk.transport.written.count(b"220 0 <")))
+        talk.clock.pump()
+
+        assert 0 < seen[-1] <= most
+        assert talk.transport.written.count(b"220 0 <") == 64
+
+
 # ── what it is made of ────────────────────────────────────────────────────────
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import random
+import tracemalloc
 
 import pytest
 from news_serving import FakeIntake, Talk, factory
 
 from sennit.core.deferred import Deferred
 from sennit.news.access import Access
+from sennit.news.deflate import Deflate
 from sennit.news.errors import ArticleError, DuplicateError, StoreError, TryLaterError
 from sennit.news.interfaces import Wanted
 
@@ -182,6 +185,59 @@ def test_articles_that_wait_for_the_disk_are_bounded() -> None:
         sent = send()
     assert talk.transport.written.count(b"239 ") == 12
     assert talk.transport.reading
+
+
+def test_ten_thousand_offers_at_once_are_answered_in_their_order() -> None:
+    """RFC 4644 §2.4: however many a peer sends without reading."""
+    intake = FakeIntake()
+    intake.wanted = {b"<%d@x>" % number: Wanted.NO for number in range(0, 10_000, 3)}
+    talk = talking(intake)
+
+    said = talk.say(b"".join(b"CHECK <%d@x>\r\n" % number for number in range(10_000)))
+
+    expected = [b"%d <%d@x>" % (238 if number % 3 else 438, number) for number in range(10_000)]
+    assert said.split(b"\r\n")[:-1] == expected
+
+
+def test_articles_and_offers_come_behind_each_other() -> None:
+    """RFC 4644 §2.1; and IHAVE from who does not wait for the answer is read as it would be."""
+    intake = FakeIntake()
+    talk = talking(intake)
+
+    said = talk.say(
+        b"TAKETHIS <1@x>\r\n" + ON_THE_WIRE + b"CHECK <2@x>\r\n"
+        b"IHAVE <2@x>\r\n" + ON_THE_WIRE + b"TAKETHIS <3@x>\r\n" + ON_THE_WIRE + b"DATE\r\n"
+    )
+
+    codes = [line.partition(b" ")[0] for line in said.split(b"\r\n")[:-1]]
+    assert codes == [b"239", b"238", b"335", b"235", b"239", b"111"]
+    assert [each[2] for each in intake.taken] == [b"<1@x>", b"<2@x>", b"<3@x>"]
+    assert {each[0] for each in intake.taken} == {POSTED}
+
+
+def test_what_is_deflated_is_inflated_no_further_than_it_is_read() -> None:
+    """RFC 8054 §7, Defaults 18: memory is bounded where the ratio still is allowed."""
+    intake = FakeIntake()
+    talk = Talk(factory(access=PEER, intake=intake, compress=True))
+    assert talk.code(b"COMPRESS DEFLATE") == 206
+    other = Deflate()
+    noise = random.Random(1)
+    # A line that cannot be deflated, and ninety times as much that can.
+    pieces = noise.randbytes(700).hex().encode() + b"\r\n" + (b"x" * 98 + b"\r\n") * 500
+    data = other.compress([b"POST\r\n", *[pieces] * 400, b".\r\nDATE\r\n"])
+    tracemalloc.start()
+    try:
+        for at in range(0, len(data), 16_384):
+            talk.clock.call_soon(talk.transport.receive, data[at : at + 16_384])
+            talk.clock.pump()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    other.receive(talk.transport.take())
+    assert other.decompress() == b"340 Send it\r\n441 Article too long\r\n111 20270115080000\r\n"
+    assert len(data) < 1_000_000
+    assert most < 4_000_000
 
 
 def test_a_peer_that_goes_cancels_nothing_that_was_begun_for_good() -> None:

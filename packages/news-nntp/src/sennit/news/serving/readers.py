@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AnswersReaders"]
 
+_LARGE: Final = 65_536
+"""Octets of an article after which others have their turn."""
 _MATCHED: Final = 16_384
 """Octets of contents that are matched before others have their turn: a few milliseconds."""
 
@@ -97,6 +99,7 @@ class AnswersReaders(Conversing):
         engine, part = self.engine, event.part
         number = event.number
         message_id = event.message_id
+        article: Article | None = None
         if part is Part.STAT and (message_id is None or self.access.reads_all):
             message_id = await self._stat(event)
             if message_id is not None:
@@ -119,6 +122,9 @@ class AnswersReaders(Conversing):
         if message_id is not None:
             if number:
                 engine.session.number = number
+            if article is not None and len(article.octets) > _LARGE:
+                # One takes milliseconds, deflated; many are asked for at once.
+                await asyncio.sleep(0)
         elif event.message_id is not None:
             engine.answer(event, 430, "No such article")
         elif event.current:

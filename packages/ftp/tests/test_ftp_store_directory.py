@@ -832,6 +832,22 @@ run(main)
             each.unlink()
 
 
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSPC, "No space left on device"), (errno.EIO, "Input/output error")],
+)
+def test_an_operator_is_told_what_is_wrong_with_the_disk(
+    number: int, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """HARDENING defaults 25: who uploads learns that it did not work, and not why."""
+    with pytest.raises(StoreError), root_module.WRITING:
+        raise OSError(number, os.strerror(number))
+
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("WARNING", f"The files of FTP: {told}")
+    ]
+
+
 def test_errors_of_the_system_are_all_errors_of_stores(tree: Path) -> None:
     for number in errno.errorcode:
         with pytest.raises(StoreError), root_module.WRITING:

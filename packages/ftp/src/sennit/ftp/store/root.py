@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import stat
 import time
@@ -61,6 +62,8 @@ _NO_ROOM: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EROFS, errno.EMLINK}
 )
 
+_log = logging.getLogger("sennit.ftp")
+
 
 class _Translation:
     """Makes errors of the system those of stores; ``with`` one of the two there are."""
@@ -79,6 +82,9 @@ class _Translation:
     ) -> None:
         if not isinstance(error, OSError):
             return
+        if error.errno in _NO_ROOM or error.errno in _BUSY:
+            # Who asked is told to try again; who can do something about it is told what it was.
+            _log.warning("The files of FTP: %s", error.strerror, extra={"phase": "store"})
         if error.errno in _NO_ROOM:
             raise self._no_room("The disk has no room, or is broken") from error
         if error.errno in _BUSY:

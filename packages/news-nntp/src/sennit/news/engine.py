@@ -6,13 +6,10 @@ streamed (CHECK, TAKETHIS): many of them may wait, each in an exchange of its ow
 answers leave in the order of the commands, whoever comes first (RFC 3977 §3.5). A command that is
 not streamed waits until all those are answered.
 
-Articles that come are collected up to a limit. One that is longer, or that may not be sent, is
-read to its end, thrown away, and answered here.
-
 Sources: RFC 3977 §3 (lines, blocks, order), §6.3 (POST, IHAVE), RFC 4642 §2.2, RFC 4643 §2.4,
 RFC 4644 §2, RFC 8054 §2.2.
-Not here: what commands ask (``asking.py``), the grammar, stores, time, who may do what
-(``server.py``).
+Not here: what commands ask (``asking.py``), articles on their way (``coming.py``), the grammar,
+stores, time, who may do what (``server.py``).
 """
 
 from __future__ import annotations
@@ -40,7 +37,6 @@ from sennit.news.events import (
 )
 from sennit.news.grammar import (
     BLOCK_END,
-    BlockDecoder,
     Received,
     parse_command,
     response_line,
@@ -324,56 +320,29 @@ class ServerEngine(Untimed):
     def _next_article(self) -> ServerEvent | NoEvent | None:
         coming = self._coming
         assert coming is not None  # the phase says so
-        decoder = coming.decoder
-        if decoder is None:
-            octets = self._received.whole_block()
-            if octets is not None:
-                return self._article_ended(coming, octets)
-            decoder = coming.decoder = BlockDecoder()
-        data = self._received.take()
-        if not data:
+        wanted = coming.refusal is None
+        coming.read(self._received, self._limits)
+        if wanted and coming.refusal is not None:
+            if coming.ended:
+                self._article_is_over(coming)
+            return PeerFault(
+                NNTPProtocolError(
+                    f"an article of more than {self._limits.max_article} octets",
+                    "limit:max_article",
+                ),
+                # No handler is at work on it: there never was an event.
+                self._next_exchange,
+            )
+        if not coming.ended:
             return NEED_DATA
-        piece = decoder.receive(data)
-        coming.size += len(piece)
-        self._received.unread(data[decoder.behind :])
-        if coming.size > self._limits.max_article:
-            if coming.refusal is None:
-                coming.refusal = coming.too_long()
-                coming.parts.clear()
-                if decoder.ended:
-                    self._article_is_over(coming)
-                return self._fault_of_length()
-            if coming.size > self._limits.max_discarded:
-                raise NNTPProtocolError(
-                    f"an article of more than {self._limits.max_discarded} octets",
-                    "limit:max_discarded",
-                )
-        elif coming.refusal is None and piece:
-            coming.parts.append(piece)
-        return self._article_ended(coming, b"".join(coming.parts)) if decoder.ended else NEED_DATA
-
-    def _fault_of_length(self) -> PeerFault:
-        return PeerFault(
-            NNTPProtocolError(
-                f"an article of more than {self._limits.max_article} octets", "limit:max_article"
-            ),
-            # No handler is at work on it: there never was an event.
-            self._next_exchange,
-        )
-
-    def _article_ended(self, coming: Coming, octets: bytes) -> ServerEvent | None:
-        if coming.refusal is not None:
+        if not wanted:
             self._article_is_over(coming)
             return None
-        if len(octets) > self._limits.max_article:
-            coming.refusal = coming.too_long()
-            self._article_is_over(coming)
-            return self._fault_of_length()
-        event = coming.event(octets)
+        event = coming.event()
         self._coming = None
         if type(event) is ArticleTaken:
             self._waiting[coming.exchange] = event
-            self._streamed_octets += len(octets)
+            self._streamed_octets += len(event.octets)
             self._phase = _Phase.COMMAND
         else:
             self._open = event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import os
 import socket
 import struct
@@ -11,12 +12,16 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 from packages.ftp.tests.talking import FILES, Talk, factory, kept, read_all
-from sennit.core import open_stream, serve
+from sennit.core import ClientTLS, ServerTLS, open_stream, serve
+from sennit.core.errors import ConnectionLost
 from sennit.core.policy.limits import ConnectionLimits
 from sennit.core.testing.clock import Clock
 from sennit.core.testing.memory import RecordingTransport
+from sennit.ftp.client import FTPClient
+from sennit.ftp.errors import FTPError
 from sennit.ftp.limits import Limits
 from sennit.ftp.store.directory import DirectoryStore
 from sennit.ftp.store.memory import MemoryStore
@@ -28,6 +33,10 @@ if TYPE_CHECKING:
     from sennit.ftp.server import FTPServerFactory
 
 LARGE = bytes(range(256)) * 40_000  # more than two windows
+CA = trustme.CA(key_type=trustme.KeyType.ECDSA)
+MADE = CA.issue_cert("localhost", key_type=trustme.KeyType.ECDSA)
+PAIR = MADE.private_key_and_cert_chain_pem.bytes()
+TRUST = ClientTLS(trust=CA.cert_pem.bytes())
 
 
 @pytest.fixture
@@ -109,6 +118,41 @@ async def test_abor_by_urgent_data_is_heard(root: Path, say: Any) -> None:
         await data.aclose(timeout=0)
         assert not (root / "new").exists()
         assert await talk.fetch("RETR motd") == FILES["motd"]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_our_client_goes_on_with_an_upload_that_a_reset_has_cut(
+    root: Path, tls: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = tmp_path_factory.mktemp("local") / "big"
+    source.write_bytes(LARGE)
+    made = factory(
+        DirectoryStore(root, keep_broken=True),
+        tls=ServerTLS(PAIR) if tls else None,
+        tls_mode="required" if tls else "off",
+    )
+    trust: dict[str, Any] = {"tls": "explicit", "client_tls": TRUST} if tls else {}
+    async with serve("tcp://127.0.0.1:0", made) as server:
+        url = f"ftp://u:p@localhost:{server.port}/"
+        async with FTPClient.connect(url, **trust) as ftp:
+
+            def cut(done: int, _total: int | None) -> None:
+                if done > 3_000_000 and ftp._current is not None:
+                    ftp._current.abort()
+
+            with pytest.raises((ConnectionLost, FTPError)):
+                await ftp.put(source, "big", on_progress=cut)
+        part = (root / "big").stat().st_size
+        assert 0 < part < len(LARGE)
+        async with FTPClient.connect(url, **trust) as ftp:
+            sent: list[int] = []
+            await ftp.put(
+                source, "big", resume=True, on_progress=lambda done, total: sent.append(done)
+            )
+            assert sent[0] >= part
+    there = hashlib.sha256((root / "big").read_bytes())
+    assert there.digest() == hashlib.sha256(LARGE).digest()
+    assert sorted(os.listdir(root)) == ["big", "large", "motd"]
 
 
 async def test_surplus_connections_are_told_so() -> None:

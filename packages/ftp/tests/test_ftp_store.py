@@ -324,6 +324,78 @@ def test_a_file_that_is_aborted_was_never_there(make: Make) -> None:
         assert set(await listed(store)) == {"a"}
 
 
+async def broken(store: IFileStore, path: FilePath, octets: bytes, **how: Any) -> bool:
+    """Write what is not all of a file; whether it was to stay. (`Any`: of `open_writer`.)"""
+    writer = await store.open_writer(path, **how)
+    await writer.write([octets])
+    keeps = writer.keeps
+    await writer.abort()
+    await writer.abort()
+    with pytest.raises(FTPUsageError):
+        await writer.commit()
+    return keeps
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_part_of_a_new_file_is_kept_where_that_is_wanted(make: Make, size: int) -> None:
+    @trial
+    async def _() -> None:
+        octets = bytes(range(256)) * 1000
+        store = make(keep_broken=True, umask=0o027, quota=Quota(octets=300_000, files=1))
+        assert await broken(store, ("a",), octets[:size])
+        entry = await store.stat(("a",))
+        assert (entry.size, entry.mode) == (size, 0o640)
+        with pytest.raises(QuotaError):
+            await put(store, ("b",), b"")
+        # To go on, by REST or APPE, whichever way it breaks again.
+        assert await broken(store, ("a",), octets[size : size + 5], offset=size)
+        await put(store, ("a",), octets[size + 5 :], append=True)
+        assert await content(store, ("a",)) == octets
+        with pytest.raises(QuotaError):
+            await put(store, ("a",), bytes(44_001), append=True)
+
+
+def test_a_part_is_not_kept_in_place_of_anything(make: Make) -> None:
+    @trial
+    async def _() -> None:
+        store = make({"old": b"old", "d/": b""}, keep_broken=True)
+        assert not await broken(store, ("old",), b"new")
+        assert not await broken(store, ("d",), b"new", unique=True)
+        assert await broken(store, ("d", "empty"), b"")
+        for path in ("late", "large"):
+            writer = await store.open_writer((path,))
+            await writer.write([bytes(10 if path == "late" else 200_000)])
+            await put(store, (path,), b"came meanwhile")
+            await writer.abort()
+            assert await content(store, (path,)) == b"came meanwhile"
+        assert await content(store, ("old",)) == b"old"
+        assert set(await listed(store)) == {"old", "d", "late", "large"}
+        assert await listed(store, ("d",)) == {}
+
+
+def test_a_part_is_kept_only_for_whom_it_is_of_use(make: Make) -> None:
+    """Who may only create could neither go on with it nor send the file again."""
+
+    @trial
+    async def _() -> None:
+        store = make(keep_broken=True, permissions="list create")
+        assert not await broken(store, ("a",), b"half")
+        assert await listed(store) == {}
+
+
+def test_what_was_refused_for_the_quota_is_not_kept(make: Make) -> None:
+    @trial
+    async def _() -> None:
+        store = make(keep_broken=True, quota=Quota(octets=100_000))
+        writer = await store.open_writer(("a",))
+        await writer.write([bytes(90_000)])
+        with pytest.raises(QuotaError):
+            await writer.write([bytes(20_000)])
+        await writer.abort()
+        assert await listed(store) == {}
+        await put(store, ("b",), bytes(100_000))
+
+
 def test_a_file_that_is_replaced_keeps_its_mode(make: Make) -> None:
     @trial
     async def _() -> None:

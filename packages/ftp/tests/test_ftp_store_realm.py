@@ -43,6 +43,28 @@ def tree(tmp_path: Path) -> Iterator[Path]:
     assert len(os.listdir("/dev/fd")) <= before
 
 
+def test_parts_are_kept_of_users_and_not_of_strangers(tree: Path) -> None:
+    @trial
+    async def _() -> None:
+        realm = DirectoryRealm(
+            tree / "{user}",
+            keep_broken=True,
+            anonymous=UserFiles(tree / "pub", permissions="all"),
+        )
+        portal = Portal(realm, [MemoryUsers({"alice": "a"}), AnonymousChecker()])
+        for who, kept in [
+            (PasswordCredentials("alice", "a"), True),
+            (AnonymousCredentials("x@y"), False),
+        ]:
+            async with await portal.login(who, IFileStore) as session:
+                writer = await session.avatar.open_writer(("part",))
+                await writer.write([b"half"])
+                assert writer.keeps is kept
+                await writer.abort()
+        assert (tree / "alice" / "part").read_bytes() == b"half"
+        assert not (tree / "pub" / "part").exists()
+
+
 def test_a_portal_gives_each_user_his_files(tree: Path) -> None:
     @trial
     async def _() -> None:

@@ -205,6 +205,52 @@ def test_an_upload_that_breaks_is_not_there_but_what_grows_keeps_what_came(
     meeting.run(main)
 
 
+@pytest.mark.parametrize("go_on", ["REST 60000|STOR new", "APPE new"])
+def test_an_upload_that_breaks_can_be_gone_on_with_where_its_part_is_kept(
+    meeting: Meeting, go_on: str
+) -> None:
+    octets = bytes(range(256)) * 400
+
+    async def main(talk: Talk) -> None:
+        data = await talk.data()
+        await talk.expect("150", "STOR new")
+        await data.send_all(octets[:60_000])
+        await asyncio.sleep(1)  # virtual
+        data.transport.abort()
+        assert (await talk.reply()).startswith("426")
+        assert await talk.ask("SIZE new") == "213 60000"
+        *before, line = go_on.split("|")
+        for each in before:
+            await talk.expect("350", each)
+        assert (await talk.store(line, octets[60_000:])).startswith("226")
+        assert await talk.fetch("RETR new") == octets
+
+    meeting.run(main, factory(MemoryStore(FILES, keep_broken=True)))
+
+
+@pytest.mark.parametrize("how", ["ABOR", "lost"])
+def test_what_had_come_when_it_was_given_up_is_kept_as_well(meeting: Meeting, how: str) -> None:
+    store = MemoryStore(FILES, keep_broken=True)
+
+    async def main(talk: Talk) -> None:
+        other = await Talk.open()
+        data = await talk.data()
+        await talk.expect("150", "STOR new")
+        await data.send_all(bytes(2_500_000))
+        await asyncio.sleep(1)  # virtual
+        if how == "ABOR":
+            await talk.expect("426", "ABOR")
+            assert (await talk.reply()).startswith("226")
+        else:
+            talk.stream.transport.abort()
+            await asyncio.sleep(1)
+        code, size = (await other.ask("SIZE new")).split()
+        assert code == "213"
+        assert 1_000_000 < int(size) <= 2_500_000
+
+    meeting.run(main, factory(store))
+
+
 # ── listings ──────────────────────────────────────────────────────────────────
 
 

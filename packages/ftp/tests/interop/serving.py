@@ -88,7 +88,7 @@ def main() -> None:
     folder, mode = Path(sys.argv[1]), sys.argv[2]
     tls = None if mode == "plain" else ServerTLS(str(folder / "server.pem"))
     factory = FTPServerFactory(
-        Portal(DirectoryRealm(folder / "files"), [MemoryUsers({USER: PASSWORD})]),
+        Portal(DirectoryRealm(folder / "files", keep_broken=True), [MemoryUsers({USER: PASSWORD})]),
         tls=tls,
         tls_mode="off" if tls is None else "required",
         must_resume=mode != "lenient",

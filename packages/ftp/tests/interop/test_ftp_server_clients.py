@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ftplib
+import hashlib
 import io
 import os
 import random
 import signal
+import socket
 import ssl
+import struct
 import subprocess
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -17,6 +20,7 @@ import pytest
 from packages.ftp.tests.interop.peers import PASSWORD, USER, program, run_tool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from packages.ftp.tests.interop.serving import Served
@@ -114,6 +118,47 @@ def test_curl_resumes_sessions_of_tls_1_2(explicit: Served) -> None:
     (explicit.folder("curl-tls") / "small").write_bytes(b"hello\n")
 
     assert curl(explicit, "curl-tls/small", "--tls-max", "1.2") == "hello\n"
+
+
+def curl_goes_on(served: Served, source: Path, folder: str) -> None:
+    curl(served, f"{folder}/big", "-C", "-", "-T", str(source))
+
+
+def lftp_goes_on(served: Served, source: Path, folder: str) -> None:
+    lftp(served, f'put -c "{source}" -o {folder}/big')
+
+
+def lftp_mirrors_on(served: Served, source: Path, folder: str) -> None:
+    lftp(served, f'mirror -R -c "{source.parent}" {folder}')
+
+
+@pytest.mark.parametrize("go_on", [curl_goes_on, lftp_goes_on, lftp_mirrors_on])
+def test_others_go_on_with_an_upload_that_a_reset_has_cut(
+    plain: Served, tmp_path: Path, go_on: Callable[[Served, Path, str], None]
+) -> None:
+    folder = plain.folder(go_on.__name__)
+    (tmp_path / "local").mkdir()
+    source = tmp_path / "local" / "big"
+    source.write_bytes(BIG)
+    with ftplib.FTP() as client:
+        client.connect("localhost", plain.port, timeout=20)
+        client.login(USER, PASSWORD)
+        client.voidcmd("TYPE I")
+        data = client.transfercmd(f"STOR {folder.name}/big")
+        data.sendall(BIG[:2_000_000])
+        data.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        data.close()
+        with pytest.raises(ftplib.error_temp, match="426"):
+            client.voidresp()
+        part = client.size(f"{folder.name}/big")
+    assert part is not None
+    assert 0 < part <= 2_000_000
+    assert (folder / "big").read_bytes() == BIG[:part]
+
+    go_on(plain, source, folder.name)
+
+    assert hashlib.sha256((folder / "big").read_bytes()).digest() == hashlib.sha256(BIG).digest()
+    assert os.listdir(folder) == ["big"]
 
 
 @pytest.mark.parametrize("mode", ["active", "passive"])

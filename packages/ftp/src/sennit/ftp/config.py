@@ -97,6 +97,8 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
         follow_links: Whether links are followed that stay beneath the root.
         create_roots: Whether a user's directory is made where it is missing.
         sync: Whether a file is on the disk before it is acknowledged.
+        keep_broken: Whether what has come of a user's upload that breaks off gets the file's name,
+            so that clients can go on with it, where no file had it.
         chmod: Whether permission bits can be set (SITE CHMOD).
         tls: Table [tls.NAME] with the certificate for TLS on plain endpoints (AUTH TLS).
         require_tls: Whether nobody logs in without TLS. Left out, that is so where there are users.
@@ -135,6 +137,7 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
     follow_links: bool = False
     create_roots: bool = False
     sync: bool = True
+    keep_broken: bool = False
     chmod: bool = False
     tls: Annotated[str, refers("tls")] | None = None
     require_tls: bool | None = None

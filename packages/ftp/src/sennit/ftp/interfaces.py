@@ -114,8 +114,13 @@ class IWriter(Interface):
     """A file that is being received. What was written appears whole, by `commit`, or not at all.
 
     A file that is resumed or appended to is the exception: it grows where it is, since the
-    client counts on what has arrived.
+    client counts on what has arrived. A store may keep what has come of new files likewise.
     """
+
+    @property
+    def keeps(self) -> bool:
+        """Whether `abort` leaves what has been written where it is, to be gone on with."""
+        ...
 
     @property
     def path(self) -> FilePath:
@@ -137,7 +142,7 @@ class IWriter(Interface):
         ...
 
     def abort(self) -> Awaitable[None]:
-        """It will not come: undo. Harmless after `commit`."""
+        """It will not come: undo, unless it `keeps` that. Harmless after `commit`."""
         ...
 
 

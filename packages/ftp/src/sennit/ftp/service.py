@@ -50,6 +50,7 @@ class FTPService(ServerService):
             hidden=config.hidden_files,
             follow=config.follow_links,
             sync=config.sync,
+            keep_broken=config.keep_broken,
             create=config.create_roots,
             users={
                 name: checked(f"user.{name}", partial(_files_of, table))

@@ -305,10 +305,11 @@ class Transfer:
             size=event.size,
         )
         done = False
+        converter = FromNetwork() if event.ascii else None
         try:
             name = written(writer.path)
             connection = await self._connect(f"FILE: {name}" if unique else "Send it")
-            await self._receive(connection, writer)
+            await self._receive(connection, writer, converter)
             self._in_store = True
             async with commit():
                 await writer.commit()
@@ -316,22 +317,26 @@ class Transfer:
             await connection.finish()
         finally:
             if not done:
-                await writer.abort()
+                await self._leave(writer, converter)
         return f"Done, as {name}" if unique else "Done"
 
-    async def _receive(self, connection: DataConnection, writer: IWriter) -> None:
-        converter = FromNetwork() if self._event.ascii else None
-        try:
-            while pieces := await connection.take():
-                await self._to_store(writer, pieces, converter)
-                connection.give_back(pieces)
-        except TransferError:
-            # A file that grows where it is keeps what has come: the client goes on from there.
-            if (self._event.verb == "APPE" or self._event.offset) and (rest := connection.rest()):
-                await self._to_store(writer, rest, converter)
-            raise
+    async def _receive(
+        self, connection: DataConnection, writer: IWriter, converter: FromNetwork | None
+    ) -> None:
+        while pieces := await connection.take():
+            await self._to_store(writer, pieces, converter)
+            connection.give_back(pieces)
         if converter is not None and (last := converter.finish()):
             await writer.write([last])
+
+    async def _leave(self, writer: IWriter, converter: FromNetwork | None) -> None:
+        """The rest does not come. Where a part is kept the client goes on behind all that came."""
+        connection = self._connection
+        try:
+            if connection is not None and writer.keeps and (rest := connection.rest()):
+                await self._to_store(writer, rest, converter)
+        finally:
+            await writer.abort()
 
     async def _to_store(
         self, writer: IWriter, pieces: Sequence[Buffer], converter: FromNetwork | None

@@ -60,6 +60,7 @@ from sennit.ftp.store.rules import (
     Permissions,
     check_mode,
     free_names,
+    may_go_on,
     where_to_write,
 )
 from sennit.ftp.store.writing import LARGE, GrowingFile, NewFile
@@ -90,6 +91,8 @@ class DirectoryStore:
         hidden: Whether names that begin with a dot are there.
         follow: Whether links are followed that stay beneath the root; a `Root` has its own say.
         sync: Whether what is received is on the disk before it is acknowledged.
+        keep_broken: Whether what has come of a new file that breaks off gets the file's name, so
+            that it can be gone on with (and anybody sees it, as if it were whole).
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class DirectoryStore:
         hidden: bool = True,
         follow: bool = False,
         sync: bool = True,
+        keep_broken: bool = False,
     ) -> None:
         self._root = root if isinstance(root, Root) else Root(root, follow=follow)
         self._permissions = Permissions.of(permissions)
@@ -110,6 +114,7 @@ class DirectoryStore:
         self._account = Account(quota, self._root.usage)
         self._umask = umask
         self._sync = sync
+        self._keep_broken = keep_broken
 
     @property
     def root(self) -> Root:
@@ -301,6 +306,7 @@ class DirectoryStore:
                 may_replace=bool(allowed & WRITE) and not unique,
                 umask=self._umask,
                 sync=self._sync,
+                keeps=self._keep_broken and there is None and not unique and may_go_on(allowed),
             )
             if unique:
                 self._root.taken.add(path)

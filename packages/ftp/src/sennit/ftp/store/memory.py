@@ -8,6 +8,7 @@ files, each with permissions and a quota of his own, by `MemoryStore.shared_with
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from zope.interface import implementer
@@ -17,6 +18,7 @@ from sennit.ftp.errors import (
     FileNameError,
     FileUnavailableError,
     FTPUsageError,
+    StoreError,
 )
 from sennit.ftp.interfaces import Entry, IFileStore, IReader, IWriter
 from sennit.ftp.store.quota import Account, Quota
@@ -33,6 +35,7 @@ from sennit.ftp.store.rules import (
     Permissions,
     check_mode,
     free_names,
+    may_go_on,
     where_to_write,
 )
 
@@ -111,6 +114,7 @@ class MemoryStore:
         quota: How much there may be.
         umask: Permission bits that new files and directories do not have.
         hidden: Whether names that begin with a dot are there.
+        keep_broken: As of `DirectoryStore`.
         wall_clock: POSIX seconds: when files change.
     """
 
@@ -122,8 +126,10 @@ class MemoryStore:
         quota: Quota | None = None,
         umask: int = 0o022,
         hidden: bool = True,
+        keep_broken: bool = False,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        self._keep_broken = keep_broken
         self._tree = _Tree(wall_clock, umask)
         self._account = Account(quota)
         self._permissions = Permissions.of(permissions)
@@ -143,6 +149,7 @@ class MemoryStore:
         other._account = Account(quota, self._account.usage)
         other._permissions = Permissions.of(permissions)
         other._names = self._names
+        other._keep_broken = self._keep_broken
         return other
 
     def _put(self, text: str, content: bytes) -> None:
@@ -250,7 +257,8 @@ class MemoryStore:
         if unique:
             self._tree.taken.add(path)
         may_replace = bool(allowed & WRITE) and not unique
-        return _NewFile(self, path, there or 0, may_replace=may_replace)
+        keeps = self._keep_broken and found is None and not unique and may_go_on(allowed)
+        return _NewFile(self, path, there or 0, may_replace=may_replace, keeps=keeps)
 
     def _grow(self, path: FilePath, found: _File, at: int, size: int | None) -> IWriter:
         """Write a file that is there, from an octet on."""
@@ -388,13 +396,24 @@ class _NewFile:
     """A file that nobody sees until it is whole."""
 
     def __init__(
-        self, store: MemoryStore, path: FilePath, replaced: int, *, may_replace: bool
+        self,
+        store: MemoryStore,
+        path: FilePath,
+        replaced: int,
+        *,
+        may_replace: bool,
+        keeps: bool,
     ) -> None:
         self._store = store
         self._path = path
         self._replaced = replaced
         self._may_replace = may_replace
+        self._keeps = keeps
         self._content: bytearray | None = bytearray()
+
+    @property
+    def keeps(self) -> bool:
+        return self._keeps and self._content is not None
 
     @property
     def path(self) -> FilePath:
@@ -439,6 +458,10 @@ class _NewFile:
         store._tree.taken.discard(self._path)
 
     async def abort(self) -> None:
+        if self._keeps and self._content:
+            self._may_replace = False
+            with suppress(StoreError):  # somebody has made it meanwhile
+                await self.commit()
         self._end()
 
     def _end(self) -> None:
@@ -461,6 +484,10 @@ class _GrowingFile:
     @property
     def path(self) -> FilePath:
         return self._path
+
+    @property
+    def keeps(self) -> bool:
+        return self._found is not None
 
     async def write(self, pieces: Sequence[Buffer]) -> None:
         found = self._found

@@ -96,6 +96,8 @@ class DirectoryRealm:
         hidden: Whether names that begin with a dot are there.
         follow: Whether links are followed that stay beneath the root.
         sync: Whether what is received is on the disk before it is acknowledged.
+        keep_broken: Whether what has come of a new file that breaks off gets the file's name; never
+            of anonymous users.
         create: Whether a root that is missing is made, its last name only.
         users: What is said of single users, by name.
         anonymous: What anonymous users see; nothing when left out, and they cannot log in.
@@ -112,6 +114,7 @@ class DirectoryRealm:
         hidden: bool = True,
         follow: bool = False,
         sync: bool = True,
+        keep_broken: bool = False,
         create: bool = False,
         users: Mapping[str, UserFiles] | None = None,
         anonymous: UserFiles | None = None,
@@ -121,6 +124,7 @@ class DirectoryRealm:
         self._hidden = hidden
         self._follow = follow
         self._sync = sync
+        self._keep_broken = keep_broken
         self._create = create
         self._users = dict(users or {})
         if anonymous is not None and anonymous.root is None:
@@ -150,6 +154,8 @@ class DirectoryRealm:
             umask=(default.umask if files.umask is None else files.umask) or 0,
             hidden=self._hidden,
             sync=self._sync,
+            # A stranger cannot be told from another: each could go on with what others left.
+            keep_broken=self._keep_broken and name != self._anonymous_name,
         )
         root.sessions += 1
         try:

@@ -248,6 +248,11 @@ class Names:
 # ── what both stores do alike ─────────────────────────────────────────────────
 
 
+def may_go_on(allowed: int) -> bool:
+    """Tell whether a part of a file is worth keeping: whether its end may be written later."""
+    return bool(allowed & (APPEND | WRITE))
+
+
 def where_to_write(allowed: int, there: int | None, offset: int, append: bool) -> int | None:
     """Tell where a file is written that is to be received.
 

@@ -13,7 +13,9 @@ disk is just being told of others, which is whenever files come one after the ot
 ``fsync`` has taken no time for a while, as in file systems that are memory, no thread is visited
 for it: that costs about 100 µs, and what is waited for there is less than looking at a file.
 
-Whatever goes wrong, nothing of a new file is left; what arrived of one that grows stays.
+Whatever goes wrong, nothing of a new file is left, unless it is to be kept: then what arrived
+gets the name when the rest does not come, if the name is free. What arrived of a file that grows
+stays.
 """
 
 from __future__ import annotations
@@ -82,13 +84,17 @@ class _Writer(ABC):
     def path(self) -> FilePath:
         return self._path
 
+    @property
+    @abstractmethod
+    def keeps(self) -> bool: ...
+
     async def write(self, pieces: Sequence[Buffer]) -> None:
         self._check_open()
         size = sum(map(len, pieces))
         try:
             self._account.demand(size, instead_of=self._in_place_of)
         except BaseException:
-            await self.abort()
+            await self._give_up()
             raise
         self._take(size)
         self._size_waiting += size
@@ -129,9 +135,13 @@ class _Writer(ABC):
         try:
             with WRITING:
                 await in_thread(work, *args)
+        except StoreError:
+            self._leave()
+            await self._give_up()
+            raise
         except BaseException:
             self._leave()
-            await self.abort()
+            await self.abort()  # cancelled: what was written is written
             raise
         self._leave()
 
@@ -159,6 +169,10 @@ class _Writer(ABC):
     @abstractmethod
     async def abort(self) -> None: ...
 
+    async def _give_up(self) -> None:
+        """The store has failed, not the client."""
+        await self.abort()
+
 
 @implementer(IWriter)
 class NewFile(_Writer):
@@ -174,6 +188,7 @@ class NewFile(_Writer):
         may_replace: Whether it may take the place of one at all.
         umask: Permission bits that it does not have, unless the one before had them.
         sync: Whether it is on the disk when `commit` is done.
+        keeps: Whether what has come gets the name when the rest does not come.
     """
 
     def __init__(
@@ -188,6 +203,7 @@ class NewFile(_Writer):
         may_replace: bool,
         umask: int,
         sync: bool,
+        keeps: bool = False,
     ) -> None:
         super().__init__(root, account, path)
         self._place = place
@@ -199,9 +215,14 @@ class NewFile(_Writer):
         self._replaces = there is not None
         self._gone: int | None = None
         self._sync = sync
+        self._keeps = keeps
         self._named = False
         account.add(files=1)
         root.receiving.files += 1
+
+    @property
+    def keeps(self) -> bool:
+        return self._keeps and not self._ended
 
     def _take(self, size: int) -> None:
         super()._take(size)
@@ -219,7 +240,7 @@ class NewFile(_Writer):
                 with WRITING:
                     self._finish(self._waiting)
         except BaseException:
-            await self.abort()
+            await self._give_up()
             raise
         if not self._named:
             await self._visit_thread(self._finish, self._waiting)
@@ -312,8 +333,17 @@ class NewFile(_Writer):
         os.unlink(self._temporary, dir_fd=place)
         return True
 
+    async def _give_up(self) -> None:
+        self._keeps = False
+        await self.abort()
+
     async def abort(self) -> None:
         await self._settle()
+        if self._keeps and self._taken and not self._ended:
+            self._keeps = False  # it is tried once
+            self._may_replace = False
+            with suppress(StoreError):  # somebody has made it meanwhile, or the disk is full
+                await self.commit()
         large = self._written >= LARGE
         # Closed first: who closes a file last that has no name frees its blocks.
         if not self._end():
@@ -406,6 +436,10 @@ class GrowingFile(_Writer):
         self._in_place_of = behind
         self._cut = False
         self._sync = sync
+
+    @property
+    def keeps(self) -> bool:
+        return not self._ended
 
     def _write_all(self, pieces: Sequence[Buffer]) -> None:
         if not self._cut:

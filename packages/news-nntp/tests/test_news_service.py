@@ -159,6 +159,14 @@ async def test_a_file_that_is_no_store_is_told_of(folder: Path, reactor: Reactor
     with pytest.raises(StartError) as caught:
         await built(folder, LISTEN).start(reactor)
     assert caught.value.key == "store"
+    assert "another kind of file" in str(caught.value)
+
+
+async def test_a_folder_that_cannot_be_made_is_told_of(folder: Path, reactor: Reactor) -> None:
+    text = LISTEN + 'store = "people/deeper/news.db"\n'
+    with pytest.raises(StartError, match=r"folder .*people/deeper cannot be made") as caught:
+        await built(folder, text).start(reactor)
+    assert caught.value.key == "store"
 
 
 @pytest.mark.parametrize(
@@ -171,7 +179,14 @@ async def test_a_file_that_is_no_store_is_told_of(folder: Path, reactor: Reactor
         ("remember = 1\n", "remember: is not less than max_age"),
         ('users = "people"\n', "tls: passwords are not to pass in clear"),
         ('name = "a b"\n', "name"),
-        ('read = "[x"\n', "read"),
+        ('read = "[x"\n', "[service.news] read"),
+        ('post = "[x"\n', "[service.news] post"),
+        ('distributions = "[x"\n', "[service.news] distributions"),
+        ('junk = "a..b"\n', "[service.news] junk"),
+        ('complaints_to = "a\\nb"\n', "[service.news] complaints_to"),
+        ('control = ["newgroup"]\nissuers = {"a@b.example" = "["}\n', "[service.news] issuers"),
+        ('peer = {x = {networks = ["nowhere"]}}\n', "peer.x.networks"),
+        ('store = "/"\n', "[service.news] store: / is a folder"),
         ('peer = {x = {url = "http://x"}}\n', "peer.x.url"),
         ('peer = {"a!b" = {url = "nntp://x"}}\n', "peer.a!b: no name"),
         ('peer = {"a b" = {networks = ["192.0.2.7"]}}\n', "peer.a b: no name"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from sennit.core.auth.limits import LoginLimits
 from sennit.core.auth.portal import Realm
 from sennit.core.auth.sasl.server import DEFAULT_MECHANISMS
+from sennit.core.endpoint.networks import Networks
 from sennit.core.errors import ConfigError
 from sennit.core.service.restart import BackgroundService
 from sennit.core.service.server import ServerService
@@ -30,6 +31,7 @@ from sennit.news.moderation import HeldArticles
 from sennit.news.server import NNTPServerFactory
 from sennit.news.serving.lists import Listings
 from sennit.news.store.shared import SharedStore
+from sennit.news.wildmat import parse_wildmat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,6 +67,8 @@ class NewsService(ServerService):
         name = config.name or socket.gethostname()
         # The default is not absolute.
         self._path = path = context.folder / config.store
+        if not path.name or path.is_dir():
+            raise ConfigError(f"{path} is a folder: name a file, such as news.db", key="store")
         self._share = checked(
             "name",
             lambda: SharedStore(path, name, threads=config.read_in_threads, cache=config.cache),
@@ -77,15 +81,13 @@ class NewsService(ServerService):
             for each, table in config.peer.items()
         ]
         feeds = [each for each in peers if each.url]
-        self._intake = intake = checked(
-            "name", lambda: _intake_of(config, name, path, store, feeds)
-        )
+        self._intake = intake = _intake_of(config, name, path, store, feeds)
         limits = config.limits
         factory = NNTPServerFactory(
             store,
             intake,
             portal=None if config.users is None else context.portal(config.users, _realm(config)),
-            access=checked("read", lambda: _rules(config)),
+            access=_rules(config),
             limits=Limits(
                 max_line=limits.line,
                 max_response=limits.response,
@@ -155,8 +157,11 @@ class NewsService(ServerService):
                 self._path.parent.mkdir(mode=0o700, exist_ok=True)
                 await self._share.open()
                 await self._make_groups()
-            except (StoreError, OSError) as error:
+            except StoreError as error:
                 raise StartError(self.name, str(error), key="store") from error
+            except OSError as error:
+                found = f"the folder {self._path.parent} cannot be made: {error.strerror}"
+                raise StartError(self.name, found, key="store") from error
             await super().prepare(reactor)
         except BaseException:
             await self._share.close()
@@ -250,25 +255,35 @@ def _intake_of(
     key = b"" if config.trace_key is None else config.trace_key.reveal().encode()
     control: Control | None = None
     if config.control:
-        control = Control(
-            store,
-            path_host=name,
-            kinds=config.control,
-            trusted=[each for each, table in config.peer.items() if table.trusted],
-            issuers=config.issuers,
-            clock=time.time,
+        control = checked(
+            "issuers",
+            lambda: Control(
+                store,
+                path_host=name,
+                kinds=config.control,
+                trusted=[each for each, table in config.peer.items() if table.trusted],
+                issuers=config.issuers,
+                clock=time.time,
+            ),
         )
+    checked("distributions", lambda: parse_wildmat(config.distributions))
+    if config.junk is not None and not is_group_name(config.junk):
+        raise ConfigError(f"{config.junk!r} is no name of a group", key="junk")
     return Intake(
         store,
         path_host=name,
         feeds=feeds,
-        injection=Injection(
-            name,
-            trace=config.trace,
-            key=key,
-            complaints_to=config.complaints_to,
-            max_groups=config.max_crosspost,
-            max_followups=config.max_followups,
+        # The name has been looked at by the store.
+        injection=checked(
+            "complaints_to",
+            lambda: Injection(
+                name,
+                trace=config.trace,
+                key=key,
+                complaints_to=config.complaints_to,
+                max_groups=config.max_crosspost,
+                max_followups=config.max_followups,
+            ),
         ),
         policy=IntakePolicy(
             max_size=config.max_article,
@@ -289,11 +304,13 @@ def _intake_of(
 
 def _rules(config: NewsConfig) -> AccessRules:
     """Who may do what before a login."""
-    peers = [
-        (",".join(table.networks), Access(config.read or None, None, transit=True, name=each))
-        for each, table in config.peer.items()
-        if table.networks
-    ]
+    for key, wildmat in (("read", config.read), ("post", config.post)):
+        checked(key, partial(Access, wildmat or None))
+    peers: list[tuple[Networks, Access]] = []
+    for name, table in config.peer.items():
+        if table.networks:
+            found = checked(f"peer.{name}.networks", partial(Networks, ",".join(table.networks)))
+            peers.append((found, Access(config.read or None, None, transit=True, name=name)))
     return AccessRules(peers, default=Access(config.read or None, config.post or None))
 
 

@@ -73,6 +73,9 @@ def lock(path: Path) -> sqlite3.Connection:
     return held
 
 
+_NO_ENTRY: Final = ("SQLITE_CANTOPEN", "SQLITE_READONLY")
+
+
 def prepare(path: Path) -> None:
     """Make the file if there is none, and look whether it is one of ours.
 
@@ -87,7 +90,11 @@ def prepare(path: Path) -> None:
             application = _value(raw, "PRAGMA application_id")
             version = _value(raw, "PRAGMA user_version")
     except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{path}: {error}") from error
+        name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_NOTADB":
+            raise StoreError(f"{path} is no store of news, but another kind of file") from error
+        hint = "; this user has to be able to write in its folder" if name in _NO_ENTRY else ""
+        raise StoreError(f"{path}: {error}{hint}") from error
     if application != _APPLICATION:
         raise StoreError(f"{path} is a database, but no store of news")
     if version > VERSION:

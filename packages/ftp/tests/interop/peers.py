@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 import trustme
 
+from sennit.core.testing.loopback import free_port
 from tools.peers import unpacked
 
 if TYPE_CHECKING:
@@ -66,14 +67,6 @@ def server_program(package: str, path: str) -> Path:
 
 def _hashed() -> str:
     return run_tool("openssl", "passwd", "-6", "-stdin", stdin=PASSWORD).strip()
-
-
-def free_port() -> int:
-    """A port of TCP that is free."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Certificate:

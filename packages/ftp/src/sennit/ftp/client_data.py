@@ -24,6 +24,7 @@ from sennit.core.errors import ConnectionLost
 from sennit.core.policy.timeouts import output_mark
 from sennit.core.reactor.base import current_reactor
 from sennit.core.stream import StreamProtocol
+from sennit.ftp.progress import ProgressWatch
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from sennit.core.address import Address
     from sennit.core.endpoint.tunnel import Via
-    from sennit.core.interfaces import Buffer, IClock, IDelayedCall, IListener
+    from sennit.core.interfaces import Buffer, IListener
     from sennit.core.stream import Stream
     from sennit.core.transport.tls import ClientTLS
 
@@ -41,8 +42,6 @@ BATCH: Final = 1024 * 1024
 """Octets that are read, written to a file or sent from one at a time."""
 _CLOSING: Final = 5.0
 """Seconds that the end of a connection may take of which all has been used."""
-_LOOKS: Final = 4
-"""How often one looks within the time that a transfer may stand still."""
 
 
 class DataConnection:
@@ -55,13 +54,14 @@ class DataConnection:
 
     def __init__(self, stream: Stream, progress: float) -> None:
         self.stream = stream
-        self._clock: IClock = current_reactor()
-        self._patience = progress
         self._moved = 0  # octets
-        self._waiting = False
-        self._last = self._clock.time()
-        self._mark: object = None
-        self._timer: IDelayedCall | None = self._clock.call_later(progress / _LOOKS, self._look)
+        self._watch = ProgressWatch(
+            current_reactor(),
+            progress,
+            lambda: (self._moved, output_mark(stream.transport)),
+            lambda: stream.abort("idle"),
+        )
+        self._watch.excused = True  # nobody waits for the other end yet
 
     async def start_tls(self, tls: ClientTLS, server_hostname: str, timeout: float) -> None:
         """Talk TLS from here on.
@@ -119,41 +119,24 @@ class DataConnection:
 
     async def close(self) -> None:
         """It is not needed any more."""
-        self._stop()
+        self._watch.stop()
         await self.stream.aclose(timeout=_CLOSING)
 
     def abort(self) -> None:
         """Close now: to a server that receives, a connection that is reset is no end of a file."""
-        self._stop()
+        self._watch.stop()
         self.stream.abort()
-
-    # ── standing still ────────────────────────────────────────────────────────
 
     @contextmanager
     def _watched(self) -> Generator[None, None, None]:
-        self._last = self._clock.time()
-        self._waiting = True
+        """Wait for the other end, which is not to blame for how long that took to come to."""
+        watch = self._watch
+        watch.forgive()
+        watch.excused = False
         try:
             yield
         finally:
-            self._waiting = False
-
-    def _look(self) -> None:
-        mark = (self._moved, output_mark(self.stream.transport))
-        now = self._clock.time()
-        if mark != self._mark or not self._waiting:
-            self._mark = mark
-            self._last = now
-        elif now - self._last >= self._patience:
-            self._timer = None
-            self.stream.abort("idle")
-            return
-        self._timer = self._clock.call_later(self._patience / _LOOKS, self._look)
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            watch.excused = True
 
 
 class Transfer:

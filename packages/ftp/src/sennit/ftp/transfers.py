@@ -13,7 +13,7 @@ Elsewhere: data connections (``data.py``), files (``store/``), lines of listings
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from sennit.core._waiting import is_cancellation
 from sennit.core.commit import commit
@@ -24,15 +24,16 @@ from sennit.ftp.errors import FileUnavailableError, RestartError, StoreError, Tr
 from sennit.ftp.listing import fact_lines, list_lines, name_lines
 from sennit.ftp.lookups import leave
 from sennit.ftp.paths import written
+from sennit.ftp.progress import ProgressWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
     from typing import TypeVar
 
-    from sennit.core.interfaces import Buffer, IDelayedCall
+    from sennit.core.interfaces import Buffer
     from sennit.ftp.data import DataConnection, DataPort
     from sennit.ftp.events import TransferAsked
-    from sennit.ftp.interfaces import Entry, IReader, IWriter
+    from sennit.ftp.interfaces import Entry, IDrainingWriter, IReader, IWriter
     from sennit.ftp.server import FTPServerProtocol
 
     T = TypeVar("T")
@@ -42,8 +43,6 @@ __all__ = ["UPLOADS", "Transfer"]
 UPLOADS: Final = frozenset({"STOR", "APPE", "STOU"})
 BLOCK: Final = 256 * 1024
 """Octets read at a time where the kernel does not send them by itself."""
-LOOKS: Final = 4
-"""How often in `Limits.progress` seconds it is looked whether a transfer has moved."""
 
 
 class Transfer:
@@ -66,10 +65,7 @@ class Transfer:
         self._event = event
         self._port = port
         self._connection: DataConnection | None = None
-        self._timer: IDelayedCall | None = None
-        self._mark: object = None
-        self._still = 0  # looks in a row that saw no progress
-        self._in_store = False  # it is the store that works
+        self._watch: ProgressWatch | None = None
         self._stalled = False
         self._stored = False
         self.code = 0
@@ -118,9 +114,8 @@ class Transfer:
         engine.reply(code, text)
 
     def _clear(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        if self._watch is not None:
+            self._watch.stop()
         if self._connection is not None and self.code != 226:
             self._connection.abort()
         if self._port is not None:
@@ -178,40 +173,33 @@ class Transfer:
         if uploads and not event.protected:
             connection.receive()
         if event.verb != "RETR":
-            self._begin_watch()
+            self._begin_watch(connection)
         return connection
 
-    def _begin_watch(self) -> None:
+    def _begin_watch(self, connection: DataConnection) -> None:
         """See from time to time whether it moves."""
         session = self._session
-        self._timer = session.reactor.call_later(session.limits.progress / LOOKS, self._look)
+        self._watch = ProgressWatch(
+            session.reactor,
+            session.limits.progress,
+            lambda: (connection.mark(), self._sent),
+            lambda: self._give_up(connection),
+        )
 
-    def _look(self) -> None:
-        """See whether it has moved; give it up when it has not for too long."""
-        connection = self._connection
-        session = self._session
-        if connection is None or self._timer is None:
-            return
-        mark = (connection.mark(), self._sent)
-        if mark != self._mark or self._in_store:
-            self._mark = mark
-            self._still = 0
-        else:
-            self._still += 1
-            if self._still >= LOOKS:
-                self._stalled = True
-                self._timer = None
-                connection.abort("timeout")
-                return
-        self._timer = session.reactor.call_later(session.limits.progress / LOOKS, self._look)
+    def _give_up(self, connection: DataConnection) -> None:
+        self._stalled = True
+        connection.abort("timeout")
 
     async def _of_store(self, work: Awaitable[T]) -> T:
         """Wait for the store: that nothing moves meanwhile is not the client's doing."""
-        self._in_store = True
+        watch = self._watch
+        if watch is None:
+            return await work
+        watch.excused = True
         try:
             return await work
         finally:
-            self._in_store = False
+            watch.excused = False
 
     # ── out ───────────────────────────────────────────────────────────────────
 
@@ -245,12 +233,12 @@ class Transfer:
             leaving = transport.sendfile(file, offset, count)
             if not leaving.fired:
                 self._session.flush()
-                self._begin_watch()
+                self._begin_watch(connection)
             self._sent = sent = await leaving
             if sent < count:
                 raise TransferError("the file has become shorter")
         else:
-            self._begin_watch()
+            self._begin_watch(connection)
             while count:
                 data = await self._of_store(reader.read(offset, min(count, BLOCK)))
                 if not data:
@@ -270,7 +258,7 @@ class Transfer:
         connection = await self._connect("Here comes text")
         transport = connection.transport
         offset = 0
-        self._begin_watch()
+        self._begin_watch(connection)
         while left is None or left > 0:
             data = await self._of_store(reader.read(offset, BLOCK))
             if not data:
@@ -310,7 +298,8 @@ class Transfer:
             name = written(writer.path)
             connection = await self._connect(f"FILE: {name}" if unique else "Send it")
             await self._receive(connection, writer, converter)
-            self._in_store = True
+            if self._watch is not None:
+                self._watch.excused = True
             async with commit():
                 await writer.commit()
                 done = self._stored = True
@@ -323,8 +312,19 @@ class Transfer:
     async def _receive(
         self, connection: DataConnection, writer: IWriter, converter: FromNetwork | None
     ) -> None:
+        drains = None
+        if converter is None and getattr(writer, "drains", False):
+            drains = cast("IDrainingWriter", writer)
+            connection.will_drain()
         while pieces := await connection.take():
-            await self._to_store(writer, pieces, converter)
+            drain = connection.drain() if drains is not None else None
+            if drains is None or drain is None:
+                await self._to_store(writer, pieces, converter)
+            else:
+                try:
+                    await self._of_store(drains.write_on(pieces, drain.take))
+                finally:
+                    drain.end()
             connection.give_back(pieces)
         if converter is not None and (last := converter.finish()):
             await writer.write([last])

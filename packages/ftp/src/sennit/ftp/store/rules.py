@@ -44,6 +44,7 @@ __all__ = [
     "Permissions",
     "check_mode",
     "free_names",
+    "may_go_on",
     "where_to_write",
 ]
 

@@ -8,6 +8,7 @@ from news_articles import HOST, NOW, composed, parsed
 from sennit.news.article import ParsedArticle, format_date, parse
 from sennit.news.errors import ArticleError, NNTPUsageError
 from sennit.news.injection import Injection, effective_date, inject, passed, relay
+from sennit.news.locks import key_of, lock_of
 
 PLAIN = Injection(HOST, trace="plain")
 
@@ -49,6 +50,40 @@ def test_an_article_that_may_be_posted_at_several_agents_gets_no_date_of_injecti
     given = format_date(NOW - 9).decode()
     again = injected(parsed({"Injection-Date": given}))
     assert again.content(b"injection-date") == given.encode()
+
+
+LOCKING = Injection(HOST, trace="none", lock_key=b"ExampleSecret")
+
+
+def test_who_has_logged_in_gets_a_lock() -> None:
+    """RFC 8315 §3.1, §4: also on an article whose Message-ID is made here."""
+    for article, message_id in (
+        (parsed(), b"<1@example.net>"),
+        (parsed(proto=True), b"<unique@news.example.org>"),
+    ):
+        made = injected(article, LOCKING, poster="ann")
+        assert made.content(b"cancel-lock") == lock_of(key_of(b"ExampleSecret", "ann", message_id))
+        assert b"cancel-key" not in made
+    assert b"cancel-lock" not in injected(parsed(), LOCKING)
+    assert b"cancel-lock" not in injected(parsed(), poster="ann")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"Control": "cancel <7@x>"}, {"Supersedes": "<7@x>"}, {"Control": "Cancel  <7@x>"}]
+)
+def test_who_withdraws_gets_the_key_and_what_he_wrote_himself_stays(
+    fields: dict[str, str | None],
+) -> None:
+    key = key_of(b"ExampleSecret", "ann", b"<7@x>")
+
+    made = injected(parsed(fields), LOCKING, poster="ann")
+    assert made.content(b"cancel-key") == key
+
+    own = {"Cancel-Key": "sha256:eA==", "Cancel-Lock": "sha256:eQ=="}
+    made = injected(parsed({**fields, **own}), LOCKING, poster="ann")
+    assert made.content(b"cancel-key") == b"sha256:eA== " + key
+    assert (made.content(b"cancel-lock") or b"").startswith(b"sha256:eQ== sha256:")
+    assert b"cancel-key" not in injected(parsed({"Control": "newgroup x.y"}), LOCKING, poster="ann")
 
 
 def test_a_body_is_never_changed() -> None:

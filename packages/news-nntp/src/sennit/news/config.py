@@ -169,6 +169,8 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
         complaints_to: Mail address for complaints, told in each post.
         trace: What is told in each post of who posted it: plain, a hash, or nothing.
         trace_key: Octets for that hash, such as {file = "trace.key"}.
+        lock_key: Octets for Cancel-Locks, such as {file = "lock.key"}: who posts with a login may
+            then have it cancelled and superseded on other servers, too, and nobody else may.
         mechanisms: Ways of SASL that may be offered; left out, those that are safe where they are.
         banner: What the greeting says.
         limits: More about how much a client may send and ask.
@@ -215,6 +217,7 @@ class NewsConfig(ServiceConfig, kw_only=True, frozen=True):
     complaints_to: str = ""
     trace: Literal["plain", "hash", "none"] = "none"
     trace_key: Secret | None = None
+    lock_key: Secret | None = None
     mechanisms: list[str] | None = None
     banner: str = ""
     limits: LimitsTable = LimitsTable()

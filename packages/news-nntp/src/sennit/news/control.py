@@ -3,17 +3,19 @@
 Without `Control` they are articles as others are: kept, passed on, and not acted on. With it, each
 kind has to be named, and is believed of some only:
 
-* ``cancel`` and ``supersedes``: of the one who posted the article here, told by the account in
-  Injection-Info (so he has to have logged in, both times); and of a trusted peer, which vouches
-  for its posters, when From is the same in both.
+* ``cancel`` and ``supersedes``: of whoever has a key to the article's Cancel-Lock, from wherever it
+  comes (RFC 8315); of the one who posted the article here, told by the account in Injection-Info
+  (so he has to have logged in, both times); and of a trusted peer, which vouches for its posters,
+  when From is the same in both and the article has no Cancel-Lock.
 * ``newgroup``, ``rmgroup``, ``checkgroups``: of issuers, each for the groups of his wildmat, when
   the message is approved and came from a trusted peer, or from a user here who may approve.
 
-From can be written by anybody: it is the peer that is trusted. Signatures (PGP, and RFC 8315's
-Cancel-Lock) are not looked at. No message ever has mail sent, or tells anything of this server
-(``sendsys``, ``senduuname``, ``version``: RFC 5537 §5.6).
+From can be written by anybody: it is the peer that is trusted. Signatures (PGP) are not looked at.
+No message ever has mail sent, or tells anything of this server (``sendsys``, ``senduuname``,
+``version``: RFC 5537 §5.6).
 
-Sources: RFC 5537 §5.2 (newgroup, rmgroup, checkgroups), §5.3 (cancel), §5.4 (Supersedes).
+Sources: RFC 5537 §5.2 (newgroup, rmgroup, checkgroups), §5.3 (cancel), §5.4 (Supersedes). Not here:
+locks and keys (``locks.py``).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from sennit.news.article import is_group_name, is_message_id, parse
 from sennit.news.errors import ArticleError, NNTPUsageError
 from sennit.news.injection import path_of, posting_account
 from sennit.news.interfaces import History
+from sennit.news.locks import opens
 from sennit.news.wildmat import parse_wildmat
 
 if TYPE_CHECKING:
@@ -91,8 +94,9 @@ class Control:
 
     async def taken(self, article: ParsedArticle, peer: str) -> None:
         """Act on what a peer sent, once it is kept."""
-        if peer in self._trusted:
-            await self._act(article, None, may_approve=True)
+        trusted = peer in self._trusted
+        # Of others it is nobody's: a key alone counts.
+        await self._act(article, None if trusted else b"", may_approve=trusted)
 
     async def posted(
         self, article: ParsedArticle, how: Injection, *, poster: str, may_approve: bool
@@ -164,9 +168,13 @@ class Control:
             cancelled = parse(target.octets, max_size=len(target.octets))
         except ArticleError:
             return False  # it was imported, from where rules are others
+        locks = cancelled.content(b"cancel-lock")
+        if opens(article.content(b"cancel-key"), locks):
+            return True
         if account is None:
             sender = _sender(article)
-            return bool(sender) and sender == _sender(cancelled)
+            # Who locks an article does not want From to be enough.
+            return locks is None and bool(sender) and sender == _sender(cancelled)
         # Only what this server wrote itself says who posted: a peer may have written any account.
         first, *parameters = (cancelled.content(b"injection-info") or b"").split(b";")
         host = self._path_host.encode()

@@ -7,7 +7,8 @@ Message-ID unlike any other, are passed in.
 
 Sources: RFC 5537 §3.2 (Path: ``.POSTED``, ``.MISMATCH``, and ``!!`` where the peer is who Path
 says), §3.4 and §3.5 (injecting agents), §3.6 (relaying agents); RFC 5536 §3.2.7, §3.2.8
-(Injection-Date, Injection-Info), §3.2.14 (Xref, which is each server's own).
+(Injection-Date, Injection-Info), §3.2.14 (Xref, which is each server's own); RFC 8315 §3 (locks
+and keys of who has logged in).
 Not here: whether groups exist, moderation, history (``intake.py``).
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from sennit.news.article import MAX_HEADER_LINE, ParsedArticle, format_date, parse_date, parse_path
 from sennit.news.errors import ArticleError, NNTPUsageError
+from sennit.news.locks import key_of, lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,6 +57,7 @@ class Injection:
         trace: What Injection-Info tells of the poster: ``"plain"``, his host and account;
             ``"hash"``, what only who has `key` can compare; ``"none"``, nothing.
         key: For hashes; octets that nobody else knows.
+        lock_key: For Cancel-Locks of who has logged in, likewise; none are made without it.
         complaints_to: A mail address for Injection-Info; may be empty.
         max_groups: Groups that Newsgroups may name.
         max_followups: Groups that may be meant by an answer: those of Followup-To, where there is
@@ -66,6 +69,7 @@ class Injection:
     path_host: str
     trace: Literal["plain", "hash", "none"] = "hash"
     key: bytes = b""
+    lock_key: bytes = b""
     complaints_to: str = ""
     max_groups: int = 10
     max_followups: int = 5
@@ -122,7 +126,32 @@ def inject(
         # at each would make an old article new again (RFC 5537 §3.4.2, §3.5).
         fields.append(_field("Injection-Date", moment))
     fields.append(_field("Injection-Info", _info(how, poster, host)))
+    injected = article.with_fields(fields)
+    if not how.lock_key or not poster:
+        return injected
+    _extend(fields, "Cancel-Lock", lock_of(key_of(how.lock_key, poster, injected.message_id)))
+    for target in _targets(article):
+        _extend(fields, "Cancel-Key", key_of(how.lock_key, poster, target))
     return article.with_fields(fields)
+
+
+def _targets(article: ParsedArticle) -> list[bytes]:
+    """What an article is to cancel or supersede: its Message-ID, if any."""
+    superseded = article.content(b"supersedes")
+    if superseded is not None:
+        return [superseded]
+    kind, *words = (article.content(b"control") or b"").split() or [b""]
+    return words[:1] if kind.lower() == b"cancel" else []
+
+
+def _extend(fields: list[tuple[bytes, bytes]], name: str, element: bytes) -> None:
+    """Add an element to a field; its poster's own stay (RFC 8315 §3)."""
+    small = name.lower().encode()
+    for at, (each, whole) in enumerate(fields):
+        if each == small:
+            fields[at] = (each, whole[:-2] + b"\r\n " + element + b"\r\n")
+            return
+    fields.append(_field(name, element))
 
 
 def _check_proto(article: ParsedArticle, how: Injection, now: float) -> None:

@@ -253,6 +253,7 @@ def _intake_of(
     config: NewsConfig, name: str, path: Path, store: IArticleStore, feeds: Sequence[Feed]
 ) -> Intake:
     key = b"" if config.trace_key is None else config.trace_key.reveal().encode()
+    lock_key = b"" if config.lock_key is None else config.lock_key.reveal().encode()
     control: Control | None = None
     if config.control:
         control = checked(
@@ -280,6 +281,7 @@ def _intake_of(
                 name,
                 trace=config.trace,
                 key=key,
+                lock_key=lock_key,
                 complaints_to=config.complaints_to,
                 max_groups=config.max_crosspost,
                 max_followups=config.max_followups,

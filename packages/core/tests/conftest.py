@@ -1,4 +1,4 @@
-"""Nodes as processes, for the tests that need them."""
+"""Nodes as processes, for the tests that need them, and how busy the machine is."""
 
 from __future__ import annotations
 
@@ -238,6 +238,23 @@ def sennit(tmp_path: Path) -> Iterator[Callable[..., SennitProcess]]:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+
+@pytest.fixture
+def starved() -> Callable[[], float]:
+    """Tells the seconds that this thread has waited for a processor that others had.
+
+    They are the machine's affair where a test measures how late the loop is.
+    """
+
+    def seconds() -> float:
+        try:
+            with open("/proc/thread-self/schedstat") as file:
+                return int(file.read().split()[1]) / 1e9
+        except OSError:
+            return 0.0  # this kernel does not tell
+
+    return seconds
 
 
 def gone(pid: int) -> bool:

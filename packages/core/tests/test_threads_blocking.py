@@ -242,7 +242,9 @@ def test_a_reactor_may_be_told_its_number_of_threads() -> None:
 # ── threads that are stuck ────────────────────────────────────────────────────
 
 
-def test_a_pool_full_of_stuck_threads_holds_up_neither_timers_nor_names() -> None:
+def test_a_pool_full_of_stuck_threads_holds_up_neither_timers_nor_names(
+    starved: Callable[[], float],
+) -> None:
     """HARDENING fault-9: the loop's latency stays small, time-outs fire, names are found."""
     go = threading.Event()
     late: list[float] = []
@@ -252,9 +254,9 @@ def test_a_pool_full_of_stuck_threads_holds_up_neither_timers_nor_names() -> Non
         with pytest.raises(TimeoutError):
             await reactor.defer_to_thread(int).timeout(0.01, reactor)
         for _ in range(50):
-            due = reactor.time() + 0.001
+            due = reactor.time() + 0.001 - starved()
             await asyncio.sleep(0.001)
-            late.append(reactor.time() - due)
+            late.append(reactor.time() - due - starved())
         assert await names.look_up(reactor, "127.0.0.1", 80)
         assert reactor.thread_pool is not None
         assert reactor.thread_pool.oldest_age > 0.01

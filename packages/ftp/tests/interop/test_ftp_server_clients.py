@@ -347,6 +347,22 @@ def test_rclone_transfers_single_files(served: Served, tmp_path: Path) -> None:
     assert (tmp_path / "back").read_bytes() == BIG
 
 
+def test_rclone_resumes_sessions_one_connection_at_a_time(explicit: Served, tmp_path: Path) -> None:
+    """With several it offers the newest session of any of them, and is told what to do."""
+    folder = explicit.folder("rclone-sessions")
+    for number in range(12):
+        (tmp_path / str(number)).write_bytes(BIG[: 1000 * number])
+    several = ["--transfers=4", "--checkers=4"]
+    one = ["--transfers=1", "--checkers=1"]
+
+    with pytest.raises(AssertionError, match="resume_tls = false"):
+        rclone(explicit, "copy", *several, str(tmp_path), f":ftp:{folder.name}/several")
+    rclone(explicit, "copy", *one, str(tmp_path), f":ftp:{folder.name}/one")
+
+    for number in range(12):
+        assert (folder / "one" / str(number)).read_bytes() == BIG[: 1000 * number]
+
+
 @pytest.mark.parametrize("which", ["plain", "lenient"])
 def test_rclone_syncs_and_checks(
     which: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -8,7 +8,8 @@ what a client sends ahead waits in the kernel, where TLS, if there is any, will 
 
 Receiving, octets are read into buffers that are lent to the transport: a small one first, then
 large ones. `DataConnection.take` gives them when as many have come as one writing should have, or
-the end; while they are written the next come, and if those are too many, reading pauses.
+the end; while they are written the next come, and if those are too many, reading pauses. Where
+who writes can do so, it takes the next ones by itself (``draining.py``).
 
 Sources: RFC 959 §3.2, §3.3; RFC 2428; RFC 2577 §3, §5; RFC 4217 §10 (TLS), §10.2 (resumption).
 Elsewhere: what is sent and received (``transfers.py``).
@@ -17,6 +18,7 @@ Elsewhere: what is sent and received (``transfers.py``).
 from __future__ import annotations
 
 import errno
+import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +26,7 @@ from sennit.core.deferred import Deferred
 from sennit.core.errors import ConnectError, ConnectionLost, SennitError, TLSError
 from sennit.core.policy.pacing import RateLimit
 from sennit.core.transport.listening import Listener, tcp_sockets
+from sennit.ftp.draining import GATHERED, Drain
 from sennit.ftp.errors import TransferError
 from sennit.ftp.grammar import same_host
 from sennit.ftp.ports import any_port
@@ -83,6 +86,7 @@ class DataConnection:
         write: Sequence[TokenBucket] = (),
     ) -> None:
         self._window = window
+        self._gathered = window
         self._paces = (read, write)
         self.received = 0
         self.closed = False
@@ -154,7 +158,12 @@ class DataConnection:
             raise TransferError(f"no TLS on the data connection: {error}") from error
         if must_resume and not transport.session_reused:
             self.abort("error")
-            raise TransferError("the data connection does not resume the session of this one")
+            # Of which other session it is, or of none, cannot be told: the library takes no
+            # more notice of one that is not this client's.
+            raise TransferError(
+                "the data connection does not resume the TLS session of its control connection; "
+                "use one connection at a time, or have resume_tls = false said at the server"
+            )
         if not self._receiving:
             transport.pause_reading()
 
@@ -173,7 +182,7 @@ class DataConnection:
 
     def _came(self, size: int) -> None:
         self._size += size
-        if self._size >= self._window:
+        if self._size >= self._gathered:
             self._wake()
             if self._size >= 2 * self._window and not self._paused:
                 self._paused = True
@@ -190,7 +199,7 @@ class DataConnection:
         Raises:
             TransferError: The connection broke before its end.
         """
-        while self._size < self._window and not self._ended and not self.closed:
+        while self._size < self._gathered and not self._ended and not self.closed:
             self._taker = Deferred()
             await self._taker
         if not self._ended and self.closed:
@@ -211,6 +220,19 @@ class DataConnection:
 
     def give_back(self, pieces: Sequence[bytes | memoryview]) -> None:
         """What `take` gave is written, and will not be looked at again."""
+
+    def will_drain(self) -> None:
+        """Who writes can take what comes by itself (`drain`): less need be gathered for it."""
+
+    def drain(self) -> Drain | None:
+        """Have a thread take what comes, behind what `take` gave, until the drain's end.
+
+        Nothing is read meanwhile. ``None`` where that cannot be, or nothing more comes.
+        """
+        return None
+
+    def drained(self, error: OSError | None) -> None:
+        """The drain has ended: go on reading, if the connection is whole."""
 
     def _cut(self) -> None:
         """In the lent buffer, part what came from what is to come."""
@@ -312,11 +334,39 @@ class _Lending(DataConnection):
         full = self._full
         while full and full[0][0] <= self._given_back:
             self._spare.append(full.popleft()[1])
-        if self._ended and self._given_back == self._came_in_all:
+        if self._ended and self._given_back == self._came_in_all and len(self._buffer):
             buffer, self._buffer = self._buffer, memoryview(b"")
             self._filled = self._begun = 0
             if len(buffer) == FIRST_BUFFER and len(_FIRST) < MOST_FIRST:
                 _FIRST.append(buffer)
+
+    def will_drain(self) -> None:
+        self._gathered = min(self._window, GATHERED)
+
+    def drain(self) -> Drain | None:
+        if self._ended or self.closed or self._size:
+            return None
+        sock = self.transport.get_extra_info("socket")
+        if sock is None or not hasattr(os, "readv"):
+            return None  # a network in memory
+        try:
+            descriptor = os.dup(sock.fileno())
+        except OSError:
+            return None  # there are no more
+        self._paused = True
+        self.transport.pause_reading()
+        return Drain(self, descriptor)
+
+    def drained(self, error: OSError | None) -> None:
+        if self.closed:
+            return
+        if error is not None:
+            # Told once: whoever asked again would take it for the stream's end.
+            self.error = error
+            self.abort("reset")
+            return
+        self._paused = False
+        self.transport.resume_reading()
 
 
 def make_connection(

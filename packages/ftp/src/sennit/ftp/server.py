@@ -392,11 +392,12 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
             metrics.transferred(verb, transfer.code, transfer.octets, inward=verb in UPLOADS)
         if log.isEnabledFor(20):
             log.info(
-                "%s %s: %d, %d octets",
+                "%s %s: %d, %d octets%s",
                 verb,
                 written(event.path),
                 transfer.code,
                 transfer.octets,
+                f" ({transfer.trouble})" if transfer.trouble else "",
                 extra={
                     "peer": self._peer(),
                     "phase": "transfer",

@@ -56,6 +56,7 @@ class Transfer:
     Attributes:
         octets: How many have passed, as they travel.
         code: Of the reply that ended it; 0 while it goes on.
+        trouble: Why it went wrong, as the client was told; empty if it did not.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Transfer:
         self._stalled = False
         self._stored = False
         self.code = 0
+        self.trouble = ""
         self._sent = 0
 
     @property
@@ -110,6 +112,8 @@ class Transfer:
             raise
         finally:
             self.code = code
+            if code != 226:
+                self.trouble = text
             self._clear()
         engine.reply(code, text)
 

@@ -16,11 +16,11 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 from sennit.core.interfaces import Interface
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from sennit.core.interfaces import Buffer
 
-__all__ = ["Entry", "FilePath", "IFileStore", "IReader", "IWriter"]
+__all__ = ["Entry", "FilePath", "IDrainingWriter", "IFileStore", "IReader", "IWriter"]
 
 FilePath: TypeAlias = tuple[str, ...]
 """The names from the root down; the root is ``()``."""
@@ -143,6 +143,29 @@ class IWriter(Interface):
 
     def abort(self) -> Awaitable[None]:
         """It will not come: undo, unless it `keeps` that. Harmless after `commit`."""
+        ...
+
+
+class IDrainingWriter(IWriter, Interface):
+    """A writer that may go on by itself with what has come meanwhile: one that has a thread."""
+
+    @property
+    def drains(self) -> bool:
+        """Whether it can for this file."""
+        ...
+
+    def write_on(
+        self, pieces: Sequence[Buffer], more: Callable[[], Buffer | None]
+    ) -> Awaitable[None]:
+        """`write`, and behind the pieces what `more` gives, until it gives nothing.
+
+        Args:
+            pieces: As for `write`.
+            more: Asked in whatever thread; what it gives is good until it is asked again.
+
+        Raises:
+            QuotaError: As `write`.
+        """
         ...
 
 

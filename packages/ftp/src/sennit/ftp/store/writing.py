@@ -33,7 +33,7 @@ from zope.interface import implementer
 
 from sennit.core.deferred import Deferred, shield
 from sennit.ftp.errors import FileUnavailableError, FTPUsageError, StoreError
-from sennit.ftp.interfaces import IWriter
+from sennit.ftp.interfaces import IDrainingWriter
 from sennit.ftp.store.root import OPEN_FILES, WRITING, in_thread, lock, unlink_and_close
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class _Writer(ABC):
         self._written = 0
         self._in_place_of = 0
         self._visit: Deferred[None] | None = None
+        self._drained = 0  # octets that the thread took by itself and that are not counted yet
 
     @property
     def path(self) -> FilePath:
@@ -103,6 +104,22 @@ class _Writer(ABC):
             self._waiting += [each if type(each) is bytes else bytes(each) for each in pieces]
             return
         await self._visit_thread(self._write_all, [*self._waiting, *pieces])
+
+    @property
+    def drains(self) -> bool:
+        # Where octets are counted they are asked for before they are written.
+        return self._account.quota.octets is None
+
+    async def write_on(self, pieces: Sequence[Buffer], more: Callable[[], Buffer | None]) -> None:
+        self._check_open()
+        self._take(sum(map(len, pieces)))
+        await self._visit_thread(self._write_on, [*self._waiting, *pieces], more)
+
+    def _write_on(self, pieces: Sequence[Buffer], more: Callable[[], Buffer | None]) -> None:
+        self._write_all(pieces)
+        while (piece := more()) is not None:
+            self._write_all([piece])
+            self._drained += len(piece)
 
     def _take(self, size: int) -> None:
         self._account.add(size)
@@ -147,6 +164,9 @@ class _Writer(ABC):
 
     def _leave(self) -> None:
         visit, self._visit = self._visit, None
+        if self._drained:
+            self._take(self._drained)
+            self._drained = 0
         if visit is not None:
             visit.callback(None)
 
@@ -174,7 +194,7 @@ class _Writer(ABC):
         await self.abort()
 
 
-@implementer(IWriter)
+@implementer(IDrainingWriter)
 class NewFile(_Writer):
     """A file that nobody sees until it is whole.
 
@@ -406,7 +426,7 @@ def _open_temporary(place: int) -> tuple[str, int]:
     raise FileUnavailableError
 
 
-@implementer(IWriter)
+@implementer(IDrainingWriter)
 class GrowingFile(_Writer):
     """A file that grows where it is.
 

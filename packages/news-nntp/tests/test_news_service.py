@@ -17,6 +17,8 @@ from sennit.core.service.tree import StartError
 from sennit.news.client import NNTPClient
 from sennit.news.config import AccessTable, ExpireTable, LimitsTable, NewsConfig, PeerTable
 from sennit.news.errors import NNTPReplyError
+from sennit.news.locks import key_of, lock_of
+from sennit.news.overview import header_of
 from sennit.news.plugin import news
 from sennit.news.service import NewsService, try_news
 
@@ -120,6 +122,25 @@ async def test_groups_for_junk_and_control_messages_are_made(
     async with running(folder, reactor, 'junk = "junk"\ncontrol = ["cancel"]\n') as service:
         groups = await service.store.groups()
         assert [(each.name, each.status) for each in groups] == [("control", "n"), ("junk", "n")]
+
+
+async def test_what_is_posted_with_a_login_gets_a_lock(folder: Path, reactor: Reactor) -> None:
+    (folder / "password").write_text("wonderland\n")
+    (folder / "lock.key").write_text("ExampleSecret\n")
+    text = GROUPS + 'post = "*"\nusers = "people"\nlogin_in_clear = true\n'
+    locks = 'lock_key = {file = "lock.key"}\n'
+    users = '[users.people]\ntype = "memory"\npasswords = {ann = {file = "password"}}\n'
+    post = POST.replace(b"\r\n\r\n", b"\r\nMessage-ID: <1@news.example>\r\n\r\n")
+    async with (
+        running(folder, reactor, text + locks, users) as service,
+        NNTPClient.connect(
+            url_of(service), user="ann", password="wonderland", in_clear=True
+        ) as client,
+    ):
+        assert await client.post(post) == b"<1@news.example>"
+        article = await client.article(b"<1@news.example>")
+    expected = lock_of(key_of(b"ExampleSecret", "ann", b"<1@news.example>"))
+    assert header_of(article.head, "Cancel-Lock") == expected
 
 
 async def test_what_is_fed_arrives_at_the_peer_and_nowhere_else(

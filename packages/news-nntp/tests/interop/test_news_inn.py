@@ -8,7 +8,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 import pytest
-from inn import end_inn, inn_running, start_inn
+from inn import end_inn, inn_running, start_inn, start_nnrpd
 from news_articles import HOST, composed
 
 from sennit.core.address import InternetAddress
@@ -17,8 +17,12 @@ from sennit.core.reactor.base import current_reactor
 from sennit.news.access import Access
 from sennit.news.article import format_date, parse
 from sennit.news.client import NNTPClient, Offered
+from sennit.news.control import Control
+from sennit.news.errors import NNTPTransientError
 from sennit.news.feeds import Feed, Feeder
+from sennit.news.injection import Injection
 from sennit.news.intake import Intake
+from sennit.news.interfaces import History
 from sennit.news.server import NNTPServerFactory
 from sennit.news.store.memory import MemoryStore
 
@@ -188,6 +192,88 @@ async def test_what_nnrpd_injects_comes_to_us_as_it_is(inn: Inn) -> None:
         assert kept is not None
         assert kept.body == BODIES["dots"]
         assert b"!.POSTED" in (parse(kept.octets).content(b"path") or b"")
+
+
+# ── locks (RFC 8315) ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def locking() -> Iterator[Inn]:
+    """An INN that obeys who has the key alone, and makes locks for whoever posts at it."""
+    inn = start_inn()
+    try:
+        inn.stop()
+        inn.processes.clear()
+        etc = inn.folder / "etc"
+        for name, more in (
+            ("inn.conf", "docancels: require-auth\n"),
+            ("inn-secrets.conf", 'cancels {\n canlockuser: [ "user" ]\n}\n'),
+        ):
+            with (etc / name).open("a") as file:
+                file.write(more)
+        readers = etc / "readers.conf"
+        readers.write_text(readers.read_text().replace("RPA", "RPA\n addcanlockuser: ip"))
+        inn.start("innd", inn.port, "-d", "-4", "127.0.0.1", "-P", str(inn.port))
+        start_nnrpd(inn)
+        yield inn
+    finally:
+        end_inn(inn)
+
+
+async def test_inn_obeys_the_keys_that_we_make_and_no_others(locking: Inn) -> None:
+    store = MemoryStore(host=HOST)
+    await store.create_group(GROUP)
+    injection = Injection(HOST, trace="none", lock_key=b"secret")
+    intake = Intake(store, path_host=HOST, injection=injection)
+
+    async def post(name: str, poster: str, **fields: str) -> bytes:
+        octets = article(name, b"x\r\n", Path=None, **fields)
+        await intake.post(octets, poster=poster, host="", may_approve=False)
+        kept = await store.article(f"<{name}@example.net>".encode())
+        assert kept is not None
+        lines = kept.octets.splitlines(True)
+        return b"".join(each for each in lines if not each.startswith(b"Xref:"))
+
+    cancel = {"Control": "cancel <first@example.net>", "Subject": "cmsg cancel"}
+    url = f"nntp://127.0.0.1:{locking.port}/"
+    async with NNTPClient.connect(url, reader=False) as client:
+        for name, octets, gone in (
+            ("first", await post("first", "ann"), False),
+            ("by-eve", await post("by-eve", "eve", **cancel), False),
+            ("by-nobody", await post("by-nobody", "", **cancel), False),
+            ("by-ann", await post("by-ann", "ann", **cancel), True),
+            ("second", await post("second", "ann"), True),
+        ):
+            sent = await client.takethis(f"<{name}@example.net>".encode(), octets)
+            assert sent is Offered.TAKEN, locking.log()
+            try:
+                await client.stat(b"<first@example.net>")
+            except NNTPTransientError:
+                assert gone, name
+            else:
+                assert not gone, name
+
+
+async def test_we_obey_the_keys_that_inn_makes(locking: Inn) -> None:
+    store = MemoryStore(host=HOST)
+    await store.create_group(GROUP)
+    control = Control(store, path_host=HOST, kinds=["cancel"], clock=time)
+    intake = Intake(store, path_host=HOST, control=control)
+    async with NNTPClient.connect(f"nntp://127.0.0.1:{locking.reader_port}/") as client:
+        target = await client.post(composed({"Newsgroups": GROUP}, proto=True))
+        assert target is not None
+        (posted,) = locking.spooled(GROUP).values()
+        fields = {"Newsgroups": GROUP, "Control": f"cancel {target.decode()}"}
+        assert await client.post(composed({**fields}, proto=True)) is not None
+    (cancel,) = locking.spooled("control.cancel").values()
+    assert locking.spooled(GROUP) == {}, "it has obeyed its own"
+    await intake.take(posted, "peer.example.net")
+    keyless = composed({**fields, "Date": format_date(time() - 60).decode()})
+    await intake.take(keyless, "peer.example.net")
+    assert await store.history(target) is History.PRESENT
+
+    await intake.take(cancel, "peer.example.net")
+    assert await store.history(target) is History.GONE
 
 
 async def test_inn_and_we_take_the_same_articles_for_broken(inn: Inn) -> None:

@@ -204,7 +204,10 @@ async def test_refused_articles_are_forgotten_where_configured() -> None:
         ("old.name", ["misc.other"]),
         ("old.name,misc.other", ["misc.other"]),
         ("no.such", ["junk"]),
-        ("to.junk,misc.test", ["junk", "misc.test"]),
+        ("to.junk", ["junk"]),
+        ("to.junk,misc.test", ["misc.test"]),
+        ("old.gone,misc.test", ["misc.test"]),
+        ("old.gone,no.such", ["junk"]),
     ],
 )
 async def test_articles_go_where_the_status_of_groups_says(
@@ -214,6 +217,14 @@ async def test_articles_go_where_the_status_of_groups_says(
     intake = await taking(IntakePolicy(junk="junk"))
     await intake.take(composed({"Newsgroups": newsgroups}), PEER)
     assert await places(intake) == where
+
+
+async def test_what_is_for_closed_groups_alone_is_refused_even_where_the_rest_is_junk() -> None:
+    """RFC 6048 §3.1: status x."""
+    intake = await taking(IntakePolicy(junk="junk"))
+
+    with pytest.raises(ArticleError, match="no newsgroup"):
+        await intake.take(composed({"Newsgroups": "old.gone"}), PEER)
 
 
 async def test_an_approved_article_goes_into_its_moderated_group() -> None:

@@ -210,16 +210,18 @@ class Intake:
     async def _groups_for(self, article: ParsedArticle) -> list[str]:
         """The store's groups into which a peer's article goes (RFC 5537 §3.7)."""
         groups: list[str] = []
+        closed = 0
         for group in await self._existing(article):
             if group.status == "m" and b"approved" not in article:
                 raise ArticleError("not approved, in a moderated newsgroup")
             if group.status[:1] == "=":
                 groups.append(group.status[1:])
-            elif group.status == "j":
-                groups += [] if self.policy.junk is None else [self.policy.junk]
-            elif group.status != "x":
+            elif group.status == "x":
+                closed += 1
+            elif group.status != "j":
                 groups.append(group.name)
-        if not groups and self.policy.junk is not None:
+        # In the catch-all is what is in no other; nothing for closed groups alone (RFC 6048 §3.1).
+        if not groups and closed < len(article.groups) and self.policy.junk is not None:
             groups.append(self.policy.junk)
         if not groups:
             raise ArticleError("no newsgroup that is here")

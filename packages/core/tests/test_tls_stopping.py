@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -200,13 +201,14 @@ def test_a_peer_that_closes_instead_fails_it(how: str) -> None:
 class Spoken:
     """A server of ours, and a client that says octets of its own making behind a handshake."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, version: int = SSL.TLS1_3_VERSION, **options: Any) -> None:
         self.clock = Clock()
         self.raw = Raw()
         self.server = Both()
         self.server.options = options
         memory_pair(self.raw, server_protocol(self.server, SERVER), reactor=self.clock)
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_max_proto_version(version)
         self.tls = SSL.Connection(context, None)
         self.tls.set_connect_state()
         self.clock.pump()
@@ -216,6 +218,7 @@ class Spoken:
             except SSL.WantReadError:
                 pass
             self.exchange()
+        self.tls.do_handshake()  # to its end on this side, too
 
     def exchange(self, behind: bytes = b"") -> None:
         """Pass on what this side has to say, then `behind`; hear the answer."""
@@ -331,6 +334,29 @@ def test_a_close_notify_is_no_clear_text_where_it_need_not_come(cut: int) -> Non
 
     assert spoken.server.received == b"PWD\r\n"
     assert spoken.server.events == ["made"]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_new_handshakes_in_place_of_the_end_are_none_and_end_the_connection(
+    answered: bool,
+) -> None:
+    """core-3: in TLS 1.2 they are what would keep it busy."""
+    spoken = Spoken(version=SSL.TLS1_2_VERSION, answered=answered)
+    spoken.server.stop()
+    spoken.tls.renegotiate()
+    with suppress(SSL.WantReadError):
+        spoken.tls.do_handshake()
+    spoken.raw.transport.write(spoken.tls.bio_read(65536))
+    spoken.clock.pump()
+    assert not spoken.server.outcomes
+    record = b"\x17\x03\x03\x40\x20"  # what came counts, whole records or not
+    for piece in (record, *[bytes(905)] * 18):
+        spoken.raw.transport.write(piece)
+        spoken.clock.pump()
+
+    [error] = spoken.server.outcomes
+    assert isinstance(error, ConnectionLost)
+    assert "TLS goes on" in str(error)
 
 
 def test_many_records_that_say_nothing_do_not_keep_it_waiting_for_ever() -> None:

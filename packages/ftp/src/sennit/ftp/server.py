@@ -332,11 +332,19 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         wait for the server's, answer nothing and go on in clear: whoever is silent may be so for
         as long as he may at any other time.
         """
+        peer = self._peer()
         if not self.engine.accept_clear():
+            log.info("Commands behind CCC", extra={"peer": peer, "phase": "session"})
             return None
-        log.info("TLS is taken off", extra={"peer": self._peer(), "phase": "session"})
+        log.info("TLS is taken off", extra={"peer": peer, "phase": "session"})
         _hear_urgent_data(self.transport)
-        return self.stop_tls(timeout=self.limits.idle, answered=False, hold=HOLD)
+
+        def failed(error: BaseException) -> None:
+            # The connection has gone.
+            log.info("TLS was not ended: %s", error, extra={"peer": peer, "phase": "session"})
+
+        ended = self.stop_tls(timeout=self.limits.idle, answered=False, hold=HOLD)
+        return ended.add_errback(failed)
 
     # ── data connections ──────────────────────────────────────────────────────
 

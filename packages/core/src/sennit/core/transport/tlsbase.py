@@ -69,6 +69,7 @@ class TLSBase(FlowControl):
         "_error",
         "_get_buffer",
         "_handshake_timeout",
+        "_heard",
         "_host",
         "_lower",
         "_lower_paused",
@@ -137,6 +138,7 @@ class TLSBase(FlowControl):
         self._progress: tuple[int, int, int] = (0, 0, 0)
         self._cleared: Deferred[IStreamTransport] | None = None  # of `stop_tls`
         self._answered = True  # whether that waits for the peer's close_notify
+        self._heard = 0  # octets of TLS that came in its place
         self._scratch: Any = None
 
     def __repr__(self) -> str:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TLSStopping"]
 
+MOST_HEARD: Final = 16 * 1024
+"""Octets of TLS that may come before the peer ends it: tickets and keys are less by far."""
+
 RECORD_TYPES: Final = frozenset(range(20, 25))
 """First octets of records (RFC 8446 §5.1, RFC 6520): no text begins like that."""
 
@@ -52,6 +55,9 @@ class TLSStopping(TLSWriting):
         if not self._reading:
             self._reading = True
             self._lower.resume_reading()
+        if self._old_server:
+            # One read works through all that has come again: no more may come than a little.
+            lib.SSL_set_mode(self._conn._ssl, lib.SSL_MODE_AUTO_RETRY)
         if not self._corked:
             self._go_on_stopping()
         return done
@@ -82,6 +88,10 @@ class TLSStopping(TLSWriting):
         self._conn.bio_write(data)
         if not self._corked:
             self._look_for_end()
+        if self._state == STOPPING and not self._eof_in:
+            self._heard += len(data)
+            if self._heard > MOST_HEARD:
+                self._end_heard(None)
 
     def _look_for_end(self) -> None:
         """Read what has come: nothing but the close_notify is expected."""
@@ -91,9 +101,8 @@ class TLSStopping(TLSWriting):
         try:
             self._conn.recv(1)
         except SSL.WantReadError:
-            # A new key was asked for, say; or, in TLS 1.2, a new handshake, which there is not.
-            if not self._send_bio() or not self._old_server:
-                return
+            self._send_bio()  # a new key was asked for, say
+            return
         except SSL.Error as problem:
             error = problem.with_traceback(None)
         self._end_heard(error)
@@ -104,7 +113,7 @@ class TLSStopping(TLSWriting):
             self._ended_in()
             return
         if error is None:
-            text = "octets under TLS after its end was asked for"
+            text = "TLS goes on after its end was asked for"
         else:
             text = f"TLS failed: {describe_error(error)}"
         self._error = ConnectionLost(text, "error")

@@ -28,6 +28,10 @@ __all__ = ["run", "table"]
 VSFTPD = str(unpacked("vsftpd", "usr/sbin/vsftpd") or "vsftpd")
 
 
+def _nothing(descriptor: object) -> None:
+    pass
+
+
 def _pem() -> Path:
     """Certificate and key in one file."""
     chain, key = certificate()
@@ -122,14 +126,26 @@ def table(
     tls: bool = False,
     twisted: bool = True,
     vsftpd: bool = True,
+    stores: bool = False,
     measure: Measure = "cpu",
 ) -> Benchmark:
-    """Everybody who can do it, ours with its bound to pyftpdlib's."""
+    """Everybody who can do it, ours with its bound to pyftpdlib's.
+
+    Where something is stored, ours is there once more with an ``fsync`` that does nothing: it
+    shows what the promise costs, and is no way to run it.
+    """
     made = Benchmark(name, load=load, measure=measure, references=("vsftpd", "pyftpdlib"))
 
     @made.server("sennit")
     def sennit(ready: Ready) -> None:
         serve_ours(ready, tls=tls)
+
+    if stores:
+
+        @made.server("no-fsync")
+        def no_fsync(ready: Ready) -> None:
+            os.fsync = _nothing  # type: ignore[assignment]  # in this process alone
+            serve_ours(ready, tls=tls)
 
     if vsftpd:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -16,7 +17,7 @@ from packages.ftp.tests.talking import Talk, factory
 from sennit.core import serve
 from sennit.ftp import draining
 from sennit.ftp.data import make_connection
-from sennit.ftp.draining import Drain
+from sennit.ftp.draining import GATHERED, Drain
 from sennit.ftp.errors import NoSpaceError, TransferError
 from sennit.ftp.interfaces import IDrainingWriter
 from sennit.ftp.store.directory import DirectoryStore
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LARGE = bytes(range(256)) * 80_000
+WINDOW = 1 << 20
 
 
 class _Transport:
@@ -59,7 +61,7 @@ def peer() -> Iterator[tuple[Any, _Transport, socket.socket]]:
     with client, ours:
         ours.setblocking(False)
         transport = _Transport(ours)
-        connection: Any = make_connection(1 << 20, (), (), plain=True)
+        connection: Any = make_connection(WINDOW, (), (), plain=True)
         connection.connection_made(transport)
         connection.receive()
         yield connection, transport, client
@@ -87,6 +89,24 @@ def test_what_has_come_is_taken_while_the_loop_does_not_read(
     assert transport.reading
     assert drained(connection, 3) == b"abc"
     assert connection.received == 3
+
+
+@pytest.mark.parametrize(("came", "gathered"), [(WINDOW, GATHERED), (WINDOW - 1, WINDOW)])
+async def test_of_a_fast_client_less_is_gathered_for_the_next_visit(
+    peer: tuple[Any, _Transport, socket.socket], came: int, gathered: int
+) -> None:
+    connection, _, _ = peer
+    connection.drained(came, None)
+    waiting = asyncio.ensure_future(connection.take())
+    have = 0
+    await asyncio.sleep(0)
+    while not waiting.done():
+        size = min(len(connection.get_buffer(-1)), 64 * 1024)
+        connection.buffer_updated(size)
+        have += size
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert sum(map(len, await waiting)) == have == gathered
 
 
 def test_the_end_is_left_for_the_loop_to_see(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["GATHERED", "Drain"]
 
 GATHERED: Final = 256 * 1024
-"""Octets that the loop gathers for a thread that goes on by itself."""
+"""Octets that the loop gathers for a thread that found a whole window the last time."""
 AT_ONCE: Final = 256 * 1024
 """Octets taken at a time: they are still in the core's own cache when they are written."""
 MOST: Final = 8 * 1024 * 1024
@@ -69,4 +69,4 @@ class Drain:
     def end(self) -> None:
         """Let the loop go on reading."""
         os.close(self._descriptor)
-        self._connection.drained(self.error)
+        self._connection.drained(MOST - self._left, self.error)

@@ -319,7 +319,6 @@ class Transfer:
         drains = None
         if converter is None and getattr(writer, "drains", False):
             drains = cast("IDrainingWriter", writer)
-            connection.will_drain()
         while pieces := await connection.take():
             drain = connection.drain() if drains is not None else None
             if drains is None or drain is None:

@@ -237,7 +237,7 @@ def test_a_store_is_looked_after(tmp_path: Path) -> None:
     box.close()
 
     said = command("import", str(tmp_path / "box"), "--store", store)
-    assert said.out.splitlines()[0] == "3 added, 0 known, 0 unwanted"
+    assert said.out.splitlines()[0] == "3 added, 0 filed, 0 known, 0 unwanted"
     assert "1 refused" in said.out
     said = command("import", str(tmp_path / "box"), "--store", store, "--json")
     assert json.loads(said.out)["known"] == 3

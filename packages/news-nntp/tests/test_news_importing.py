@@ -186,6 +186,14 @@ async def test_articles_go_into_the_groups_that_are_wanted(tmp_path: Path) -> No
     assert (done.added, done.unwanted) == (2, 1)
     assert [group.name for group in await store.groups()] == ["comp.y", "misc.test"]
 
+    # What is there already is filed where it is wanted now.
+    rest = await import_mbox(store, path, wanted=parse_wildmat("alt.*"))
+    assert (rest.added, rest.filed, rest.duplicates, rest.unwanted) == (1, 1, 0, 1)
+    assert await subjects(store, "alt.x") == [b"Number 2", b"Number 1"]
+    again = await import_mbox(store, path, group="misc.archive")
+    assert (again.added, again.filed, again.duplicates) == (0, 3, 0)
+    assert "3 filed in more groups" in repr(again)
+
 
 async def test_mail_becomes_articles_of_a_group(tmp_path: Path) -> None:
     mail = f"From: Ann <ann@example.org>\nDate: {DATE}\n\nNo id, no subject.\n"

@@ -1,8 +1,9 @@
 """Articles out of files into a store: mbox files, and folders with a file for each article.
 
 Files are read, and articles made of what is in them, in a thread, some hundreds at a time, which go
-to the disk together. An article whose Message-ID the store knows is left out: who was interrupted
-begins again, or where `Imported.position` said that all before was done.
+to the disk together. An article that the store has is not added again, but filed in groups in which
+it is not yet: who was interrupted begins again, or where `Imported.position` said that all before
+was done.
 
 In archives not everything is an article. With a group given, mail becomes one: Newsgroups, Path and
 Subject are added where they are missing, and a Message-ID made of the octets, always the same one.
@@ -85,25 +86,27 @@ class Imported(Refusals):
 
     Attributes:
         added: Articles that are in the store now.
-        duplicates: Articles that it knew.
+        filed: Articles that were in the store, and are in more of its groups now.
+        duplicates: Articles that it knew, there or as gone.
         refused: How many were no articles, by reason.
         unwanted: Articles in no group that is wanted.
         position: Of an mbox file the octets, of a folder the files that are done with.
         size: How many there are.
     """
 
-    __slots__ = ("added", "duplicates", "position", "size", "unwanted")
+    __slots__ = ("added", "duplicates", "filed", "position", "size", "unwanted")
 
     def __init__(self, position: int, size: int) -> None:
         super().__init__()
-        self.added = self.duplicates = self.unwanted = 0
+        self.added = self.filed = self.duplicates = self.unwanted = 0
         self.position = position
         self.size = size
 
     def __repr__(self) -> str:
         return (
-            f"<Imported {self.added} articles, {self.duplicates} known, {self.unwanted} unwanted, "
-            f"{self.refused.total()} refused; at {self.position} of {self.size}>"
+            f"<Imported {self.added} articles, {self.filed} filed in more groups, "
+            f"{self.duplicates} known, {self.unwanted} unwanted, {self.refused.total()} refused; "
+            f"at {self.position} of {self.size}>"
         )
 
 
@@ -322,14 +325,23 @@ async def _make_groups(store: IArticleStore, articles: Sequence[Filed]) -> None:
 async def _add(store: IArticleStore, articles: Sequence[Filed], imported: Imported) -> None:
     """Add articles, all under way at once."""
     failure: StoreError | None = None
-    for adding in [store.add(article) for article in articles]:
+    known: list[Filed] = []
+    for article, adding in [(each, store.add(each)) for each in articles]:
         try:
             await adding
             imported.added += 1
         except DuplicateError:
-            imported.duplicates += 1
+            known.append(article)
         except StoreError as error:
             # The others are waited for, since they are under way.
+            failure = error
+    for filing in [store.file_in(each.message_id, each.groups) for each in known]:
+        try:
+            if await filing:
+                imported.filed += 1
+            else:
+                imported.duplicates += 1
+        except StoreError as error:
             failure = error
     if failure is not None:
         raise failure

@@ -149,6 +149,7 @@ def import_articles(
         )
     found = {
         "added": imported.added,
+        "filed": imported.filed,
         "known": imported.duplicates,
         "unwanted": imported.unwanted,
     }

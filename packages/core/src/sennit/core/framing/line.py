@@ -62,6 +62,8 @@ class LineDecoder(Octets):
         if self._error is not None:
             self._check()
         data = self._data
+        if not data:
+            return None
         start = self._start
         at = data.find(self._delimiter, self._searched)
         if at < 0:

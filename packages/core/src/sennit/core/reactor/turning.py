@@ -203,18 +203,15 @@ class Turning:
                         raise
                     except BaseException as error:
                         self.report(error, "in the handler of a descriptor")
-                if (
-                    ready
-                    or self._flushes
-                    or self._endings
-                    or heap
-                    or once
-                    or context
-                    or self._stopping
-                ):
+                if ready or self._flushes or self._endings or once or context or self._stopping:
                     break
                 # Nothing but events was there, as in most turns: the next begins at once.
-                timeout = None
+                if heap:
+                    timeout = heap[0][0] - monotonic()
+                    if not 0 < timeout < _LONGEST_WAIT:
+                        break
+                else:
+                    timeout = None
             if heap:
                 self._take_due()
             if ready:

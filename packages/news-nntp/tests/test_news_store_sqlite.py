@@ -555,6 +555,25 @@ async def test_space_is_used_again_and_can_be_given_back(tmp_path: Path) -> None
     assert len(check(path)) == 51
 
 
+async def test_who_reads_does_not_keep_the_log_from_beginning_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that stayed while something is written would let the log grow for ever."""
+    monkeypatch.setattr(module, "_CHECKPOINT", 20)
+    path = tmp_path / "news.db"
+    async with SQLiteStore.open(path) as store:
+        await filled(store, 1)
+        now = store.now
+        assert now is not None
+        for number in range(2, 200):
+            before = store.add(filed(number, body=b"x" * 8000 + b"\r\n"))
+            assert now.article_at("a", number - 1) is not None
+            await before
+            assert now.article_at("a", number) is not None
+
+        assert path.with_name("news.db-wal").stat().st_size < 100 * 8192
+
+
 async def test_rows_that_are_kept_for_look_ups_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

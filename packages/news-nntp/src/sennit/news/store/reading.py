@@ -1,7 +1,8 @@
 """Reading `SQLiteStore`'s file: point look-ups, and ranges in pieces of bounded cost.
 
 A `Reader` answers in the thread that has its connection, and sees what was committed. Each
-statement is a snapshot by itself; what goes between two of them is not found.
+statement is a snapshot by itself, or all are one from `hold` to `let_go`; what goes between two of
+them is not found.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from zope.interface import implementer
 
 from sennit.news.errors import StoreError
 from sennit.news.interfaces import Article, History, IArticleReader
-from sennit.news.overview import field_of, header_of
+from sennit.news.overview import header_of
 from sennit.news.store.blocks import (
     BITS,
     LOW,
@@ -45,6 +46,8 @@ _BLOCKS: Final = 8
 _BLOCKS_OF_NUMBERS: Final = 64
 _BLOCKS_OF_HEADS: Final = 2
 """As many articles are read whole for a piece of what the overview does not have."""
+_AT: Final = 4
+"""Where the Message-ID is in a line: behind number, Subject, From and Date."""
 _IDS: Final = "SELECT block, ids FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?"
 _LINES: Final = "SELECT block, lines FROM blocks WHERE block BETWEEN ? AND ? ORDER BY block LIMIT ?"
 
@@ -60,11 +63,26 @@ class Reader:
 
     def __init__(self, raw: sqlite3.Connection, state: State) -> None:
         self._raw = raw
+        # One for all: to make one costs as much as a small row.
+        self._cursor = raw.cursor()
         self._state = state
         self._groups = state.groups
         # Blocks that were read since something changed: readers come back to those of a group.
-        self._blocks: dict[int, tuple[tuple[int, ...], bytes]] = {}
+        self._blocks: dict[int, tuple[tuple[int, ...], list[bytes]]] = {}
         self._changes: int = -1
+
+    def hold(self) -> None:
+        """See the file as it is now until `let_go`: locks are taken once, not for each look-up.
+
+        Meanwhile the log cannot begin anew: nobody should write.
+        """
+        if not self._raw.in_transaction:
+            self._raw.execute("BEGIN").close()
+
+    def let_go(self) -> None:
+        """See what is committed from now on."""
+        if self._raw.in_transaction:
+            self._raw.execute("COMMIT").close()
 
     def rows(self, sql: str, *values: object) -> list[Any]:
         """Give all rows of a query.
@@ -73,7 +91,7 @@ class Reader:
             StoreError: The file cannot be read.
         """
         try:
-            return self._raw.execute(sql, values).fetchall()
+            return self._cursor.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"the store cannot be read: {error}") from error
 
@@ -102,20 +120,18 @@ class Reader:
         return Article(message_id, *found[0]) if found else None
 
     def article_at(self, group: str, number: int) -> Article | None:
-        ids, _ = self._read_block(group, number)
-        row = _row_in(ids, number)
-        if not row:
+        ids, lines = self._read_block(group, number)
+        at = _index_of(ids, number)
+        if at < 0:
             return None
-        found = self.rows(
-            "SELECT message_id, octets, body_at FROM articles JOIN bodies USING (id) WHERE id = ?",
-            row,
-        )
-        return Article(*found[0]) if found else None
+        found = self.rows("SELECT octets, body_at FROM bodies WHERE id = ?", ids[at] >> BITS)
+        # Its Message-ID need not be looked up besides.
+        return Article(lines[at].split(b"\t", _AT + 1)[_AT], *found[0]) if found else None
 
     def locate(self, group: str, number: int) -> bytes | None:
-        _, lines = self._read_block(group, number)
-        fields = line_at(lines, number)
-        return None if fields is None else field_of(fields, "message-id")
+        ids, lines = self._read_block(group, number)
+        at = _index_of(ids, number)
+        return None if at < 0 else lines[at].split(b"\t", _AT + 1)[_AT]
 
     def neighbour(self, group: str, number: int, step: int) -> tuple[int, bytes] | None:
         known = self._groups.get(group)
@@ -161,11 +177,11 @@ class Reader:
         found = self.rows("SELECT places FROM articles WHERE id = ?", self._row(message_id))
         return [unplace(each) for each in unpack(found[0][0])] if found else []
 
-    def _read_block(self, group: str, number: int) -> tuple[tuple[int, ...], bytes]:
+    def _read_block(self, group: str, number: int) -> tuple[tuple[int, ...], list[bytes]]:
         """Give ids and lines of the block that a number of a group is in; read unless kept."""
         known = self._groups.get(group)
         if known is None or not known.low <= number <= known.high:
-            return (), b""
+            return (), []
         blocks, changes = self._blocks, self._state.changes
         if changes != self._changes or len(blocks) > MOST_BLOCKS:
             blocks.clear()
@@ -174,7 +190,8 @@ class Reader:
         kept = blocks.get(block)
         if kept is None:
             found = self.rows("SELECT ids, lines FROM blocks WHERE block = ?", block)
-            kept = blocks[block] = (unpack(found[0][0]), found[0][1]) if found else ((), b"")
+            ids, lines = found[0] if found else (b"", b"")
+            kept = blocks[block] = unpack(ids), lines.split(b"\r\n")
         return kept
 
     def _message_id(self, row: int) -> bytes | None:
@@ -316,13 +333,13 @@ class Reader:
         )
 
 
-def _row_in(ids: Sequence[int], number: int) -> int:
-    """Give the row of the article that has a number, out of the ids of its block, or 0."""
+def _index_of(ids: Sequence[int], number: int) -> int:
+    """Give which one of a block's ids a number has, or -1."""
     if not ids:
-        return 0
+        return -1
     low = number & LOW
     # Where none is missing it stands where it is counted to.
     at = low - (ids[0] & LOW)
     if 0 <= at < len(ids) and ids[at] & LOW == low:
-        return ids[at] >> BITS
-    return next((each >> BITS for each in ids if each & LOW == low), 0)
+        return at
+    return next((at for at, each in enumerate(ids) if each & LOW == low), -1)

@@ -127,6 +127,7 @@ class SQLiteStore(Answering):
         self._jobs: list[_Job] = []
         self._octets = 0
         self._writing: Deferred[None] | None = None
+        self._vacuuming = False
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
@@ -171,6 +172,7 @@ class SQLiteStore(Answering):
             self._state = await self._database.run(load)
             self._raw = connect_reader(self.path, self._cache)
             self._reader = Reader(self._raw, self._state)
+            self._reader.hold()
         except (sqlite3.Error, OSError) as error:
             await self.close()
             raise StoreError(f"{self.path}: {error}") from error
@@ -206,10 +208,16 @@ class SQLiteStore(Answering):
         Raises:
             StoreError: It cannot be done.
         """
+        database, reader = self._open_database(), self._reader
+        self._vacuuming = True
         try:
-            await self._open_database().run(lambda raw: raw.execute("VACUUM").close(), atomic=False)
+            if reader is not None:
+                reader.let_go()
+            await database.run(lambda raw: raw.execute("VACUUM").close(), atomic=False)
         except (sqlite3.Error, DatabaseError) as error:
             raise StoreError(f"{self.path}: {error}") from error
+        finally:
+            self._vacuuming = False
 
     def _open_database(self) -> SQLiteDatabase:
         if self._database is None:
@@ -251,6 +259,8 @@ class SQLiteStore(Answering):
         self._octets -= sum(job.weight for job in jobs)
         changes = [job.change for job in jobs]
         try:
+            if self._reader is not None:
+                self._reader.let_go()
             written = self._open_database().run(partial(run, self._state, self._host, changes))
         except Exception as error:
             self._failed(jobs, error)
@@ -281,6 +291,9 @@ class SQLiteStore(Answering):
             current_reactor().call_soon(self._write)
         elif self._writing is not None:
             ended, self._writing = self._writing, None
+            if self._reader is not None and not self._vacuuming:
+                # Until the next change the file is what it is.
+                self._reader.hold()
             ended.callback(None)
 
     # ── groups ───────────────────────────────────────────────────────────────

@@ -471,6 +471,8 @@ _USAGES: Final = [(word, entry[4]) for word, entry in COMMANDS.items()]
 
 def _refused(session: Session, need: int) -> Told | None:
     """Say why a command may not be given now, or None."""
+    if need & _READ and session.reads and session.reading:
+        return None
     here = need & (session.reading * _READ | session.feeding * _FEED)
     if not here:
         if need & _READ and session.may_switch:

@@ -76,6 +76,14 @@ class _Phase(Enum):
     CLOSED = "closed"
 
 
+# On Python 3.11 a member costs ten times as much by its class as by a name of its own.
+_COMMAND: Final = _Phase.COMMAND
+_ANSWER: Final = _Phase.ANSWER
+_ARTICLE: Final = _Phase.ARTICLE
+_RESPONSE: Final = _Phase.RESPONSE
+_CLOSED: Final = _Phase.CLOSED
+
+
 class ServerEngine(Untimed):
     """One conversation as the server sees it.
 
@@ -133,7 +141,7 @@ class ServerEngine(Untimed):
 
     def receive_data(self, data: bytes) -> None:
         """Take octets from the peer, cut anywhere."""
-        if self._phase is _Phase.CLOSED:
+        if self._phase is _CLOSED:
             return
         if self._deflate is None:
             self._received.receive_data(data)
@@ -177,19 +185,19 @@ class ServerEngine(Untimed):
         try:
             while True:
                 phase = self._phase
-                if phase is _Phase.COMMAND:
+                if phase is _COMMAND:
                     event = self._next_command()
-                elif phase is _Phase.ARTICLE:
+                elif phase is _ARTICLE:
                     event = self._next_article()
-                elif phase is _Phase.RESPONSE:
+                elif phase is _RESPONSE:
                     event = self._next_response()
                 else:
-                    return CLOSED if phase is _Phase.CLOSED else PAUSED
+                    return CLOSED if phase is _CLOSED else PAUSED
                 if event is None:
                     if len(self._out) >= _MANY:
                         return Answered()
                     continue
-                if event is not NEED_DATA:
+                if event is not NEED_DATA or not (self._ended or self._deflate is not None):
                     return event
                 if not self._more():
                     return self._nothing()
@@ -207,9 +215,9 @@ class ServerEngine(Untimed):
             # The rest of it will never come.
             self._streamed.pop(coming.exchange, None)
             self._coming = None
-            self._phase = _Phase.COMMAND
-        elif self._phase is _Phase.RESPONSE:
-            self._phase = _Phase.ANSWER
+            self._phase = _COMMAND
+        elif self._phase is _RESPONSE:
+            self._phase = _ANSWER
             return SASLResponse(None)
         if self._streamed:
             return PAUSED
@@ -254,7 +262,7 @@ class ServerEngine(Untimed):
                 self._take_this(b"", response_line(asked.code, asked.text))
                 return None
             return self._tell(asked)
-        self._phase = _Phase.ANSWER
+        self._phase = _ANSWER
         self._open = asked
         return asked
 
@@ -297,7 +305,7 @@ class ServerEngine(Untimed):
     def _take_this(self, message_id: bytes, refusal: bytes | None) -> None:
         self._coming = Coming(ArticleTaken, message_id, self._new_exchange())
         self._coming.refusal = refusal
-        self._phase = _Phase.ARTICLE
+        self._phase = _ARTICLE
 
     def _tell(self, told: Told) -> NoEvent | None:
         """Say what can be said at once."""
@@ -306,7 +314,7 @@ class ServerEngine(Untimed):
             self._out += (stuff(told.block), BLOCK_END)
         if told.act == "post":
             self._coming = Coming(ArticlePosted, b"", SOLE)
-            self._phase = _Phase.ARTICLE
+            self._phase = _ARTICLE
         elif told.act == "deflate":
             self.session.compressed = True
             self._deflate = Deflate(self._limits.max_ratio)
@@ -343,16 +351,16 @@ class ServerEngine(Untimed):
         if type(event) is ArticleTaken:
             self._waiting[coming.exchange] = event
             self._streamed_octets += len(event.octets)
-            self._phase = _Phase.COMMAND
+            self._phase = _COMMAND
         else:
             self._open = event
-            self._phase = _Phase.ANSWER
+            self._phase = _ANSWER
         return event
 
     def _article_is_over(self, coming: Coming) -> None:
         """Answer an article that was thrown away."""
         self._coming = None
-        self._phase = _Phase.COMMAND
+        self._phase = _COMMAND
         assert coming.refusal is not None  # for that it was thrown away
         if coming.exchange == SOLE:
             self._out.append(coming.refusal)
@@ -364,7 +372,7 @@ class ServerEngine(Untimed):
         line = self._received.next_line()
         if line is None:
             return NEED_DATA
-        self._phase = _Phase.ANSWER
+        self._phase = _ANSWER
         if line == b"*":
             return SASLResponse(None)
         try:
@@ -388,7 +396,7 @@ class ServerEngine(Untimed):
         """Say what the client may do from now on; before that nothing is read."""
         session = self.session
         if self._phase is _Phase.OPENING:
-            self._phase = _Phase.COMMAND
+            self._phase = _COMMAND
         session.reads, session.posts, session.feeds = reads, posts, feeds
         session.known = known
 
@@ -412,7 +420,7 @@ class ServerEngine(Untimed):
         if code == 335:
             assert isinstance(event, ArticleOffered)  # 335 is among the codes of no other
             self._coming = Coming(ArticleSent, event.message_id, SOLE)
-            self._phase = _Phase.ARTICLE
+            self._phase = _ARTICLE
         elif code == 382:
             self._phase = _Phase.HANDOVER
         elif code in (281, 283):
@@ -480,13 +488,13 @@ class ServerEngine(Untimed):
         Raises:
             NNTPUsageError: No such login is under way.
         """
-        if self._phase is _Phase.CLOSED:
+        if self._phase is _CLOSED:
             return
-        if self._open is not event or self._phase is not _Phase.ANSWER:
+        if self._open is not event or self._phase is not _ANSWER:
             raise NNTPUsageError("no login by SASL is under way")
         # Longer than other responses where it must be.
         self._out.append(b"383 %b\r\n" % line)
-        self._phase = _Phase.RESPONSE
+        self._phase = _RESPONSE
 
     def internal_error(self, exchange: int = SOLE) -> None:
         """Queue what says that this side failed, if an answer is due."""
@@ -515,7 +523,7 @@ class ServerEngine(Untimed):
 
     def leave(self, text: str, code: int = 400) -> None:
         """Say that the connection ends, and end it at once; `CLOSED` from now on."""
-        if self._phase is not _Phase.CLOSED:
+        if self._phase is not _CLOSED:
             if not self._block_begun:
                 self._out.append(response_line(code, text))
             self._end()
@@ -523,23 +531,23 @@ class ServerEngine(Untimed):
     @property
     def in_transfer(self) -> bool:
         """Whether an article comes, or a response that the client owes."""
-        return self._phase is _Phase.ARTICLE or self._phase is _Phase.RESPONSE
+        return self._phase is _ARTICLE or self._phase is _RESPONSE
 
     # ── within ────────────────────────────────────────────────────────────────
 
     def _waits(self, event: Asked, code: int) -> bool:
         """Whether an answer can be given; after the end nobody wants it any more."""
-        if self._phase is _Phase.CLOSED:
+        if self._phase is _CLOSED:
             return False
         waits = self._open is event or self._waiting.get(event.exchange) is event
-        if not waits or self._block_begun or self._phase is _Phase.RESPONSE:
+        if not waits or self._block_begun or self._phase is _RESPONSE:
             raise NNTPUsageError(f"{event!r} does not wait for an answer")
         if code not in event.codes and code not in FAILURES:
             raise NNTPUsageError(f"{code} does not answer {event!r}")
         return True
 
     def _in_block(self, event: Asked) -> bool:
-        if self._phase is _Phase.CLOSED:
+        if self._phase is _CLOSED:
             return False
         if self._open is not event or not self._block_begun:
             raise NNTPUsageError("no block has begun")
@@ -548,8 +556,8 @@ class ServerEngine(Untimed):
     def _done(self) -> None:
         self._open = None
         self._block_begun = False
-        if self._phase is not _Phase.CLOSED:
-            self._phase = _Phase.COMMAND
+        if self._phase is not _CLOSED:
+            self._phase = _COMMAND
 
     def _in_order(self, line: bytes) -> None:
         """Queue an answer behind those that are still due."""
@@ -577,7 +585,7 @@ class ServerEngine(Untimed):
             del streamed[exchange]
 
     def _end(self) -> None:
-        self._phase = _Phase.CLOSED
+        self._phase = _CLOSED
         self._received.release()
         self._open = None
         self._coming = None

@@ -364,7 +364,7 @@ async def test_a_connection_that_cannot_be_interrupted_is_given_up_and_replaced(
     fake.blocks.add("slow")
     async with Pool(fake, size=1) as pool:
         with pytest.raises(StatementTimeoutError):
-            await pool.execute("slow", timeout=0.02)
+            await pool.execute("slow", timeout=0.2)  # it has begun by then
         assert await pool.fetch_value("quick") == 1
         assert len(fake.made) == 2
         assert fake.closed == [], "its thread is still at work"
@@ -377,7 +377,7 @@ async def test_a_driver_may_be_told_how_to_interrupt() -> None:
     fake.blocks.add("slow")
     async with Pool(fake, size=1, interrupt=lambda raw: fake.go.set()) as pool:
         with pytest.raises(StatementTimeoutError):
-            await pool.execute("slow", timeout=0.02)
+            await pool.execute("slow", timeout=0.2)  # it has begun by then
         await pool.execute("quick")
     assert len(fake.made) == 1
 
@@ -390,7 +390,7 @@ async def test_an_interruption_that_does_nothing_gives_the_connection_up_in_the_
     fake.blocks.add("slow")
     async with Pool(fake, size=1, interrupt=lambda raw: None) as pool:
         with pytest.raises(StatementTimeoutError):
-            await pool.execute("slow", timeout=0.02)
+            await pool.execute("slow", timeout=0.2)  # it has begun by then
         await pool.execute("quick")
         fake.go.set()
     assert len(fake.made) == 2

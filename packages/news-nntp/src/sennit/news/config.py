@@ -102,8 +102,8 @@ class LimitsTable(Table, kw_only=True, frozen=True):
     """How much a client may send and ask: ``[service.NAME.limits]``.
 
     Attributes:
-        line: Octets of a command, its end included.
-        response: Octets of a response within a login by SASL.
+        line: Octets of a command, its end included; a longer one is refused.
+        response: Octets of a line within a login by SASL; any that has more ends the connection.
         discarded: Octets of an article that is too long which are read before the connection ends.
         streamed: Articles, offered or sent, that may wait for their answers.
         streamed_octets: Octets of articles that may wait so.

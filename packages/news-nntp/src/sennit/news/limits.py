@@ -12,8 +12,9 @@ class Limits:
     """What a server takes from one client, and how long it waits.
 
     Attributes:
-        max_line: Octets of a command, CRLF included (RFC 3977 §3.1).
-        max_response: Octets of a response within AUTHINFO SASL, CRLF included.
+        max_line: Octets of a command, CRLF included (RFC 3977 §3.1); a longer one is refused.
+        max_response: Octets of AUTHINFO SASL and of a response within it, CRLF included; any line
+            that has more ends the connection.
         max_article: Octets of an article that comes; the rest of a longer one is thrown away.
         max_discarded: Octets of such an article that are read before the connection is closed.
         max_streamed: Articles, offered or sent, that may wait for their answers (RFC 4644).

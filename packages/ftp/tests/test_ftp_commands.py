@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from packages.ftp.tests.talking import FILES, factory
 from sennit.core import ServerTLS, serve
 from sennit.core.auth.limits import LoginLimits
+from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import current_reactor
 from sennit.ftp.commands import ftp
 from sennit.ftp.store.directory import DirectoryStore
@@ -22,6 +23,8 @@ from sennit.ftp.store.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from sennit.core.interfaces import IStreamTransport
 
 ISSUER = trustme.CA()
 PAIR = ISSUER.issue_cert("localhost").private_key_and_cert_chain_pem.bytes()
@@ -153,6 +156,12 @@ async def test_a_failure_says_what_to_do_next(at: str, home: Path) -> None:
     assert "does it serve FTP at 1?" in said.error
     said = await command("put", "nothing", f"{at}/x")
     assert said.status == 5
+    said = await command("get", f"{at}/motd", "nowhere/x")
+    assert said.status == 5
+    assert "directory there that it is to come into?" in said.error
+    said = await command("ls", at.replace("ftp://", "ftps://"))
+    assert said.status == 4
+    assert "is TLS from the first octet, is" in said.error
     said = await command("put", str(home), f"{at}/x")
     assert said.status == 5
     assert "mirror is for directories" in said.error
@@ -162,6 +171,17 @@ async def test_a_failure_says_what_to_do_next(at: str, home: Path) -> None:
     assert said.status == 1
     assert "try again without --resume" in said.error
     assert os.listdir(home) == []
+
+
+async def test_who_speaks_something_else_is_no_server_of_ftp() -> None:
+    class Another(Protocol):
+        def connection_made(self, transport: IStreamTransport) -> None:
+            transport.write(b"SSH-2.0-OpenSSH\r\n")
+
+    async with serve("tcp://127.0.0.1:0", Another) as server:
+        said = await command("ls", f"ftp://127.0.0.1:{server.port}/")
+    assert said.status == 1
+    assert "is it a server of FTP that answers at 127.0.0.1:" in said.error
 
 
 @pytest.mark.parametrize(
@@ -175,6 +195,7 @@ async def test_a_failure_says_what_to_do_next(at: str, home: Path) -> None:
         (("mirror", "a", "b"), "is a URL"),
         (("mirror", "ftp://x/", "ftp://y/"), "is a URL"),
         (("mirror", "nothing", "ftp://y/"), "no directory"),
+        (("mirror", "--parallel", "1000000", "ftp://x/", "y"), "--parallel is 1 to 64"),
         (("ls", "ftp://me@x/"), "netrc"),
     ],
 )

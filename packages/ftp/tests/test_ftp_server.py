@@ -11,7 +11,7 @@ import pytest
 
 from packages.ftp.tests.talking import FILES, HOST, Talk, converse, factory, kept, portal
 from sennit.core import open_stream
-from sennit.core.auth.checkers import MemoryUsers
+from sennit.core.auth.checkers import AnonymousChecker, MemoryUsers
 from sennit.core.auth.credentials import AnonymousCredentials
 from sennit.core.auth.portal import Portal, Realm
 from sennit.core.errors import ConnectionLost, UsageError
@@ -68,6 +68,26 @@ def test_a_password_of_any_octets_and_length_is_just_wrong(
         assert await talk.over()
 
     converse(clock, memory_network, factory(), main)
+
+
+def test_a_name_is_just_wrong_where_strangers_alone_are_let_in(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """It was taken for a failure of the server's own, with a traceback for each try."""
+    realm = Realm()
+    realm.provides(IFileStore)(lambda name: MemoryStore(FILES))
+    made = FTPServerFactory(Portal(realm, [AnonymousChecker()]), tls_mode="off", anonymous=True)
+
+    async def main() -> None:
+        talk = await Talk.open(login=False)
+        await talk.expect("331", "USER u")
+        before = clock.time()
+        assert await talk.ask("PASS p") == "530 Login incorrect"
+        assert clock.time() - before >= 1.0
+        await talk.expect("331", "USER anonymous")
+        await talk.expect("230", "PASS me@example.org")
+
+    converse(clock, memory_network, made, main)
 
 
 @pytest.mark.parametrize("allowed", [True, False])

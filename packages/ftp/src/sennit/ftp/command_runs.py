@@ -13,12 +13,13 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import (
     ConnectError,
     ConnectionLost,
     MissingExtraError,
+    ProtocolError,
     SennitError,
     TLSError,
     UsageError,
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["Options", "run_get", "run_ls", "run_mirror", "run_mkdir", "run_put", "run_rm"]
 
 REFUSED, NO_CONNECTION, NO_TLS, HERE, PARTLY = 1, 3, 4, 5, 6
+MOST_PARALLEL: Final = 64
+"""Connections of a mirror: no server has more for one address."""
 
 
 @dataclass
@@ -156,8 +159,8 @@ def run_mirror(source: str, target: str, options: Options) -> int:
     local = source if upload else target
     if upload and not os.path.isdir(local):
         raise click.UsageError(f"{local} is no directory")
-    if options.parallel < 1 or options.retries < 0:
-        raise click.UsageError("--parallel is 1 at least, --retries 0 at least")
+    if not 1 <= options.parallel <= MOST_PARALLEL or options.retries < 0:
+        raise click.UsageError(f"--parallel is 1 to {MOST_PARALLEL}, --retries 0 at least")
     results: list[Mirrored] = []
 
     async def work(ftp: FTPClient) -> None:
@@ -295,6 +298,8 @@ def _explain(error: Exception, where: FTPURL) -> tuple[int, str]:
             advice = ": try again later"
         return REFUSED, advice
     if isinstance(error, TLSError):
+        if "does not speak TLS" in error.reason:
+            return NO_TLS, f": ftps:// is TLS from the first octet, is {where.port} its port?"
         return NO_TLS, ": believe its authority with --ca FILE, or --insecure to believe anybody"
     if isinstance(error, ConnectError):
         return NO_CONNECTION, f": is {where.host} right, and does it serve FTP at {where.port}?"
@@ -302,10 +307,14 @@ def _explain(error: Exception, where: FTPURL) -> tuple[int, str]:
         return NO_CONNECTION, ": try again, get and put with --resume"
     if isinstance(error, IsADirectoryError):
         return HERE, ": sennit ftp mirror is for directories"
+    if isinstance(error, FileNotFoundError) and str(error.filename).endswith(".part"):
+        return HERE, ": is the directory there that it is to come into?"
     if isinstance(error, OSError):
         return HERE, ""
     if isinstance(error, UsageError):
         return 2, ""
+    if isinstance(error, ProtocolError):
+        return REFUSED, f": is it a server of FTP that answers at {where.host}:{where.port}?"
     if isinstance(error, DifferentError):
         return REFUSED, ": try again without --resume"
     return REFUSED, ": try again with --resume" if isinstance(error, TransferError) else ""

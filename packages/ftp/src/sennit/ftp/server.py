@@ -229,6 +229,9 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         outcome = "denied"
         try:
             self._tries.check()
+            if not factory.portal.understands(type(credentials)):
+                # Whoever gives a name where only strangers are let in has none of ours.
+                raise LoginDenied
             session = await factory.portal.login(credentials, IFileStore)
         except TooManyTriesError:
             outcome = "too many"

@@ -106,6 +106,26 @@ async def test_a_directory_is_listed_for_people_and_for_programs(at: str) -> Non
     assert found["sub"]["kind"] == "dir"
 
 
+async def test_a_file_is_listed_by_itself(at: str) -> None:
+    said = await command("ls", f"{at}/dir/a.txt")
+    assert said.status == 0
+    assert said.out.split()[1] == "1"
+    assert said.out.endswith(" a.txt\n")
+    said = await command("ls", f"{at}/dir/nothing")
+    assert said.status == 1
+    assert "MLSD: 550" in said.error
+
+
+async def test_who_may_leave_files_and_change_none_is_told_of_no_failure(home: Path) -> None:
+    """The time of the last change cannot be kept there; the file is there all the same."""
+    store = MemoryStore(permissions={"/": ["list", "create"]})
+    async with serve("tcp://127.0.0.1:0", factory(store)) as server:
+        (home / "x").write_bytes(b"new")
+        said = await command("put", "x", f"ftp://u:p@127.0.0.1:{server.port}/")
+    assert (said.status, said.error) == (0, "")
+    assert (await store.stat(("x",))).size == 3
+
+
 async def test_trees_are_mirrored_both_ways(tmp_path: Path, home: Path) -> None:
     there = tmp_path / "there"
     there.mkdir()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from sennit.ftp.ascii import FromNetwork, ToNetwork
@@ -423,7 +423,7 @@ class Transfers(Control):
             resume: Go on behind what is there, where that is not longer.
             ascii: Translate ends of lines (type A).
             append: Write behind what is there (APPE).
-            keep_time: Tell the server its time of last change, of a path.
+            keep_time: Tell the server its time of last change, of a path; it may not let us.
             check: Compare hashes afterwards: ``sha-256``, say; of a path.
             on_progress: Called with the octets that have left, and those of the whole file.
 
@@ -455,7 +455,9 @@ class Transfers(Control):
                     digest = await _digest_of(check, octets, read)
                     await self._compare(remote, check, digest.hexdigest())
             if keep_time and not append:
-                await self.set_modified(remote, modified)
+                # The file is there: who may leave files and change none has done all he can.
+                with suppress(FTPPermanentError):
+                    await self.set_modified(remote, modified)
             return octets
         if check is not None:
             raise FTPUsageError("check needs a path: what was sent cannot be read again")

@@ -136,14 +136,25 @@ def run_put(local: str, url: str, options: Options) -> int:
 
 
 def run_ls(url: str, options: Options) -> int:
-    """List a directory."""
+    """List a directory, or a file."""
     where = _where(url)
+    show = _as_json if options.as_json else _as_line
 
     async def work(ftp: FTPClient) -> None:
-        async with aclosing(ftp.iterate(where.path)) as batches:  # `| head` ends it early
-            async for entries in batches:
-                for entry in entries:
-                    click.echo(_as_json(entry) if options.as_json else _as_line(entry))
+        try:
+            async with aclosing(ftp.iterate(where.path)) as batches:  # `| head` ends it early
+                async for entries in batches:
+                    for entry in entries:
+                        click.echo(show(entry))
+        except FTPPermanentError:
+            # It may be a file, which MLSD does not list.
+            try:
+                entry = await ftp.stat(where.path)
+            except FTPReplyError:
+                entry = None
+            if entry is None or entry.kind == "dir":
+                raise
+            click.echo(show(entry))
         if ftp.skipped and not options.quiet:
             click.echo(f"sennit ftp: {ftp.skipped} lines could not be read", err=True)
 

@@ -102,7 +102,7 @@ def put(local: str, url: str, **options: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @_connection
 def list_(url: str, **options: Any) -> int:
-    """List a directory."""
+    """List a directory, or a file."""
     from sennit.ftp.command_runs import Options, run_ls
 
     return run_ls(url, Options(**options))

@@ -129,7 +129,7 @@ def response_line(code: int, text: str | bytes = b"") -> bytes:
     Raises:
         NNTPUsageError: The text is more than one line.
     """
-    octets = _octets(text)
+    octets = text if type(text) is bytes else _octets(text)
     if _BARE.search(octets):
         # Else a text could pass for further responses.
         raise NNTPUsageError(f"a response's text is not one line: {octets[:64]!r}")

@@ -105,7 +105,11 @@ class AnswersReaders(Conversing):
             if message_id is not None:
                 engine.answer(event, 223, b"%d %b" % (number, message_id))
         else:
-            article = await self._find(event)
+            now = self.now
+            if now is not None and message_id is None:
+                article = now.article_at(event.group, number)
+            else:
+                article = await self._find(event)
             if article is not None:
                 message_id = article.message_id
                 code, text = part.value, b"%d %b" % (number, message_id)

@@ -531,6 +531,17 @@ async def test_what_waits_is_accepted_without_word_of_the_poller() -> None:
     await gone(where)
 
 
+def test_ports_that_are_taken_are_passed_over() -> None:
+    [first] = tcp_sockets("127.0.0.1", 0)
+    with first:
+        taken = first.getsockname()[1]
+        [second] = tcp_sockets("127.0.0.1", taken, others=iter((taken, 0)))
+        with second:
+            assert second.getsockname()[1] not in {0, taken}
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{taken}"):
+            tcp_sockets("127.0.0.1", taken, others=(taken,))
+
+
 async def test_who_knows_when_to_look_needs_no_poller_to_accept() -> None:
     where = listener(reserve=False, paused=True)
     with client(where) as first, client(where) as second:

@@ -415,23 +415,24 @@ class DataPort:
         Raises:
             OSError: None of them is free.
         """
-        last: OSError | None = None
+        reactor: Any = self._reactor
         if ports is None:
-            network: object = getattr(self._reactor, "network", None)
-            ports = any_port() if network is None else (0,)
-        for port in ports:
+            ports = any_port() if reactor.network is None else (0,)
+        trying = iter(ports)
+        last = OSError("no port")
+        for port in trying:
             try:
-                self._listener = self._listen(host, port)
+                self._listener = listener = self._listen(host, port, trying)
             except OSError as error:
                 last = error
             else:
-                return self._listener.port
-        raise last or OSError("no port")
+                return listener.port
+        raise last
 
-    def _listen(self, host: str, port: int) -> IListener:
+    def _listen(self, host: str, port: int, others: Iterable[int]) -> IListener:
         reactor: Any = self._reactor
         if reactor.network is None:
-            sockets = tcp_sockets(host, port, backlog=BACKLOG)
+            sockets = tcp_sockets(host, port, others=others, backlog=BACKLOG)
             listening = Listener(reactor, sockets, self, reserve=False, paused=True)
             self._timer = reactor.call_later(SOON, listening.resume_accepting)
             return listening

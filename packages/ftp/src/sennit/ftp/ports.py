@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["any_port", "system_ports"]
 
-TRIES: Final = 4
+TRIES: Final = 16
 """Ports that are tried before the kernel is left to search."""
 DYNAMIC: Final = range(49_152, 65_536)
 """Ports that are nobody's (RFC 6335 §6), where the system does not tell which it hands out."""

@@ -18,6 +18,7 @@ import socket
 import stat
 import sys
 from contextvars import copy_context
+from itertools import chain
 
 from sennit.core._implements import implements
 from sennit.core.address import address_from_socket
@@ -26,7 +27,7 @@ from sennit.core.transport.stream import READ_SIZE, SocketTransport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextvars import Context
     from typing import Any, Final
 
@@ -418,13 +419,20 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 
 def tcp_sockets(
-    host: str, port: int, *, backlog: int = 1024, reuse_port: bool = False
+    host: str,
+    port: int,
+    *,
+    others: Iterable[int] = (),
+    backlog: int = 1024,
+    reuse_port: bool = False,
 ) -> list[socket.socket]:
     """Bound and listening sockets for a numeric `host`.
 
     Args:
         host: An IPv4 or IPv6 address; empty for every interface of both families.
         port: 0 lets the system choose (the same for both families).
+        others: Ports to try while the one before is taken, where `host` is an address: a taken
+            one costs no more than being told so.
         backlog: Connections the kernel keeps waiting.
         reuse_port: Let other sockets listen there too (SO_REUSEPORT).
 
@@ -438,10 +446,12 @@ def tcp_sockets(
             # The port that the system chose for one family is taken in the other.
             if error.errno != errno.EADDRINUSE:
                 raise
-    return _tcp_sockets(host, port, backlog, reuse_port)
+    return _tcp_sockets(host, port, backlog, reuse_port, others if host else ())
 
 
-def _tcp_sockets(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
+def _tcp_sockets(
+    host: str, port: int, backlog: int, reuse_port: bool, others: Iterable[int] = ()
+) -> list[socket.socket]:
     hosts = [host] if host else ["0.0.0.0", "::"]
     sockets: list[socket.socket] = []
     try:
@@ -468,9 +478,10 @@ def _tcp_sockets(host: str, port: int, backlog: int, reuse_port: bool) -> list[s
                         if scope
                         else 0
                     )
-                    sock.bind((address, port, 0, number))
+                    end: tuple[Any, ...] = (0, number)
                 else:
-                    sock.bind((each, port))
+                    address, end = each, ()
+                _bind(sock, address, end, chain((port,), others))
                 sock.listen(backlog)
             except OSError as error:
                 if not host and len(sockets) > 1 and error.errno == errno.EADDRNOTAVAIL:
@@ -487,6 +498,22 @@ def _tcp_sockets(host: str, port: int, backlog: int, reuse_port: bool) -> list[s
             sock.close()
         raise
     return sockets
+
+
+def _bind(sock: socket.socket, host: str, end: tuple[Any, ...], ports: Iterable[int]) -> None:
+    """Bind to the first of the ports that is free."""
+    taken: OSError | None = None
+    for port in ports:
+        try:
+            sock.bind((host, port, *end))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            taken = error
+        else:
+            return
+    if taken is not None:
+        raise taken
 
 
 def unix_socket(path: str, *, backlog: int = 1024, mode: int = 0o666) -> socket.socket:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +14,10 @@ from sennit.core.plugin import find_service
 from sennit.core.service.loading import load
 from sennit.core.service.options import attribute_help
 from sennit.core.service.tree import StartError
+from sennit.core.transport.tls import ClientTLS
+from sennit.ftp.client import FTPClient
 from sennit.ftp.config import FTPConfig, LimitsTable, UserTable
+from sennit.ftp.errors import FTPPermanentError
 from sennit.ftp.plugin import ftp
 from sennit.ftp.service import FTPService, sample_files, try_ftp
 
@@ -128,6 +131,27 @@ async def test_no_password_is_heard_in_clear_unless_that_was_asked_for(
     clear = people.replace('tls = "main"\n', "require_tls = false\n")
     async with running(folder, reactor, clear, USERS) as stream:
         assert codes(await said(stream, "USER ann")) == ["331"]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_tls_stays_on_control_connections_unless_that_was_asked_for(
+    folder: Path, reactor: Reactor, allowed: bool
+) -> None:
+    text = LISTEN + 'root = "public"\ntls = "main"\n' + "clear_control = true\n" * allowed
+    service = built(folder, text, '[tls.main]\ncertificate = "cert.pem"\n')
+    await service.start(reactor)
+    try:
+        async with FTPClient.connect(
+            service.urls[0].replace("tcp:", "ftp:"),
+            tls="explicit",
+            client_tls=ClientTLS(verify=False),
+        ) as client:
+            with nullcontext() if allowed else pytest.raises(FTPPermanentError):
+                await client.clear_control()
+            assert client.secure is not allowed
+            assert [each.name for each in await client.ls()] == ["hello.txt"]
+    finally:
+        await service.stop()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -18,6 +18,7 @@ from sennit.core.transport.tls import ClientTLS
 from sennit.ftp.client import FTPClient
 from sennit.ftp.config import FTPConfig, LimitsTable, UserTable
 from sennit.ftp.errors import FTPPermanentError
+from sennit.ftp.interfaces import IFileStore
 from sennit.ftp.plugin import ftp
 from sennit.ftp.service import FTPService, sample_files, try_ftp
 
@@ -152,6 +153,21 @@ async def test_tls_stays_on_control_connections_unless_that_was_asked_for(
             assert [each.name for each in await client.ls()] == ["hello.txt"]
     finally:
         await service.stop()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_parts_of_broken_uploads_are_kept_if_that_was_asked_for(
+    folder: Path, reactor: Reactor, kept: bool
+) -> None:
+    service = built(folder, CLEAR + 'root = "home/{user}"\n' + "keep_broken = true\n" * kept, USERS)
+    made: Any = service._factory  # as its class knows it
+    avatar = await made.portal._realms[0].open_avatar("ann", IFileStore)
+    writer = await avatar.value.open_writer(("part",))
+    await writer.write([b"half"])
+    await writer.abort()
+    avatar.logout()
+
+    assert (folder / "home" / "ann" / "part").exists() is kept
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,19 @@ from news_serving import article, file, filled
 
 from sennit.core.endpoint.listen import serve
 from sennit.core.errors import UsageError
+from sennit.core.protocol import Protocol
 from sennit.core.stream import stream_handler
 from sennit.news.access import Access
 from sennit.news.command_options import Server, progress_bar
 from sennit.news.commands import news
 from sennit.news.server import NNTPServerFactory
+from sennit.news.store.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from pathlib import Path
 
+    from sennit.core.interfaces import IStreamTransport
     from sennit.news.store.memory import MemoryStore
 
 
@@ -264,7 +267,37 @@ def test_a_file_that_is_no_store_is_told(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("no database")
     said = command("groups", "--store", str(tmp_path / "x"))
     assert said.status == 1
-    assert "one process at a time" in said.error
+    assert "another kind of file" in said.error
+    assert "one process at a time" not in said.error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["groups"], ["expire", "--days", "1"], ["cancel", "<a@b>"], ["remove-group", "a"]]
+)
+def test_a_name_misspelt_makes_no_store(arguments: list[str], tmp_path: Path) -> None:
+    said = command(*arguments, "--store", str(tmp_path / "nwes.db"))
+    assert said.status == 1
+    assert "nwes.db is not there" in said.error
+    assert not list(tmp_path.glob("nwes*"))
+
+
+async def test_a_store_in_use_says_by_whom(tmp_path: Path) -> None:
+    async with SQLiteStore.open(tmp_path / "news.db"):
+        said = await elsewhere("groups", "--store", str(tmp_path / "news.db"))
+    assert said.status == 1
+    assert "is a node running that serves it?" in said.error
+
+
+async def test_who_speaks_something_else_is_no_server_of_news() -> None:
+    class Another(Protocol):
+        def connection_made(self, transport: IStreamTransport) -> None:
+            transport.write(b"SSH-2.0-OpenSSH\r\n")
+
+    async with serve("tcp://127.0.0.1:0", Another) as server:
+        for scheme, hint in (("nntp", "a server of news?"), ("nntps", "from the first octet")):
+            said = await elsewhere("list", f"{scheme}://127.0.0.1:{server.port}/")
+            assert said.status == 1
+            assert hint in said.error
 
 
 # ── what goes wrong ───────────────────────────────────────────────────────────

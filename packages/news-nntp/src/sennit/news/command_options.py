@@ -31,7 +31,14 @@ except ImportError as error:  # pragma: no cover - tested in a process without i
 
 from sennit.core.auth.netrc import read_netrc
 from sennit.core.ops.records import escape
-from sennit.news.errors import NewsError, NNTPReplyError, NNTPUsageError, StoreError, TryLaterError
+from sennit.news.errors import (
+    NewsError,
+    NNTPProtocolError,
+    NNTPReplyError,
+    NNTPUsageError,
+    StoreError,
+    TryLaterError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -185,7 +192,7 @@ def store_option(command: Callable[P, object]) -> Callable[P, object]:
         required=True,
         type=click.Path(dir_okay=False),
         metavar="PATH",
-        help="File with the articles; made when there is none.",
+        help="File with the articles; import, pull and create-group make it.",
     )(command)
 
 
@@ -246,7 +253,10 @@ def explained(server: Server | None = None) -> Generator[None, None, None]:
     except LoginDenied as error:
         raise NewsError(f"{error}: the name or the password is wrong") from error
     except TLSError as error:
-        raise NewsError(f"{error}; --ca FILE names an authority to believe") from error
+        hint = "--ca FILE names an authority to believe"
+        if "does not speak TLS" in error.reason:
+            hint = "nntps:// is TLS from the first octet, --starttls begins it later"
+        raise NewsError(f"{error}; {hint}") from error
     except ConnectError as error:
         raise NewsError(
             f"{error}; does a server run there? --server URL, or $NNTPSERVER, names another"
@@ -255,9 +265,14 @@ def explained(server: Server | None = None) -> Generator[None, None, None]:
         whom = f"{server.address.host}: " if server is not None else ""
         raise NewsError(f"{whom}{error}; try again") from error
     except StoreError as error:
-        raise NewsError(
-            f"{error}; a store is used by one process at a time: is a node running that serves it?"
-        ) from error
+        text = str(error)
+        if "open already" in text:
+            text += "; a store is used by one process at a time: is a node running that serves it?"
+        raise NewsError(text) from error
+    except NNTPProtocolError as error:
+        if server is None or "not a response" not in str(error):
+            raise
+        raise NewsError(f"{server.address.host}: {error}; is that a server of news?") from error
     except OSError as error:
         if isinstance(error, SennitError):
             raise

@@ -6,6 +6,7 @@ stopped, or does the same by its configuration and by control messages.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,7 @@ from sennit.news.command_options import (
     show_json,
     store_option,
 )
+from sennit.news.errors import NewsError
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -38,8 +40,16 @@ T = TypeVar("T")
 __all__ = ["STORE_COMMANDS", "show_groups", "summary"]
 
 
-def _with_store(path: str, work: Callable[[SQLiteStore], Awaitable[T]]) -> T:
-    """Open a store, work, close it."""
+def _with_store(path: str, work: Callable[[SQLiteStore], Awaitable[T]], *, there: bool = True) -> T:
+    """Open a store, work, close it.
+
+    Args:
+        path: Its file.
+        work: What to do with it.
+        there: Whether it has to be there already: else a name misspelt would make an empty one.
+    """
+    if there and not os.path.exists(path):
+        raise NewsError(f"{path} is not there; --store names the file of a store")
     from sennit.core.reactor.base import run
     from sennit.news.store.sqlite import SQLiteStore
 
@@ -146,6 +156,7 @@ def import_articles(
                 by_date=by_date,
                 progress=progress,
             ),
+            there=False,
         )
     found = {
         "added": imported.added,
@@ -249,7 +260,7 @@ def create_group(name: str, description: str | None, status: str | None, store: 
             creator="sennit news" if old is None else old.creator,
         )
 
-    _with_store(store, work)
+    _with_store(store, work, there=False)
     click.echo(f"{name} is there")
     return 0
 

@@ -608,3 +608,18 @@ def test_attributes_are_read_from_docstrings_of_bases_too() -> None:
         """
 
     assert attribute_help(Derived) == {"a": "First, on two lines.", "b": "Better: much."}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+def test_a_disk_that_is_full_of_what_is_printed_is_told_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "sennit.core.service.cli", "services"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "sennit: what is printed cannot be written: No space left on device\n"

@@ -6,6 +6,7 @@ loads none of them.
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
@@ -43,6 +44,8 @@ __all__ = ["SennitCommand", "execute", "run_node"]
 DEFAULT_FILE: Final = "sennit.toml"
 """What ``sennit up`` reads when no file is named."""
 
+_FULL: Final = (errno.ENOSPC, errno.EFBIG, errno.EIO)
+
 _FILE = click.argument("file", default=DEFAULT_FILE, type=click.Path(), metavar="[FILE]")
 
 
@@ -78,6 +81,12 @@ def execute(arguments: Sequence[str]) -> int:
         # Whoever read our output has seen enough; the interpreter must not try again.
         sys.stdout = None
         return 0
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        _fail(f"what is printed cannot be written: {error.strerror}")
+        sys.stdout = None
+        return 1
     return result if isinstance(result, int) else 0
 
 

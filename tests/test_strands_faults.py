@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 SENNIT = [sys.executable, "-m", "sennit.core.service.cli"]
@@ -34,7 +34,7 @@ class Told:
 
 
 @contextmanager
-def served(where: Path, *words: str, descriptors: int = 256) -> Iterator[Told]:
+def served(where: Path, *words: str, descriptors: int = 256) -> Generator[Told]:
     """Run ``sennit`` with these words and so many descriptors."""
     told = Told()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

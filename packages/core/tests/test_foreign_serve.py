@@ -289,7 +289,7 @@ def test_a_cancelled_connect_leaves_nothing(drive: Drive) -> None:
                 async with asyncio.timeout(0.05):
                     await connect(url, Ask, tls=CLIENT)
             with pytest.raises(TLSError):
-                await connect(url, Ask, tls=CLIENT, timeout=0.05)
+                await connect(url, Ask, tls=CLIENT, timeout=0.3)
 
     drive(main)
 

@@ -222,9 +222,9 @@ def test_a_change_costs_the_same_however_many_names_there_are(nsec3: bool) -> No
                 Record(Name(f"new{n}", ORIGIN), 1, 60, A("192.0.2.7")),
                 Record(Name(f"h{n}", ORIGIN), 2, 60, NS(Name("ns.elsewhere."))),
             ]
-            begun = time.perf_counter()
+            begun = time.process_time()
             zone.apply(signer.complete(zone, Changes([soa], new), NOW))
-            times.append(time.perf_counter() - begun)
+            times.append(time.process_time() - begun)
         assert zone.nodes is nodes
         return min(times)
 

@@ -146,14 +146,17 @@ def test_what_is_beneath_a_blocked_name_is_blocked_too() -> None:
 
 
 def test_a_look_up_in_a_blocklist_costs_the_same_however_long_it_is() -> None:
-    import timeit
+    import time
+    from functools import partial
+    from timeit import Timer
 
     asked = Name("www.some.example.")
     times: list[float] = []
     for size in (10, 100_000):
         block = Blocklist(Name.from_labels([b"n%d" % i, b"example"]) for i in range(size))
         assert len(block) == size
-        times.append(min(timeit.repeat(lambda b=block: b.answer(asked, A), number=2000, repeat=5)))  # type: ignore[misc]  # the loop's own
+        found = Timer(partial(block.answer, asked, A), timer=time.process_time)
+        times.append(min(found.repeat(number=2000, repeat=5)))
     assert times[1] < 4 * times[0]
 
 

@@ -315,10 +315,10 @@ def cost(made: Router, path: str) -> float:
     segments = decode_segments(path.encode())
     best = 1.0
     for _ in range(7):
-        begun = time.perf_counter()
+        begun = time.process_time()
         for _ in range(300):
             made.match(segments, "GET")
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, time.process_time() - begun)
     return best
 
 

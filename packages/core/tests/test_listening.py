@@ -25,7 +25,7 @@ from sennit.core.transport import listening
 from sennit.core.transport.listening import Listener, listen_tcp, tcp_sockets, unix_socket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 
@@ -655,7 +655,9 @@ def test_a_port_that_is_free_in_one_family_only_is_not_settled_for(
 ) -> None:
     calls: list[int] = []
 
-    def unlucky(host: str, port: int, backlog: int, reuse_port: bool) -> list[socket.socket]:
+    def unlucky(
+        host: str, port: int, backlog: int, reuse_port: bool, others: Sequence[int] = ()
+    ) -> list[socket.socket]:
         calls.append(port)
         if len(calls) < 3 or len(calls) > 50:
             raise OSError(errno.EADDRINUSE, "in use")

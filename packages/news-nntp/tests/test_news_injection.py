@@ -86,6 +86,14 @@ def test_who_withdraws_gets_the_key_and_what_he_wrote_himself_stays(
     assert b"cancel-key" not in injected(parsed({"Control": "newgroup x.y"}), LOCKING, poster="ann")
 
 
+@pytest.mark.parametrize("target", ["a<7@x>", "<7@x", "<7@x> <8@x>", "7@x", ""])
+def test_a_key_to_what_another_user_posted_is_not_given(target: str) -> None:
+    """nntp-6: that of ``ann`` to ``a<7@x>`` would be that of ``anna`` to ``<7@x>``."""
+    made = injected(parsed({"Control": f"cancel {target}"}), LOCKING, poster="ann")
+
+    assert b"cancel-key" not in made
+
+
 def test_a_body_is_never_changed() -> None:
     body = b".\r\n..\r\n\xff\t \r\nX-Trace: body\r\n"
     article = injected(parsed(body=body))

@@ -19,7 +19,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from sennit.news.article import MAX_HEADER_LINE, ParsedArticle, format_date, parse_date, parse_path
+from sennit.news.article import (
+    MAX_HEADER_LINE,
+    ParsedArticle,
+    format_date,
+    is_message_id,
+    parse_date,
+    parse_path,
+)
 from sennit.news.errors import ArticleError, NNTPUsageError
 from sennit.news.locks import key_of, lock_of
 
@@ -117,8 +124,10 @@ def inject(
     before = f"{how.path_host}!{posted}!".encode()
     fields.insert(0, _field("Path", before + (path_of(article) or b"not-for-mail")))
     moment = format_date(now)
-    if not article.message_id:
-        fields.append(_field("Message-ID", f"<{unique}@{how.path_host}>".encode()))
+    message_id = article.message_id
+    if not message_id:
+        message_id = f"<{unique}@{how.path_host}>".encode()
+        fields.append(_field("Message-ID", message_id))
     if article.date is None:
         fields.append(_field("Date", moment))
     if b"injection-date" not in article and not (article.message_id and article.date is not None):
@@ -126,22 +135,22 @@ def inject(
         # at each would make an old article new again (RFC 5537 §3.4.2, §3.5).
         fields.append(_field("Injection-Date", moment))
     fields.append(_field("Injection-Info", _info(how, poster, host)))
-    injected = article.with_fields(fields)
-    if not how.lock_key or not poster:
-        return injected
-    _extend(fields, "Cancel-Lock", lock_of(key_of(how.lock_key, poster, injected.message_id)))
-    for target in _targets(article):
-        _extend(fields, "Cancel-Key", key_of(how.lock_key, poster, target))
+    if how.lock_key and poster:
+        _extend(fields, "Cancel-Lock", lock_of(key_of(how.lock_key, poster, message_id)))
+        target = _target(article)
+        if is_message_id(target):
+            # Nothing else gets a key: that of "a" to "b<1@x>" would be that of "ab" to "<1@x>".
+            _extend(fields, "Cancel-Key", key_of(how.lock_key, poster, target))
     return article.with_fields(fields)
 
 
-def _targets(article: ParsedArticle) -> list[bytes]:
-    """What an article is to cancel or supersede: its Message-ID, if any."""
+def _target(article: ParsedArticle) -> bytes:
+    """What an article is to cancel or supersede; empty for nothing."""
     superseded = article.content(b"supersedes")
     if superseded is not None:
-        return [superseded]
-    kind, *words = (article.content(b"control") or b"").split() or [b""]
-    return words[:1] if kind.lower() == b"cancel" else []
+        return superseded
+    words = (article.content(b"control") or b"").split()
+    return words[1] if len(words) == 2 and words[0].lower() == b"cancel" else b""
 
 
 def _extend(fields: list[tuple[bytes, bytes]], name: str, element: bytes) -> None:

@@ -182,6 +182,7 @@ async def test_parts_of_broken_uploads_are_kept_if_that_was_asked_for(
         ('root = "public"\numask = "888"\n', "umask"),
         ('root = "public"\nuser = {ann = {}}\n', "user: needs users"),
         ('root = "public"\npublic_address = "here"\n', "public_address"),
+        ('root = "public"\nbanner = "a\\nb"\n', "banner: is one line"),
         (CLEAR + 'root = "public"\npermissions = {"/" = ["everything"]}\n', "] permissions: no"),
         (CLEAR + 'root = "public"\nincoming = "/in"\n', "incoming"),
     ],

@@ -173,6 +173,8 @@ class FTPConfig(ServiceConfig, kw_only=True, frozen=True):
             raise ValueError("root: users need a directory")
         if self.incoming is not None and self.users is not None and self.anonymous is None:
             raise ValueError("incoming: is for anonymous users; say what anonymous is")
+        if any(each in self.banner for each in "\r\n\0"):
+            raise ValueError("banner: is one line")
         ports = self.data_ports
         if ports is not None and not (ports and ports[0] > 0 and ports[-1] < 65_536):
             raise ValueError("passive_ports: expected LOW-HIGH, from 1 to 65535")

@@ -21,7 +21,7 @@ from sennit.news.access import Access, AccessRules
 from sennit.news.article import is_group_name
 from sennit.news.client import NNTPClient
 from sennit.news.control import Control
-from sennit.news.errors import StoreError
+from sennit.news.errors import NNTPUsageError, StoreError
 from sennit.news.expiry import Expiry, Rule, expire
 from sennit.news.feeds import Feed, Feeder
 from sennit.news.injection import Injection
@@ -221,12 +221,12 @@ def _group_of(text: str) -> tuple[str, str, str]:
     """Name, status and description of a line such as ``local.test  What it is about``.
 
     Raises:
-        ConfigError: The name is none.
+        NNTPUsageError: The name is none.
     """
     name, _, description = text.partition(" ")
     description = description.strip()
     if not is_group_name(name):
-        raise ConfigError(f"{name!r} is no name of a group", key="groups")
+        raise NNTPUsageError(f"{name!r} is no name of a group")
     moderated = description.lower().endswith(_MODERATED)
     return name, "m" if moderated else "y", description
 

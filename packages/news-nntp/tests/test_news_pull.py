@@ -142,6 +142,31 @@ def test_what_another_connection_brought_meanwhile_is_filed_all_the_same() -> No
     play(main)
 
 
+def test_all_that_is_being_filed_is_waited_for_when_one_of_it_fails() -> None:
+    async def main(_: Clock) -> None:
+        there, here = filled(0), Failing()
+        for number in (1, 2):
+            file(there, article(number, "misc.test,misc.empty"))
+        async with shelf(there):
+            await pull(here, URL, "misc.test")
+            with pytest.raises(StoreError, match="full"):
+                await pull(here, URL, "misc.empty")
+            assert await contents(here, "misc.empty") == [b"<2@example.net>"]
+
+    play(main)
+
+
+class Failing(MemoryStore):
+    """Files one at once and in vain, others later."""
+
+    async def file_in(self, message_id: bytes, groups: Sequence[str]) -> Sequence[tuple[str, int]]:
+        if message_id == b"<1@example.net>":
+            raise StoreError("full")
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return await super().file_in(message_id, groups)
+
+
 def test_what_has_gone_here_is_not_filed_again() -> None:
     async def main(_: Clock) -> None:
         there, here = filled(2), MemoryStore()
@@ -256,7 +281,7 @@ def test_a_connection_that_breaks_is_replaced_and_nothing_is_lost() -> None:
 
 
 def test_a_server_that_goes_away_for_good_is_told() -> None:
-    async def main(_: Clock) -> None:
+    async def main(clock: Clock) -> None:
         async def leave(stream: Stream) -> None:
             stream.abort()
 
@@ -266,8 +291,11 @@ def test_a_server_that_goes_away_for_good_is_told() -> None:
             b"OVER": leave,
         }
         async with serving(Script(replies)) as url:
+            began = clock.time()
             with pytest.raises(ConnectionLost):
                 await pull(MemoryStore(), url, "a", connections=1)
+        # 2, 4, 8 and 16 s, each up to a quarter shorter, so that not all come back at once.
+        assert 22.5 <= clock.time() - began <= 30
         with pytest.raises(ConnectError):
             await pull(MemoryStore(), URL, "a")
 

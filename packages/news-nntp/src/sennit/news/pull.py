@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sennit.core.errors import ConnectError, ConnectionLost
 from sennit.core.reactor.base import current_reactor
+from sennit.core.service.backoff import BackOff
 from sennit.news.article import MAX_ARTICLE, is_group_name
 from sennit.news.client import NNTPClient
 from sennit.news.client_opening import parse_url
@@ -68,8 +69,9 @@ _UNDER_WAY: Final = 200
 """Articles of one connection that are under way to the disk."""
 _TRIES: Final = 4
 """Times that a connection may end before a range is done."""
-_PAUSE: Final = 2.0
-"""Seconds before the first of them; each is twice as long as the one before."""
+_SHORTEST: Final = 2.0
+_LONGEST: Final = 16.0
+"""Seconds before it is opened again."""
 _MOST_GROUPS: Final = 1_000_000
 """Groups that a server may have."""
 _LONGEST_WILDMAT: Final = MAX_COMMAND - 32
@@ -337,21 +339,25 @@ class _Pull:
 
     async def again(self, error: Exception) -> None:
         """Go on over a new connection, a few times."""
-        tried = 0
-        while tried < _TRIES:
-            before = self.pulled.done + self.pulled.added
-            await asyncio.sleep(_PAUSE * 2**tried)
+        waits = BackOff(_SHORTEST, _LONGEST, limit=_TRIES)
+        # However long a connection has been well: what it has brought counts.
+        while (wait := waits.failed(0.0, lived=0.0)) is not None:
+            before = self.steps()
+            await asyncio.sleep(wait)
             if not (self.returned or self.waiting):
                 return None  # others have done it meanwhile
-            tried += 1
             try:
                 async with self.connect() as news:
                     return await self.work(news)
             except (ConnectionLost, ConnectError, TryLaterError) as latest:
                 error = latest
-            if self.pulled.done + self.pulled.added > before:
-                tried = 0
+            if self.steps() > before:
+                waits.reset()
         raise error
+
+    def steps(self) -> int:
+        """A number that grows as it gets on."""
+        return self.pulled.done + self.pulled.added + self.pulled.filed
 
     async def work(self, news: NNTPClient) -> None:
         """Pull ranges until there are none."""
@@ -419,8 +425,11 @@ class _Pull:
                     continue
             missing.append(row.number)
         for at in range(0, len(elsewhere), _UNDER_WAY):
-            some = elsewhere[at : at + _UNDER_WAY]
-            await asyncio.gather(*[self.file_in(group, message_id) for message_id in some])
+            some = [self.file_in(group, each) for each in elsewhere[at : at + _UNDER_WAY]]
+            # All are waited for, also when one fails.
+            for error in await asyncio.gather(*some, return_exceptions=True):
+                if error is not None:
+                    raise error
             self.tell()
         adding: Adding = deque()
 

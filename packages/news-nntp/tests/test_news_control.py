@@ -109,6 +109,21 @@ async def test_who_has_the_key_cancels_from_anywhere_and_who_has_not_from_nowher
     assert await known(intake) is History.GONE
 
 
+async def test_what_is_not_acted_on_again_and_again_does_not_fill_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """HARDENING 25: any peer may send as many as it likes, since a key counts from everywhere."""
+    caplog.set_level("INFO", "sennit.news.control")
+    intake = await node()
+    await intake.take(composed(), "good")
+
+    for number in range(3, 53):
+        await intake.take(composed({**CANCEL, "Message-ID": f"<{number}@x>"}), "other")
+
+    assert await known(intake) is History.PRESENT
+    assert 0 < caplog.text.count("cancel of <1@example.net> is not acted on") <= 5
+
+
 async def test_a_key_is_nothing_where_cancels_are_not_acted_on() -> None:
     """Defaults 23."""
     intake = await node("newgroup")

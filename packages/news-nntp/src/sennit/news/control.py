@@ -24,7 +24,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Final
 
-from sennit.core._faultlog import escape
+from sennit.core._faultlog import RateLimit, escape
 from sennit.news.article import is_group_name, is_message_id, parse
 from sennit.news.errors import ArticleError, NNTPUsageError
 from sennit.news.injection import path_of, posting_account
@@ -91,6 +91,7 @@ class Control:
             for address, wildmat in (issuers or {}).items()
         }
         self._clock = clock
+        self._told = RateLimit()
 
     async def taken(self, article: ParsedArticle, peer: str) -> None:
         """Act on what a peer sent, once it is kept."""
@@ -131,14 +132,14 @@ class Control:
             return
         wildmat = self._issuers.get(_sender(article))
         if not may_approve or b"approved" not in article or wildmat is None:
-            logger.info("%s is not acted on: its issuer may not", escape(kind))
+            self._refuse(kind, "its issuer may not")
             return
         if kind == "checkgroups":
             await self._check_groups(article, wildmat)
             return
         name = words[1].decode("utf-8", "replace") if len(words) > 1 else ""
         if not is_group_name(name) or not wildmat.matches(name):
-            logger.info("%s is not acted on: not this issuer's group", escape(kind))
+            self._refuse(kind, "not this issuer's group")
         elif kind == "rmgroup":
             if await self._store.remove_group(name):
                 logger.warning("rmgroup %s: removed", escape(name))
@@ -147,6 +148,13 @@ class Control:
             described = dict(_described(article))
             text = _MODERATED.sub("", described.get(name, ""))
             await self._make(name, text, moderated=moderated, issuer=_sender(article))
+
+    def _refuse(self, what: str, why: str) -> None:
+        # Any peer may send as many as it likes.
+        suppressed = self._told.admit(why)
+        if suppressed is not None:
+            more = f" ({suppressed} more were not logged)" if suppressed else ""
+            logger.info("%s is not acted on: %s%s", escape(what), why, more)
 
     async def _cancel(self, article: ParsedArticle, target: bytes, account: bytes | None) -> None:
         if not is_message_id(target) or target == article.message_id:
@@ -158,7 +166,7 @@ class Control:
                 await store.remove(target)
                 logger.info("cancelled %s", escape(target.decode("ascii", "replace")))
             else:
-                logger.info("not cancelled: %s", escape(target.decode("ascii", "replace")))
+                self._refuse(f"cancel of {target.decode('ascii', 'replace')}", "not its poster's")
         elif account is None and await store.history(target) is History.UNKNOWN:
             # Here before what it cancels: the peer is believed (RFC 5537 §5.3).
             await store.remember(target, self._clock())

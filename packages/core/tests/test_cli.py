@@ -623,3 +623,15 @@ def test_a_disk_that_is_full_of_what_is_printed_is_told_in_one_line() -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "sennit: what is printed cannot be written: No space left on device\n"
+
+
+def test_an_interrupt_while_commands_are_loaded_shows_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Loading:
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "sennit.core.service.commands", Loading())
+
+    assert main(["services"]) == 130

@@ -18,7 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Without the program's name; those of the process when left out.
 
     Returns:
-        The exit status: 0, 1 when something failed, 2 when what was asked for cannot be.
+        The exit status: 0, 1 when something failed, 2 when what was asked for cannot be, 130
+        when it was interrupted.
     """
     from sennit.core.service.output import keep_standard_descriptors
 
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     except MissingExtraError:
         sys.stderr.write("sennit: the command needs an extra: pip install 'sennit-core[cli]'\n")
         return 2
+    except KeyboardInterrupt:  # while they are loaded; later it is theirs to tell
+        return 130
     return execute(given)
 
 

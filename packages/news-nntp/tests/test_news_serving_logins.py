@@ -191,6 +191,18 @@ def test_sasl_fails_in_its_own_words(response: bytes, code: int) -> None:
     assert talk.code(b"DATE") == 111
 
 
+@pytest.mark.parametrize("response", [b64encode(b"alice"), b"="])
+def test_an_initial_response_where_the_server_speaks_first_is_refused(response: bytes) -> None:
+    """RFC 4643 §2.4.2."""
+    talk = talking()
+    answer = talk.say(b"AUTHINFO SASL LOGIN " + response)
+    talk.clock.advance(1.0)
+    answer += talk.transport.take()
+
+    assert answer == b"482 Login failed\r\n"
+    assert talk.say(b"AUTHINFO SASL LOGIN").startswith(b"383 ")
+
+
 def test_sasl_counts_as_a_try() -> None:
     talk = talking()
     for _ in range(3):

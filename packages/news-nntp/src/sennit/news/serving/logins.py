@@ -64,6 +64,10 @@ class LogsIn(Conversing):
         """AUTHINFO SASL."""
         if not self._may_try():
             return
+        if event.mechanism == "LOGIN" and event.initial is not None:
+            # The server speaks first; what is borne elsewhere has to be refused (RFC 4643 §2.4.2).
+            await self._denied(event, 482)
+            return
         inbox = self.inbox(event)
 
         async def ask(challenge: bytes) -> bytes | None:

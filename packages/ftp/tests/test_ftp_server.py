@@ -75,7 +75,11 @@ def test_a_name_is_just_wrong_where_strangers_alone_are_let_in(
 ) -> None:
     """It was taken for a failure of the server's own, with a traceback for each try."""
     realm = Realm()
-    realm.provides(IFileStore)(lambda name: MemoryStore(FILES))
+
+    @realm.provides(IFileStore)
+    def open_store(name: str) -> IFileStore:
+        return MemoryStore(FILES)
+
     made = FTPServerFactory(Portal(realm, [AnonymousChecker()]), tls_mode="off", anonymous=True)
 
     async def main() -> None:

@@ -17,7 +17,7 @@ from sennit.core.reactor.base import current_reactor
 from sennit.news.access import Access
 from sennit.news.client import NNTPClient
 from sennit.news.errors import NNTPProtocolError, NNTPUsageError, StoreError
-from sennit.news.interfaces import History
+from sennit.news.interfaces import Filed, History
 from sennit.news.pull import Marks, Pulled, pull
 from sennit.news.server import NNTPServerFactory
 from sennit.news.store.memory import MemoryStore
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from sennit.core.interfaces import IStreamProtocol
     from sennit.core.stream import Stream
     from sennit.core.testing.clock import Clock
-    from sennit.news.interfaces import Filed
 
 URL = "nntp://10.0.0.1:119/"
 
@@ -138,6 +137,32 @@ def test_what_another_connection_brought_meanwhile_is_filed_all_the_same() -> No
             pulled = await pull(here, URL, "misc.empty")
         assert (pulled.added, pulled.filed, pulled.known) == (0, 1, 0)
         assert await contents(here, "misc.empty") == [b"<10@example.net>"]
+
+    play(main)
+
+
+@pytest.mark.parametrize("head", [b"Newsgroups: our.own", b"Newsgroups: our own", b"X: y"])
+def test_what_is_here_is_not_shown_in_a_group_that_it_does_not_name(head: bytes) -> None:
+    """A server may list whatever Message-ID it has heard of; who reads its group may not all."""
+
+    async def main(_: Clock) -> None:
+        there, here = filled(1), MemoryStore()
+        await here.create_group("our.own")
+        octets = head + b"\r\nMessage-ID: <1@example.net>\r\n\r\nFor our eyes.\r\n"
+        await here.add(
+            Filed(
+                b"<1@example.net>",
+                octets,
+                octets.index(b"For"),
+                groups=["our.own"],
+                overview=b"\t\t\t<1@example.net>\t\t%d\t1" % len(octets),
+                received=0.0,
+            )
+        )
+        async with shelf(there):
+            pulled = await pull(here, URL, "misc.test")
+        assert (pulled.added, pulled.filed, pulled.known) == (0, 0, 1)
+        assert await contents(here, "misc.test") == []
 
     play(main)
 

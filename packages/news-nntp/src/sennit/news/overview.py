@@ -3,13 +3,14 @@
 `overview` makes of an article the fields that stand behind its number in a line of OVER, and
 `OVERVIEW_FMT` is what LIST OVERVIEW.FMT says of them. A store adds the number and Xref when it
 files the article (`filed_line`), and writes Xref into its head (`with_xref`). `field_of` and
-`header_of` are HDR's two sources: a line of the overview, and a head.
+`header_of` are HDR's two sources: a line of the overview, and a head. `newsgroups_of` tells where
+an article belongs.
 
 Contents are unfolded, and tabs and NULs in them are blanks (RFC 3977 §8.3.2), so that a line has as
 many fields as it has tabs and one more.
 
 Sources: RFC 3977 §8.1 (metadata), §8.3 (OVER), §8.4 (LIST OVERVIEW.FMT), §8.5 (HDR); RFC 5536
-§3.2.14 (Xref).
+§3.1.4 (Newsgroups), §3.2.14 (Xref).
 Not here: what an article is (``article.py``); the numbers (``store``).
 """
 
@@ -18,6 +19,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from sennit.news.article import parse_groups
+from sennit.news.errors import ArticleError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +34,7 @@ __all__ = [
     "filed_line",
     "header_of",
     "in_overview",
+    "newsgroups_of",
     "overview",
     "refiled",
     "with_xref",
@@ -156,3 +161,11 @@ def header_of(head: bytes, name: str) -> bytes:
     if match is None:
         return b""
     return match[1].replace(b"\r\n", b"").translate(_BLANKS).strip(b" ")
+
+
+def newsgroups_of(head: bytes) -> Sequence[str]:
+    """Give the groups that a head names; none where what stands there is no list of them."""
+    try:
+        return parse_groups(header_of(head, "Newsgroups"))
+    except ArticleError:
+        return ()

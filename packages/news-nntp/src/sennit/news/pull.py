@@ -7,7 +7,7 @@ time; without marks, or where they are lost, the overview alone is read again.
 
 An article stays as it came, save that its Xref, which is each server's own, is left out. It goes
 into all groups that are pulled and that it names. One that the store has already, out of another
-group, is filed in this one, too, and not fetched again.
+group, is filed in this one, too, if it names it, and not fetched again.
 
 Sources: RFC 3977 §6 (groups, numbers), §8.3 (OVER). Not here: what peers offer by themselves
 (``intake.py``); articles out of files (``importing.py``); the client (``client.py``).
@@ -45,6 +45,7 @@ from sennit.news.errors import (
 from sennit.news.grammar import MAX_COMMAND, is_message_id
 from sennit.news.importing import Refusals, filed_from
 from sennit.news.interfaces import History
+from sennit.news.overview import newsgroups_of
 from sennit.news.wildmat import parse_wildmat
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Pulled(Refusals):
         group: The one from which articles came last.
         added: Articles that are in the store now and were not.
         filed: Articles that are in one more group now, and were in the store.
-        known: Articles that the store knew, in that group or as gone.
+        known: Articles that the store knew, in that group, as gone, or as none of that group.
         gone: Articles that the server did not have any more when they were asked for.
         refused: How many were no articles, or too large, by reason.
         octets: Of articles that were fetched.
@@ -480,8 +481,11 @@ class _Pull:
             await self.file_in(group, message_id)
 
     async def file_in(self, group: str, message_id: bytes) -> None:
-        """File what the store has in a group, if it is not in there."""
-        if await self.store.file_in(message_id, [group]):
+        """File what the store has in a group that it names, if it is not in there."""
+        article = await self.store.article(message_id)
+        # Else a server could have what only some may read here shown to those who read its group.
+        named = article is not None and group in newsgroups_of(article.head)
+        if named and await self.store.file_in(message_id, [group]):
             self.pulled.filed += 1
         else:
             self.pulled.known += 1

@@ -14,8 +14,6 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from sennit.core.driver import handles
-from sennit.news.article import parse_groups
-from sennit.news.errors import ArticleError
 from sennit.news.events import (
     ArticleAsked,
     GroupAsked,
@@ -25,7 +23,7 @@ from sennit.news.events import (
     Part,
 )
 from sennit.news.interfaces import History
-from sennit.news.overview import field_of, header_of, in_overview
+from sennit.news.overview import field_of, header_of, in_overview, newsgroups_of
 from sennit.news.serving.conversing import Conversing, at_once
 from sennit.news.wildmat import parse_pattern
 
@@ -168,11 +166,7 @@ class AnswersReaders(Conversing):
         return article if self._may_see(article) else None
 
     def _may_see(self, article: Article) -> bool:
-        try:
-            groups = parse_groups(header_of(article.head, "Newsgroups"))
-        except ArticleError:
-            return False
-        return any(map(self.access.may_read, groups))
+        return any(map(self.access.may_read, newsgroups_of(article.head)))
 
     # ── overviews and headers ─────────────────────────────────────────────────
 

@@ -35,7 +35,7 @@ __all__ = ["EVERYTHING", "Pattern", "Wildmat", "parse_pattern", "parse_wildmat"]
 
 _STAR: Final[Ranges] = ((-1, -1),)
 _ANY: Final[Ranges] = ((0, 0x10FFFF),)
-_LEARNT: Final = 1024
+_LEARNT: Final = 256
 """Characters of which is remembered what they do."""
 _SYNTAX: Final = re.compile(r"!?[^\x00-!,\[\\\]\x7f]+(?:,!?[^\x00-!,\[\\\]\x7f]+)*")
 

@@ -196,10 +196,7 @@ class Batch:
         """
         self._flush()
         row = self._row(digest_of(message_id)) or 0
-        found = self._raw.execute(
-            "SELECT places, octets, body_at FROM articles JOIN bodies USING (id) WHERE id = ?",
-            (row,),
-        ).fetchone()
+        found = self._raw.execute("SELECT places FROM articles WHERE id = ?", (row,)).fetchone()
         if found is None:
             return []
         filed_at = unpack(found[0])
@@ -222,7 +219,11 @@ class Batch:
         fields = line_at(self._lines(rows[0][0]), rows[0][1])
         assert fields is not None  # an article is in the blocks of its places
         xref = xref_of(self._host, [*before, *places])
-        octets, body_at, fields = refiled(found[1], found[2], fields, xref)
+        # Read here, and not for what an import has again.
+        octets, body_at = self._raw.execute(
+            "SELECT octets, body_at FROM bodies WHERE id = ?", (row,)
+        ).fetchone()
+        octets, body_at, fields = refiled(octets, body_at, fields, xref)
         for block, number in rows:
             self._raw.execute(
                 "UPDATE blocks SET lines = ? WHERE block = ?",

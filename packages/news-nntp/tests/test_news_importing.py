@@ -195,6 +195,21 @@ async def test_articles_go_into_the_groups_that_are_wanted(tmp_path: Path) -> No
     assert "3 filed in more groups" in repr(again)
 
 
+async def test_another_article_of_a_message_id_that_is_here_shows_that_to_nobody(
+    tmp_path: Path,
+) -> None:
+    path, forged = tmp_path / "x.mbox", tmp_path / "y.mbox"
+    path.write_bytes(mbox(text(1, "our.own")))
+    forged.write_bytes(path.read_bytes().replace(b"our.own", b"misc.test") + b"And more.\n")
+    store = MemoryStore()
+    await import_mbox(store, path)
+
+    done = await import_mbox(store, forged)
+
+    assert (done.added, done.filed, done.duplicates) == (0, 0, 1)
+    assert await subjects(store, "misc.test") == []
+
+
 async def test_mail_becomes_articles_of_a_group(tmp_path: Path) -> None:
     mail = f"From: Ann <ann@example.org>\nDate: {DATE}\n\nNo id, no subject.\n"
     listed = f"From: Bob <bob@example.org>\nDate: {DATE}\nSubject: S\nMessage-ID: <m@x>\n\nHi.\n"

@@ -2,8 +2,8 @@
 
 Files are read, and articles made of what is in them, in a thread, some hundreds at a time, which go
 to the disk together. An article that the store has is not added again, but filed in groups in which
-it is not yet: who was interrupted begins again, or where `Imported.position` said that all before
-was done.
+it is not yet, if its body is the same: who was interrupted begins again, or where
+`Imported.position` said that all before was done.
 
 In archives not everything is an article. With a group given, mail becomes one: Newsgroups, Path and
 Subject are added where they are missing, and a Message-ID made of the octets, always the same one.
@@ -335,7 +335,9 @@ async def _add(store: IArticleStore, articles: Sequence[Filed], imported: Import
         except StoreError as error:
             # The others are waited for, since they are under way.
             failure = error
-    for filing in [store.file_in(each.message_id, each.groups) for each in known]:
+    more = [each for each in known if await _has_elsewhere(store, each)]
+    imported.duplicates += len(known) - len(more)
+    for filing in [store.file_in(each.message_id, each.groups) for each in more]:
         try:
             if await filing:
                 imported.filed += 1
@@ -345,6 +347,17 @@ async def _add(store: IArticleStore, articles: Sequence[Filed], imported: Import
             failure = error
     if failure is not None:
         raise failure
+
+
+async def _has_elsewhere(store: IArticleStore, article: Filed) -> bool:
+    """Whether the store has an article, and not yet in all its groups."""
+    for group in article.groups:
+        if await store.number_in(group, article.message_id) is None:
+            found = await store.article(article.message_id)
+            # Not another one of that Message-ID: else who has written an archive could have what
+            # only some may read here shown to those who read its group.
+            return found is not None and found.body == article.octets[article.body_at :]
+    return False
 
 
 def _maker(

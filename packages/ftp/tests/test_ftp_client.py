@@ -855,6 +855,25 @@ def test_abort_ends_the_transfer_of_another(clock: Clock, memory_network: Memory
     ours(clock, memory_network, main)
 
 
+def test_a_server_without_a_word_on_a_download_given_up_is_asked_and_kept(
+    clock: Clock, memory_network: MemoryNetwork
+) -> None:
+    """As Pure-FTPd is when it was reset before its first block had left."""
+    stub = Stub(
+        {"RETR": b"150 here\r\n", "NOOP": b"200 yes\r\n", "PWD": b'257 "/"\r\n'},
+        data=b"some",
+        hold=True,
+    )
+
+    async def main(ftp: FTPClient) -> None:
+        async with ftp.open_reader("huge") as reader:
+            assert await reader.read() == b"some"
+        assert await ftp.pwd() == "/"
+
+    against(clock, memory_network, stub, main)
+    assert stub.heard[-3:] == ["NOOP", "PWD", "QUIT"]
+
+
 def test_a_listing_that_is_left_early_is_settled_by_then(
     clock: Clock, memory_network: MemoryNetwork
 ) -> None:

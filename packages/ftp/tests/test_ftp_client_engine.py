@@ -183,3 +183,22 @@ def test_a_command_may_be_taken_for_answered_and_what_comes_late_ends_the_connec
     fault, end = events(engine, b"426 late\r\n")
     assert isinstance(fault, PeerFault)
     assert end is CLOSED
+
+
+@pytest.mark.parametrize(
+    "said", [b"426 cut\r\n200 yes\r\n", b"226 all sent\r\n200 yes\r\n", b"200 yes\r\n"]
+)
+def test_noop_behind_a_transfer_tells_whether_anything_is_said_of_that(said: bytes) -> None:
+    """No reply to RETR is 200 (RFC 959 §5.4): Pure-FTPd says none if it was reset early."""
+    engine = asked("RETR")
+    events(engine, b"150 here it comes\r\n")
+    assert engine.can_send(Command("NOOP"))
+    engine.send_command(Command("NOOP"))
+
+    first, second, end = events(engine, said)
+
+    assert isinstance(first, Completed)
+    assert first.reply.code == int(said[:3])
+    assert second == Completed(Reply(200, ("yes",)))
+    assert end is NEED_DATA
+    assert engine.can_send(Command("PWD"))

@@ -6,9 +6,10 @@ the time of one transfer (`transfer`). One sequence of commands has the connecti
 else asks waits.
 
 A transfer that fails or is cancelled on this side is settled before anything else is asked: the
-data connection is reset, the server told (ABOR) where it receives, and its replies are awaited. A
-server that does not say them in time loses the connection: nothing is ever asked over one on
-which a reply could be taken for another.
+data connection is reset, the server told (ABOR) where it receives, and its replies are awaited. To
+one that sends and then says nothing NOOP is said, whose answer is unlike all others. A server that
+does not answer in time loses the connection: nothing is ever asked over one on which a reply could
+be taken for another.
 
 Sources: RFC 959 §5.4 (sequences), RFC 2389 (FEAT), RFC 2428 (EPSV, EPRT), RFC 2640 §3, RFC 4217
 §4, §8, §12. Not here: files (``client_transfers.py``), names and listings (``client.py``).
@@ -25,6 +26,7 @@ from sennit.core.client_driver import ClientEngineProtocol
 from sennit.core.deferred import Deferred, fail
 from sennit.core.endpoint.connect import connect
 from sennit.core.errors import ConnectionLost, ProtocolError
+from sennit.core.reactor.base import current_reactor
 from sennit.ftp.client_data import DataConnection, Expected, Transfer, connect_passive
 from sennit.ftp.client_engine import (
     GREETING,
@@ -60,6 +62,9 @@ ANONYMOUS: Final = "anonymous"
 """Who logs in where nobody is named (RFC 1635)."""
 _NOT_KNOWN: Final = frozenset({500, 501, 502, 504, 522})
 """Replies to a command, or a form of it, that the server does not have."""
+_QUIET: Final = 1.0
+"""Seconds without a word on a download that was given up, after which the server is asked (NOOP)
+whether it has anything to say."""
 
 
 class FTPClientProtocol(ClientEngineProtocol[ClientEngine, Command, ClientEvent, Reply]):
@@ -482,35 +487,45 @@ class Control:
                     said = event.reply
         except (ConnectionLost, ProtocolError):
             pass  # the control connection has gone, and `closed` says so
-        aborting: list[Deferred[Reply]] = []
+        more: list[Deferred[Reply]] = []  # what is asked beside it
         begun = inbox is not None and not inbox.ended and not self.closed
         if begun and sending:
             # The end of the connection alone might pass for the end of the file.
-            aborting.append(protocol.request(Command("ABOR")))
+            more.append(protocol.request(Command("ABOR")))
         if isinstance(opened, Expected):
             opened.close()
         else:
             opened.abort()
         if not begun:
             return said
+
+        def ask() -> None:
+            if not sending:
+                more.append(protocol.request(Command("NOOP")))
+
+        asking = current_reactor().call_later(_QUIET, ask)
         try:
             async with asyncio.timeout(self.limits.settle):
                 while inbox is not None and not inbox.ended:
                     event = await inbox.get()
                     if isinstance(event, Completed):
-                        said = event.reply
+                        if sending or not more:  # else it may be NOOP's
+                            said = event.reply
                     elif isinstance(event, Preliminary) and not sending:
-                        # Pure-FTPd ends a file whose connection was reset by a second 150 alone.
+                        # Pure-FTPd ends a file whose connection was reset by a second 150 alone,
+                        # or without a word if that came before its first 128 KiB had left.
                         protocol.engine.conclude(event.reply)
                         protocol.proceed()
-                for each in aborting:
+                for each in more:
                     await each
         except BaseException as error:
-            for each in aborting:
+            for each in more:
                 each.add_errback(lambda _: None)
             protocol.transport.abort("timeout")
             if not isinstance(error, (TimeoutError, ConnectionLost, ProtocolError)):
                 raise
+        finally:
+            asking.cancel()
         return said
 
     async def _restart(self, offset: int) -> None:

@@ -88,6 +88,8 @@ class Command:
         return line.replace(b"\xff", b"\xff\xff") + b"\r\n"
 
 
+_MOVING: Final = frozenset({"RETR", "LIST", "NLST", "MLSD", "STOR", "APPE", "STOU"})
+
 GREETING: Final = Command("")
 """What the greeting is the reply to; nothing is sent for it."""
 
@@ -166,10 +168,13 @@ class ClientEngine(Untimed):
     # ── asking ────────────────────────────────────────────────────────────────
 
     def can_send(self, command: Command) -> bool:
-        """Whether the command may leave now."""
+        """Whether the command may leave now: ABOR may behind another, NOOP behind a transfer."""
         if self._closed or not self._open:
             return True
-        return command.word == "ABOR" and len(self._open) == 1 and self._open[0] != ""
+        if len(self._open) > 1:
+            return False
+        before, word = self._open[0], command.word
+        return before in _MOVING if word == "NOOP" else before != "" and word == "ABOR"
 
     def send_command(self, command: Command) -> int:
         """Queue a command; its exchange.
@@ -267,6 +272,11 @@ class ClientEngine(Untimed):
             return Preliminary(reply)
         self._preliminary = 0
         word = self._open.popleft()
+        if reply.code == 200 and word in _MOVING and self._open and self._open[0] == "NOOP":
+            # Nothing that moves data is answered by 200 (RFC 959 §5.4): it is NOOP's answer, and
+            # the server has nothing to say of the other.
+            self._open.popleft()
+            self._concluded = Completed(reply)
         if reply.code == 421:
             self._end()
         elif word == "QUIT" and self._closing and not self._open:

@@ -104,10 +104,12 @@ class AnswersReaders(Conversing):
                 engine.answer(event, 223, b"%d %b" % (number, message_id))
         else:
             now = self.now
-            if now is not None and message_id is None:
+            if message_id is not None:
+                article = await self._fetch(message_id)
+            elif now is not None:
                 article = now.article_at(event.group, number)
             else:
-                article = await self._find(event)
+                article = await self.store.article_at(event.group, number)
             if article is not None:
                 message_id = article.message_id
                 code, text = part.value, b"%d %b" % (number, message_id)
@@ -145,14 +147,6 @@ class AnswersReaders(Conversing):
         else:
             known = await self.store.history(message_id)
         return message_id if known is History.PRESENT else None
-
-    async def _find(self, event: ArticleAsked) -> Article | None:
-        now, message_id = self.now, event.message_id
-        if message_id is None:
-            if now is not None:
-                return now.article_at(event.group, event.number)
-            return await self.store.article_at(event.group, event.number)
-        return await self._fetch(message_id)
 
     async def _fetch(self, message_id: bytes) -> Article | None:
         """An article by its Message-ID, if it is in a group that may be read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from news_serving import SlowStore, Talk, done, factory, filled
+from news_serving import SlowStore, Talk, article, done, factory, file, filled
 
 from sennit.news.access import Access
 from sennit.news.errors import NNTPUsageError
@@ -135,6 +135,28 @@ def test_who_has_many_names_matched_does_not_keep_the_loop(question: bytes) -> N
 
     assert seen == [False]
     assert talk.transport.written.endswith((b" follow\r\n.\r\n", b" follows\r\n.\r\n"))
+
+
+def test_a_field_as_long_as_an_article_is_matched_a_part_at_a_time() -> None:
+    """HARDENING nntp-4: a MiB of it, folded, kept the loop for a quarter of a second."""
+    store, turns = filled(0), 0
+    long = b"\r\nX-Long: " + b"\r\n ".join([b"a" * 900] * 400) + b"z\r\n\r\n"
+    file(store, article(7).replace(b"\r\n\r\n", long, 1))
+    talk = Talk(factory(store))
+    assert talk.code(b"GROUP misc.test") == 211
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+        if not talk.transport.written.endswith(b"\r\n.\r\n"):
+            talk.clock.call_soon(count)
+
+    talk.clock.call_soon(talk.transport.receive, b"XPAT x-long 1- *a*[y-z]\r\n")
+    talk.clock.call_soon(count)
+    talk.clock.pump()
+
+    assert turns > 400 * 900 // 16_384
+    assert b"\r\n1 aaa" in talk.transport.written
 
 
 @pytest.mark.parametrize("line", ["a\r\nb", "a\0", "\n"])

@@ -120,6 +120,17 @@ def test_a_text_of_a_pattern_is_read_once() -> None:
     assert repr(parse_pattern("[a]*")) == "Pattern('[a]*')"
 
 
+@given(st.text("abc", max_size=9), st.integers(0, 9), st.integers(0, 9))
+def test_where_a_content_is_cut_changes_nothing(content: str, one: int, other: int) -> None:
+    for text in ("", "*", "a*b[a-b]*", "*[^a]?c", "abc"):
+        pattern = Pattern(text)
+        states = pattern.follow("")
+        first, last = sorted((one, other))
+        for part in (content[:first], content[first:last], content[last:]):
+            states = pattern.follow(part, states)
+        assert pattern.accepts(states) is pattern.matches(content)
+
+
 SET = st.tuples(
     st.sampled_from(["", "^"]),
     st.lists(st.sampled_from(["a", "b-d", "c", "a-a", "e-b"]), min_size=1, max_size=4),

@@ -70,9 +70,11 @@ class _Automaton:
         self._next <<= 1
         return self._next.bit_length() - 1
 
-    def run(self, text: str) -> int:
-        """Give the states in which a text ends."""
-        states, loops, learnt = self._starts, self._loops, self._learnt
+    def run(self, text: str, states: int | None = None) -> int:
+        """Give the states in which a text ends, from those in which what stands before it does."""
+        if states is None:
+            states = self._starts
+        loops, learnt = self._loops, self._learnt
         for each in text:
             leads = learnt.get(each)
             if leads is None:
@@ -176,7 +178,23 @@ class Pattern:
 
     def matches(self, content: str) -> bool:
         """Tell whether a content is meant, the whole of it."""
-        return self._automaton.run(content) & self._final != 0
+        return self.accepts(self.follow(content))
+
+    def follow(self, part: str, states: int | None = None) -> int:
+        """Match part of a content.
+
+        Args:
+            part: It.
+            states: What came of the part before it; ``None`` for the first one.
+
+        Returns:
+            What `accepts` tells whether the content may end there.
+        """
+        return self._automaton.run(part, states)
+
+    def accepts(self, states: int) -> bool:
+        """Tell whether a content is meant, out of what has come of its last part."""
+        return states & self._final != 0
 
     def __repr__(self) -> str:
         return f"Pattern({self.text!r})"

@@ -37,7 +37,7 @@ __all__ = ["AnswersReaders"]
 _LARGE: Final = 65_536
 """Octets of an article after which others have their turn."""
 _MATCHED: Final = 16_384
-"""Octets of contents that are matched before others have their turn: a few milliseconds."""
+"""Characters of contents that are matched before others have their turn: a few milliseconds."""
 
 
 class AnswersReaders(Conversing):
@@ -264,16 +264,22 @@ async def _matching(
     """Those whose contents a pattern matches; others have their turn now and then."""
     if not pattern:
         return named
-    matches = parse_pattern(pattern).matches
+    matcher = parse_pattern(pattern)
     found: list[tuple[bytes, bytes]] = []
-    octets = 0
+    matched = 0
     for each in named:
-        if matches(each[1].decode("utf-8", "surrogateescape")):
+        content = each[1].decode("utf-8", "surrogateescape")
+        states = matcher.follow("")
+        # One alone may be as long as an article.
+        for at in range(0, len(content), _MATCHED):
+            part = content[at : at + _MATCHED]
+            states = matcher.follow(part, states)
+            matched += len(part)
+            if matched >= _MATCHED:
+                matched = 0
+                await asyncio.sleep(0)
+        if matcher.accepts(states):
             found.append(each)
-        octets += len(each[1])
-        if octets > _MATCHED:
-            octets = 0
-            await asyncio.sleep(0)
     # Nothing may be sent at all.
     await asyncio.sleep(0)
     return found

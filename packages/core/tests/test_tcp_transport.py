@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
 import socket
 import struct
 import weakref
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,9 @@ from zope.interface.verify import verifyObject
 from sennit.core.address import InternetAddress, UnixAddress
 from sennit.core.errors import ConnectionAborted, ConnectionLost, ReactorError
 from sennit.core.interfaces import IStreamTransport
+from sennit.core.policy.pacing import rate_limited
+from sennit.core.policy.timeouts import with_timeouts
+from sennit.core.policy.traffic import with_traffic_log
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor
 from sennit.core.reactor.pollers import READ, pollers
@@ -682,7 +687,8 @@ async def test_a_reset_while_paused_ends_the_connection_at_once() -> None:
     await turns()
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     peer.close()
-    await protocol.ended
+    async with asyncio.timeout(10):
+        await protocol.ended
     assert transport.close_reason == "reset"
 
 
@@ -1165,7 +1171,18 @@ async def test_a_buffer_that_is_not_lent_ends_the_connection(
     assert "empty buffer" in str(caplog.records[1].exc_info)
 
 
-async def test_a_buffered_protocol_may_have_more_read_without_the_poller() -> None:
+@pytest.mark.parametrize(
+    "around",
+    [
+        None,
+        partial(with_timeouts, idle=60.0),
+        partial(rate_limited, read=1e6),
+        partial(with_traffic_log, level=logging.CRITICAL),
+    ],
+)
+async def test_a_buffered_protocol_may_have_more_read_without_the_poller(around: Any) -> None:
+    """It says so through what is around it, too."""
+
     class Eager(Lending):
         def buffer_updated(self, nbytes: int) -> bool:  # type: ignore[override]  # it has a say
             self.data += self.buffer[:nbytes]
@@ -1174,7 +1191,8 @@ async def test_a_buffered_protocol_may_have_more_read_without_the_poller() -> No
     sock, peer = unix_pair()
     with peer:
         protocol = Eager(4)
-        transport = begin(sock, protocol)
+        worn = protocol if around is None else around(lambda: protocol).build_protocol(None)
+        transport = begin(sock, worn)
         peer.send(b"123456789")
         peer.shutdown(socket.SHUT_WR)
         transport._on_event_buffered(READ)
@@ -1182,6 +1200,26 @@ async def test_a_buffered_protocol_may_have_more_read_without_the_poller() -> No
         transport._on_event_buffered(READ)
         assert (protocol.data, protocol.events) == (b"123456789", ["eof"])
         await until(lambda: protocol.lost != ())
+
+
+@pytest.mark.parametrize("successor", [Recorder, Lending])
+async def test_who_has_more_read_and_is_replaced_gets_none_of_it(successor: type[Any]) -> None:
+    class Last(Lending):
+        def buffer_updated(self, nbytes: int) -> bool:  # type: ignore[override]  # it has a say
+            self.data += self.buffer[:nbytes]
+            self.transport.set_protocol(after)
+            return True
+
+    sock, peer = unix_pair()
+    with peer:
+        protocol: Any = Last(4)
+        after: Any = successor()
+        transport = after.transport = begin(sock, protocol)
+        peer.send(b"12345678")
+        await until(lambda: after.data)
+        assert (protocol.data, after.data) == (b"1234", b"5678")
+        transport.abort()
+        await turns()
 
 
 async def test_the_protocol_can_be_changed_in_mid_stream() -> None:

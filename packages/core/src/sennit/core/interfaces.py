@@ -227,7 +227,12 @@ class IReactor(IClock, IDatagramReactor, Interface):
 
 
 class IStreamProtocol(Interface):
-    """What a stream transport calls: asyncio's `Protocol`, under asyncio's names."""
+    """What a stream transport calls: asyncio's `Protocol`, under asyncio's names.
+
+    One that lends its buffer has ``get_buffer`` and ``buffer_updated`` in place of `data_received`,
+    as asyncio's `BufferedProtocol`. Where ``buffer_updated`` returns ``True`` it expects more to be
+    there, or the end, and a socket's transport looks at once; others, and asyncio, need not.
+    """
 
     def connection_made(self, transport: Any) -> object:
         """The connection stands. (`Any`: a protocol may narrow it to its transport.)"""

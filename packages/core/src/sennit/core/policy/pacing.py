@@ -146,12 +146,13 @@ class _BufferedRateLimit(RateLimit):
         inside: Any = self.wrapped
         return inside.get_buffer(sizehint)
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def buffer_updated(self, nbytes: int) -> object:
         """Octets have come: pay for them, and deliver them."""
         if self._paced is not None:
             self._paced.received(nbytes)
         inside: Any = self.wrapped
-        inside.buffer_updated(nbytes)
+        more: object = inside.buffer_updated(nbytes)
+        return more
 
 
 @implements("IStreamTransport")

@@ -172,11 +172,12 @@ class _BufferedTimeouts(Timeouts):
         inside: Any = self.wrapped
         return inside.get_buffer(sizehint)
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def buffer_updated(self, nbytes: int) -> object:
         """Octets have come: that is a sign of life."""
         self._last = self._time()
         inside: Any = self.wrapped
-        inside.buffer_updated(nbytes)
+        more: object = inside.buffer_updated(nbytes)
+        return more
 
 
 def _never() -> float:

@@ -146,11 +146,12 @@ class _LoggedBuffered(_Logged):
         self._buffer = inside.get_buffer(sizehint)
         return self._buffer
 
-    def buffer_updated(self, nbytes: int) -> None:
+    def buffer_updated(self, nbytes: int) -> object:
         """Octets have come."""
         self._log.octets(">", memoryview(self._buffer).cast("B")[:nbytes])
         inside: Any = self.wrapped
-        inside.buffer_updated(nbytes)
+        more: object = inside.buffer_updated(nbytes)
+        return more
 
 
 class _LoggedTransport(TransportWrapper):

@@ -406,8 +406,10 @@ class SocketTransport(Sending):
         if not got:
             self._on_eof()
             return False
+        # It is another one with each protocol, and holds none, as this frame must not.
+        handler = self._handler
         more = self._deliver(self._buffer_updated, got) is True
-        return more and self.is_reading() and self._mask & READ != 0
+        return more and self._handler is handler and self.is_reading() and self._mask & READ != 0
 
     def _not_received(self, error: OSError | MemoryError) -> None:
         """Receiving has failed: wanting memory it is tried again in a while, else that is it."""

@@ -24,6 +24,8 @@ __all__ = ["key_of", "lock_of", "opens"]
 
 MAX_ELEMENTS: Final = 100
 """Keys, or locks, of one field that are looked at."""
+MAX_OCTETS: Final = 16_384
+"""Octets of a field likewise, whatever stands there."""
 # In comments, which may stand between elements, there is nothing to gain: a key has to fit.
 _ELEMENT: Final = re.compile(rb"(?<![^\s)])([A-Za-z0-9_-]{1,20}):([A-Za-z0-9+/]+={0,2})(?![^\s(])")
 
@@ -57,7 +59,7 @@ def opens(keys: bytes | None, locks: bytes | None) -> bool:
 
 def _elements(content: bytes) -> Iterator[bytes]:
     """Those of a scheme that is known, whose name was written in any case once (RFC 8315 §5.3)."""
-    for at, match in enumerate(_ELEMENT.finditer(content)):
+    for at, match in enumerate(_ELEMENT.finditer(content[:MAX_OCTETS])):
         scheme = match[1].lower()
         if at >= MAX_ELEMENTS:
             return

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import struct
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,11 +37,12 @@ class _Transport:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.reactor: Any = None
         self.reading = True
         self.aborted = ""
 
-    def get_extra_info(self, name: str) -> socket.socket | None:
-        return self.sock if name == "socket" else None
+    def get_extra_info(self, name: str) -> Any:
+        return {"socket": self.sock, "reactor": self.reactor}[name]
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -148,6 +150,23 @@ def test_a_fast_client_does_not_keep_the_thread(
     drain = connection.drain()
     assert [bytes(drain.take() or b"") for _ in range(3)] == [b"ab", b"cd", b""]
     drain.end()
+
+
+def test_a_thread_for_which_others_wait_is_left(
+    peer: tuple[Any, _Transport, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred fast uploads tripled how long a small one took."""
+    connection, transport, client = peer
+    monkeypatch.setattr(draining, "AT_ONCE", 2)
+    pool = SimpleNamespace(waiting=0)
+    transport.reactor = SimpleNamespace(thread_pool=pool)
+    client.sendall(b"abcdef")
+    drain = connection.drain()
+    assert bytes(drain.take() or b"") == b"ab"
+    pool.waiting = 1
+    assert drain.take() is None
+    drain.end()
+    assert transport.reading
 
 
 def test_nothing_is_taken_of_a_connection_that_has_ended_or_gone(

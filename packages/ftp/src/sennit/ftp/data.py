@@ -349,7 +349,8 @@ class _Lending(DataConnection):
             return None  # there are no more
         self._paused = True
         self.transport.pause_reading()
-        return Drain(self, descriptor)
+        reactor: Any = self.transport.get_extra_info("reactor")
+        return Drain(self, descriptor, None if reactor is None else reactor.thread_pool)
 
     def drained(self, octets: int, error: OSError | None) -> None:
         # Each visit of a thread costs as much as 256 KiB; a client that is as fast as the disk

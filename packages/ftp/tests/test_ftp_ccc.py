@@ -239,8 +239,11 @@ async def test_commands_in_the_record_of_ccc_are_never_done() -> None:
     assert protocols[0].engine.secure
 
 
-async def test_commands_under_tls_behind_ccc_end_the_connection() -> None:
+async def test_commands_under_tls_behind_ccc_end_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """HARDENING ftp-7: the reply would be in clear."""
+    caplog.set_level("INFO", "sennit.ftp")
     made = clearing()
 
     def visit(port: int) -> None:
@@ -258,6 +261,7 @@ async def test_commands_under_tls_behind_ccc_end_the_connection() -> None:
                 assert b"257" not in heard
 
     await visited(made, visit)
+    assert "TLS was not ended: TLS goes on after its end was asked for" in caplog.messages
 
 
 async def test_who_does_not_end_tls_and_goes_on_in_clear_is_understood() -> None:

@@ -343,8 +343,9 @@ class FTPServerProtocol(EngineProtocol[ServerEngine, ServerEvent]):
         _hear_urgent_data(self.transport)
 
         def failed(error: BaseException) -> None:
-            # The connection has gone.
-            log.info("TLS was not ended: %s", error, extra={"peer": peer, "phase": "session"})
+            # The connection has gone; where that cancels this, it does not say why.
+            why = self._lost or error
+            log.info("TLS was not ended: %s", why, extra={"peer": peer, "phase": "session"})
 
         ended = self.stop_tls(timeout=self.limits.idle, answered=False, hold=HOLD)
         return ended.add_errback(failed)

@@ -987,14 +987,19 @@ def test_what_was_made_while_a_file_had_no_name_is_replaced_where_that_is_allowe
 ) -> None:
     @trial(tree)
     async def _(store: DirectoryStore) -> None:
-        real = os.fchmod
+        real, rename = os.fchmod, os.rename
 
         def fchmod(fd: int, mode: int) -> None:
             for name in ("first", "second"):
                 (tree / name).write_bytes(b"somebody's")
             real(fd, mode)
 
+        def sweeping(source: str, target: str, **how: int) -> None:
+            store.root.clean()  # of another process, say
+            rename(source, target, **how)
+
         monkeypatch.setattr(os, "fchmod", fchmod)
+        monkeypatch.setattr(os, "rename", sweeping)
         await put(store, ("first",), b"ours")
         assert (tree / "first").read_bytes() == b"ours"
         careful = DirectoryStore(tree, permissions="create")

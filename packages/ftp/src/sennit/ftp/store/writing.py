@@ -303,6 +303,7 @@ class NewFile(_Writer):
             except FileExistsError:
                 # Somebody has made one meanwhile, whose place it takes now if it may.
                 self._look_at_target()
+                lock(self._fd)  # else it would be taken for left over
                 temporary = _temporary_name()
                 self._give_first_name(temporary)
                 self._temporary = temporary

@@ -22,7 +22,7 @@ from sennit.core.errors import ReactorError, ReactorNotRunningError
 from sennit.core.protocol import Protocol
 from sennit.core.reactor import turning
 from sennit.core.reactor.base import Reactor, current_loop, current_reactor, run
-from sennit.core.reactor.pollers import pollers
+from sennit.core.reactor.pollers import READ, pollers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -589,6 +589,39 @@ def test_cancelled_timers_are_thrown_out_of_the_heap_when_they_are_the_most() ->
     whens = [entry[0] for entry in reactor._heap if entry[2].fn is not None]
     assert sorted(whens) == [timer.when() for timer in keep[1::2]]
     reactor.close()
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_timer_that_an_event_sets_fires_whether_more_events_come_or_not(
+    reactor: Reactor, ending: bool
+) -> None:
+    """Turns of nothing but events follow each other at once: timers are looked at all the same."""
+    ours, theirs = socket.socketpair()
+    late: list[float] = []
+
+    def readable(mask: int) -> None:
+        if ending:
+            ours.recv(1)
+        if not late:
+            reactor.call_later(0.005, int).cancel()
+            due = reactor.time() + 0.01
+            reactor.call_at(due, lambda: late.append(reactor.time() - due))
+            late.append(0.0)
+        elif len(late) == 2:
+            reactor.unwatch(ours.fileno())
+            reactor.stop()
+
+    def main(given: Reactor) -> None:
+        reactor.watch(ours.fileno(), READ, readable)
+        reactor.call_later(0.02, theirs.send, b"x")
+        # What is far away, or has come and gone, keeps nothing from firing.
+        reactor.call_later(3600, int)
+        reactor.call_later(0.001, int).cancel()
+        theirs.send(b"x")
+
+    with ours, theirs:
+        reactor.run(main)
+    assert late[1] >= 0
 
 
 # ── threads ───────────────────────────────────────────────────────────────────

@@ -61,6 +61,7 @@ NAMES = ("From", "Newsgroups", "Subject", "Date", "Message-ID", "Path")
         (composed()[:-10], "no body"),
         (composed({"Subject": "x" * 990}), "998"),
         (composed({"Subject": "a\r\n" + " " + "x" * 998}), "998"),
+        (composed({"X-Long": "a" + "\r\n b" * 20_000}), "head of more than 65536 octets"),
         (composed({"X-Field": None, "message-id": "<2@example.net>"}), "more than one Message-ID"),
         (composed({"SUBJECT": "again"}), "more than one Subject"),
         (composed({"Bad name": "x"}), "no field in line 7"),
@@ -232,11 +233,12 @@ def test_reading_costs_what_the_article_is_long() -> None:
         best = 1e9
         for _ in range(3):
             began = process_time()
-            parse(octets)
+            for _ in range(20):
+                parse(octets)
             best = min(best, process_time() - began)
         return best
 
-    assert spent(40_000) < 6 * spent(10_000) + 0.005
+    assert spent(2_400) < 6 * spent(600) + 0.005
 
 
 def test_reading_articles_needs_no_sockets() -> None:

@@ -220,6 +220,9 @@ async def test_groups_are_pulled_into_a_store(tmp_path: Path) -> None:
         assert (found["added"], found["known"], found["refused"]) == (1, 0, {})
         said = await elsewhere("pull", url, "--store", store)
         assert "name the groups to pull" in said.error
+        said = await elsewhere("pull", url, "misc.absent", "--store", store)
+        assert said.status == 1
+        assert "no group of 127.0.0.1 is called misc.absent; sennit news list" in said.error
     said = await elsewhere("groups", "--store", store, "--json")
     assert [(each["name"], each["articles"]) for each in json.loads(said.out)] == [
         ("misc.empty", 0),

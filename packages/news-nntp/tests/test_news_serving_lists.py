@@ -137,10 +137,10 @@ def test_who_has_many_names_matched_does_not_keep_the_loop(question: bytes) -> N
     assert talk.transport.written.endswith((b" follow\r\n.\r\n", b" follows\r\n.\r\n"))
 
 
-def test_a_field_as_long_as_an_article_is_matched_a_part_at_a_time() -> None:
-    """HARDENING nntp-4: a MiB of it, folded, kept the loop for a quarter of a second."""
+def test_a_field_as_long_as_a_head_is_matched_a_part_at_a_time() -> None:
+    """HARDENING nntp-4: what is matched in one turn is bounded, whatever the store has."""
     store, turns = filled(0), 0
-    long = b"\r\nX-Long: " + b"\r\n ".join([b"a" * 900] * 400) + b"z\r\n\r\n"
+    long = b"\r\nX-Long: " + b"\r\n ".join([b"a" * 900] * 70) + b"z\r\n\r\n"
     file(store, article(7).replace(b"\r\n\r\n", long, 1))
     talk = Talk(factory(store))
     assert talk.code(b"GROUP misc.test") == 211
@@ -155,7 +155,7 @@ def test_a_field_as_long_as_an_article_is_matched_a_part_at_a_time() -> None:
     talk.clock.call_soon(count)
     talk.clock.pump()
 
-    assert turns > 400 * 900 // 16_384
+    assert turns > 70 * 900 // 16_384
     assert b"\r\n1 aaa" in talk.transport.written
 
 

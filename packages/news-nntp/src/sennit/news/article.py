@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_ARTICLE",
     "MAX_FIELDS",
+    "MAX_HEAD",
     "MAX_HEADER_LINE",
     "ParsedArticle",
     "format_date",
@@ -42,6 +43,8 @@ MAX_ARTICLE: Final = 1 << 20
 """Octets of one article, unless the caller allows others."""
 MAX_HEADER_LINE: Final = 998
 """Octets of one line of the head, its CRLF not counted (RFC 5536 §2.2)."""
+MAX_HEAD: Final = 64 * 1024
+"""Octets of one head: reading it takes the longer the more lines it has."""
 MAX_FIELDS: Final = 1000
 """Fields of one head."""
 MAX_GROUP_NAME: Final = 497
@@ -204,6 +207,8 @@ def parse(octets: bytes, *, max_size: int = MAX_ARTICLE, proto: bool = False) ->
     head_end = octets.find(b"\r\n\r\n")
     if head_end < 0:
         raise ArticleError("no empty line, so no body")
+    if head_end > MAX_HEAD:
+        raise ArticleError(f"head of more than {MAX_HEAD} octets")
     if not octets.endswith(b"\r\n"):
         raise ArticleError("last line has no end")
     article = ParsedArticle(octets, head_end + 4, *_read_head(octets[: head_end + 2]))

@@ -366,6 +366,11 @@ def pull(
 
     with explained(chosen), progress_bar("pulling") as tell:
         pulled = run(lambda _: main(tell))
+        if not pulled.groups:
+            raise NewsError(
+                f"no group of {chosen.address.host} is called {','.join(rest)}; "
+                "sennit news list shows what there is"
+            )
     summary(
         {
             "groups": pulled.groups,

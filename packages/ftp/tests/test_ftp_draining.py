@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from zope.interface.verify import verifyObject
 
 from packages.ftp.tests.storing import trial
 from packages.ftp.tests.talking import Talk, factory
 from sennit.core import serve
+from sennit.core.transport.tls import ClientTLS, ServerTLS
 from sennit.ftp import draining
 from sennit.ftp.data import make_connection
 from sennit.ftp.draining import GATHERED, Drain
@@ -291,4 +293,29 @@ async def test_a_large_upload_is_drained_and_a_reset_leaves_nothing_of_it(
             assert (tmp_path / "new").read_bytes() == LARGE
             assert taken > 0
         await talk.expect("221", "QUIT")
+        await talk.stream.aclose()
+
+
+async def test_what_is_protected_after_all_is_not_drained(tmp_path: Path) -> None:
+    """Else records of TLS were written to the file: PROT P after EPSV made the data port."""
+    pair = trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.bytes()
+    made = factory(
+        DirectoryStore(tmp_path), tls_mode="optional", tls=ServerTLS(pair), must_resume=False
+    )
+    trust = ClientTLS(verify=False)
+    async with serve("tcp://127.0.0.1:0", made) as server:
+        talk = await Talk.open(f"tcp://127.0.0.1:{server.port}", login=False)
+        await talk.expect("234", "AUTH TLS")
+        await talk.stream.start_tls(trust, server_hostname="localhost")
+        await talk.log_in()
+        await talk.expect("200", "PBSZ 0")
+        await talk.expect("200", "PROT C")
+        data = await talk.data()
+        await talk.expect("200", "PROT P")
+        await talk.expect("150", "STOR new")
+        await data.start_tls(trust, server_hostname="localhost")
+        await data.send_all(LARGE)
+        await data.aclose()
+        assert (await talk.reply()).startswith("226")
+        assert (tmp_path / "new").read_bytes() == LARGE
         await talk.stream.aclose()

@@ -92,6 +92,7 @@ class DataConnection:
         self.closed = False
         self.error: Exception | None = None
         self._receiving = False
+        self._protected = False
         self._ended = False  # all has come
         self._pieces: list[bytes | memoryview] = []
         self._size = 0
@@ -150,6 +151,7 @@ class DataConnection:
         Raises:
             TransferError: The handshake failed, or it was not the client's own session.
         """
+        self._protected = True
         try:
             self.transport = transport = await self.transport.start_tls(
                 tls, server_side=True, handshake_timeout=timeout
@@ -338,7 +340,8 @@ class _Lending(DataConnection):
                 _FIRST.append(buffer)
 
     def drain(self) -> Drain | None:
-        if self._ended or self.closed or self._size:
+        # PROT P may have come between EPSV and STOR: then records are what the socket has.
+        if self._ended or self.closed or self._size or self._protected:
             return None
         sock = self.transport.get_extra_info("socket")
         if sock is None or not hasattr(os, "readv"):

@@ -4,7 +4,8 @@ Commands go in through `ClientEngine.send_command`, their octets come out of `da
 the server says goes in through `receive_data` and comes out of `next_event`: `Preliminary` for
 each reply of 1yz, `Completed` for the one that ends its command. One command is open at a time,
 since few servers promise to take several at once, save ABOR, which may follow a transfer (RFC 959
-§4.1.3). The greeting is the reply to `GREETING`, a command that is never said.
+§4.1.3), and NOOP, whose 200 no transfer is answered by: it ends one of which nothing more is said.
+The greeting is the reply to `GREETING`, a command that is never said.
 
 A reply that nobody waits for is 421 (the server leaves, `Unasked` and then `CLOSED`), or else the
 end of the connection: which reply is whose could not be told any more.

@@ -304,10 +304,8 @@ class _Lending(DataConnection):
                 self._buffer = self._spare.pop()
             elif len(self._buffer):
                 self._buffer = memoryview(bytearray(self._window))
-            elif _FIRST and self._window >= FIRST_BUFFER:
-                self._buffer = _FIRST.pop()
             else:
-                self._buffer = memoryview(bytearray(min(FIRST_BUFFER, self._window)))
+                self._buffer = _first_buffer(min(FIRST_BUFFER, self._window))
             self._filled = self._begun = 0
         return self._buffer[self._filled : self._filled + PER_READ]
 
@@ -369,6 +367,16 @@ class _Lending(DataConnection):
             return
         self._paused = False
         self.transport.resume_reading()
+
+
+def _first_buffer(size: int) -> memoryview:
+    """One that waits, or a new one: reactors in other threads may take them as well."""
+    if size == FIRST_BUFFER:
+        try:
+            return _FIRST.pop()
+        except IndexError:
+            pass
+    return memoryview(bytearray(size))
 
 
 def make_connection(

@@ -69,12 +69,16 @@ async def test_a_callback_that_sleeps_is_named_while_it_does_and_timed_afterward
 async def test_a_quick_callback_is_not_told_of(
     reactor: Reactor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # So long that no pause is taken for a callback in which others have the processor.
-    watch = reactor.watch_blocking(5.0)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    watch.stop()
-    assert said(caplog) == []
+    async def quiet() -> bool:
+        caplog.clear()
+        watch = reactor.watch_blocking()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        watch.stop()
+        return said(caplog) == []
+
+    # Others may have the processor for as long as that in one of them.
+    assert any([await quiet() for _ in range(3)])
 
 
 async def test_a_step_of_a_task_is_told_by_the_task(

@@ -43,7 +43,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
     """An error that nobody handled fails the test that lost it, not one in which it is freed.
 
     Sennit's plugin looks after asynchronous tests. Here are all others, and what pytest still
@@ -55,12 +57,17 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     # What the test made is no older than the collections since: 0.1 ms instead of 5.
     before = item.stash[_before]
     older = [now > then for now, then in zip(_collections(), before, strict=True)]
+    last = nextitem is None or nextitem.path != item.path
     lost = LostErrors()
     lost.start()
     try:
-        gc.collect(2 if any(older[1:]) else int(older[0]))
+        gc.collect(2 if last or any(older[1:]) else int(older[0]))
     finally:
         lost.stop()
+    if last:
+        # What outlives its module stays: reports and caches of thousands of tests, at which each
+        # collection would look again.
+        gc.freeze()
     if lost.lines:
         pytest.fail("errors that nobody handled:\n" + "\n".join(lost.lines), pytrace=False)
     return result

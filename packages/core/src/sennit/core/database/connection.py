@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from sennit.core.database.drivers import Driver, driver_of
 from sennit.core.database.errors import StatementTimeoutError
-from sennit.core.deferred import Deferred
+from sennit.core.deferred import Deferred, shield
 from sennit.core.threads import ThreadPool
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Link:
         self.made = self.used = 0.0
         self.suspect = False
         self._abandoned = abandoned
-        self._closing = False
+        self._closing: Deferred[None] | None = None
         self._lock = threading.Lock()
         self._current: _Call[Any] | None = None
 
@@ -178,11 +178,9 @@ class Link:
     def close(self) -> Deferred[None]:
         """Close the connection, after what was asked for before; the thread ends then."""
         self.dead = True
-        done: Deferred[None] = Deferred()
-        if self._closing:
-            done.callback(None)
-            return done
-        self._closing = True
+        if self._closing is not None:
+            return shield(self._closing)
+        self._closing = done = Deferred[None]()
 
         def closed(_: object) -> None:
             # The thread has nothing left to do and ends; joined, lest it outlives a test.
@@ -190,7 +188,7 @@ class Link:
             done.callback(None)
 
         self.threads.defer(self.reactor, _close, self.raw).add_callbacks(closed, closed)
-        return done
+        return shield(done)
 
 
 def _close(raw: Any) -> None:

@@ -132,7 +132,8 @@ def add_servers(benchmark: Benchmark, behaviour: Behaviour, *, twisted: bool = T
     @benchmark.server("sennit", requires=["OpenSSL"])
     def sennit(ready: Ready) -> None:
         from sennit.core.reactor.base import Reactor, run
-        from sennit.core.transport.listening import Listener, tcp_sockets
+        from sennit.core.transport.binding import tcp_sockets
+        from sennit.core.transport.listening import Listener
         from sennit.core.transport.tls import ServerTLS, server_factory
 
         factory = server_factory(protocol_for(behaviour), ServerTLS(*certificate()))

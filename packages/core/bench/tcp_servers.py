@@ -34,7 +34,8 @@ def add_servers(
     def sennit(ready: Ready) -> None:
         from sennit.core.policy.limits import ConnectionLimits
         from sennit.core.reactor.base import Reactor, run
-        from sennit.core.transport.listening import Listener, tcp_sockets
+        from sennit.core.transport.binding import tcp_sockets
+        from sennit.core.transport.listening import Listener
 
         factory = asyncio_style(behaviour)
 

@@ -20,7 +20,8 @@ from sennit.core.reactor.base import Reactor, current_reactor
 from sennit.core.reactor.pollers import pollers
 from sennit.core.testing.loopback import loopback_sockets
 from sennit.core.transport import datagrams, listening, stream
-from sennit.core.transport.listening import Listener, tcp_sockets
+from sennit.core.transport.binding import tcp_sockets
+from sennit.core.transport.listening import Listener
 from sennit.core.transport.pipes import Ends, PipeTransport
 from sennit.core.transport.stream import SocketTransport
 

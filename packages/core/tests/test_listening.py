@@ -21,8 +21,9 @@ from sennit.core.policy.limits import ConnectionLimits
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor, current_reactor
 from sennit.core.reactor.pollers import pollers
-from sennit.core.transport import listening
-from sennit.core.transport.listening import Listener, listen_tcp, tcp_sockets, unix_socket
+from sennit.core.transport import binding, listening
+from sennit.core.transport.binding import tcp_sockets, unix_socket
+from sennit.core.transport.listening import Listener, listen_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -377,7 +378,8 @@ def test_out_of_descriptors_nobody_spins_and_all_recovers(tmp_path: Path) -> Non
         logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
         from sennit.core.protocol import Protocol
         from sennit.core.reactor.base import run
-        from sennit.core.transport.listening import Listener, tcp_sockets
+        from sennit.core.transport.binding import tcp_sockets
+        from sennit.core.transport.listening import Listener
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
         class Echo(Protocol):
@@ -663,13 +665,13 @@ def test_a_port_that_is_free_in_one_family_only_is_not_settled_for(
             raise OSError(errno.EADDRINUSE, "in use")
         return []
 
-    monkeypatch.setattr(listening, "_tcp_sockets", unlucky)
+    monkeypatch.setattr(binding, "_tcp_sockets", unlucky)
     assert tcp_sockets("", 0) == []
     assert calls == [0, 0, 0]
     calls[:] = [0] * 50
     with pytest.raises(OSError, match="in use"):
         tcp_sockets("", 0)
-    assert len(calls) == 50 + listening._PORTS_TRIED + 1
+    assert len(calls) == 50 + binding._PORTS_TRIED + 1
     with pytest.raises(OSError, match="in use"):
         tcp_sockets("", 80)
 

@@ -17,7 +17,8 @@ from sennit.core.interfaces import ITLSTransport, adapt
 from sennit.core.protocol import Protocol
 from sennit.core.reactor.base import Reactor
 from sennit.core.testing.loopback import free_port
-from sennit.core.transport.listening import Listener, tcp_sockets
+from sennit.core.transport.binding import tcp_sockets
+from sennit.core.transport.listening import Listener
 from sennit.core.transport.stream import SocketTransport
 from sennit.core.transport.tls import ClientTLS, ServerTLS, client_protocol, server_factory
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sennit.core.deferred import Deferred
 from sennit.core.errors import ConnectError, ConnectionLost, SennitError, TLSError
 from sennit.core.policy.pacing import RateLimit
-from sennit.core.transport.listening import Listener, tcp_sockets
+from sennit.core.transport.binding import tcp_sockets
+from sennit.core.transport.listening import Listener
 from sennit.ftp.draining import GATHERED, Drain
 from sennit.ftp.errors import TransferError
 from sennit.ftp.grammar import same_host

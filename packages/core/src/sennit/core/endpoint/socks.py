@@ -404,7 +404,8 @@ class SocksServerProtocol:
 
     def _bind(self, request: Request) -> None:
         """Open a port for one connection (RFC 1928 §4, as FTP needs it)."""
-        from sennit.core.transport.listening import Listener, tcp_sockets
+        from sennit.core.transport.binding import tcp_sockets
+        from sennit.core.transport.listening import Listener
 
         ours = self.transport.local
         if request.is_name or not isinstance(ours, InternetAddress):

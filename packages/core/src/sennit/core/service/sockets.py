@@ -105,7 +105,7 @@ class LocalSockets:
         self, host: str, port: int, backlog: int, reuse_port: bool
     ) -> tuple[Sockets, Callable[[], object]]:
         """Listening at a numeric `host`, or at every interface where it is empty."""
-        from sennit.core.transport.listening import tcp_sockets
+        from sennit.core.transport.binding import tcp_sockets
 
         key = self.asker.key("tcp", host, port)
         return self._shared(
@@ -114,7 +114,7 @@ class LocalSockets:
 
     def unix(self, path: str, backlog: int, mode: int) -> tuple[Sockets, Callable[[], object]]:
         """Listening at a path, whose file goes with the last user."""
-        from sennit.core.transport.listening import unix_socket
+        from sennit.core.transport.binding import unix_socket
 
         return self._shared(
             ("unix", path), lambda: [unix_socket(path, backlog=backlog, mode=mode)], path

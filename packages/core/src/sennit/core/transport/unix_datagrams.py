@@ -21,6 +21,7 @@ from sennit.core.address import UnixAddress, address_from_socket
 from sennit.core.deferred import maybe_deferred
 from sennit.core.errors import ConnectError, UsageError
 from sennit.core.reactor.pollers import READ
+from sennit.core.transport.binding import remove_stale
 from sennit.core.transport.datagram_sending import OVERHEAD
 from sennit.core.transport.datagrams import DATAGRAMS_PER_TURN, OCTETS_PER_TURN, DatagramTransport
 from sennit.core.transport.descriptors import (
@@ -33,7 +34,6 @@ from sennit.core.transport.descriptors import (
     rights,
     room_for,
 )
-from sennit.core.transport.listening import remove_stale
 from sennit.core.transport.sending import GONE, RETRY
 from sennit.core.transport.udp import DatagramListener
 

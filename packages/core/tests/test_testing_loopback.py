@@ -70,7 +70,7 @@ def test_a_port_to_give_is_none_that_the_system_gives(host: str) -> None:
 def test_where_the_system_gives_all_ports_one_of_those_is_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loopback, "_ephemeral", lambda: (1024, 65_535))
+    monkeypatch.setattr(loopback, "system_ports", lambda: range(1024, 65_536))
     assert 1024 <= free_port() <= 65_535
 
 

@@ -11,39 +11,39 @@ from __future__ import annotations
 
 import secrets
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from sennit.core.transport.binding import system_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["any_port", "system_ports"]
+__all__ = ["any_port", "free_choice"]
 
 TRIES: Final = 16
 """Ports that are tried before the kernel is left to search."""
-DYNAMIC: Final = range(49_152, 65_536)
-"""Ports that are nobody's (RFC 6335 §6), where the system does not tell which it hands out."""
-_SETTINGS: Final = Path("/proc/sys/net/ipv4")
+_SETTINGS: Final = "/proc/sys/net/ipv4"
 
 
 def any_port() -> Iterator[int]:
     """Ports to try, in an order that nobody can guess; 0, for any that is free, is the last."""
-    ports = system_ports()
+    ports = free_choice()
     for _ in range(TRIES if ports else 0):
         yield ports[secrets.randbelow(len(ports))]
     yield 0
 
 
 @cache
-def system_ports(settings: Path = _SETTINGS) -> range:
+def free_choice(settings: str = _SETTINGS) -> range:
     """Ports that the system hands out by itself, as it was set up when this was first asked.
 
     None where some of them are reserved for others: the kernel knows which.
     """
     try:
-        first, last = map(int, (settings / "ip_local_port_range").read_text("ascii").split())
-        if (settings / "ip_local_reserved_ports").read_text("ascii").strip():
-            return range(0)
-    except (OSError, ValueError):
-        return DYNAMIC
-    return range(max(first, 1024), last + 1)
+        with open(f"{settings}/ip_local_reserved_ports", encoding="ascii") as file:
+            if file.read().strip():
+                return range(0)
+    except OSError:
+        pass  # a system that reserves none
+    ports = system_ports(settings)
+    return range(max(ports.start, 1024), ports.stop)

@@ -12,6 +12,7 @@ import socket
 from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple
 
+from sennit.core.transport.binding import system_ports
 from sennit.core.transport.stream import SocketTransport
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ _PATIENCE: Final = 5.0
 _PORTS: Final = range(10_240, 65_536)
 """What `free_port` chooses from; where servers are expected is below."""
 _ENOUGH: Final = 1000
-_EPHEMERAL: Final = (49_152, 65_535)
-"""What systems give by themselves, where they do not say (RFC 6335 §6)."""
 
 _given: set[int] = set()
 
@@ -186,8 +185,8 @@ def free_port(host: str = "127.0.0.1") -> int:
     from random import SystemRandom
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    low, high = _ephemeral()
-    ports = [each for each in _PORTS if not low <= each <= high]
+    others = system_ports()
+    ports = [each for each in _PORTS if each not in others]
     if len(ports) < _ENOUGH:
         ports = list(_PORTS)
     # At random: other processes choose from the same.
@@ -205,16 +204,6 @@ def free_port(host: str = "127.0.0.1") -> int:
         _given.add(port)
         return port
     raise OSError(errno.EADDRINUSE, f"no port is free at {host}")
-
-
-def _ephemeral() -> tuple[int, int]:
-    """The first and the last of the ports that the system gives by itself."""
-    try:
-        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
-            low, high = map(int, file.read().split())
-    except (OSError, ValueError):
-        return _EPHEMERAL
-    return low, high
 
 
 def _shrink(sock: socket.socket, buffer: int | None) -> None:

@@ -13,10 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, Final
 
-__all__ = ["remove_stale", "tcp_sockets", "unix_socket"]
+__all__ = ["DYNAMIC", "remove_stale", "system_ports", "tcp_sockets", "unix_socket"]
+
+DYNAMIC: Final = range(49_152, 65_536)
+"""Ports that are nobody's (RFC 6335 §6), where the system does not tell which it hands out."""
 
 _PORTS_TRIED: Final = 10
 """Ports tried until one is free in both families."""
+
+
+def system_ports(settings: str = "/proc/sys/net/ipv4") -> range:
+    """Ports that the system hands out by itself, to whoever asks for any."""
+    try:
+        with open(f"{settings}/ip_local_port_range", encoding="ascii") as file:
+            first, last = map(int, file.read().split())
+    except (OSError, ValueError):
+        return DYNAMIC
+    return range(first, last + 1)
 
 
 def tcp_sockets(
